@@ -1,0 +1,92 @@
+"""Every field of a run, with the paper's values; other configs are diffs of this one.
+
+Values are those of the program that made the paper's results (Karras et al. 2018,
+appendix A.1). A table by resolution is a string: a value for all resolutions, then
+exceptions, as in "16, 256:14, 512:6, 1024:3".
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the paper's recipe, without a data set."""
+    config = ml_collections.ConfigDict()
+    config.seed = 1000  # Of weights, latents and the order of the images.
+
+    config.data = data = ml_collections.ConfigDict()
+    data.name = ""  # "digits" (embedded), or a TFDS set in data_dir, such as "cifar10".
+    data.data_dir = ""  # TFDS root; "" is TFDS_DATA_DIR, then ~/tensorflow_datasets.
+    data.split = "train"  # Split of the set.
+    data.mirror = False  # Flip each image left to right with probability 1/2.
+    data.requantise_fade = True  # Round faded reals to 8 bits, as the paper's program.
+    data.feed = "auto"  # "resident" (on the devices), "streamed", or "auto": by size.
+    data.resident_max_mib = 4096  # Largest level that "auto" keeps on the devices.
+    data.max_memory_mib = 8192  # Largest set that is pyramided in memory.
+
+    config.model = model = ml_collections.ConfigDict()
+    model.resolution = 32  # Final side in pixels, a power of two from 4 to 1024.
+    model.channels = 3  # 1 (grey) or 3 (RGB).
+    model.latent_size = 512  # Width of the latents.
+    model.num_classes = 0  # 0 = unconditional; else the number of the set's classes.
+    model.fmap_base = 8192  # Feature maps at log2(resolution) k: base / 2**((k-1)*decay)
+    model.fmap_decay = 1.0  # ... with this decay,
+    model.fmap_max = 512  # ... and at most so many.
+    model.fused_resampling = False  # One convolution for resampling and filtering.
+    model.equalized = True  # Equalized learning rate: weights scaled at run time.
+    model.normalize_latents = True  # Pixel norm on the latents.
+    model.normalize_labels = False  # That norm spans latents and labels together.
+    model.pixel_norm = True  # Pixel norm after each of G's activations.
+    model.activation = "leaky_relu"  # Of G: "leaky_relu" or "relu".
+    model.tanh = False  # G's images end in tanh.
+    model.minibatch_stddev = True  # D sees the spread of its batch.
+    model.mbstd_group_size = 0  # Images per group of that statistic; 0 = whole batch.
+    model.dtype = "float32"  # Of activations: "float32", "bfloat16" or "float64".
+
+    config.loss = loss = ml_collections.ConfigDict()
+    loss.kind = "wgan_gp"  # "wgan_gp" or "lsgan".
+    loss.gp_weight = 10.0  # Lambda of the gradient penalty.
+    loss.gp_target = 1.0  # Gamma, the gradient norm it asks for.
+    loss.gp_norm_space = "full"  # Norm at "full" (final) or "stage" resolution.
+    loss.drift_weight = 0.001  # Epsilon, weight of the squared scores of reals.
+    loss.label_weight = 1.0  # Weight of the class terms.
+    loss.fake_labels = "random"  # Classes of D's fakes: "random" or the "reals"'.
+
+    config.optim = optim = ml_collections.ConfigDict()
+    optim.beta1 = 0.0  # Adam.
+    optim.beta2 = 0.99
+    optim.epsilon = 1e-8
+    optim.reset_at_fades = True  # Clear moments where a fade begins and ends.
+    optim.ema_decay = 0.999  # Of the moving average of G, per update; batch-dependent.
+    optim.ema_half_life_kimg = 0.0  # If not 0, replaces ema_decay at every batch size.
+    optim.ema_after = "g_step"  # "g_step" or "d_step".
+    optim.simultaneous = False  # D and G step at once, on the same fakes.
+    optim.d_repeats = 1  # D steps per G step.
+
+    config.schedule = schedule = ml_collections.ConfigDict()
+    schedule.start_resolution = 4  # First resolution; model.resolution = no growing.
+    schedule.total_kimg = 15000.0  # Length of the run, in thousands of real images.
+    schedule.stabilise_kimg = "600"  # Table: training without a fade.
+    schedule.fade_kimg = "600"  # Table: fade into a resolution.
+    schedule.batch_size = "16"  # Table: images of a step, over all devices.
+    schedule.g_learning_rate = "0.001"  # Table.
+    schedule.d_learning_rate = "0.001"  # Table.
+    schedule.rampup_kimg = 40.0  # Rise of the learning rates at the start; 0 = none.
+    schedule.quantum_pairs = 1  # (D, G) pairs for which alpha and the rest are held.
+
+    config.train = train = ml_collections.ConfigDict()
+    train.tick_kimg = "50, 32:20, 64:10, 128:10, 256:5, 512:2, 1024:1"  # Table.
+    train.grid_ticks = 4  # Ticks between sample grids.
+    train.grid = "1080p"  # Size of grids: "1080p", "4k", or "COLUMNSxROWS".
+    train.snapshot_ticks = 40  # Ticks between snapshots of the averaged generator.
+    train.checkpoint_ticks = 4  # Ticks between checkpoints of the whole state.
+    train.keep_checkpoints = 3  # Newest checkpoints kept; snapshots are all kept.
+    train.max_skipped = 100  # Stop after so many pairs in a row with a skipped update.
+
+    config.eval = evaluate = ml_collections.ConfigDict()
+    evaluate.stage_swd_images = 0  # If not 0, images for the SWD at the end of a stage.
+
+    config.runtime = runtime = ml_collections.ConfigDict()
+    runtime.pairs_per_dispatch = 32  # (D, G) pairs that one call may run; not a recipe.
+    runtime.num_devices = 0  # Devices to use; 0 = all.
+    runtime.matmul_precision = "default"  # "default", "high" or "highest".
+    return config

@@ -1,0 +1,170 @@
+"""From a run's configuration to the objects that train it.
+
+The fields and their meaning stand in configs/base.py.
+"""
+
+import math
+import re
+
+import jax.numpy as jnp
+import ml_collections
+
+from progan_jax.errors import UserError
+from progan_jax.losses import LossOptions
+from progan_jax.networks.progan import Discriminator, Generator, stage_resolutions
+from progan_jax.schedule import Schedule, Stage
+from progan_jax.steps import StepOptions
+
+RESOLUTIONS = tuple(stage_resolutions(1024))
+
+# Tables by resolution, with the smallest value allowed in them.
+TABLES = {
+    "schedule.stabilise_kimg": 0.0,
+    "schedule.fade_kimg": 0.0,
+    "schedule.batch_size": 1,
+    "schedule.g_learning_rate": 0.0,
+    "schedule.d_learning_rate": 0.0,
+    "train.tick_kimg": 0.001,
+}
+
+
+def get_field(config: ml_collections.ConfigDict, field: str) -> object:
+    """Returns the value of a dotted field such as "schedule.batch_size"."""
+    value = config
+    for name in field.split("."):
+        value = value[name]
+    return value
+
+
+def parse_table(text: str, field: str, smallest: float = 0.0) -> dict[int, float]:
+    """Reads a table by resolution such as "16, 256:14, 512:6, 1024:3".
+
+    Args:
+      text: A value for all resolutions, then `resolution:value` exceptions.
+      field: Name of the field, for the message.
+      smallest: Smallest allowed value; values are whole numbers if it is an int.
+
+    Raises:
+      UserError: if the text is not of that form.
+    """
+    number = int if isinstance(smallest, int) else float
+    base, *exceptions = (part.strip() for part in str(text).split(","))
+    try:
+        table = dict.fromkeys(RESOLUTIONS, number(base))
+        for part in exceptions:
+            resolution, value = part.split(":")
+            if int(resolution) not in RESOLUTIONS:
+                raise ValueError
+            table[int(resolution)] = number(value)
+    except ValueError:
+        kind = "whole numbers" if number is int else "numbers"
+        raise UserError(
+            f"config.{field} = {text!r}: a table is one value for all resolutions, then "
+            f"exceptions for powers of two from 4 to 1024; write {kind} as in "
+            "'16, 256:14, 1024:3'"
+        ) from None
+    for resolution, value in table.items():
+        if not (value >= smallest and math.isfinite(value)):
+            raise UserError(
+                f"config.{field} = {text!r}: {value} at {resolution} must be at least "
+                f"{smallest}; raise it"
+            )
+    return table
+
+
+def make_schedule(
+    config: ml_collections.ConfigDict, recorded: tuple[Stage, ...] = ()
+) -> Schedule:
+    """Returns the run's schedule, continued from the stages that a run has recorded."""
+    tables = {
+        field.split(".")[1]: parse_table(get_field(config, field), field, smallest)
+        for field, smallest in TABLES.items()
+    }
+    return Schedule(
+        resolution=config.model.resolution,
+        start_resolution=config.schedule.start_resolution,
+        total_kimg=config.schedule.total_kimg,
+        rampup_kimg=config.schedule.rampup_kimg,
+        quantum_pairs=config.schedule.quantum_pairs,
+        d_repeats=config.optim.d_repeats,
+        recorded=recorded,
+        **tables,
+    )
+
+
+def make_networks(
+    config: ml_collections.ConfigDict, resolution: int, per_device_batch: int
+) -> tuple[Generator, Discriminator]:
+    """Returns both networks of one stage.
+
+    Args:
+      config: The run's.
+      resolution: The stage's.
+      per_device_batch: Caps the group of the minibatch statistic.
+    """
+    model = config.model
+    shared = {
+        "resolution": resolution,
+        "dtype": jnp.dtype(model.dtype),
+        **{
+            name: model[name]
+            for name in (
+                "channels",
+                "num_classes",
+                "fmap_base",
+                "fmap_decay",
+                "fmap_max",
+                "fused_resampling",
+                "equalized",
+            )
+        },
+    }
+    generator = Generator(
+        latent_size=model.latent_size,
+        normalize_latents=model.normalize_latents,
+        normalize_labels=model.normalize_labels,
+        pixel_norm=model.pixel_norm,
+        activation=model.activation,
+        tanh=model.tanh,
+        **shared,
+    )
+    discriminator = Discriminator(
+        minibatch_stddev=model.minibatch_stddev,
+        mbstd_group_size=min(model.mbstd_group_size, per_device_batch),
+        **shared,
+    )
+    return generator, discriminator
+
+
+def make_step_options(
+    config: ml_collections.ConfigDict, resolution: int, batch_size: int
+) -> StepOptions:
+    """Returns the options of one stage's steps."""
+    loss, optim = config.loss, config.optim
+    full = loss.gp_norm_space == "full"
+    decay = optim.ema_decay
+    if optim.ema_half_life_kimg:
+        decay = 0.5 ** (batch_size / (optim.ema_half_life_kimg * 1000))
+    return StepOptions(
+        loss=LossOptions(
+            kind=loss.kind,
+            gp_weight=loss.gp_weight,
+            gp_target=loss.gp_target,
+            gp_norm_scale=config.model.resolution / resolution if full else 1.0,
+            drift_weight=loss.drift_weight,
+            label_weight=loss.label_weight,
+        ),
+        ema_decay=decay,
+        ema_after=optim.ema_after,
+        d_repeats=optim.d_repeats,
+        simultaneous=optim.simultaneous,
+        max_skipped=config.train.max_skipped,
+        fake_labels=loss.fake_labels,
+        requantise_fade=config.data.requantise_fade,
+    )
+
+
+def parse_grid(text: str) -> tuple[int, int] | None:
+    """Reads "COLUMNSxROWS"; None if the text is not of that form."""
+    match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
+    return (int(match[1]), int(match[2])) if match else None

@@ -1,0 +1,60 @@
+"""What an image set must be; each check raises UserError with the mend."""
+
+from typing import Any
+
+import numpy as np
+
+from progan_jax.errors import UserError
+
+
+def check_split(name: str, split: str, sizes: dict[str, int]) -> None:
+    """Refuses a split that is not there or empty; `sizes` has the images of each."""
+    if not sizes.get(split):
+        known = ", ".join(known for known, size in sizes.items() if size)
+        raise UserError(
+            f"config.data.split = {split!r}: {name} has no images of such a split; "
+            f"choose one of: {known}"
+        )
+
+
+def check_features(name: str, features: Any) -> None:
+    """Refuses TFDS features without bytes of grey or RGB images."""
+    if "image" not in features:
+        raise UserError(
+            f"config.data.name = {name!r}: its features "
+            f"({', '.join(sorted(features))}) hold no 'image'; choose a set of images"
+        )
+    image = features["image"]
+    if image.np_dtype != np.uint8 or image.shape[2:] not in ((1,), (3,), (None,)):
+        raise UserError(
+            f"config.data.name = {name!r}: its 'image' is {np.dtype(image.np_dtype)} "
+            f"{list(image.shape)}, and must be uint8 [h, w, 1 or 3]; choose another set"
+        )
+
+
+def check_size(name: str, shape: tuple[int, ...], resolution: int) -> None:
+    """Refuses images [h, w, ...] unless both sides are `resolution`."""
+    h, w = shape[:2]
+    if h != w:
+        raise UserError(
+            f"config.data.name = {name!r}: its images are {h}x{w}, and must be square; "
+            "choose another set"
+        )
+    if h != resolution:
+        raise UserError(
+            f"config.model.resolution = {resolution}: the images of {name} are "
+            f"{h}x{w}, and must be {resolution}x{resolution}; change the resolution, "
+            "or choose a set of that size"
+        )
+
+
+def check_memory(name: str, shape: tuple[int, ...], max_memory_mib: float) -> None:
+    """Refuses images uint8 `shape` whose pyramid is larger than `max_memory_mib`."""
+    # The smaller levels add a quarter, a sixteenth ...: a third in all.
+    needed_mib = np.prod(shape, dtype=np.float64) * 4 / 3 / 2**20
+    if needed_mib > max_memory_mib:
+        raise UserError(
+            f"config.data.name = {name!r}: its pyramid takes {needed_mib:,.1f} MiB of "
+            f"memory, more than config.data.max_memory_mib = {max_memory_mib:g}; raise "
+            "that if the machine has the memory, or choose a smaller set"
+        )

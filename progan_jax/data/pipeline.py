@@ -1,0 +1,211 @@
+"""Which images a step sees, and how they reach the devices.
+
+The index stream is a pure function of (seed, images shown), the same for any number
+of devices, processes and pairs per dispatch. Two ways of feeding give identical
+batches: resident (the level lies on the devices and indices travel) and streamed
+(pixels travel).
+"""
+
+from functools import lru_cache
+from typing import Literal
+
+import jax
+import numpy as np
+from flax import struct
+from jax.sharding import NamedSharding
+
+from progan_jax.data.pyramid import Pyramid
+
+
+class IndexStream:
+    """Shuffled epochs without replacement, each image mirrored or not.
+
+    Epoch e takes one 64-bit word for each image from Philox keyed with seed + 2**64 e.
+    The images' order is that of their words without the lowest bit; the lowest bit
+    says whether the image is mirrored.
+
+    Attributes:
+      num_images: Length of an epoch.
+      mirror: Whether images are mirrored at all; their order does not depend on it.
+    """
+
+    def __init__(self, seed: int, num_images: int, mirror: bool) -> None:
+        """Opens the stream.
+
+        Args:
+          seed: In [0, 2**64); Philox's key has 128 bits, and the epoch takes the rest.
+          num_images: At least 1.
+          mirror: Whether half of the images are mirrored.
+
+        Raises:
+          ValueError: if seed or num_images is out of range.
+        """
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed {seed} must lie in [0, 2**64)")
+        if num_images < 1:
+            raise ValueError(f"num_images {num_images} must be at least 1")
+        self.num_images = num_images
+        self.mirror = mirror
+        self._seed = seed
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+
+    def take(self, nimg: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what appears at nimg .. nimg + count - 1, over any number of epochs.
+
+        Args:
+          nimg: Images shown before, from 0 on.
+          count: How many to return.
+
+        Returns:
+          Indices int32 [count] into the set, and mirror bool [count].
+        """
+        indices = np.empty(count, np.int32)
+        mirror = np.empty(count, bool)
+        done = 0
+        while done < count:
+            epoch, position = divmod(nimg + done, self.num_images)
+            order, mirrored = self._epoch(epoch)
+            length = min(count - done, self.num_images - position)
+            indices[done : done + length] = order[position : position + length]
+            mirror[done : done + length] = mirrored[position : position + length]
+            done += length
+        return indices, mirror
+
+    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        # NumPy keeps the words of a bit generator the same in every version (NEP 19),
+        # but not the permutations that a Generator makes of them; hence the sorting.
+        words = np.random.Philox(key=self._seed + (epoch << 64)).random_raw(
+            self.num_images
+        )
+        order = np.argsort(words >> np.uint64(1), kind="stable").astype(np.int32)
+        mirrored = (words[order] & np.uint64(1)).astype(bool)
+        return order, mirrored & self.mirror
+
+
+class ResidentBatches(struct.PyTreeNode):
+    """Batches gathered on the devices from a level that lies there.
+
+    Attributes:
+      images: The level, uint8 [n, r, r, C], on every device.
+      labels: int32 [n]; zeros without classes.
+      indices: int32 [K, D, N] for K pairs of D repeats of N images.
+      mirror: bool [K, D, N].
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    indices: jax.Array
+    mirror: jax.Array
+
+    def take(
+        self, pair: jax.Array, repeat: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns images uint8 [N, r, r, C], labels int32 [N] and mirror bool [N]."""
+        rows = self.indices[pair, repeat]
+        return self.images[rows], self.labels[rows], self.mirror[pair, repeat]
+
+
+class StreamedBatches(struct.PyTreeNode):
+    """Batches whose pixels were gathered on the host.
+
+    Attributes:
+      images: uint8 [K, D, N, r, r, C].
+      labels: int32 [K, D, N]; zeros without classes.
+      mirror: bool [K, D, N].
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    mirror: jax.Array
+
+    def take(
+        self, pair: jax.Array, repeat: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns images uint8 [N, r, r, C], labels int32 [N] and mirror bool [N]."""
+        return (
+            self.images[pair, repeat],
+            self.labels[pair, repeat],
+            self.mirror[pair, repeat],
+        )
+
+
+class Feed:
+    """Batches of one level for dispatches of up to `max_pairs` (D, G) pairs.
+
+    Attributes:
+      mode: "resident" or "streamed", as chosen.
+    """
+
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        stream: IndexStream,
+        *,
+        resolution: int,
+        batch_size: int,
+        d_repeats: int,
+        max_pairs: int,
+        replicated: NamedSharding,
+        batched: NamedSharding,
+        mode: Literal["auto", "resident", "streamed"] = "auto",
+        resident_max_mib: float = 4096,
+    ) -> None:
+        """Lays the level on the devices if the feed is to be resident.
+
+        Args:
+          pyramid: The image set.
+          stream: Which image comes when.
+          resolution: Level to feed.
+          batch_size: Images of a D step over all devices.
+          d_repeats: D steps in a pair.
+          max_pairs: Pairs that one call of `batches` may ask for.
+          replicated: Sharding of what every device holds.
+          batched: Sharding of arrays [K, D, N, ...] that splits N.
+          mode: "resident", "streamed" or "auto".
+          resident_max_mib: Largest level that "auto" makes resident, in MiB.
+
+        Raises:
+          ValueError: if there is no such mode.
+        """
+        if mode not in ("auto", "resident", "streamed"):
+            raise ValueError(f"mode {mode!r} must be auto, resident or streamed")
+        level = pyramid.levels[resolution]
+        labels = pyramid.labels
+        if labels is None:
+            labels = np.zeros(len(level), np.int32)
+        if mode == "auto":
+            fits = level.nbytes <= resident_max_mib * 2**20
+            mode = "resident" if fits else "streamed"
+        self.mode = mode
+        self._stream, self._batched = stream, batched
+        self._shape = (max_pairs, d_repeats, batch_size)
+        self._level, self._labels = level, labels.astype(np.int32)
+        self._resident: tuple[jax.Array, jax.Array] | None = None
+        if mode == "resident":
+            self._resident = jax.device_put((level, self._labels), replicated)
+
+    def batches(self, nimg: int, num_pairs: int) -> ResidentBatches | StreamedBatches:
+        """Returns the batches of `num_pairs` pairs from image `nimg` of the stream on.
+
+        One shape serves every call: rows past `num_pairs` are zeros, not to be taken.
+
+        Raises:
+          ValueError: if num_pairs exceeds max_pairs.
+        """
+        max_pairs, d_repeats, batch_size = self._shape
+        if num_pairs > max_pairs:
+            raise ValueError(f"num_pairs {num_pairs} must not exceed {max_pairs}")
+        count = num_pairs * d_repeats * batch_size
+        indices = np.zeros(self._shape, np.int32)
+        mirror = np.zeros(self._shape, bool)
+        indices.reshape(-1)[:count], mirror.reshape(-1)[:count] = self._stream.take(
+            nimg, count
+        )
+        if self._resident is not None:
+            placed = jax.device_put((indices, mirror), self._batched)
+            return ResidentBatches(*self._resident, *placed)
+        images = np.zeros((*self._shape, *self._level.shape[1:]), np.uint8)
+        labels = np.zeros(self._shape, np.int32)
+        images[:num_pairs] = self._level[indices[:num_pairs]]
+        labels[:num_pairs] = self._labels[indices[:num_pairs]]
+        return StreamedBatches(*jax.device_put((images, labels, mirror), self._batched))

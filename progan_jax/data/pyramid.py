@@ -1,0 +1,108 @@
+"""The resolution pyramid of an image set, in memory.
+
+Source: the authors' data sets hold every image at every resolution, each level the
+2x2 mean of the one above, rounded to 8 bits again.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+_SMALLEST = 4  # Side of the last level, where training starts.
+_CHUNK = 4096  # Images converted to float at a time, to bound memory.
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """An image set at every resolution.
+
+    Attributes:
+      name: Of the set.
+      levels: By resolution, uint8 [n, r, r, C].
+      labels: Classes int32 [n], or None.
+      num_classes: 0 without labels.
+      fingerprint: Hexadecimal digest of the largest level and the labels, by which a
+        run that goes on can tell a changed set.
+    """
+
+    name: str
+    levels: dict[int, np.ndarray]
+    labels: np.ndarray | None
+    num_classes: int
+    fingerprint: str
+
+    @property
+    def resolution(self) -> int:
+        """Side of the largest level in pixels."""
+        return max(self.levels)
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.levels[self.resolution].shape[-1]
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return len(self.levels[self.resolution])
+
+    @property
+    def label_counts(self) -> tuple[int, ...]:
+        """Images of each class; empty without labels."""
+        if self.labels is None:
+            return ()
+        return tuple(np.bincount(self.labels, minlength=self.num_classes).tolist())
+
+
+def build_pyramid(
+    name: str, images: np.ndarray, labels: np.ndarray | None, num_classes: int
+) -> Pyramid:
+    """Makes every level of an image set, down to 4x4.
+
+    Args:
+      name: Of the set.
+      images: uint8 [n, r, r, C], r a power of two from 4 on.
+      labels: Classes int32 [n] in [0, num_classes), or None.
+      num_classes: 0 without labels.
+
+    Raises:
+      ValueError: if the images have another shape or type.
+    """
+    side = images.shape[1]
+    square = images.ndim == 4 and images.shape[2] == side
+    if images.dtype != np.uint8 or not square or side < 4 or side & (side - 1):
+        raise ValueError(
+            f"images are {images.dtype} {list(images.shape)}; they must be uint8 "
+            "[n, r, r, C], r a power of two from 4 on"
+        )
+    levels = {side: images}
+    while side > _SMALLEST:
+        levels[side // 2] = halve(levels[side])
+        side //= 2
+    return Pyramid(name, levels, labels, num_classes, _digest(images, labels))
+
+
+def halve(images: np.ndarray) -> np.ndarray:
+    """Returns the 2x2 means of uint8 [n, h, w, C], rounded half to even.
+
+    Source: the authors' data set tool rounds each level with `rint` before it makes
+    the next one from it, and so rounds halves to even.
+    """
+    n, h, w, c = images.shape
+    halved = np.empty((n, h // 2, w // 2, c), np.uint8)
+    for start in range(0, n, _CHUNK):
+        chunk = images[start : start + _CHUNK].astype(np.float32)
+        # Sums of four bytes, and their quarters, are exact in float32.
+        rows = chunk[:, 0::2] + chunk[:, 1::2]
+        halved[start : start + _CHUNK] = np.rint(
+            (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
+        )
+    return halved
+
+
+def _digest(images: np.ndarray, labels: np.ndarray | None) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels, np.int32).data)
+    return digest.hexdigest()[:32]

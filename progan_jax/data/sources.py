@@ -1,0 +1,219 @@
+"""Image sets: the embedded digits, and prepared TFDS sets read without TensorFlow."""
+
+import io
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from progan_jax.data.checks import (
+    check_features,
+    check_memory,
+    check_size,
+    check_split,
+)
+from progan_jax.data.pyramid import Pyramid, build_pyramid
+from progan_jax.errors import UserError
+
+_CHUNK = 512  # Records read at a time.
+# Below this side Python's own share of decoding is so large that threads, which must
+# take turns at it, only get in each other's way.
+_THREADED_FROM = 64
+
+# Decodes a record to an image [h, w, C] and its class.
+Decoder = Callable[[bytes], tuple[np.ndarray, int]]
+
+
+def load(
+    name: str, data_dir: str, split: str, resolution: int, max_memory_mib: float
+) -> Pyramid:
+    """Loads an image set and makes its pyramid in memory.
+
+    Args:
+      name: "digits", or the name of a TFDS set, NAME or NAME/CONFIG, whose images have
+        the final resolution.
+      data_dir: TFDS root; "" is $TFDS_DATA_DIR, then ~/tensorflow_datasets. The digits
+        need none.
+      split: Of the set.
+      resolution: Final side in pixels, a power of two from 4 on.
+      max_memory_mib: Largest pyramid that is made.
+
+    Raises:
+      UserError: if the set is not there, or does not fit.
+    """
+    if name != "digits":
+        return load_tfds(name, data_dir, split, resolution, max_memory_mib)
+    check_split(name, split, {"train": 1797})
+    check_memory(name, (1797, resolution, resolution, 1), max_memory_mib)
+    return load_digits(resolution)
+
+
+def load_digits(resolution: int) -> Pyramid:
+    """Loads scikit-learn's 1,797 handwritten digits, grey, scaled to a resolution.
+
+    Args:
+      resolution: Side in pixels, a power of two from 4 on.
+    """
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    digits: Any = sklearn_digits()
+    images = np.stack([_scale_digit(image, resolution) for image in digits.images])
+    labels = digits.target.astype(np.int32)
+    return build_pyramid("digits", images[..., None], labels, num_classes=10)
+
+
+def _scale_digit(digit: np.ndarray, resolution: int) -> np.ndarray:
+    """Scales values 0..16 of [8, 8] to bytes of [resolution, resolution]."""
+    # The strokes touch the border: an empty pixel all round lets them end softly.
+    # Bicubic, since Lanczos leaves faint ghosts of the strokes in the black.
+    bright = np.pad(digit * (255 / 16), 1).astype(np.float32)
+    size = (resolution, resolution)
+    scaled = Image.fromarray(bright).resize(size, Image.Resampling.BICUBIC)
+    return np.clip(np.rint(np.asarray(scaled)), 0, 255).astype(np.uint8)
+
+
+def load_tfds(
+    name: str, data_dir: str, split: str, resolution: int, max_memory_mib: float
+) -> Pyramid:
+    """Loads a prepared TFDS set of images of the final resolution; see `load`.
+
+    Classes are those of the ClassLabel feature `label`. Without it, or where it holds
+    the -1 of an unlabelled split, the set has none.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = _open_builder(name, data_dir)
+    info = builder.info
+    check_split(name, split, {s: info.splits[s].num_examples for s in info.splits})
+    records = builder.as_data_source(
+        split,
+        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+        file_format="array_record",
+    )
+    check_features(name, info.features)
+    channels = info.features["image"].shape[-1] or 3
+    shape = (len(records), resolution, resolution, channels)
+    decode = _make_decoder(info.features, channels)
+    check_size(name, decode(records[0])[0].shape, resolution)
+    check_memory(name, shape, max_memory_mib)
+    images, labels = _read(name, records, decode, shape)
+    num_classes = getattr(_class_label(info.features), "num_classes", None)
+    if not num_classes or labels.min() < 0:
+        return build_pyramid(name, images, None, num_classes=0)
+    return build_pyramid(name, images, labels, num_classes)
+
+
+def _open_builder(name: str, data_dir: str) -> Any:
+    """Opens the newest version of a prepared set."""
+    import tensorflow_datasets as tfds
+
+    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+    root = root.expanduser()
+    field = f"config.data.data_dir = {data_dir!r}"
+    field += "" if data_dir else f" (that is, {str(root)!r})"
+    prepare = _preparation(name, root)
+    if not root.is_dir():
+        raise UserError(
+            f"{field} is no folder; name the folder of your TFDS sets, or {prepare}"
+        )
+    versions = [
+        path.parent
+        for path in (root / name).glob("*/features.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+    ]
+    if not versions:
+        found = [*root.glob("*/*/features.json"), *root.glob("*/*/*/features.json")]
+        names = sorted({str(p.parent.parent.relative_to(root)) for p in found})
+        raise UserError(
+            f"config.data.name = {name!r}: no such set is prepared in {field} (there: "
+            f"{', '.join(names) or 'none'}); name another set or folder, or {prepare}"
+        )
+    newest = max(
+        versions, key=lambda path: [int(part) for part in path.name.split(".")]
+    )
+    builder = tfds.builder_from_directory(newest)
+    formats = sorted(format.value for format in builder.info.available_file_formats())
+    if "array_record" not in formats:
+        raise UserError(
+            f"config.data.name = {name!r}: {newest} is written as "
+            f"{', '.join(formats)}, and only array_record is read without TensorFlow; "
+            f"move that folder away and {prepare}"
+        )
+    return builder
+
+
+def _preparation(name: str, root: Path) -> str:
+    """Returns the mend that prepares a set."""
+    import tensorflow_datasets as tfds
+
+    catalogue = tfds.list_builders(with_community_datasets=False)
+    if name.partition("/")[0] not in catalogue:
+        return "prepare it by its own TFDS builder with file_format='array_record'"
+    # Not `tfds build`: TFDS's command line also wants Apache Beam and mlcroissant.
+    return (
+        "prepare it by: pip install -e '.[tf]' && python -c \"import "
+        f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{root}', "
+        "file_format='array_record').download_and_prepare()\""
+    )
+
+
+def _class_label(features: Any) -> Any:
+    """Returns the ClassLabel feature `label`, or None."""
+    import tensorflow_datasets as tfds
+
+    label = dict(features).get("label")
+    return label if isinstance(label, tfds.features.ClassLabel) else None
+
+
+def _make_decoder(features: Any, channels: int) -> Decoder:
+    """Returns a decoder that leaves all other features alone, for speed."""
+    import tensorflow_datasets as tfds
+
+    names = ["image"] if _class_label(features) is None else ["image", "label"]
+    wanted = tfds.features.FeaturesDict({name: features[name] for name in names})
+    skipped = {name: tfds.decode.SkipDecoding() for name in names}
+    mode = "L" if channels == 1 else "RGB"
+    encoded = isinstance(features["image"], tfds.features.Image)
+
+    def decode(record: bytes) -> tuple[np.ndarray, int]:
+        example: Any = wanted.deserialize_example_np(record, decoders=skipped)
+        label = int(example.get("label", 0))
+        if not encoded:
+            return features["image"].decode_example_np(example["image"]), label
+        # Always Pillow: TFDS takes OpenCV where it is installed, and two libraries
+        # need not agree on the pixels of a JPEG.
+        with Image.open(io.BytesIO(example["image"])) as image:
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+        return pixels.reshape(*pixels.shape[:2], channels), label
+
+    return decode
+
+
+def _read(
+    name: str, records: Any, decode: Decoder, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads images uint8 `shape` and their classes int32 [n]."""
+    images = np.empty(shape, np.uint8)
+    labels = np.empty(shape[0], np.int32)
+
+    def read(start: int) -> None:
+        chunk = range(start, min(start + _CHUNK, shape[0]))
+        for i, record in zip(chunk, records.__getitems__(list(chunk)), strict=True):
+            image, labels[i] = decode(record)
+            if image.shape != shape[1:]:
+                raise UserError(
+                    f"config.data.name = {name!r}: its images vary in shape, from "
+                    f"{list(shape[1:])} to {list(image.shape)} of image {i}; choose a "
+                    "set of images of one size"
+                )
+            images[i] = image
+
+    threads = os.cpu_count() if shape[1] >= _THREADED_FROM else 1
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(read, range(0, shape[0], _CHUNK)))
+    return images, labels

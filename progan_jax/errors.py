@@ -1,0 +1,9 @@
+"""The one exception that stands for a user's mistake."""
+
+
+class UserError(Exception):
+    """A mistake in the command, the configuration or the data that the user can mend.
+
+    The message is one line naming the field, the value received, the rule and the
+    mend. `main` and the tools print it without a traceback and exit with code 2.
+    """

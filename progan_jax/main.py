@@ -1,0 +1,45 @@
+"""Command line: python -m progan_jax.main --config=configs/X.py [--workdir=DIR].
+
+    --mode=train    trains, or goes on where the same command was stopped (default)
+    --mode=explain  prints the whole schedule and its costs, and trains nothing
+    --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
+"""
+
+from pathlib import Path
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from progan_jax.runtime.command_line import run
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; runs/NAME_OF_CONFIG by default."
+)
+MODE = flags.DEFINE_enum("mode", "train", ["train", "explain"], "What to do.")
+
+
+def main() -> None:
+    """Sets JAX up as the configuration says and dispatches to one function."""
+    import jax
+
+    logging.set_verbosity(logging.ERROR)
+    config = CONFIG.value
+    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
+    if config.runtime.matmul_precision != "default":
+        precision = config.runtime.matmul_precision
+        jax.config.update("jax_default_matmul_precision", precision)
+    if MODE.value == "explain":
+        from progan_jax.explain import explain
+
+        print(explain(config))
+        return
+    from progan_jax.train import train
+
+    name = Path(flags.FLAGS["config"].config_filename).stem
+    train(config, Path(WORKDIR.value or Path("runs") / name))
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    run(main)

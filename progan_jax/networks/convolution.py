@@ -1,0 +1,85 @@
+"""Convolution that is quick on every backend, inside of loops too.
+
+XLA's compiler for CPUs brings only the convolutions of a program's outermost
+computation into the form that its fast kernels take. The gradients of convolutions in
+the body of a loop are left to scalar code, which is more than twenty times slower.
+There, the two gradients are therefore written as convolutions and matrix products of
+the fast form; elsewhere XLA's own are used.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Correlates [N, H, W, C] with [k, k, C, F], k odd, zero-padded: [N, H, W, F]."""
+    if jax.default_backend() != "cpu":
+        return _convolve(x, kernel)
+    if kernel.shape[:2] == (1, 1):
+        return x @ kernel[0, 0]
+    return _cpu_conv2d(x, kernel)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_NHWC)
+
+
+# Correlation is linear in either argument, and so are its two transposes: three maps
+# that are each other's derivatives, to any order.
+
+
+@jax.custom_vjp
+def _cpu_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _convolve(x, kernel)
+
+
+@jax.custom_vjp
+def _kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+    """Correlates [N, H, W, C] with [N, H, W, F] at the 3x3 shifts: [3, 3, C, F]."""
+    n, h, w, c = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    flat = g.reshape(-1, g.shape[-1])
+    taps = [
+        padded[:, i : i + h, j : j + w].reshape(-1, c).T @ flat
+        for i in range(3)
+        for j in range(3)
+    ]
+    return jnp.stack(taps).reshape(3, 3, c, -1)
+
+
+def _transposed(kernel: jax.Array) -> jax.Array:
+    """Returns the kernel whose correlation is the transpose of that of `kernel`."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _conv2d_forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _cpu_conv2d(x, kernel), (x, kernel)
+
+
+def _conv2d_backward(
+    saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    return _cpu_conv2d(g, _transposed(kernel)), _kernel_gradient(x, g)
+
+
+def _kernel_gradient_forward(
+    x: jax.Array, g: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _kernel_gradient(x, g), (x, g)
+
+
+def _kernel_gradient_backward(
+    saved: tuple[jax.Array, jax.Array], kernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, g = saved
+    return _cpu_conv2d(g, _transposed(kernel)), _cpu_conv2d(x, kernel)
+
+
+_cpu_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)

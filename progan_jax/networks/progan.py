@@ -1,0 +1,322 @@
+"""Topology of the generator and the discriminator of Progressive GAN.
+
+A network of stage resolution r takes or emits images of r x r and holds the layers of
+every resolution up to r, named by that resolution and initialised from a key folded
+with their path: growing to r and starting at r give the same layers. `alpha` is the
+weight of the newest block in [0, 1]. Source: Karras et al. 2018, section 2, table 2.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from progan_jax.networks.layers import (
+    EqualizedConv,
+    EqualizedDense,
+    downscale2d,
+    leaky_relu,
+    lerp,
+    minibatch_stddev,
+    num_features,
+    pixel_norm,
+    statistics_dtype,
+    upscale2d,
+)
+
+# The first dense layer feeds 16 pixels: its fan-in is counted as that of a 4x4
+# convolution over the whole image, as in the authors' program.
+FIRST_DENSE_GAIN = math.sqrt(2) / 4
+
+_RECTIFIERS = {"leaky_relu": leaky_relu, "relu": nn.relu}
+
+
+def stage_resolutions(resolution: int, start: int = 4) -> list[int]:
+    """Returns start, 2 * start, ..., resolution."""
+    return [2**k for k in range(start.bit_length() - 1, resolution.bit_length())]
+
+
+class _FirstBlock(nn.Module):
+    """G's 4x4 block: dense layer and one convolution."""
+
+    maps: int
+    dense: Callable[..., EqualizedDense]
+    conv: Callable[..., EqualizedConv]
+    activate: Callable[[jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        dense = self.dense((4, 4, self.maps), gain=FIRST_DENSE_GAIN, name="dense")
+        x = self.activate(dense(z))
+        return self.activate(self.conv(self.maps, name="conv")(x))
+
+
+class _UpBlock(nn.Module):
+    """G's block of one resolution: upsampling and two convolutions."""
+
+    maps: int
+    conv: Callable[..., EqualizedConv]
+    activate: Callable[[jax.Array], jax.Array]
+    fused: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.fused:
+            x = self.conv(self.maps, resample="up", name="conv0")(x)
+        else:
+            x = self.conv(self.maps, name="conv0")(upscale2d(x))
+        x = self.activate(x)
+        return self.activate(self.conv(self.maps, name="conv1")(x))
+
+
+class _DownBlock(nn.Module):
+    """D's block of one resolution: two convolutions and downsampling.
+
+    The fused form takes the mean before bias and rectifier, the plain one after: two
+    different functions (the paper's is the plain one, the authors' presets are fused).
+    """
+
+    maps: int
+    maps_below: int
+    conv: Callable[..., EqualizedConv]
+    fused: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = leaky_relu(self.conv(self.maps, name="conv0")(x))
+        if self.fused:
+            conv1 = self.conv(self.maps_below, resample="down", name="conv1")
+            return leaky_relu(conv1(x))
+        return downscale2d(leaky_relu(self.conv(self.maps_below, name="conv1")(x)))
+
+
+class _LastBlock(nn.Module):
+    """D's 4x4 block, after the minibatch statistic: convolution and two dense layers."""
+
+    maps: int
+    hidden: int
+    outputs: int
+    dense: Callable[..., EqualizedDense]
+    conv: Callable[..., EqualizedConv]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = leaky_relu(self.conv(self.maps, name="conv")(x))
+        x = x.reshape(x.shape[0], -1)
+        x = leaky_relu(self.dense((self.hidden,), name="dense0")(x))
+        return self.dense((self.outputs,), gain=1.0, name="dense1")(x)
+
+
+class Generator(nn.Module):
+    """Maps latents, and labels if there are classes, to images.
+
+    Attributes:
+      resolution: Stage resolution r, a power of two from 4.
+      channels: 1 (grey) or 3 (RGB).
+      latent_size: Width of z.
+      num_classes: Width of the one-hot labels; 0 for an unconditional network.
+      fmap_base: See `layers.num_features`.
+      fmap_decay: See `layers.num_features`.
+      fmap_max: See `layers.num_features`.
+      fused_resampling: One 4x4 transposed convolution in place of upsampling and
+        convolution: the same function, with fewer multiplications.
+      equalized: Run-time weight scaling.
+      normalize_latents: Whether z passes through pixel norm.
+      normalize_labels: Whether that norm spans z and the labels together (authors'
+        TensorFlow program) or z alone (the paper's).
+      pixel_norm: Whether pixel norm follows every activation.
+      activation: "leaky_relu" or "relu".
+      tanh: Whether images end in tanh instead of linearly.
+      dtype: Of the activations.
+    """
+
+    resolution: int
+    channels: int = 3
+    latent_size: int = 512
+    num_classes: int = 0
+    fmap_base: int = 8192
+    fmap_decay: float = 1.0
+    fmap_max: int = 512
+    fused_resampling: bool = False
+    equalized: bool = True
+    normalize_latents: bool = True
+    normalize_labels: bool = False
+    pixel_norm: bool = True
+    activation: str = "leaky_relu"
+    tanh: bool = False
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: jax.Array, alpha: jax.typing.ArrayLike, labels: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns images [N, r, r, channels], about [-1, 1], float32 at least.
+
+        Args:
+          z: Latents [N, latent_size], standard normal.
+          alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
+          labels: One-hot [N, num_classes]; None without classes.
+
+        Raises:
+          ValueError: if labels are missing, or given to an unconditional network.
+        """
+        options = {"equalized": self.equalized, "dtype": self.dtype}
+        dense = partial(EqualizedDense, **options)
+        conv = partial(EqualizedConv, **options)
+        maps = partial(_maps, self)
+        x = _FirstBlock(maps(4), dense, conv, self._activate, name="block_4x4")(
+            self._join(z, labels)
+        )
+        old = None
+        for r in stage_resolutions(self.resolution)[1:]:
+            # Only the newest two RGB layers take part, but a network holds them all.
+            if r == self.resolution or self.is_initializing():
+                old = self._to_rgb(x, r // 2)
+            block = _UpBlock(
+                maps(r), conv, self._activate, self.fused_resampling, name=_block(r)
+            )
+            x = block(x)
+        new = self._to_rgb(x, self.resolution)
+        return new if old is None else lerp(upscale2d(old), new, alpha)
+
+    def _join(self, z: jax.Array, labels: jax.Array | None) -> jax.Array:
+        """Normalises latents and labels in the order of either authors' program."""
+        if (labels is None) != (self.num_classes == 0):
+            given = "no labels" if labels is None else "labels"
+            raise ValueError(f"{given} given to a generator of {self.num_classes} classes")
+        normalize = pixel_norm if self.normalize_latents else lambda x: x
+        if labels is None:
+            return normalize(z)
+        if self.normalize_labels:
+            return normalize(jnp.concatenate([z, labels.astype(z.dtype)], axis=-1))
+        return jnp.concatenate([normalize(z), labels.astype(z.dtype)], axis=-1)
+
+    def _activate(self, x: jax.Array) -> jax.Array:
+        x = _RECTIFIERS[self.activation](x)
+        return pixel_norm(x) if self.pixel_norm else x
+
+    def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
+        layer = EqualizedConv(
+            self.channels,
+            kernel_size=1,
+            gain=1.0,
+            equalized=self.equalized,
+            dtype=self.dtype,
+            name=f"to_rgb_{resolution}x{resolution}",
+        )
+        image = layer(x).astype(statistics_dtype(self.dtype))
+        return jnp.tanh(image) if self.tanh else image
+
+
+class DiscriminatorOutput(NamedTuple):
+    """What D says of a batch.
+
+    Attributes:
+      scores: [N], unbounded, higher for images that look real.
+      logits: Class logits [N, num_classes] (AC-GAN head).
+      stddev: [N], the value that the minibatch statistic appended; zeros without it.
+    """
+
+    scores: jax.Array
+    logits: jax.Array
+    stddev: jax.Array
+
+
+class Discriminator(nn.Module):
+    """Scores images, and classifies them if there are classes.
+
+    Attributes:
+      resolution: Stage resolution r, a power of two from 4.
+      channels: 1 (grey) or 3 (RGB).
+      num_classes: Number of class logits; 0 for an unconditional network.
+      fmap_base: See `layers.num_features`.
+      fmap_decay: See `layers.num_features`.
+      fmap_max: See `layers.num_features`.
+      fused_resampling: One 4x4 convolution of stride 2 that takes the mean before bias
+        and rectifier; another function than the plain order of the paper.
+      equalized: Run-time weight scaling.
+      minibatch_stddev: Whether the statistic is appended at 4x4.
+      mbstd_group_size: See `layers.minibatch_stddev`; 0 is the whole batch.
+      dtype: Of the activations.
+    """
+
+    resolution: int
+    channels: int = 3
+    num_classes: int = 0
+    fmap_base: int = 8192
+    fmap_decay: float = 1.0
+    fmap_max: int = 512
+    fused_resampling: bool = False
+    equalized: bool = True
+    minibatch_stddev: bool = True
+    mbstd_group_size: int = 4
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, alpha: jax.typing.ArrayLike
+    ) -> DiscriminatorOutput:
+        """Scores images [N, r, r, channels] in about [-1, 1].
+
+        Args:
+          images: At the stage resolution.
+          alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
+        """
+        options = {"equalized": self.equalized, "dtype": self.dtype}
+        conv = partial(EqualizedConv, **options)
+        maps = partial(_maps, self)
+        x = self._from_rgb(images, self.resolution)
+        for r in reversed(stage_resolutions(self.resolution)[1:]):
+            block = _DownBlock(
+                maps(r), maps(r // 2), conv, self.fused_resampling, name=_block(r)
+            )
+            x = block(x)
+            images = downscale2d(images)
+            if r == self.resolution:
+                x = lerp(self._from_rgb(images, r // 2), x, alpha)
+            elif self.is_initializing():
+                self._from_rgb(images, r // 2)
+        x, stddev = self._append_stddev(x)
+        head = _LastBlock(
+            maps(4),
+            maps(2),
+            1 + self.num_classes,
+            partial(EqualizedDense, **options),
+            conv,
+            name="block_4x4",
+        )
+        out = head(x).astype(statistics_dtype(self.dtype))
+        return DiscriminatorOutput(out[:, 0], out[:, 1:], stddev)
+
+    def _append_stddev(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if not self.minibatch_stddev:
+            return x, jnp.zeros(x.shape[0], statistics_dtype(x.dtype))
+        return minibatch_stddev(x, self.mbstd_group_size)
+
+    def _from_rgb(self, images: jax.Array, resolution: int) -> jax.Array:
+        layer = EqualizedConv(
+            _maps(self, resolution),
+            kernel_size=1,
+            equalized=self.equalized,
+            dtype=self.dtype,
+            name=f"from_rgb_{resolution}x{resolution}",
+        )
+        return leaky_relu(layer(images))
+
+
+def _block(resolution: int) -> str:
+    return f"block_{resolution}x{resolution}"
+
+
+def _maps(network: Generator | Discriminator, resolution: int) -> int:
+    """Returns nf(log2(resolution) - 1), the feature maps at a resolution."""
+    return num_features(
+        resolution.bit_length() - 2,
+        network.fmap_base,
+        network.fmap_decay,
+        network.fmap_max,
+    )

@@ -1,0 +1,224 @@
+"""What a run tells at the end of a tick: scalars, grids, snapshots and the SWD.
+
+Names of the scalars follow the authors' program; Health/* are ours.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+
+from progan_jax.config import parse_grid
+from progan_jax.costs import multiply_adds
+from progan_jax.data.pipeline import IndexStream
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.images import grid_shape, tile, upscale_nearest, write_png
+from progan_jax.metrics.swd import swd
+from progan_jax.networks.progan import Generator
+from progan_jax.runtime.logging import peak_memory_mib
+from progan_jax.runtime.snapshot import write_snapshot
+from progan_jax.sampling import Sampler, draw_latents
+from progan_jax.schedule import Phase, Schedule
+from progan_jax.state import Params
+
+# Purposes of the run's key outside of the training steps, whose keys come from another
+# branch of it.
+_GRID_KEY, _SWD_KEY = 1, 2
+
+
+class Reporter:
+    """Measures and draws what a run shows.
+
+    Attributes:
+      total_sec: Wall time of the run so far, over all its restarts.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        schedule: Schedule,
+        pyramid: Pyramid,
+        workdir: Path,
+        total_sec: float,
+    ) -> None:
+        self.total_sec = total_sec
+        self._config, self._schedule = config, schedule
+        self._pyramid, self._workdir = pyramid, workdir
+        columns, rows = self._grid_shape()
+        indices, _ = IndexStream(config.seed, pyramid.num_images, mirror=False).take(
+            0, columns * rows
+        )
+        self._columns, self._grid_indices = columns, indices
+        self._grid_latents = self._latents(_GRID_KEY, columns * rows)
+        self._tick_started = time.perf_counter()
+        self._maintenance_started = self._tick_started
+
+    def tick(
+        self, sums: Mapping[str, jax.Array], nimg: int, shown: int, phase: Phase
+    ) -> dict[str, float]:
+        """Returns the row of a tick.
+
+        Args:
+          sums: The state's, since the last tick.
+          nimg: Images shown at its end.
+          shown: Images shown in this tick by this process.
+          phase: What held for the last image.
+        """
+        totals = {name: float(value) for name, value in jax.device_get(sums).items()}
+        now = time.perf_counter()
+        sec = now - self._tick_started
+        maintenance = self._tick_started - self._maintenance_started
+        self.total_sec += now - self._maintenance_started
+        self._maintenance_started = now
+        sec_per_kimg = sec / shown * 1000
+        return {
+            **self._progress(nimg, phase),
+            "Timing/sec_per_tick": sec,
+            "Timing/sec_per_kimg": sec_per_kimg,
+            "Timing/img_per_sec": shown / sec,
+            "Timing/maintenance_sec": maintenance,
+            "Timing/total_sec": self.total_sec,
+            "Timing/total_hours": self.total_sec / 3600,
+            "Timing/total_days": self.total_sec / 86400,
+            "Timing/eta_sec": self._eta(nimg, phase.resolution, sec_per_kimg),
+            "Memory/peak_mib": peak_memory_mib(),
+            **_scalars(totals),
+            "TrainG/learning_rate": phase.g_learning_rate,
+            "TrainD/learning_rate": phase.d_learning_rate,
+        }
+
+    def start_tick(self) -> None:
+        """Marks the end of the maintenance after a tick."""
+        self._tick_started = time.perf_counter()
+
+    def draw_reals(self) -> None:
+        """Writes grids/reals.png, at the final resolution."""
+        reals = self._pyramid.levels[self._config.model.resolution][self._grid_indices]
+        self._write_grid("reals.png", reals)
+
+    def draw_fakes(
+        self, sampler: Sampler, ema: Params, nimg: int, phase: Phase
+    ) -> np.ndarray:
+        """Writes and returns the grid of the fixed latents, upsampled to final size."""
+        labels = self._pyramid.labels
+        fakes = sampler.sample(
+            ema,
+            phase.alpha,
+            self._grid_latents,
+            labels[self._grid_indices] if labels is not None else None,
+        )
+        name = f"fakes_{nimg // 1000:06d}_r{phase.resolution:03d}.png"
+        return self._write_grid(name, self._upscale(fakes))
+
+    def measure_swd(
+        self, sampler: Sampler, ema: Params, phase: Phase
+    ) -> dict[str, float]:
+        """Returns the SWD x 1e3 of samples, upsampled, against reals at final size."""
+        num = min(self._config.eval.stage_swd_images, self._pyramid.num_images)
+        stream = IndexStream(self._config.seed, self._pyramid.num_images, mirror=False)
+        indices, _ = stream.take(0, num)
+        labels = self._pyramid.labels
+        fakes = sampler.sample(
+            ema,
+            phase.alpha,
+            self._latents(_SWD_KEY, num),
+            labels[indices] if labels is not None else None,
+        )
+        reals = self._pyramid.levels[self._config.model.resolution][indices]
+        levels = swd(reals, self._upscale(fakes), seed=self._config.seed)
+        row = {f"Metrics/swd_{side}": value for side, value in levels.items()}
+        return row | {"Metrics/swd_average": float(np.mean(list(levels.values())))}
+
+    def write_snapshot(
+        self, generator: Generator, ema: Params, nimg: int, phase: Phase
+    ) -> Path:
+        """Writes the averaged generator for use and returns its folder."""
+        name = f"{nimg // 1000:06d}_r{phase.resolution:03d}"
+        folder = self._workdir / "snapshots" / name
+        info = {
+            "architecture": "progan",
+            "resolution": generator.resolution,
+            "alpha": phase.alpha,
+            "nimg": nimg,
+            "model": self._config.model.to_dict(),
+            "config": self._config.to_dict(),
+            "dataset": {
+                "name": self._pyramid.name,
+                "num_images": self._pyramid.num_images,
+                "num_classes": self._pyramid.num_classes,
+                "fingerprint": self._pyramid.fingerprint,
+            },
+        }
+        write_snapshot(folder, jax.device_get(ema), info)
+        return folder
+
+    def _progress(self, nimg: int, phase: Phase) -> dict[str, float]:
+        return {
+            "Progress/tick": self._schedule.ticks_until(nimg),
+            "Progress/kimg": nimg / 1000,
+            "Progress/nimg": nimg,
+            "Progress/lod": phase.lod,
+            "Progress/minibatch": phase.batch_size,
+            "Progress/resolution": phase.resolution,
+            "Progress/alpha": phase.alpha,
+        }
+
+    def _eta(self, nimg: int, resolution: int, sec_per_kimg: float) -> float:
+        """Estimates the rest of the run by the multiply-adds of its stages."""
+        model = self._config.model
+        rest = 0.0
+        costs = {
+            stage.resolution: multiply_adds(
+                Generator(
+                    stage.resolution,
+                    latent_size=model.latent_size,
+                    num_classes=model.num_classes,
+                    fmap_base=model.fmap_base,
+                    fmap_decay=model.fmap_decay,
+                    fmap_max=model.fmap_max,
+                )
+            )
+            for stage in self._schedule.stages()
+        }
+        for stage in self._schedule.stages():
+            images = self._schedule.stage_end(stage) - max(nimg, stage.start_nimg)
+            relative = costs[stage.resolution] / costs[resolution]
+            rest += max(images, 0) / 1000 * sec_per_kimg * relative
+        return rest
+
+    def _grid_shape(self) -> tuple[int, int]:
+        grid, resolution = self._config.train.grid, self._config.model.resolution
+        return parse_grid(grid) or grid_shape(resolution, grid)
+
+    def _latents(self, purpose: int, num: int) -> np.ndarray:
+        key = jax.random.fold_in(jax.random.key(self._config.seed), purpose)
+        return draw_latents(key, num, self._config.model.latent_size)
+
+    def _upscale(self, images: np.ndarray) -> np.ndarray:
+        return upscale_nearest(images, self._config.model.resolution // images.shape[1])
+
+    def _write_grid(self, name: str, images: np.ndarray) -> np.ndarray:
+        grid = tile(images, self._columns)
+        write_png(self._workdir / "grids" / name, grid)
+        return grid
+
+
+def _scalars(totals: Mapping[str, float]) -> dict[str, float]:
+    """Turns the sums of a tick into means, by the names of the authors' program."""
+    row = {}
+    for name, total in totals.items():
+        if name.endswith(("_steps", "_skipped")):
+            continue
+        steps = totals["g_steps" if name == "g_loss" else "d_steps"]
+        group = "Health" if name.startswith("stddev") else "Loss"
+        row[f"{group}/{name}"] = total / steps if steps else float("nan")
+    for network in "GD":
+        steps = totals[f"{network.lower()}_steps"]
+        skipped = totals[f"{network.lower()}_skipped"]
+        row[f"Train{network}/overflow_frequency"] = skipped / max(steps + skipped, 1)
+    row["Health/score_gap"] = row["Loss/real_scores"] - row["Loss/fake_scores"]
+    row["Health/skipped"] = int(totals["d_skipped"] + totals["g_skipped"])
+    return row

@@ -1,0 +1,141 @@
+"""Starts a command so that a user's mistake ends in one clear line and exit code 2."""
+
+import difflib
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import ml_collections
+from absl import app, flags
+from ml_collections import config_flags
+
+from progan_jax.errors import UserError
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, runs `main` and ends the process with its exit code."""
+
+    def guarded(argv: list[str]) -> None:
+        del argv
+        try:
+            main()
+        except UserError as error:
+            _fail(str(error))
+
+    app.run(guarded, flags_parser=parse_flags)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses absl's flags; a mistake ends the process with one line."""
+    try:
+        if "config" in flags.FLAGS and not _asks_for_help(argv):
+            _check_config(argv)
+        rest = flags.FLAGS(argv)
+    except (flags.Error, UserError) as error:
+        _fail(" ".join(str(error).split()))
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}: flags are written --name=value")
+    return rest
+
+
+def _asks_for_help(argv: list[str]) -> bool:
+    return any(re.fullmatch(r"--?help(full|short|xml)?", a) for a in argv)
+
+
+def _check_config(argv: list[str]) -> None:
+    """Raises UserError if --config or one of the --config.X=V is faulty."""
+    arguments = dict(_arguments(argv))
+    name = arguments.pop("config", "")
+    path = Path(name.split(":")[0])
+    if not path.is_file():
+        there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none"
+        raise UserError(
+            f"--config={name}: there is no such file; the configurations here are {there}"
+        )
+    fields = _fields(_load(name))
+    for argument, value in arguments.items():
+        field = argument.removeprefix("config.")
+        if field == argument:
+            continue
+        if field not in fields:
+            raise UserError(_unknown_field(field, value, list(fields)))
+        if not _fits(value, fields[field]):
+            kind = _KINDS.get(type(fields[field]), "of another type")
+            raise UserError(
+                f"config.{field} = {value!r} must be {kind}; write for example "
+                f"--config.{field}={fields[field]}"
+            )
+
+
+def _arguments(argv: list[str]) -> Iterator[tuple[str, str]]:
+    """Yields the names and values of `--name=value` and `--name value`."""
+    for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
+        match = re.fullmatch(r"--?(no)?([\w.]+)(=.*)?", argument, re.DOTALL)
+        if match and match[1] and "." in match[2]:
+            yield match[2], "false"  # --noconfig.model.tanh is --config.model.tanh=false.
+        elif match and match[3]:
+            yield (match[1] or "") + match[2], match[3][1:]
+        elif match:
+            alone = following.startswith("-") or not following
+            yield (match[1] or "") + match[2], "true" if alone else following
+
+
+def _load(name: str) -> ml_collections.ConfigDict:
+    """Loads a configuration file as it is, without what the command line changes."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[""])
+    try:
+        values(["", f"--config={name}"])
+        return values.config
+    except Exception as error:  # The file is the user's program: it may do anything.
+        raise UserError(
+            f"--config={name}: the file fails with {type(error).__name__}: {error}; mend it"
+        ) from error
+
+
+def _unknown_field(field: str, value: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
+    last = field.split(".")[-1]
+    near = [k for k in known if k.split(".")[-1] == last][:1] or near
+    mend = f"did you mean config.{near[0]}?" if near else "see configs/base.py"
+    return f"config.{field} = {value!r}: there is no such field; {mend}"
+
+
+def _fields(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, object]:
+    """Returns the leaves of a configuration by their dotted names."""
+    fields = {}
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            fields |= _fields(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = value
+    return fields
+
+
+def _fits(value: str, default: object) -> bool:
+    if isinstance(default, bool):
+        return value.lower() in ("true", "false", "0", "1")
+    if isinstance(default, int | float):
+        try:
+            type(default)(value)
+        except ValueError:
+            return False
+    return True
+
+
+def _fail(message: str) -> NoReturn:
+    """Prints each line of the message as an error and exits with code 2."""
+    sys.stdout.flush()
+    for line in message.split("\n"):
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,86 @@
+"""Snapshots: the averaged generator for use, as safetensors and JSON."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+from safetensors.numpy import load_file, save_file
+
+from progan_jax.errors import UserError
+
+_NAME = re.compile(r"\d{6,}_r\d{3,}")
+_WEIGHTS, _INFO = "generator.safetensors", "snapshot.json"
+
+
+def write_snapshot(folder: Path, params: dict[str, Any], info: dict[str, Any]) -> None:
+    """Writes a snapshot folder; a kill leaves all of it or nothing under its name.
+
+    Args:
+      folder: Named <kimg:06d>_r<resolution:03d>; an old one of that name is replaced.
+      params: Nested dictionary of NumPy arrays.
+      info: Description that JSON can hold: resolution, alpha, model, ...
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    flat = traverse_util.flatten_dict(params, sep="/")
+    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    save_file(arrays, partial / _WEIGHTS)
+    (partial / _INFO).write_text(json.dumps(info, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the parameters as nested NumPy arrays, and the description.
+
+    Raises:
+      UserError: if the folder holds no whole snapshot.
+    """
+    try:
+        info = json.loads((folder / _INFO).read_text())
+        flat = load_file(folder / _WEIGHTS)
+    except Exception as error:  # safetensors raises a type of its own.
+        raise UserError(
+            f"snapshot {folder} cannot be read ({error}); name another with --snapshot"
+        ) from error
+    return traverse_util.unflatten_dict(flat, sep="/"), info
+
+
+def find_snapshot(run: Path, name: str | None = None) -> Path:
+    """Returns the folder of a run's newest snapshot, or of the named one.
+
+    Args:
+      run: Folder of a run, or a snapshot's own folder.
+      name: Such as "000100_r032".
+
+    Raises:
+      UserError: if there is no such run or snapshot.
+    """
+    if (run / _INFO).exists():
+        return run
+    if not run.is_dir():
+        raise UserError(f"--run={run}: there is no such folder; name a run's workdir")
+    there = list_snapshots(run)
+    if not there:
+        raise UserError(
+            f"--run={run}: it holds no snapshot yet; let the run reach the end of a "
+            "stage or config.train.snapshot_ticks ticks"
+        )
+    if name is None:
+        return there[-1]
+    for folder in there:
+        if folder.name == name:
+            return folder
+    names = ", ".join(folder.name for folder in there)
+    raise UserError(f"--snapshot={name}: {run} has no such snapshot; choose from {names}")
+
+
+def list_snapshots(run: Path) -> list[Path]:
+    """Returns a run's snapshot folders, oldest first."""
+    folders = [f for f in (run / "snapshots").glob("*_r*") if _NAME.fullmatch(f.name)]
+    return sorted(folders, key=lambda f: tuple(map(int, f.name.split("_r"))))

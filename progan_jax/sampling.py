@@ -1,0 +1,95 @@
+"""Images from an averaged generator, in batches of one compiled size."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from progan_jax.images import to_uint8
+from progan_jax.networks.progan import Generator
+from progan_jax.state import Params
+
+_MODEL_FIELDS = (
+    "channels",
+    "latent_size",
+    "num_classes",
+    "fmap_base",
+    "fmap_decay",
+    "fmap_max",
+    "fused_resampling",
+    "equalized",
+    "normalize_latents",
+    "normalize_labels",
+    "pixel_norm",
+    "activation",
+    "tanh",
+)
+
+
+def generator_from_snapshot(info: Mapping[str, Any]) -> Generator:
+    """Returns the generator that a snapshot's description speaks of."""
+    fields = {name: info["model"][name] for name in _MODEL_FIELDS}
+    dtype = jnp.dtype(info["model"]["dtype"])
+    return Generator(resolution=info["resolution"], dtype=dtype, **fields)
+
+
+def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
+    """Returns `num` standard normal latents [num, latent_size], float32."""
+    return np.asarray(jax.random.normal(key, (num, latent_size)))
+
+
+class Sampler:
+    """Draws images from a generator of one resolution; compiled once.
+
+    Attributes:
+      generator: The network.
+      batch_size: Images per call of the compiled function.
+    """
+
+    def __init__(self, generator: Generator, batch_size: int = 64) -> None:
+        self.generator = generator
+        self.batch_size = batch_size
+        self._call = jax.jit(partial(_generate, generator))
+
+    def sample(
+        self,
+        params: Params,
+        alpha: float,
+        latents: np.ndarray,
+        labels: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Returns uint8 images [n, r, r, C].
+
+        Args:
+          params: Of the averaged generator.
+          alpha: Weight of its newest block.
+          latents: [n, latent_size].
+          labels: Classes int [n]; ignored by an unconditional generator.
+        """
+        total = len(latents)
+        classes = np.zeros(total, np.int32) if labels is None else labels
+        images = []
+        for start in range(0, total, self.batch_size):
+            # A short last batch is filled up: one program serves all.
+            rows = np.arange(start, start + self.batch_size) % total
+            batch = self._call(
+                params, np.float32(alpha), latents[rows], classes[rows].astype(np.int32)
+            )
+            images.append(np.asarray(batch)[: total - start])
+        return np.concatenate(images)
+
+
+def _generate(
+    generator: Generator,
+    params: Params,
+    alpha: jax.Array,
+    latents: jax.Array,
+    labels: jax.Array,
+) -> jax.Array:
+    one_hot = None
+    if generator.num_classes:
+        one_hot = jax.nn.one_hot(labels, generator.num_classes)
+    return to_uint8(generator.apply({"params": params}, latents, alpha, one_hot))

@@ -1,0 +1,167 @@
+"""Everything that is compiled or laid on the devices for one stage."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import ml_collections
+import numpy as np
+
+from progan_jax.config import make_networks, make_step_options
+from progan_jax.data.pipeline import Feed, IndexStream
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.optimizer import scale_by_authors_adam
+from progan_jax.runtime.mesh import batched, replicated
+from progan_jax.sampling import Sampler
+from progan_jax.schedule import Schedule
+from progan_jax.state import (
+    TrainState,
+    create_state,
+    grow,
+    reset_optimizers,
+    reset_sums,
+)
+from progan_jax.steps import Controls, Steps, scalar_names
+
+
+class StageProgram:
+    """The compiled programs and the data of one resolution.
+
+    Attributes:
+      resolution: Side in pixels.
+      steps: The pure steps.
+      feed: Batches of the reals of this resolution; None until `load`.
+      sampler: Draws images from the averaged generator.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        schedule: Schedule,
+        resolution: int,
+        mesh: jax.sharding.Mesh,
+        label_counts: Sequence[int] = (),
+    ) -> None:
+        batch_size = schedule.batch_size[resolution]
+        generator, discriminator = make_networks(
+            config, resolution, batch_size // mesh.size
+        )
+        optim = config.optim
+        self.resolution = resolution
+        self.steps = Steps(
+            generator,
+            discriminator,
+            scale_by_authors_adam(optim.beta1, optim.beta2, optim.epsilon),
+            make_step_options(config, resolution, batch_size),
+            batched(mesh),
+            label_log_probs=_log_probs(label_counts),
+        )
+        self.sampler = Sampler(generator)
+        self.feed: Feed | None = None
+        self._config, self._schedule, self._mesh = config, schedule, mesh
+        everywhere = replicated(mesh)
+        jit = partial(jax.jit, out_shardings=everywhere)
+        self._create = jit(self._create_state)
+        self._grow = jit(self._grow_state)
+        self._run = jit(self.steps.run, donate_argnums=0)
+        self._reset_optimizers = jit(
+            partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
+        )
+        self._reset_sums = jit(reset_sums, donate_argnums=0)
+
+    def load(self, pyramid: Pyramid) -> None:
+        """Opens the feed of this resolution's reals."""
+        data = self._config.data
+        self.feed = Feed(
+            pyramid,
+            IndexStream(self._config.seed, pyramid.num_images, data.mirror),
+            resolution=self.resolution,
+            batch_size=self._schedule.batch_size[self.resolution],
+            d_repeats=self._schedule.d_repeats,
+            max_pairs=self._config.runtime.pairs_per_dispatch,
+            replicated=replicated(self._mesh),
+            batched=batched(self._mesh, axis=2),
+            mode=data.feed,
+            resident_max_mib=data.resident_max_mib,
+        )
+
+    def create(self) -> TrainState:
+        """Returns the state of a run that starts at this resolution."""
+        return self._create(self._key())
+
+    def abstract_state(self) -> TrainState:
+        """Returns shapes, dtypes and shardings of the state, for a restore."""
+        everywhere = replicated(self._mesh)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+            jax.eval_shape(self._create_state, self._key()),
+        )
+
+    def grow(self, state: TrainState) -> TrainState:
+        """Returns the state of the stage before, grown to this resolution."""
+        return self._grow(state, self._key())
+
+    def reset_optimizers(self, state: TrainState) -> TrainState:
+        """Clears both optimizers; the given state is donated."""
+        return self._reset_optimizers(state)
+
+    def reset_sums(self, state: TrainState) -> TrainState:
+        """Clears the sums of the tick; the given state is donated."""
+        return self._reset_sums(state)
+
+    def run(
+        self, state: TrainState, nimg: int, num_pairs: int
+    ) -> tuple[TrainState, jax.Array]:
+        """Runs `num_pairs` pairs from image `nimg` on; the given state is donated.
+
+        Returns:
+          The new state, and its `skipped_in_row` apart.
+        """
+        assert self.feed is not None, "load the reals first"
+        batches = self.feed.batches(nimg, num_pairs)
+        return self._run(state, batches, self._controls(nimg, num_pairs))
+
+    def _controls(self, nimg: int, num_pairs: int) -> Controls:
+        shown = self._schedule.pair_nimg(self.resolution)
+        phases = [self._schedule.phase_at(nimg + i * shown) for i in range(num_pairs)]
+        length = self._config.runtime.pairs_per_dispatch
+        padded = phases + phases[-1:] * (length - num_pairs)
+
+        def column(name: str) -> np.ndarray:
+            return np.array([getattr(phase, name) for phase in padded], np.float32)
+
+        controls = Controls(
+            num_pairs=np.int32(num_pairs),
+            alpha=column("alpha"),
+            g_learning_rate=column("g_learning_rate"),
+            d_learning_rate=column("d_learning_rate"),
+        )
+        return jax.device_put(controls, replicated(self._mesh))
+
+    def _key(self) -> jax.Array:
+        return jax.random.key(self._config.seed)
+
+    def _create_state(self, key: jax.Array) -> TrainState:
+        steps = self.steps
+        names = scalar_names(steps.options, steps.generator.num_classes > 0)
+        return create_state(
+            key, steps.generator, steps.discriminator, steps.tx, names
+        )
+
+    def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:
+        steps = self.steps
+        return grow(
+            state,
+            key,
+            steps.generator,
+            steps.discriminator,
+            steps.tx,
+            reset=self._config.optim.reset_at_fades,
+        )
+
+
+def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:
+    """Returns the logarithms of the classes' frequencies; -inf for an empty class."""
+    counts = np.asarray(counts, np.float64)
+    with np.errstate(divide="ignore"):
+        return tuple(np.log(counts / counts.sum()).tolist()) if counts.size else ()

@@ -1,0 +1,154 @@
+"""The training state: create it, grow it, reset its optimizers, average G.
+
+At resolution r it holds exactly the layers of the networks of resolution r. Source:
+Karras et al. 2018, section 2 and appendix A.1.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct, traverse_util
+
+from progan_jax.networks.progan import Discriminator, Generator
+
+Params = dict[str, Any]
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a step reads and writes.
+
+    Attributes:
+      pairs: (D, G) pairs run so far, int32; the random numbers of a pair follow from it.
+      key: Typed random key of the run; it never changes.
+      g_params: Generator.
+      d_params: Discriminator.
+      g_ema: Exponential moving average of the generator, the one to sample.
+      g_opt: Adam's state for G.
+      d_opt: Adam's state for D.
+      skipped_in_row: Pairs in a row, up to now, with an update that was not finite.
+      sums: Scalars summed over the steps since the last tick, and counts of steps.
+    """
+
+    pairs: jax.Array
+    key: jax.Array
+    g_params: Params
+    d_params: Params
+    g_ema: Params
+    g_opt: optax.OptState
+    d_opt: optax.OptState
+    skipped_in_row: jax.Array
+    sums: dict[str, jax.Array]
+
+
+def create_state(
+    key: jax.Array,
+    generator: Generator,
+    discriminator: Discriminator,
+    tx: optax.GradientTransformation,
+    scalars: tuple[str, ...],
+) -> TrainState:
+    """Creates the state of a run's first stage.
+
+    Args:
+      key: Typed key of the run, `jax.random.key(seed)`.
+      generator: At the first stage's resolution.
+      discriminator: Likewise.
+      tx: Optimizer of both networks.
+      scalars: Names of what `sums` counts.
+    """
+    key_params, key_steps = jax.random.split(key)
+    g_params, d_params = init_params(key_params, generator, discriminator)
+    return TrainState(
+        pairs=jnp.zeros([], jnp.int32),
+        key=key_steps,
+        g_params=g_params,
+        d_params=d_params,
+        g_ema=jax.tree.map(jnp.copy, g_params),
+        g_opt=tx.init(g_params),
+        d_opt=tx.init(d_params),
+        skipped_in_row=jnp.zeros([], jnp.int32),
+        sums={name: jnp.zeros([]) for name in scalars},
+    )
+
+
+def init_params(
+    key: jax.Array, generator: Generator, discriminator: Discriminator
+) -> tuple[Params, Params]:
+    """Initialises both networks; every layer's key is folded with its path (linen)."""
+    key_g, key_d = jax.random.split(key)
+    labels = jnp.zeros((1, generator.num_classes)) if generator.num_classes else None
+    z = jnp.zeros((1, generator.latent_size))
+    side, channels = discriminator.resolution, discriminator.channels
+    images = jnp.zeros((1, side, side, channels))
+    alpha = jnp.ones([])
+    g_params = generator.init(key_g, z, alpha, labels)["params"]
+    d_params = discriminator.init(key_d, images, alpha)["params"]
+    return g_params, d_params
+
+
+def grow(
+    state: TrainState,
+    key: jax.Array,
+    generator: Generator,
+    discriminator: Discriminator,
+    tx: optax.GradientTransformation,
+    *,
+    reset: bool,
+) -> TrainState:
+    """Returns the state of the next stage.
+
+    Layers that exist are carried over in G, D, EMA and, unless `reset`, in Adam's
+    moments; new ones are initialised as if the run had started here, and the EMA's new
+    layers are copies of G's.
+
+    Args:
+      state: Of the stage that ended.
+      key: The run's key, as given to `create_state`.
+      generator: At the new resolution.
+      discriminator: Likewise.
+      tx: Optimizer of both networks.
+      reset: Whether the optimizers start anew.
+    """
+    born_g, born_d = init_params(jax.random.split(key)[0], generator, discriminator)
+    grown = state.replace(
+        g_params=_overlay(born_g, state.g_params),
+        d_params=_overlay(born_d, state.d_params),
+        g_ema=_overlay(jax.tree.map(jnp.copy, born_g), state.g_ema),
+    )
+    if reset:
+        return reset_optimizers(grown, tx)
+    return grown.replace(
+        g_opt=_carry_moments(tx.init(born_g), state.g_opt),
+        d_opt=_carry_moments(tx.init(born_d), state.d_opt),
+    )
+
+
+def reset_optimizers(state: TrainState, tx: optax.GradientTransformation) -> TrainState:
+    """Clears the moments and step counts of both optimizers."""
+    return state.replace(
+        g_opt=tx.init(state.g_params), d_opt=tx.init(state.d_params)
+    )
+
+
+def reset_sums(state: TrainState) -> TrainState:
+    """Starts the sums of a new tick."""
+    return state.replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
+
+
+def average(ema: Params, params: Params, decay: float) -> Params:
+    """Moves the moving average towards the parameters: decay of it remains."""
+    return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+
+
+def _overlay(born: Params, carried: Params) -> Params:
+    """Returns `born` with every leaf of `carried` in its place."""
+    flat = traverse_util.flatten_dict(born) | traverse_util.flatten_dict(carried)
+    return traverse_util.unflatten_dict(flat)
+
+
+def _carry_moments(born: Any, carried: Any) -> Any:
+    return carried._replace(
+        mu=_overlay(born.mu, carried.mu), nu=_overlay(born.nu, carried.nu)
+    )

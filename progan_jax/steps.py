@@ -1,0 +1,377 @@
+"""The training steps: D step, moving average, G step, and a loop over (D, G) pairs.
+
+Pure functions of the state, the batches and the controls; one program per resolution
+runs any number of pairs up to the length of its arrays. Source: Karras et al. 2018,
+appendix A.1.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+
+from progan_jax.images import to_float, to_uint8
+from progan_jax.losses import (
+    LossOptions,
+    Metrics,
+    discriminator_loss,
+    generator_loss,
+)
+from progan_jax.networks.layers import downscale2d, lerp, upscale2d
+from progan_jax.networks.progan import Discriminator, DiscriminatorOutput, Generator
+from progan_jax.state import Params, TrainState, average
+
+
+class Batches(Protocol):
+    """Reals of up to K pairs; see `data.pipeline`."""
+
+    def take(
+        self, pair: jax.Array, repeat: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns images uint8 [N, r, r, C], labels int [N] and mirror bool [N]."""
+        ...
+
+
+class Controls(struct.PyTreeNode):
+    """What the schedule says of each pair of a dispatch.
+
+    Attributes:
+      num_pairs: Pairs to run, int32, at most K.
+      alpha: [K] float32.
+      g_learning_rate: [K] float32.
+      d_learning_rate: [K] float32.
+    """
+
+    num_pairs: jax.Array
+    alpha: jax.Array
+    g_learning_rate: jax.Array
+    d_learning_rate: jax.Array
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How the steps run.
+
+    Attributes:
+      loss: Kind and weights of the losses.
+      ema_decay: Share of the moving average that one update keeps.
+      ema_after: "d_step" (authors' TensorFlow program: before G's own step, once per D
+        step) or "g_step" (the paper's program).
+      d_repeats: D steps per G step.
+      simultaneous: Whether D and G step at once, on one batch of fakes.
+      max_skipped: The loop stops after so many pairs in a row with a skipped update.
+      fake_labels: Classes of D's fakes: those of the "reals", or "random" ones.
+      requantise_fade: Whether faded reals are rounded to 8 bits (the paper's program).
+    """
+
+    loss: LossOptions = LossOptions()
+    ema_decay: float = 0.999
+    ema_after: str = "d_step"
+    d_repeats: int = 1
+    simultaneous: bool = False
+    max_skipped: int = 100
+    fake_labels: str = "reals"
+    requantise_fade: bool = False
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one resolution.
+
+    Attributes:
+      generator: At the resolution.
+      discriminator: At the resolution.
+      tx: Optimizer of both networks, of unit learning rate.
+      options: See `StepOptions`.
+      batch_sharding: Where to lay latents and other arrays with a leading batch axis;
+        None leaves it to the compiler.
+      label_log_probs: Logarithms of the classes' frequencies in the data set, from
+        which random labels are drawn; empty without classes.
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    tx: optax.GradientTransformation
+    options: StepOptions = StepOptions()
+    batch_sharding: jax.sharding.Sharding | None = None
+    label_log_probs: tuple[float, ...] = ()
+
+    def run(
+        self, state: TrainState, batches: Batches, controls: Controls
+    ) -> tuple[TrainState, jax.Array]:
+        """Runs `controls.num_pairs` pairs, fewer only if too many were skipped in a row.
+
+        Returns:
+          The new state and its `skipped_in_row`, which outlives a donated state.
+        """
+
+        def unfinished(carry: tuple[jax.Array, TrainState]) -> jax.Array:
+            pair, state = carry
+            tolerable = state.skipped_in_row < self.options.max_skipped
+            return (pair < controls.num_pairs) & tolerable
+
+        def body(carry: tuple[jax.Array, TrainState]) -> tuple[jax.Array, TrainState]:
+            pair, state = carry
+            return pair + 1, self.pair(state, batches, controls, pair)
+
+        start = jnp.zeros([], jnp.int32)
+        _, state = lax.while_loop(unfinished, body, (start, state))
+        return state, state.skipped_in_row
+
+    def pair(
+        self, state: TrainState, batches: Batches, controls: Controls, pair: jax.Array
+    ) -> TrainState:
+        """Runs one (D, G) pair, or one simultaneous step."""
+        key = jax.random.fold_in(state.key, state.pairs)
+        alpha = controls.alpha[pair]
+        g_rate = controls.g_learning_rate[pair]
+        d_rate = controls.d_learning_rate[pair]
+        skipped = _skipped(state)
+        if self.options.simultaneous:
+            reals, labels = self._reals(batches, pair, jnp.int32(0), alpha)
+            state = self.simultaneous_step(
+                state, key, reals, labels, alpha, g_rate, d_rate
+            )
+        else:
+            key_d, key_g = jax.random.split(key)
+
+            def d_repeat(repeat: jax.Array, state: TrainState) -> TrainState:
+                reals, labels = self._reals(batches, pair, repeat, alpha)
+                step_key = jax.random.fold_in(key_d, repeat)
+                return self.d_step(state, step_key, reals, labels, alpha, d_rate)
+
+            state = lax.fori_loop(0, self.options.d_repeats, d_repeat, state)
+            batch = batches.take(pair, jnp.int32(0))[1].shape[0]
+            state = self.g_step(state, key_g, batch, alpha, g_rate)
+        in_row = jnp.where(_skipped(state) > skipped, state.skipped_in_row + 1, 0)
+        return state.replace(pairs=state.pairs + 1, skipped_in_row=in_row)
+
+    def d_step(
+        self,
+        state: TrainState,
+        key: jax.Array,
+        reals: jax.Array,
+        labels: jax.Array | None,
+        alpha: jax.Array,
+        rate: jax.Array,
+    ) -> TrainState:
+        """Updates D on reals [N, r, r, C] and fresh fakes, then perhaps the EMA."""
+        key_latents, key_labels, key_mix = jax.random.split(key, 3)
+        n = reals.shape[0]
+        fake_labels = labels
+        if self.options.fake_labels == "random":
+            fake_labels = self._draw_labels(key_labels, n)
+        fakes = self._generate(state.g_params, key_latents, n, fake_labels, alpha)
+        state = self._update_d(
+            state, key_mix, reals, fakes, labels, fake_labels, alpha, rate
+        )
+        return self._average(state) if self.options.ema_after == "d_step" else state
+
+    def g_step(
+        self,
+        state: TrainState,
+        key: jax.Array,
+        batch_size: int,
+        alpha: jax.Array,
+        rate: jax.Array,
+    ) -> TrainState:
+        """Updates G on fresh latents, then perhaps the EMA."""
+        key_latents, key_labels = jax.random.split(key)
+        labels = self._draw_labels(key_labels, batch_size)
+
+        def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
+            fakes = self._generate(params, key_latents, batch_size, labels, alpha)
+            return self._g_loss(state.d_params, fakes, labels, alpha)
+
+        grads, metrics = jax.grad(loss_of, has_aux=True)(state.g_params)
+        state = self._update_g(state, grads, metrics, rate)
+        return self._average(state) if self.options.ema_after == "g_step" else state
+
+    def simultaneous_step(
+        self,
+        state: TrainState,
+        key: jax.Array,
+        reals: jax.Array,
+        labels: jax.Array | None,
+        alpha: jax.Array,
+        g_rate: jax.Array,
+        d_rate: jax.Array,
+    ) -> TrainState:
+        """Updates D and G on one batch of fakes, each against the other's old self."""
+        key_latents, key_labels, key_mix = jax.random.split(key, 3)
+        n, d_params = reals.shape[0], state.d_params
+        fake_labels = labels
+        if self.options.fake_labels == "random":
+            fake_labels = self._draw_labels(key_labels, n)
+        fakes, pull_back = jax.vjp(
+            lambda params: self._generate(params, key_latents, n, fake_labels, alpha),
+            state.g_params,
+        )
+        fakes_grad, metrics = jax.grad(
+            lambda x: self._g_loss(d_params, x, fake_labels, alpha), has_aux=True
+        )(fakes)
+        state = self._update_d(
+            state, key_mix, reals, fakes, labels, fake_labels, alpha, d_rate
+        )
+        (grads,) = pull_back(fakes_grad)
+        return self._average(self._update_g(state, grads, metrics, g_rate))
+
+    def _update_d(
+        self,
+        state: TrainState,
+        key_mix: jax.Array,
+        reals: jax.Array,
+        fakes: jax.Array,
+        labels: jax.Array | None,
+        fake_labels: jax.Array | None,
+        alpha: jax.Array,
+        rate: jax.Array,
+    ) -> TrainState:
+        mix = self._shard(jax.random.uniform(key_mix, (reals.shape[0], 1, 1, 1)))
+
+        def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
+            def discriminator(images: jax.Array) -> DiscriminatorOutput:
+                return self.discriminator.apply({"params": params}, images, alpha)
+
+            return discriminator_loss(
+                discriminator, reals, fakes, mix, labels, fake_labels, self.options.loss
+            )
+
+        grads, metrics = jax.grad(loss_of, has_aux=True)(state.d_params)
+        ok = _all_finite((grads, metrics["d_loss"]))
+        params, opt = self._apply(state.d_params, state.d_opt, grads, rate, ok)
+        sums = _add(state.sums, metrics, "d", ok)
+        return state.replace(d_params=params, d_opt=opt, sums=sums)
+
+    def _update_g(
+        self, state: TrainState, grads: Params, metrics: Metrics, rate: jax.Array
+    ) -> TrainState:
+        ok = _all_finite((grads, metrics["g_loss"]))
+        params, opt = self._apply(state.g_params, state.g_opt, grads, rate, ok)
+        sums = _add(state.sums, metrics, "g", ok)
+        return state.replace(g_params=params, g_opt=opt, sums=sums)
+
+    def _apply(
+        self,
+        params: Params,
+        opt: optax.OptState,
+        grads: Params,
+        rate: jax.Array,
+        ok: jax.Array,
+    ) -> tuple[Params, optax.OptState]:
+        """Takes one step of Adam, or none at all unless `ok`."""
+        direction, new_opt = self.tx.update(grads, opt)
+        new_params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+        keep = (params, opt)
+        return jax.tree.map(
+            lambda new, old: jnp.where(ok, new, old), (new_params, new_opt), keep
+        )
+
+    def _average(self, state: TrainState) -> TrainState:
+        decay = self.options.ema_decay
+        return state.replace(g_ema=average(state.g_ema, state.g_params, decay))
+
+    def _g_loss(
+        self,
+        d_params: Params,
+        fakes: jax.Array,
+        labels: jax.Array | None,
+        alpha: jax.Array,
+    ) -> tuple[jax.Array, Metrics]:
+        return generator_loss(
+            lambda x: self.discriminator.apply({"params": d_params}, x, alpha),
+            fakes,
+            labels,
+            self.options.loss,
+        )
+
+    def _generate(
+        self,
+        params: Params,
+        key: jax.Array,
+        n: int,
+        labels: jax.Array | None,
+        alpha: jax.Array,
+    ) -> jax.Array:
+        z = self._shard(jax.random.normal(key, (n, self.generator.latent_size)))
+        one_hot = None
+        if labels is not None:
+            one_hot = jax.nn.one_hot(labels, self.generator.num_classes)
+        return self.generator.apply({"params": params}, z, alpha, one_hot)
+
+    def _reals(
+        self, batches: Batches, pair: jax.Array, repeat: jax.Array, alpha: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        images, labels, mirror = batches.take(pair, repeat)
+        reals = prepare_reals(
+            self._shard(images), mirror, alpha, self.options.requantise_fade
+        )
+        return reals, labels if self.generator.num_classes else None
+
+    def _draw_labels(self, key: jax.Array, n: int) -> jax.Array | None:
+        if not self.generator.num_classes:
+            return None
+        logits = jnp.asarray(self.label_log_probs, jnp.float32)
+        return self._shard(jax.random.categorical(key, logits, shape=(n,)))
+
+    def _shard(self, x: jax.Array) -> jax.Array:
+        if self.batch_sharding is None:
+            return x
+        return lax.with_sharding_constraint(x, self.batch_sharding)
+
+
+def prepare_reals(
+    images: jax.Array, mirror: jax.Array, alpha: jax.Array, requantise: bool = False
+) -> jax.Array:
+    """Maps stored images to what D sees: range, mirror, and the fade that G has too.
+
+    Args:
+      images: uint8 [N, r, r, C].
+      mirror: bool [N], whether to flip an image left to right.
+      alpha: Weight of the full detail; the rest is the image at half the resolution.
+      requantise: Whether the blend is rounded to 8 bits again.
+
+    Returns:
+      float32 [N, r, r, C] in [-1, 1].
+    """
+    x = to_float(images)
+    x = jnp.where(mirror.reshape(-1, 1, 1, 1), x[:, :, ::-1], x)
+    x = lerp(upscale2d(downscale2d(x)), x, alpha)
+    return to_float(to_uint8(x)) if requantise else x
+
+
+def scalar_names(options: StepOptions, conditional: bool) -> tuple[str, ...]:
+    """Returns the names of the scalars that the steps sum up in the state."""
+    names = ["real_scores", "fake_scores", "stddev_reals", "stddev_fakes"]
+    names += ["d_loss", "g_loss", "d_steps", "g_steps", "d_skipped", "g_skipped"]
+    if options.loss.kind == "wgan_gp":
+        names += ["mixed_scores", "mixed_norms", "epsilon_penalty"]
+    if conditional:
+        names += ["label_penalty_reals", "label_penalty_fakes"]
+    return tuple(names)
+
+
+def _all_finite(tree: object) -> jax.Array:
+    checks = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(checks))
+
+
+def _add(
+    sums: dict[str, jax.Array], metrics: Metrics, network: str, ok: jax.Array
+) -> dict[str, jax.Array]:
+    """Adds a step's scalars to the sums; those of a skipped step only count as such."""
+    added = {name: jnp.where(ok, value, 0) for name, value in metrics.items()}
+    counts = {f"{network}_steps": ok, f"{network}_skipped": ~ok}
+    added |= {name: value.astype(jnp.float32) for name, value in counts.items()}
+    return sums | {
+        name: sums[name] + value.astype(sums[name].dtype)
+        for name, value in added.items()
+    }
+
+
+def _skipped(state: TrainState) -> jax.Array:
+    return state.sums["d_skipped"] + state.sums["g_skipped"]

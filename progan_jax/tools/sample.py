@@ -1,0 +1,97 @@
+"""Writes images from the averaged generator of a run's snapshot.
+
+    python -m progan_jax.tools.sample --run=DIR --num=64 --seed=1 [--class=K] [--grid]
+
+PNGs go to --out, DIR/samples/<snapshot>_seed<seed> by default: one file per image, or
+one grid. The snapshot knows its resolution and how far its fade had come.
+"""
+
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from progan_jax.errors import UserError
+from progan_jax.images import tile, write_png
+from progan_jax.runtime.command_line import run
+from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
+from progan_jax.sampling import Sampler, generator_from_snapshot
+
+RUN = flags.DEFINE_string("run", None, "Folder of a run, or of one of its snapshots.")
+SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
+NUM = flags.DEFINE_integer("num", 64, "Number of images.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
+CLASS = flags.DEFINE_integer("class", None, "Class of all images; random if unset.")
+GRID = flags.DEFINE_bool("grid", False, "Write one PNG with all images.")
+OUT = flags.DEFINE_string("out", None, "Folder for the PNGs.")
+
+
+def main() -> None:
+    """Reads the flags, draws and writes."""
+    if not RUN.value:
+        raise UserError("--run is missing: name the folder of a run, as in --run=runs/X")
+    if NUM.value < 1:
+        raise UserError(f"--num={NUM.value} must be at least 1; raise it")
+    if SEED.value < 0:
+        raise UserError(f"--seed={SEED.value} must be at least 0; raise it")
+    snapshot = find_snapshot(Path(RUN.value), SNAPSHOT.value)
+    params, info = read_snapshot(snapshot)
+    images = draw_samples(params, info, NUM.value, SEED.value, CLASS.value)
+    name = f"{snapshot.name}_seed{SEED.value}"
+    out = Path(OUT.value) if OUT.value else Path(RUN.value) / "samples" / name
+    print(write_samples(out, images, GRID.value))
+
+
+def draw_samples(
+    params: dict, info: dict, num: int, seed: int, label: int | None
+) -> np.ndarray:
+    """Returns uint8 images [num, r, r, C]; the first n of a seed are always the same.
+
+    Args:
+      params: Of the snapshot's generator.
+      info: The snapshot's description.
+      num: Number of images.
+      seed: Of the latents, and of the classes where `label` is None.
+      label: Class of all images, or None for random ones.
+
+    Raises:
+      UserError: if the generator has no such class.
+    """
+    generator = generator_from_snapshot(info)
+    labels = _labels(generator.num_classes, num, seed, label)
+    # One key for each image, so that asking for more images keeps the first ones.
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
+    draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
+    sampler = Sampler(generator, batch_size=min(num, 64))
+    return sampler.sample(params, info["alpha"], np.asarray(draw(keys)), labels)
+
+
+def write_samples(out: Path, images: np.ndarray, grid: bool) -> str:
+    """Writes one PNG per image or one grid; returns a line that tells where."""
+    if grid:
+        columns = math.ceil(math.sqrt(len(images)))
+        path = out.with_name(out.name + ".png")
+        write_png(path, tile(images, columns))
+        return f"{len(images)} images in {path}"
+    for number, image in enumerate(images):
+        write_png(out / f"{number:06d}.png", image)
+    return f"{len(images)} images in {out}"
+
+
+def _labels(
+    num_classes: int, num: int, seed: int, label: int | None
+) -> np.ndarray | None:
+    if label is None:
+        if not num_classes:
+            return None
+        return np.random.default_rng(seed).integers(0, num_classes, num, np.int32)
+    if not 0 <= label < num_classes:
+        rule = f"from 0 to {num_classes - 1}" if num_classes else "unset: it has no classes"
+        raise UserError(f"--class={label} must be {rule} for this generator; change it")
+    return np.full(num, label, np.int32)
+
+
+if __name__ == "__main__":
+    run(main)

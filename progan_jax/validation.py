@@ -1,0 +1,220 @@
+"""What is wrong with a configuration, all of it at once.
+
+The fields and their meaning stand in configs/base.py.
+"""
+
+import math
+from collections.abc import Iterator
+
+import ml_collections
+
+from progan_jax.config import (
+    RESOLUTIONS,
+    TABLES,
+    get_field,
+    make_schedule,
+    parse_grid,
+    parse_table,
+)
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.errors import UserError
+from progan_jax.networks.progan import stage_resolutions
+from progan_jax.schedule import Schedule
+
+_CHOICES = {
+    "data.feed": ("auto", "resident", "streamed"),
+    "model.activation": ("leaky_relu", "relu"),
+    "model.channels": (1, 3),
+    "model.dtype": ("float32", "bfloat16", "float64"),
+    "model.resolution": RESOLUTIONS,
+    "schedule.start_resolution": RESOLUTIONS,
+    "loss.kind": ("wgan_gp", "lsgan"),
+    "loss.gp_norm_space": ("full", "stage"),
+    "loss.fake_labels": ("random", "reals"),
+    "optim.ema_after": ("g_step", "d_step"),
+    "runtime.matmul_precision": ("default", "high", "highest"),
+}
+
+# Smallest allowed value.
+_LOWER_BOUNDS = {
+    "seed": 0,
+    "data.resident_max_mib": 0,
+    "data.max_memory_mib": 0,
+    "model.latent_size": 1,
+    "model.num_classes": 0,
+    "model.fmap_base": 1,
+    "model.fmap_decay": 0,
+    "model.fmap_max": 1,
+    "model.mbstd_group_size": 0,
+    "loss.gp_weight": 0,
+    "loss.drift_weight": 0,
+    "loss.label_weight": 0,
+    "optim.ema_half_life_kimg": 0,
+    "optim.d_repeats": 1,
+    "schedule.rampup_kimg": 0,
+    "schedule.quantum_pairs": 1,
+    "train.grid_ticks": 1,
+    "train.snapshot_ticks": 1,
+    "train.checkpoint_ticks": 1,
+    "train.keep_checkpoints": 1,
+    "train.max_skipped": 1,
+    "eval.stage_swd_images": 0,
+    "runtime.pairs_per_dispatch": 1,
+    "runtime.num_devices": 0,
+}
+_POSITIVE = ("loss.gp_target", "optim.epsilon", "schedule.total_kimg")
+_FRACTIONS = ("optim.beta1", "optim.beta2", "optim.ema_decay")
+
+
+def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Checks the whole configuration.
+
+    Args:
+      config: The run's.
+      num_devices: Devices that the batches are split over.
+
+    Raises:
+      UserError: one line for each fault, each naming field, value, rule and mend.
+    """
+    faults = list(_field_faults(config))
+    if not faults:
+        faults = list(_joint_faults(config, num_devices))
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Yields the faults that one field shows by itself."""
+    for field, choices in _CHOICES.items():
+        value = get_field(config, field)
+        if value not in choices:
+            rule = ", ".join(map(str, choices))
+            yield f"config.{field} = {value!r} must be one of {rule}; choose one of them"
+    for field, bound in _LOWER_BOUNDS.items():
+        value = get_field(config, field)
+        if not value >= bound:
+            yield f"config.{field} = {value!r} must be at least {bound}; raise it"
+    for field in _POSITIVE:
+        value = get_field(config, field)
+        if not (value > 0 and math.isfinite(value)):
+            yield f"config.{field} = {value!r} must be above 0; set a positive number"
+    for field in _FRACTIONS:
+        value = get_field(config, field)
+        if not 0 <= value < 1:
+            yield f"config.{field} = {value!r} must lie in [0, 1); choose such a number"
+    for field, smallest in TABLES.items():
+        try:
+            parse_table(get_field(config, field), field, smallest)
+        except UserError as error:
+            yield str(error)
+    grid = config.train.grid
+    if grid not in ("1080p", "4k") and parse_grid(grid) is None:
+        yield (
+            f"config.train.grid = {grid!r} must be '1080p', '4k' or COLUMNSxROWS; "
+            "write for example '16x8'"
+        )
+    if not config.data.name:
+        yield "config.data.name = '' names no data set; set it, for example to 'digits'"
+
+
+def _joint_faults(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> Iterator[str]:
+    """Yields the faults that fields have together."""
+    start, final = config.schedule.start_resolution, config.model.resolution
+    if start > final:
+        yield (
+            f"config.schedule.start_resolution = {start} must not exceed "
+            f"config.model.resolution = {final}; lower it"
+        )
+        return
+    if config.optim.simultaneous and config.optim.d_repeats > 1:
+        yield (
+            f"config.optim.d_repeats = {config.optim.d_repeats} must be 1 for "
+            "simultaneous updates; set it to 1, or config.optim.simultaneous to False"
+        )
+    yield from _schedule_faults(make_schedule(config))
+    yield from _batch_faults(config, num_devices)
+
+
+def _schedule_faults(schedule: Schedule) -> Iterator[str]:
+    stages = list(schedule.stages())
+    grown = stages[-1].resolution
+    reached = grown == schedule.resolution
+    needed = schedule.kimg_to_full_resolution()
+    if needed is None:
+        yield (
+            "config.schedule.stabilise_kimg and fade_kimg = 0: a run that grows needs a "
+            "length for its stages; set one of them, or "
+            f"config.schedule.start_resolution to {schedule.resolution}"
+        )
+    elif not reached or schedule.fade_end(stages[-1]) > schedule.end_nimg():
+        yield (
+            f"config.schedule.total_kimg = {schedule.total_kimg:g}: the run ends before "
+            f"{schedule.resolution}x{schedule.resolution} has faded in at {needed:g} "
+            f"kimg; raise it above {needed:g}, or shorten stabilise_kimg and fade_kimg"
+        )
+
+
+def _batch_faults(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> Iterator[str]:
+    table = parse_table(config.schedule.batch_size, "schedule.batch_size", 1)
+    group = config.model.mbstd_group_size if config.model.minibatch_stddev else 0
+    used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
+    for resolution in used:
+        batch = int(table[resolution])
+        if batch % num_devices:
+            rule = f"is not divisible by {num_devices} devices"
+        elif not _is_valid_batch(batch, num_devices, group):
+            rule = (
+                f"gives {batch // num_devices} images to each of {num_devices} "
+                f"device(s), neither a multiple of config.model.mbstd_group_size = "
+                f"{group} nor smaller"
+            )
+        else:
+            continue
+        yield (
+            f"config.schedule.batch_size = {config.schedule.batch_size!r}: {batch} at "
+            f"{resolution} {rule}; the nearest valid batches are "
+            f"{_nearest_batches(batch, num_devices, group)}"
+        )
+
+
+def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:
+    per_device, rest = divmod(batch, num_devices)
+    if rest or per_device == 0:
+        return False
+    return group == 0 or per_device < group or per_device % group == 0
+
+
+def _nearest_batches(batch: int, num_devices: int, group: int) -> str:
+    below = [b for b in range(batch, 0, -1) if _is_valid_batch(b, num_devices, group)]
+    above = batch
+    while not _is_valid_batch(above, num_devices, group):
+        above += 1
+    return " and ".join(str(b) for b in [*below[:1], above])
+
+
+def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
+    """Checks that the networks fit the images and labels.
+
+    Raises:
+      UserError: if they do not.
+    """
+    channels, classes = config.model.channels, config.model.num_classes
+    if channels != pyramid.channels:
+        raise UserError(
+            f"config.model.channels = {channels}: the images of {pyramid.name} have "
+            f"{pyramid.channels}; set it to that"
+        )
+    if classes and pyramid.labels is None:
+        raise UserError(
+            f"config.model.num_classes = {classes}: {pyramid.name} has no labels; set it "
+            "to 0, or choose a labelled set"
+        )
+    if classes and classes != pyramid.num_classes:
+        raise UserError(
+            f"config.model.num_classes = {classes}: {pyramid.name} has "
+            f"{pyramid.num_classes} classes; set it to that, or to 0"
+        )

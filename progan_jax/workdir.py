@@ -1,0 +1,143 @@
+"""The folder of a run: whose it is, and whether it has room."""
+
+import json
+import shutil
+from pathlib import Path
+
+import ml_collections
+
+from progan_jax.config import get_field, make_networks, make_schedule
+from progan_jax.costs import stage_cost
+from progan_jax.errors import UserError
+from progan_jax.runtime.environment import environment, write_json
+
+# Fields that may change between restarts: they alter where and how a run is carried
+# out, or how long it goes on, but no image that it has shown.
+_FREE_FIELDS = (
+    "data.data_dir",
+    "data.feed",
+    "data.resident_max_mib",
+    "data.max_memory_mib",
+    "schedule.total_kimg",
+    "train.grid_ticks",
+    "train.snapshot_ticks",
+    "train.checkpoint_ticks",
+    "train.keep_checkpoints",
+    "train.max_skipped",
+    "runtime.pairs_per_dispatch",
+)
+
+
+def open_workdir(
+    config: ml_collections.ConfigDict, workdir: Path, fingerprint: str
+) -> None:
+    """Makes the folder, or checks that it belongs to a run of the same configuration.
+
+    Args:
+      config: The run's.
+      workdir: Made if it does not exist.
+      fingerprint: Of the data set.
+
+    Raises:
+      UserError: if the folder holds another run or something else; nothing is changed.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+            raise UserError(
+                f"--workdir={workdir}: it is in use and holds no config.json of a run; "
+                "choose a new or an empty folder"
+            )
+    else:
+        _check_same_run(config, workdir, path, fingerprint)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(
+            path,
+            {
+                "config": config.to_dict(),
+                "data_fingerprint": fingerprint,
+                "environment": environment(),
+            },
+        )
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir}: cannot be written ({error.strerror}); choose another"
+        ) from error
+
+
+def check_disk(
+    config: ml_collections.ConfigDict, workdir: Path, num_devices: int
+) -> None:
+    """Checks that the run's checkpoints and snapshots fit on the disk.
+
+    Raises:
+      UserError: if they do not.
+    """
+    schedule = make_schedule(config)
+    last = schedule.stages()[-1].resolution
+    per_device = schedule.batch_size[last] // num_devices
+    cost = stage_cost(*make_networks(config, last, per_device), per_device)
+    # One more than is kept while a new one is written.
+    checkpoints = (config.train.keep_checkpoints + 1) * cost.state_bytes
+    ticks = schedule.ticks_until(schedule.end_nimg())
+    snapshots = 4 * cost.g_params * (ticks // config.train.snapshot_ticks + 1)
+    parent = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists())
+    free = shutil.disk_usage(parent).free
+    needed = checkpoints + snapshots
+    if free < needed:
+        raise UserError(
+            f"--workdir={workdir}: its disk has {_mib(free)} free and the run needs about "
+            f"{_mib(needed)} ({config.train.keep_checkpoints} + 1 checkpoints of "
+            f"{_mib(cost.state_bytes)}, and snapshots); free some, choose another folder, "
+            "or lower config.train.keep_checkpoints"
+        )
+
+
+def _check_same_run(
+    config: ml_collections.ConfigDict, workdir: Path, path: Path, fingerprint: str
+) -> None:
+    try:
+        recorded = json.loads(path.read_text())
+        begun = ml_collections.ConfigDict(recorded["config"])
+        begun_fingerprint = recorded["data_fingerprint"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--workdir={workdir}: its config.json cannot be read ({error}); choose "
+            "another folder, or restore the file"
+        ) from error
+    for field in _leaves(config):
+        value = get_field(config, field)
+        before = _get(begun, field)
+        if value != before and field not in _FREE_FIELDS:
+            raise UserError(
+                f"config.{field} = {value!r}, but the run in {workdir} was begun with "
+                f"{before!r}, and a run keeps its configuration; choose another "
+                "--workdir, or set the old value"
+            )
+    if begun_fingerprint != fingerprint:
+        raise UserError(
+            f"config.data.name = {config.data.name!r}: its images are not those that the "
+            f"run in {workdir} was begun with; choose another --workdir, or restore them"
+        )
+
+
+def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
+    leaves = []
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            leaves += _leaves(value, f"{prefix}{name}.")
+        else:
+            leaves.append(prefix + name)
+    return leaves
+
+
+def _get(config: ml_collections.ConfigDict, field: str) -> object:
+    try:
+        return get_field(config, field)
+    except (KeyError, TypeError):
+        return None
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:,.0f} MiB"

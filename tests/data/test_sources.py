@@ -1,0 +1,346 @@
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from sklearn.datasets import load_digits as sklearn_digits
+
+from progan_jax.data import sources
+from progan_jax.errors import UserError
+
+_F = tfds.features
+_CLASSES = ["ant", "bee", "cat"]
+
+
+def _png(image):
+    """Returns pixels or a Pillow image as a PNG file, which TFDS stores as it is."""
+    file = io.BytesIO()
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _pixels(n, h=8, w=8, channels=3, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (n, h, w, channels) if channels > 1 else (n, h, w)
+    return rng.integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def write_bugs(write_tfds):
+    """Writes 11 images 8x8 of three classes, with a feature that nobody asks for."""
+
+    def write(name="cifar10", pixels=None, shape=(8, 8, 3), labels=None, **kwargs):
+        pixels = _pixels(11) if pixels is None else pixels
+        labels = [i % 3 for i in range(len(pixels))] if labels is None else labels
+        features = {
+            "id": _F.Text(),
+            "image": _F.Image(shape=shape),
+            "label": _F.ClassLabel(names=_CLASSES),
+        }
+        examples = [
+            {"id": f"bug_{i}", "image": _png(image), "label": labels[i]}
+            for i, image in enumerate(pixels)
+        ]
+        splits = {"train": examples, "test": examples[:2], "empty": []}
+        return str(write_tfds(name, features, splits, **kwargs))
+
+    return write
+
+
+def _load(name, data_dir, split="train", resolution=8, max_memory_mib=1.0):
+    return sources.load(name, str(data_dir), split, resolution, max_memory_mib)
+
+
+def _error(*args, **kwargs):
+    """Returns the one line that loading raises."""
+    with pytest.raises(UserError) as caught:
+        _load(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# The digits.
+
+
+def test_digits_are_grey_bytes_of_ten_classes():
+    pyramid = _load("digits", "", resolution=32, max_memory_mib=3)
+    assert sorted(pyramid.levels) == [4, 8, 16, 32]
+    assert pyramid.levels[32].shape == (1797, 32, 32, 1)
+    assert pyramid.levels[32].dtype == np.uint8
+    assert pyramid.num_classes == 10
+    assert pyramid.labels is not None and pyramid.labels.dtype == np.int32
+    np.testing.assert_array_equal(pyramid.labels, sklearn_digits().target)
+
+
+def test_digits_keep_their_strokes_and_end_within_the_picture():
+    images = sources.load_digits(32).levels[32][..., 0].astype(np.float64)
+    # An empty pixel of ten all round is 3.2 pixels here; bicubic leaves 3 of 255 there.
+    for border in (images[:, [0, 1, -2, -1]], images[:, :, [0, 1, -2, -1]]):
+        assert border.max() <= 3
+    # Ink is what it was: 8x8 of the 10x10 field, 0..16 scaled to 0..255.
+    ink = sklearn_digits().images.mean(axis=(1, 2)) * (255 / 16) * 0.8**2
+    np.testing.assert_allclose(images.mean(axis=(1, 2)), ink, rtol=0.05)
+    # Strokes lie where they were: the centre of mass, in digits' pixels.
+    digits = np.pad(sklearn_digits().images, ((0, 0), (1, 1), (1, 1)))
+    for axis in (1, 2):
+        centres = [
+            (x.sum(axis=3 - axis) * (np.arange(x.shape[axis]) + 0.5)).sum(axis=1)
+            / x.sum(axis=(1, 2))
+            / x.shape[axis]
+            for x in (images, digits)
+        ]
+        np.testing.assert_allclose(*centres, atol=0.01)
+
+
+def test_digits_have_a_train_split_and_a_size():
+    assert _error("digits", "", split="test", max_memory_mib=99) == (
+        "config.data.split = 'test': digits has no images of such a split; choose one "
+        "of: train"
+    )
+    message = _error("digits", "", resolution=32, max_memory_mib=2)
+    assert message.startswith("config.data.name = 'digits': its pyramid takes 2.3 MiB")
+
+
+# TFDS sets.
+
+
+def test_tfds_set_is_read_as_written(write_bugs):
+    pixels = _pixels(11)
+    pyramid = _load("cifar10", write_bugs(pixels=pixels))
+    np.testing.assert_array_equal(pyramid.levels[8], pixels)
+    assert sorted(pyramid.levels) == [4, 8]
+    assert pyramid.labels is not None and pyramid.labels.dtype == np.int32
+    assert pyramid.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
+    assert (pyramid.name, pyramid.num_classes) == ("cifar10", 3)
+
+
+def test_split_is_read(write_bugs):
+    assert _load("cifar10", write_bugs(), split="test").num_images == 2
+
+
+def test_chunks_and_threads_keep_the_order(write_bugs, monkeypatch):
+    data_dir = write_bugs(pixels=_pixels(11))
+    monkeypatch.setattr(sources, "_CHUNK", 2)
+    monkeypatch.setattr(sources, "_THREADED_FROM", 8)
+    pyramid = _load("cifar10", data_dir)
+    np.testing.assert_array_equal(pyramid.levels[8], _pixels(11))
+
+
+def test_tensors_without_labels_are_read(write_tfds):
+    pixels = _pixels(5)[..., :1]
+    encodings = {"plain": _F.Encoding.NONE, "bytes": _F.Encoding.BYTES}
+    for name, encoding in encodings.items():
+        feature = _F.Tensor(shape=(8, 8, 1), dtype=np.uint8, encoding=encoding)
+        examples = [{"image": image} for image in pixels]
+        data_dir = write_tfds(name, {"image": feature}, {"train": examples})
+        pyramid = _load(name, data_dir)
+        np.testing.assert_array_equal(pyramid.levels[8], pixels)
+        assert (pyramid.labels, pyramid.num_classes) == (None, 0)
+
+
+def test_label_that_is_no_class_is_left_out(write_tfds):
+    features = {"image": _F.Image(shape=(8, 8, 3)), "label": _F.Text()}
+    examples = [{"image": _png(image), "label": "x"} for image in _pixels(2)]
+    pyramid = _load("set", write_tfds("set", features, {"train": examples}))
+    assert (pyramid.labels, pyramid.num_classes) == (None, 0)
+
+
+def test_unlabelled_split_has_no_classes(write_bugs):
+    pyramid = _load("cifar10", write_bugs(labels=[-1] * 11))
+    assert (pyramid.labels, pyramid.num_classes) == (None, 0)
+
+
+def test_undeclared_sizes_are_read_from_the_images(write_bugs):
+    pyramid = _load("cifar10", write_bugs(shape=(None, None, 3)))
+    np.testing.assert_array_equal(pyramid.levels[8], _pixels(11))
+
+
+def test_grey_and_palette_files_of_a_colour_set_become_colour(write_tfds):
+    grey = _pixels(1, channels=1)[0]
+    red = np.tile(np.uint8([200, 10, 10]), (8, 8, 1))
+    palette = Image.fromarray(red).quantize(colors=2)
+    assert palette.mode == "P"
+    examples = [{"image": _png(grey)}, {"image": _png(palette)}]
+    features = {"image": _F.Image(shape=(8, 8, 3))}
+    data_dir = write_tfds("set", features, {"train": examples})
+    images = _load("set", data_dir).levels[8]
+    np.testing.assert_array_equal(images[0], np.stack([grey] * 3, axis=-1))
+    np.testing.assert_array_equal(images[1], red)
+
+
+def test_grey_set_has_one_channel(write_bugs):
+    pixels = _pixels(11, channels=1)
+    pyramid = _load("mnist", write_bugs("mnist", pixels, shape=(8, 8, 1)))
+    np.testing.assert_array_equal(pyramid.levels[8][..., 0], pixels)
+
+
+def test_newest_version_of_a_configuration_is_read(write_bugs):
+    for seed, version in enumerate(["9.0.0", "10.0.1", "10.0.0"]):
+        data_dir = write_bugs(
+            "set", _pixels(4, seed=seed), config="small", version=version
+        )
+    unfinished = Path(data_dir, "set", "small", "incomplete.X_11.0.0")
+    unfinished.mkdir()
+    (unfinished / "features.json").touch()
+    images = _load("set/small", data_dir).levels[8]
+    np.testing.assert_array_equal(images, _pixels(4, seed=1))
+
+
+def test_data_dir_is_by_default_that_of_tfds(write_bugs, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", write_bugs())
+    assert _load("cifar10", "").num_images == 11
+
+
+def test_tensorflow_is_never_imported(write_bugs):
+    code = f"""
+import sys
+from progan_jax.data import sources
+sources.load("cifar10", {write_bugs()!r}, "train", 8, 1.0)
+sources.load("digits", "", "train", 8, 1.0)
+loaded = [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]
+print(loaded)
+"""
+    root = Path(sources.__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
+    assert result.stdout == "[]\n", result.stderr
+
+
+# Mistakes.
+
+
+def _preparation(data_dir, name="cifar10"):
+    return (
+        "prepare it by: pip install -e '.[tf]' && python -c \"import "
+        f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{data_dir}', "
+        "file_format='array_record').download_and_prepare()\""
+    )
+
+
+def test_missing_folder_is_refused_with_the_command_that_fills_it(tmp_path):
+    missing = tmp_path / "nowhere"
+    assert _error("cifar10", missing) == (
+        f"config.data.data_dir = '{missing}' is no folder; name the folder of your "
+        f"TFDS sets, or {_preparation(missing)}"
+    )
+
+
+def test_missing_default_folder_is_named(tmp_path, monkeypatch):
+    missing = tmp_path / "nowhere"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(missing))
+    assert _error("cifar10", "").startswith(
+        f"config.data.data_dir = '' (that is, '{missing}') is no folder; name the"
+    )
+
+
+def test_unprepared_set_is_refused_with_those_that_are_there(write_bugs, tmp_path):
+    assert "(there: none)" in _error("cifar10", tmp_path)
+    write_bugs("svhn", config="b")
+    write_bugs("mnist")
+    assert _error("cifar10", tmp_path) == (
+        "config.data.name = 'cifar10': no such set is prepared in config.data.data_dir "
+        f"= '{tmp_path}' (there: mnist, svhn/b); name another set or folder, or "
+        f"{_preparation(tmp_path)}"
+    )
+    assert "(there: mnist, svhn/b)" in _error("svhn", tmp_path)
+
+
+def test_set_outside_the_catalogue_gets_no_command(tmp_path):
+    assert _error("my_bugs", tmp_path) == (
+        "config.data.name = 'my_bugs': no such set is prepared in config.data.data_dir "
+        f"= '{tmp_path}' (there: none); name another set or folder, or prepare it by "
+        "its own TFDS builder with file_format='array_record'"
+    )
+
+
+@pytest.mark.parametrize("split", ["valid", "empty", ""])
+def test_unknown_split_is_refused_with_those_there_are(write_bugs, split):
+    assert _error("cifar10", write_bugs(), split=split) == (
+        f"config.data.split = {split!r}: cifar10 has no images of such a split; choose "
+        "one of: train, test"
+    )
+
+
+def test_images_of_another_size_are_refused(write_bugs):
+    assert _error("cifar10", write_bugs(), resolution=16) == (
+        "config.model.resolution = 16: the images of cifar10 are 8x8, and must be "
+        "16x16; change the resolution, or choose a set of that size"
+    )
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 3), (None, None, 3)])
+def test_images_that_are_not_square_are_refused(write_bugs, shape):
+    data_dir = write_bugs(pixels=_pixels(3, h=8, w=6), shape=shape)
+    assert _error("cifar10", data_dir) == (
+        "config.data.name = 'cifar10': its images are 8x6, and must be square; choose "
+        "another set"
+    )
+
+
+def test_images_of_varying_size_are_refused(write_bugs):
+    pixels = [*_pixels(3), _pixels(1, h=16, w=16)[0]]
+    data_dir = write_bugs(pixels=pixels, shape=(None, None, 3))
+    assert _error("cifar10", data_dir) == (
+        "config.data.name = 'cifar10': its images vary in shape, from [8, 8, 3] to "
+        "[16, 16, 3] of image 3; choose a set of images of one size"
+    )
+
+
+def test_set_without_images_is_refused(write_tfds):
+    features = {"text": _F.Text(), "label": _F.ClassLabel(names=_CLASSES)}
+    examples = [{"text": "x", "label": 0}] * 2
+    data_dir = write_tfds("words", features, {"train": examples})
+    assert _error("words", data_dir) == (
+        "config.data.name = 'words': its features (label, text) hold no 'image'; "
+        "choose a set of images"
+    )
+
+
+@pytest.mark.parametrize(
+    ("feature", "example", "found"),
+    [
+        (_F.Tensor(shape=(8, 8, 3), dtype=np.float32), (8, 8, 3), "float32 [8, 8, 3]"),
+        (_F.Tensor(shape=(8, 8), dtype=np.uint8), (8, 8), "uint8 [8, 8]"),
+        (_F.Tensor(shape=(8, 8, 4), dtype=np.uint8), (8, 8, 4), "uint8 [8, 8, 4]"),
+    ],
+)
+def test_images_of_another_type_are_refused(write_tfds, feature, example, found):
+    examples = [{"image": np.zeros(example, feature.np_dtype)}] * 2
+    data_dir = write_tfds("odd", {"image": feature}, {"train": examples})
+    assert _error("odd", data_dir) == (
+        f"config.data.name = 'odd': its 'image' is {found}, and must be uint8 "
+        "[h, w, 1 or 3]; choose another set"
+    )
+
+
+def test_set_too_large_for_memory_is_refused_before_it_is_read(write_bugs):
+    data_dir = write_bugs(pixels=_pixels(2000))
+    # 2,000 x 8 x 8 x 3 bytes and a third of them are 0.49 MiB.
+    assert _load("cifar10", data_dir, max_memory_mib=0.5).num_images == 2000
+    assert _error("cifar10", data_dir, max_memory_mib=0.25) == (
+        "config.data.name = 'cifar10': its pyramid takes 0.5 MiB of memory, more than "
+        "config.data.max_memory_mib = 0.25; raise that if the machine has the memory, "
+        "or choose a smaller set"
+    )
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "riegeli"])
+def test_format_that_needs_tensorflow_is_refused(write_bugs, file_format):
+    data_dir = write_bugs(file_format=file_format)
+    assert _error("cifar10", data_dir) == (
+        f"config.data.name = 'cifar10': {data_dir}/cifar10/1.0.0 is written as "
+        f"{file_format}, and only array_record is read without TensorFlow; move that "
+        f"folder away and {_preparation(data_dir)}"
+    )

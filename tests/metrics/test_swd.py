@@ -1,0 +1,231 @@
+"""The sliced Wasserstein distance, against SciPy's filters and a plain NumPy route."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from progan_jax.metrics.swd import (
+    average,
+    descriptors,
+    laplacian_pyramid,
+    normalise,
+    sliced_distance,
+    swd,
+)
+
+KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+
+
+def make_images(seed, n=16, resolution=32, channels=3, smooth=1.0):
+    """Smooth random images, uint8, of full contrast."""
+    noise = np.random.default_rng(seed).normal(
+        size=(n, resolution, resolution, channels)
+    )
+    blurred = ndimage.gaussian_filter(noise, (0, smooth, smooth, 0))
+    return np.clip(blurred / blurred.std() * 50 + 128, 0, 255).astype(np.uint8)
+
+
+def filter_with_scipy(image, gain=1.0):
+    layers = [
+        ndimage.convolve(layer, gain * KERNEL, mode="mirror")
+        for layer in np.moveaxis(image, -1, 0)
+    ]
+    return np.stack(layers, axis=-1)
+
+
+def expand_with_scipy(image):
+    spread = np.zeros((2 * image.shape[0], 2 * image.shape[1], image.shape[2]))
+    spread[::2, ::2] = image
+    return filter_with_scipy(spread, gain=4.0)
+
+
+def pyramid_with_scipy(image, levels):
+    """The Laplacian pyramid of one image in float64."""
+    pyramid, image = [], image.astype(np.float64)
+    for _ in range(levels - 1):
+        smaller = filter_with_scipy(image)[::2, ::2]
+        pyramid.append(image - expand_with_scipy(smaller))
+        image = smaller
+    return [*pyramid, image]
+
+
+def test_pyramid_equals_scipy_filters_in_float64():
+    images = make_images(0, n=3, resolution=64) / 127.5 - 1
+    ours = laplacian_pyramid(np.float32(images), 3)
+    assert [level.shape[1] for level in ours] == [64, 32, 16]
+    for n, image in enumerate(images):
+        for level, expected in zip(ours, pyramid_with_scipy(image, 3), strict=True):
+            np.testing.assert_allclose(level[n], expected, atol=1e-5)
+
+
+def test_pyramid_adds_up_to_the_image():
+    images = make_images(1, n=2, resolution=64)
+    pyramid = [np.asarray(x) for x in laplacian_pyramid(np.float32(images), 3)]
+    for n, image in enumerate(images):
+        rebuilt = pyramid[-1][n]
+        for level in reversed(pyramid[:-1]):
+            rebuilt = level[n] + expand_with_scipy(rebuilt)
+        np.testing.assert_allclose(rebuilt, image, atol=255e-6)
+
+
+def all_patches(level):
+    """Every 7x7 patch that lies inside [s, s, C], flat."""
+    windows = np.lib.stride_tricks.sliding_window_view(level, (7, 7), (0, 1))
+    return np.moveaxis(windows, 2, -1).reshape(-1, 7 * 7 * level.shape[-1])
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_descriptors_are_patches_of_their_own_image_from_edge_to_edge(index):
+    images = make_images(2, n=2)
+    patches = np.asarray(descriptors(jax.random.key(0), images, index, 4000)).reshape(
+        2, 4000, -1
+    )
+    for image, drawn in zip(images, patches, strict=True):
+        possible = all_patches(pyramid_with_scipy(image, 2)[index])
+        nearest = [
+            np.argmin(np.square(possible - patch).sum(1)) for patch in drawn[:50]
+        ]
+        np.testing.assert_allclose(drawn[:50], possible[nearest], atol=1e-3)
+        # Of 4000 draws from 676 or 100 places, few places if any stay empty.
+        distinct = len(np.unique(np.round(drawn, 2), axis=0))
+        assert 0.97 * len(possible) < distinct <= len(possible)
+
+
+def test_chunks_of_images_leave_the_descriptors_as_they_are(monkeypatch):
+    images = make_images(3, n=5)
+    whole = descriptors(jax.random.key(0), images, 1, 8)
+    monkeypatch.setattr("progan_jax.metrics.swd._CHUNK_PIXELS", 2 * 32 * 32)
+    parts = descriptors(jax.random.key(0), images, 1, 8)
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_normalised_channels_have_mean_zero_and_deviation_one():
+    rng = np.random.default_rng(4)
+    patches = rng.normal([5, -3, 100], [2, 30, 7], (1000, 7, 7, 3)).astype(np.float32)
+    flat = np.asarray(normalise(patches), np.float64)
+    assert flat.shape == (1000, 147)
+    channels = flat.reshape(1000, 7, 7, 3)
+    np.testing.assert_allclose(channels.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(channels.std((0, 1, 2)), 1, atol=1e-5)
+    # Shift and scale alone: the places keep their order.
+    np.testing.assert_array_equal(flat[:, 0].argsort(), patches[:, 0, 0, 0].argsort())
+
+
+def descriptors_with_numpy(images, index, rng, patches=128):
+    rows = []
+    for image in images:
+        level = pyramid_with_scipy(image, 2)[index]
+        centres = rng.integers(3, len(level) - 3, (patches, 2))
+        rows += [level[y - 3 : y + 4, x - 3 : x + 4] for y, x in centres]
+    rows = np.stack(rows)
+    rows = (rows - rows.mean((0, 1, 2))) / rows.std((0, 1, 2))
+    return rows.reshape(len(rows), -1)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_distance_equals_a_naive_numpy_program(index):
+    reals, fakes = make_images(4, n=64), make_images(5, n=64, smooth=1.4)
+    rng = np.random.default_rng(6)
+    a = descriptors_with_numpy(reals, index, rng)
+    b = descriptors_with_numpy(fakes, index, rng)
+    gaps = []
+    for _ in range(200):
+        axis = rng.normal(size=147)
+        axis /= np.sqrt(np.sum(axis**2))
+        gaps.append(np.mean(np.abs(np.sort(a @ axis) - np.sort(b @ axis))))
+    # Both draw patches and directions of their own: a few per cent.
+    ours = swd(reals, fakes, seed=0)[32 >> index]
+    assert ours == pytest.approx(1e3 * np.mean(gaps), rel=0.06)
+
+
+def test_shifted_sets_are_as_far_apart_as_the_shift():
+    key_set, key = jax.random.split(jax.random.key(0))
+    a = jax.random.normal(key_set, (500, 1))
+    assert sliced_distance(key, a, a + 2.5, 8) == pytest.approx(2.5, rel=1e-5)
+
+
+def test_the_same_patches_in_another_order_have_no_distance():
+    a = np.random.default_rng(6).normal(size=(500, 147)).astype(np.float32)
+    distance = sliced_distance(jax.random.key(0), a, a[::-1], 8)
+    assert distance == pytest.approx(0, abs=1e-6)
+
+
+def test_a_shift_counts_by_its_mean_share_along_random_directions():
+    key_set, key = jax.random.split(jax.random.key(1))
+    a = jax.random.normal(key_set, (50, 147))
+    shift = np.linspace(-1, 1, 147, dtype=np.float32)
+    # E|u.s| for u uniform on the unit sphere of d dimensions.
+    share = math.exp(math.lgamma(147 / 2) - math.lgamma(148 / 2)) / math.sqrt(math.pi)
+    expected = np.linalg.norm(shift) * share
+    distance = sliced_distance(key, a, a + shift.reshape(1, 147), 20000)
+    assert distance == pytest.approx(expected, rel=0.02)
+
+
+def test_accelerators_and_the_cpu_agree(monkeypatch):
+    a, b = np.random.default_rng(7).normal(size=(2, 3000, 147)).astype(np.float32)
+    on_cpu = sliced_distance(jax.random.key(0), a, 1.5 * b, 32)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    on_device = sliced_distance(jax.random.key(0), a, 1.5 * b, 32)
+    assert on_device == pytest.approx(on_cpu, rel=1e-5)
+
+
+def test_distance_grows_with_the_noise_and_is_least_for_the_same_images():
+    reals = make_images(8, n=64)
+    noise = np.random.default_rng(9).normal(size=reals.shape)
+    distances = [
+        swd(reals, np.clip(reals + stddev * noise, 0, 255).astype(np.uint8), seed=0)
+        for stddev in (0, 20, 40, 80)
+    ]
+    for resolution in (32, 16):
+        levels = [distance[resolution] for distance in distances]
+        assert levels == sorted(levels)
+
+
+def test_seed_alone_decides_the_draws():
+    reals, fakes = make_images(10), make_images(11, smooth=2.0)
+    first = swd(reals, fakes, seed=0, repeats=1)
+    assert swd(reals, fakes, seed=0, repeats=1) == first
+    assert swd(reals, fakes, seed=1, repeats=1) != first
+
+
+def test_grey_images_count_as_rgb_with_equal_channels():
+    reals, fakes = make_images(12, channels=1), make_images(13, channels=1, smooth=2.0)
+    colour = [np.tile(images, (1, 1, 1, 3)) for images in (reals, fakes)]
+    expected = swd(*colour, seed=0, repeats=1)
+    assert swd(reals, fakes, seed=0, repeats=1) == pytest.approx(expected, rel=1e-6)
+
+
+def test_flat_fakes_are_far_away_instead_of_undefined():
+    reals, flat = make_images(14), np.full((16, 32, 32, 3), 77, np.uint8)
+    assert all(100 < level < 2000 for level in swd(reals, flat, seed=0).values())
+
+
+@pytest.mark.parametrize("resolution", [16, 128])
+def test_levels_end_at_16_and_average_is_their_plain_mean(resolution):
+    images = make_images(15, n=2, resolution=resolution)
+    levels = swd(images, images[::-1], seed=0, patches_per_image=4, repeats=1)
+    assert list(levels) == [r for r in (128, 64, 32, 16) if r <= resolution]
+    assert average(levels) == pytest.approx(sum(levels.values()) / len(levels))
+
+
+@pytest.mark.parametrize(
+    ("reals", "fakes", "message"),
+    [
+        (np.zeros((4, 16, 16, 3)), np.zeros((3, 16, 16, 3)), "differ in shape"),
+        (np.zeros((4, 8, 8, 3)), np.zeros((4, 8, 8, 3)), "8x8 .* power of two from 16"),
+        (np.zeros((4, 48, 48, 3)), np.zeros((4, 48, 48, 3)), "48x48 .* power of two"),
+        (np.zeros((4, 16, 32, 3)), np.zeros((4, 16, 32, 3)), "16x32 .* square"),
+    ],
+)
+def test_sets_that_cannot_be_compared_raise(reals, fakes, message):
+    with pytest.raises(ValueError, match=message):
+        swd(reals.astype(np.uint8), fakes.astype(np.uint8), seed=0)
+
+
+def test_images_that_are_not_uint8_raise():
+    images = make_images(16)
+    with pytest.raises(ValueError, match="must be uint8"):
+        swd(images, images / np.float32(255), seed=0)
