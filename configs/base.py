@@ -28,7 +28,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.channels = 3  # 1 (grey) or 3 (RGB).
     model.latent_size = 512  # Width of the latents.
     model.num_classes = 0  # 0 = unconditional; else the number of the set's classes.
-    model.fmap_base = 8192  # Feature maps at log2(resolution) k: base / 2**((k-1)*decay)
+    model.fmap_base = (
+        8192  # Feature maps at log2(resolution) k: base / 2**((k-1)*decay)
+    )
     model.fmap_decay = 1.0  # ... with this decay,
     model.fmap_max = 512  # ... and at most so many.
     model.fused_resampling = False  # One convolution for resampling and filtering.

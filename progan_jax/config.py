@@ -5,6 +5,7 @@ The fields and their meaning stand in configs/base.py.
 
 import math
 import re
+from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
@@ -28,9 +29,9 @@ TABLES = {
 }
 
 
-def get_field(config: ml_collections.ConfigDict, field: str) -> object:
+def get_field(config: ml_collections.ConfigDict, field: str) -> Any:
     """Returns the value of a dotted field such as "schedule.batch_size"."""
-    value = config
+    value: Any = config
     for name in field.split("."):
         value = value[name]
     return value
@@ -59,7 +60,7 @@ def parse_table(text: str, field: str, smallest: float = 0.0) -> dict[int, float
     except ValueError:
         kind = "whole numbers" if number is int else "numbers"
         raise UserError(
-            f"config.{field} = {text!r}: a table is one value for all resolutions, then "
+            f"config.{field} = {text!r}: a table is a value for all resolutions, then "
             f"exceptions for powers of two from 4 to 1024; write {kind} as in "
             "'16, 256:14, 1024:3'"
         ) from None
@@ -76,7 +77,7 @@ def make_schedule(
     config: ml_collections.ConfigDict, recorded: tuple[Stage, ...] = ()
 ) -> Schedule:
     """Returns the run's schedule, continued from the stages that a run has recorded."""
-    tables = {
+    tables: dict[str, Any] = {
         field.split(".")[1]: parse_table(get_field(config, field), field, smallest)
         for field, smallest in TABLES.items()
     }
@@ -102,7 +103,7 @@ def make_networks(
       resolution: The stage's.
       per_device_batch: Caps the group of the minibatch statistic.
     """
-    model = config.model
+    model: Any = config.model
     shared = {
         "resolution": resolution,
         "dtype": jnp.dtype(model.dtype),

@@ -9,7 +9,10 @@ import numpy as np
 from PIL import Image
 
 # Columns and rows of the authors' grids: pixels of the picture, then limits.
-_LAYOUTS = {"1080p": ((1920, 3, 32), (1080, 2, 32)), "4k": ((3840, 7, 32), (2160, 4, 32))}
+_LAYOUTS = {
+    "1080p": ((1920, 3, 32), (1080, 2, 32)),
+    "4k": ((3840, 7, 32), (2160, 4, 32)),
+}
 
 
 def to_float(images: jax.typing.ArrayLike) -> jax.Array:
@@ -32,7 +35,7 @@ def grid_shape(resolution: int, layout: str) -> tuple[int, int]:
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """Lays uint8 images [n, h, w, C] out row by row as one [H, W, C]; blanks are black."""
+    """Lays uint8 images [n, h, w, C] out row by row as [H, W, C], blanks black."""
     n, h, w, c = images.shape
     rows = -(-n // columns)
     blank = np.zeros((rows * columns - n, h, w, c), images.dtype)
@@ -46,7 +49,7 @@ def upscale_nearest(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 image [h, w, 1 or 3]; a kill leaves the old file or the new one."""
+    """Writes uint8 [h, w, 1 or 3]; a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = image[:, :, 0] if image.shape[-1] == 1 else image
     partial = path.with_name(f".{path.name}.partial")

@@ -1,8 +1,8 @@
 """Command line: python -m progan_jax.main --config=configs/X.py [--workdir=DIR].
 
-    --mode=train    trains, or goes on where the same command was stopped (default)
-    --mode=explain  prints the whole schedule and its costs, and trains nothing
-    --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
+--mode=train    trains, or goes on where the same command was stopped (default)
+--mode=explain  prints the whole schedule and its costs, and trains nothing
+--config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def main() -> None:
         return
     from progan_jax.train import train
 
-    name = Path(flags.FLAGS["config"].config_filename).stem
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     train(config, Path(WORKDIR.value or Path("runs") / name))
 
 

@@ -6,6 +6,8 @@ moment; optax adds it to that of the corrected one, and has no option for this f
 Source: Kingma & Ba 2015, end of section 2.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,14 +25,14 @@ def scale_by_authors_adam(
 
     def update(
         updates: optax.Updates,
-        state: optax.ScaleByAdamState,
+        state: Any,
         params: optax.Params | None = None,
     ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
         del params
         count = state.count + 1
         mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
         nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, beta2, 2)
-        t = count.astype(jnp.float32)
+        t = jnp.asarray(count, jnp.float32)
         correction = jnp.sqrt(1 - beta2**t) / (1 - beta1**t)
         step = jax.tree.map(
             lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), mu, nu

@@ -6,6 +6,7 @@ Names of the scalars follow the authors' program; Health/* are ours.
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -46,9 +47,10 @@ class Reporter:
     ) -> None:
         self.total_sec = total_sec
         self._config, self._schedule = config, schedule
+        self._seed: Any = config.seed
         self._pyramid, self._workdir = pyramid, workdir
         columns, rows = self._grid_shape()
-        indices, _ = IndexStream(config.seed, pyramid.num_images, mirror=False).take(
+        indices, _ = IndexStream(self._seed, pyramid.num_images, mirror=False).take(
             0, columns * rows
         )
         self._columns, self._grid_indices = columns, indices
@@ -118,7 +120,7 @@ class Reporter:
     ) -> dict[str, float]:
         """Returns the SWD x 1e3 of samples, upsampled, against reals at final size."""
         num = min(self._config.eval.stage_swd_images, self._pyramid.num_images)
-        stream = IndexStream(self._config.seed, self._pyramid.num_images, mirror=False)
+        stream = IndexStream(self._seed, self._pyramid.num_images, mirror=False)
         indices, _ = stream.take(0, num)
         labels = self._pyramid.labels
         fakes = sampler.sample(
@@ -128,7 +130,7 @@ class Reporter:
             labels[indices] if labels is not None else None,
         )
         reals = self._pyramid.levels[self._config.model.resolution][indices]
-        levels = swd(reals, self._upscale(fakes), seed=self._config.seed)
+        levels = swd(reals, self._upscale(fakes), seed=self._seed)
         row = {f"Metrics/swd_{side}": value for side, value in levels.items()}
         return row | {"Metrics/swd_average": float(np.mean(list(levels.values())))}
 
@@ -194,7 +196,7 @@ class Reporter:
         return parse_grid(grid) or grid_shape(resolution, grid)
 
     def _latents(self, purpose: int, num: int) -> np.ndarray:
-        key = jax.random.fold_in(jax.random.key(self._config.seed), purpose)
+        key = jax.random.fold_in(jax.random.key(self._seed), purpose)
         return draw_latents(key, num, self._config.model.latent_size)
 
     def _upscale(self, images: np.ndarray) -> np.ndarray:

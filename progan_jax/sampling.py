@@ -92,4 +92,5 @@ def _generate(
     one_hot = None
     if generator.num_classes:
         one_hot = jax.nn.one_hot(labels, generator.num_classes)
-    return to_uint8(generator.apply({"params": params}, latents, alpha, one_hot))
+    images: Any = generator.apply({"params": params}, latents, alpha, one_hot)
+    return to_uint8(images)

@@ -121,10 +121,12 @@ class Schedule:
         if self._is_first(stage):
             return stage.start_nimg
         due = stage.due_nimg + self.fade_kimg[stage.resolution] * 1000
-        return stage.start_nimg if stage.start_nimg >= due else self._boundary(stage, due)
+        return (
+            stage.start_nimg if stage.start_nimg >= due else self._boundary(stage, due)
+        )
 
     def kimg_to_full_resolution(self) -> float | None:
-        """Returns the kimg at which the final resolution has faded in, if it ever does."""
+        """Returns the kimg at which the final resolution has faded in, or None."""
         kimg = 0.0
         for stage in stage_resolutions(self.resolution // 2, self.start_resolution):
             if not self.stabilise_kimg[stage] and not self.fade_kimg[2 * stage]:
@@ -155,7 +157,7 @@ class Schedule:
     def tick_end(self, nimg: int) -> int:
         """Returns where the tick that shows image `nimg` ends.
 
-        Ticks have tick_kimg rounded up to whole quanta; the end of a stage ends one too.
+        A tick has tick_kimg rounded up to whole quanta; a stage's end ends one too.
         """
         stage = self.stage_at(nimg)
         length = self._tick_nimg(stage.resolution)
@@ -201,7 +203,7 @@ class Schedule:
         return Stage(grown, start, due)
 
     def _boundary(self, stage: Stage, nimg: float) -> int:
-        """Returns the stage's first quantum boundary at or after nimg, not its start."""
+        """Returns the first quantum boundary at or after nimg, but not the start."""
         quantum = self.quantum_nimg(stage.resolution)
         count = max(1, math.ceil((nimg - stage.start_nimg) / quantum))
         return stage.start_nimg + count * quantum

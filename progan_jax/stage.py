@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import ml_collections
@@ -30,7 +31,6 @@ class StageProgram:
     Attributes:
       resolution: Side in pixels.
       steps: The pure steps.
-      feed: Batches of the reals of this resolution; None until `load`.
       sampler: Draws images from the averaged generator.
     """
 
@@ -57,24 +57,36 @@ class StageProgram:
             label_log_probs=_log_probs(label_counts),
         )
         self.sampler = Sampler(generator)
-        self.feed: Feed | None = None
+        self._feed: Feed | None = None
         self._config, self._schedule, self._mesh = config, schedule, mesh
+        self._seed: Any = config.seed
         everywhere = replicated(mesh)
         jit = partial(jax.jit, out_shardings=everywhere)
         self._create = jit(self._create_state)
         self._grow = jit(self._grow_state)
         self._run = jit(self.steps.run, donate_argnums=0)
+        self._compiled: jax.stages.Compiled | None = None
         self._reset_optimizers = jit(
             partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
         )
         self._reset_sums = jit(reset_sums, donate_argnums=0)
 
-    def load(self, pyramid: Pyramid) -> None:
-        """Opens the feed of this resolution's reals."""
+    def prepare(self, state: TrainState, pyramid: Pyramid) -> None:
+        """Opens the feed of the reals, and compiles the steps for the one shape.
+
+        Args:
+          state: Of this resolution; it is not changed.
+          pyramid: The image set.
+        """
+        self._feed = self._open_feed(pyramid)
+        examples = self._feed.batches(0, 1), self._controls(0, 1)
+        self._compiled = self._run.lower(state, *examples).compile()
+
+    def _open_feed(self, pyramid: Pyramid) -> Feed:
         data = self._config.data
-        self.feed = Feed(
+        return Feed(
             pyramid,
-            IndexStream(self._config.seed, pyramid.num_images, data.mirror),
+            IndexStream(self._seed, pyramid.num_images, data.mirror),
             resolution=self.resolution,
             batch_size=self._schedule.batch_size[self.resolution],
             d_repeats=self._schedule.d_repeats,
@@ -117,9 +129,9 @@ class StageProgram:
         Returns:
           The new state, and its `skipped_in_row` apart.
         """
-        assert self.feed is not None, "load the reals first"
-        batches = self.feed.batches(nimg, num_pairs)
-        return self._run(state, batches, self._controls(nimg, num_pairs))
+        assert self._feed is not None and self._compiled is not None, "prepare first"
+        batches = self._feed.batches(nimg, num_pairs)
+        return self._compiled(state, batches, self._controls(nimg, num_pairs))
 
     def _controls(self, nimg: int, num_pairs: int) -> Controls:
         shown = self._schedule.pair_nimg(self.resolution)
@@ -130,23 +142,18 @@ class StageProgram:
         def column(name: str) -> np.ndarray:
             return np.array([getattr(phase, name) for phase in padded], np.float32)
 
-        controls = Controls(
-            num_pairs=np.int32(num_pairs),
-            alpha=column("alpha"),
-            g_learning_rate=column("g_learning_rate"),
-            d_learning_rate=column("d_learning_rate"),
-        )
-        return jax.device_put(controls, replicated(self._mesh))
+        names = ("alpha", "g_learning_rate", "d_learning_rate")
+        values = {name: column(name) for name in names}
+        values["num_pairs"] = np.asarray(num_pairs, np.int32)
+        return Controls(**jax.device_put(values, replicated(self._mesh)))
 
     def _key(self) -> jax.Array:
-        return jax.random.key(self._config.seed)
+        return jax.random.key(self._seed)
 
     def _create_state(self, key: jax.Array) -> TrainState:
         steps = self.steps
         names = scalar_names(steps.options, steps.generator.num_classes > 0)
-        return create_state(
-            key, steps.generator, steps.discriminator, steps.tx, names
-        )
+        return create_state(key, steps.generator, steps.discriminator, steps.tx, names)
 
     def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:
         steps = self.steps
@@ -162,6 +169,8 @@ class StageProgram:
 
 def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:
     """Returns the logarithms of the classes' frequencies; -inf for an empty class."""
-    counts = np.asarray(counts, np.float64)
+    if not counts:
+        return ()
+    shares = np.asarray(counts, np.float64) / sum(counts)
     with np.errstate(divide="ignore"):
-        return tuple(np.log(counts / counts.sum()).tolist()) if counts.size else ()
+        return tuple(np.log(shares).tolist())

@@ -20,7 +20,7 @@ class TrainState(struct.PyTreeNode):
     """Everything that a step reads and writes.
 
     Attributes:
-      pairs: (D, G) pairs run so far, int32; the random numbers of a pair follow from it.
+      pairs: (D, G) pairs run so far, int32; a pair's random numbers follow from it.
       key: Typed random key of the run; it never changes.
       g_params: Generator.
       d_params: Discriminator.
@@ -83,8 +83,8 @@ def init_params(
     side, channels = discriminator.resolution, discriminator.channels
     images = jnp.zeros((1, side, side, channels))
     alpha = jnp.ones([])
-    g_params = generator.init(key_g, z, alpha, labels)["params"]
-    d_params = discriminator.init(key_d, images, alpha)["params"]
+    g_params: Any = generator.init(key_g, z, alpha, labels)["params"]
+    d_params: Any = discriminator.init(key_d, images, alpha)["params"]
     return g_params, d_params
 
 
@@ -127,9 +127,7 @@ def grow(
 
 def reset_optimizers(state: TrainState, tx: optax.GradientTransformation) -> TrainState:
     """Clears the moments and step counts of both optimizers."""
-    return state.replace(
-        g_opt=tx.init(state.g_params), d_opt=tx.init(state.d_params)
-    )
+    return state.replace(g_opt=tx.init(state.g_params), d_opt=tx.init(state.d_params))
 
 
 def reset_sums(state: TrainState) -> TrainState:

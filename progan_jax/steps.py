@@ -5,8 +5,8 @@ runs any number of pairs up to the length of its arrays. Source: Karras et al. 2
 appendix A.1.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,14 @@ from jax import lax
 
 from progan_jax.images import to_float, to_uint8
 from progan_jax.losses import (
+    DiscriminatorFn,
     LossOptions,
     Metrics,
     discriminator_loss,
     generator_loss,
 )
 from progan_jax.networks.layers import downscale2d, lerp, upscale2d
-from progan_jax.networks.progan import Discriminator, DiscriminatorOutput, Generator
+from progan_jax.networks.progan import Discriminator, Generator
 from progan_jax.state import Params, TrainState, average
 
 
@@ -68,7 +69,7 @@ class StepOptions:
       requantise_fade: Whether faded reals are rounded to 8 bits (the paper's program).
     """
 
-    loss: LossOptions = LossOptions()
+    loss: LossOptions = field(default_factory=LossOptions)
     ema_decay: float = 0.999
     ema_after: str = "d_step"
     d_repeats: int = 1
@@ -103,7 +104,7 @@ class Steps:
     def run(
         self, state: TrainState, batches: Batches, controls: Controls
     ) -> tuple[TrainState, jax.Array]:
-        """Runs `controls.num_pairs` pairs, fewer only if too many were skipped in a row.
+        """Runs `controls.num_pairs` pairs; fewer if too many were skipped in a row.
 
         Returns:
           The new state and its `skipped_in_row`, which outlives a donated state.
@@ -234,11 +235,14 @@ class Steps:
         mix = self._shard(jax.random.uniform(key_mix, (reals.shape[0], 1, 1, 1)))
 
         def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
-            def discriminator(images: jax.Array) -> DiscriminatorOutput:
-                return self.discriminator.apply({"params": params}, images, alpha)
-
             return discriminator_loss(
-                discriminator, reals, fakes, mix, labels, fake_labels, self.options.loss
+                self._discriminate(params, alpha),
+                reals,
+                fakes,
+                mix,
+                labels,
+                fake_labels,
+                self.options.loss,
             )
 
         grads, metrics = jax.grad(loss_of, has_aux=True)(state.d_params)
@@ -283,11 +287,17 @@ class Steps:
         alpha: jax.Array,
     ) -> tuple[jax.Array, Metrics]:
         return generator_loss(
-            lambda x: self.discriminator.apply({"params": d_params}, x, alpha),
+            self._discriminate(d_params, alpha),
             fakes,
             labels,
             self.options.loss,
         )
+
+    def _discriminate(self, params: Params, alpha: jax.Array) -> DiscriminatorFn:
+        def discriminate(images: jax.Array) -> Any:
+            return self.discriminator.apply({"params": params}, images, alpha)
+
+        return discriminate
 
     def _generate(
         self,
@@ -301,7 +311,8 @@ class Steps:
         one_hot = None
         if labels is not None:
             one_hot = jax.nn.one_hot(labels, self.generator.num_classes)
-        return self.generator.apply({"params": params}, z, alpha, one_hot)
+        images: Any = self.generator.apply({"params": params}, z, alpha, one_hot)
+        return images
 
     def _reals(
         self, batches: Batches, pair: jax.Array, repeat: jax.Array, alpha: jax.Array

@@ -7,6 +7,7 @@ uninterrupted run did.
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -18,9 +19,9 @@ from progan_jax.errors import UserError
 from progan_jax.reporter import Reporter
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.logging import ProgressBar, RunLog, format_tick
-from progan_jax.runtime.mesh import make_mesh, replicated, select_devices
+from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
-from progan_jax.schedule import Schedule, Stage
+from progan_jax.schedule import Stage
 from progan_jax.stage import StageProgram
 from progan_jax.state import TrainState
 from progan_jax.validation import validate, validate_data
@@ -40,15 +41,21 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
-    data = config.data
+    data: Any = config.data
     pyramid = sources.load(
-        data.name, data.data_dir, data.split, config.model.resolution, data.max_memory_mib
+        data.name,
+        data.data_dir,
+        data.split,
+        config.model.resolution,
+        data.max_memory_mib,
     )
     validate_data(config, pyramid)
     check_disk(config, workdir, mesh.size)
     open_workdir(config, workdir, pyramid.fingerprint)
     with (
-        Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints) as saved,
+        Checkpoints(
+            workdir / "checkpoints", keep=config.train.keep_checkpoints
+        ) as saved,
         StopRequest() as stop,
     ):
         _Run(config, workdir, mesh, pyramid, saved, stop).run()
@@ -80,7 +87,6 @@ class _Run:
             self.schedule = make_schedule(config, _stages(meta))
             self.program = self._program(meta["resolution"])
             self.state = _forgive(self.state, config.train.max_skipped)
-        self.program.load(pyramid)
         self.tick_shown = 0
         self.reporter = Reporter(config, self.schedule, pyramid, workdir, total_sec)
         self.log = RunLog(workdir, self.nimg)
@@ -94,7 +100,7 @@ class _Run:
             self.reporter.draw_reals()
             self._draw_fakes()
         in_row = self.state.skipped_in_row + 0
-        self.reporter.start_tick()
+        self._prepare()
         while self.nimg < end and not self.stop:
             self._change_phase()
             in_row = self._dispatch(in_row)
@@ -105,7 +111,7 @@ class _Run:
         self._finish(end)
 
     def _dispatch(self, previous_in_row: jax.Array) -> jax.Array:
-        """Runs pairs up to the next event while the host looks at the dispatch before."""
+        """Runs pairs up to the next event; the host looks at the dispatch before."""
         r = self.program.resolution
         left = self.schedule.next_event(self.nimg) - self.nimg
         shown = self.schedule.pair_nimg(r)
@@ -117,13 +123,20 @@ class _Run:
         self.bar.update(self.nimg, f"{r}x{r}")
         return in_row
 
+    def _prepare(self) -> None:
+        """Loads the reals and compiles the steps; the tick is timed from here on."""
+        r = self.program.resolution
+        self.bar.update(self.nimg, f"compiling {r}x{r}")
+        self.program.prepare(self.state, self.pyramid)
+        self.reporter.start_tick()
+
     def _change_phase(self) -> None:
         """Grows where a stage begins, and resets the optimizers where a fade ends."""
         stage = self.schedule.stage_at(self.nimg)
         if stage.resolution != self.program.resolution:
             self.program = self._program(stage.resolution)
-            self.program.load(self.pyramid)
             self.state = self.program.grow(self.state)
+            self._prepare()
         elif (
             self.config.optim.reset_at_fades
             and stage.start_nimg < self.nimg == self.schedule.fade_end(stage)
@@ -180,10 +193,12 @@ class _Run:
         self.log.close()
         raise UserError(
             f"stopped at {self.nimg / 1000:.1f} kimg: {limit} updates in a row had a "
-            f"loss or gradient that is not finite (config.train.max_skipped = {limit}); "
-            f"none was applied and the state is saved in {self.workdir / 'checkpoints'}; "
-            f"look at Health/skipped and Loss/* in {self.workdir / 'stats.jsonl'}, then "
-            "lower the learning rates or raise the limit in a new workdir"
+            "loss or gradient that is not finite "
+            f"(config.train.max_skipped = {limit}); "
+            "none was applied, and the state is saved in "
+            f"{self.workdir / 'checkpoints'}; look at Health/skipped and Loss/* in "
+            f"{self.workdir / 'stats.jsonl'}, then lower the learning rates in a new "
+            "workdir, or run the same command to try once more"
         )
 
     def _nimg_of(self, pairs: int, shown: int) -> int:

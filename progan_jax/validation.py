@@ -89,7 +89,7 @@ def _field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
         value = get_field(config, field)
         if value not in choices:
             rule = ", ".join(map(str, choices))
-            yield f"config.{field} = {value!r} must be one of {rule}; choose one of them"
+            yield f"config.{field} = {value!r} must be one of {rule}; choose one"
     for field, bound in _LOWER_BOUNDS.items():
         value = get_field(config, field)
         if not value >= bound:
@@ -117,9 +117,7 @@ def _field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
         yield "config.data.name = '' names no data set; set it, for example to 'digits'"
 
 
-def _joint_faults(
-    config: ml_collections.ConfigDict, num_devices: int
-) -> Iterator[str]:
+def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
     """Yields the faults that fields have together."""
     start, final = config.schedule.start_resolution, config.model.resolution
     if start > final:
@@ -144,21 +142,20 @@ def _schedule_faults(schedule: Schedule) -> Iterator[str]:
     needed = schedule.kimg_to_full_resolution()
     if needed is None:
         yield (
-            "config.schedule.stabilise_kimg and fade_kimg = 0: a run that grows needs a "
-            "length for its stages; set one of them, or "
+            "config.schedule.stabilise_kimg and fade_kimg = 0: a run that grows needs "
+            "a length for its stages; set one of them, or "
             f"config.schedule.start_resolution to {schedule.resolution}"
         )
     elif not reached or schedule.fade_end(stages[-1]) > schedule.end_nimg():
         yield (
-            f"config.schedule.total_kimg = {schedule.total_kimg:g}: the run ends before "
-            f"{schedule.resolution}x{schedule.resolution} has faded in at {needed:g} "
-            f"kimg; raise it above {needed:g}, or shorten stabilise_kimg and fade_kimg"
+            f"config.schedule.total_kimg = {schedule.total_kimg:g}: the run ends "
+            f"before {schedule.resolution}x{schedule.resolution} has faded in at "
+            f"{needed:g} kimg; raise it above {needed:g}, or shorten stabilise_kimg "
+            "and fade_kimg"
         )
 
 
-def _batch_faults(
-    config: ml_collections.ConfigDict, num_devices: int
-) -> Iterator[str]:
+def _batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
     table = parse_table(config.schedule.batch_size, "schedule.batch_size", 1)
     group = config.model.mbstd_group_size if config.model.minibatch_stddev else 0
     used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
@@ -210,8 +207,8 @@ def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
         )
     if classes and pyramid.labels is None:
         raise UserError(
-            f"config.model.num_classes = {classes}: {pyramid.name} has no labels; set it "
-            "to 0, or choose a labelled set"
+            f"config.model.num_classes = {classes}: {pyramid.name} has no labels; set "
+            "it to 0, or choose a labelled set"
         )
     if classes and classes != pyramid.num_classes:
         raise UserError(

@@ -82,15 +82,17 @@ def check_disk(
     checkpoints = (config.train.keep_checkpoints + 1) * cost.state_bytes
     ticks = schedule.ticks_until(schedule.end_nimg())
     snapshots = 4 * cost.g_params * (ticks // config.train.snapshot_ticks + 1)
-    parent = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists())
+    parent = next(
+        p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists()
+    )
     free = shutil.disk_usage(parent).free
     needed = checkpoints + snapshots
     if free < needed:
         raise UserError(
-            f"--workdir={workdir}: its disk has {_mib(free)} free and the run needs about "
-            f"{_mib(needed)} ({config.train.keep_checkpoints} + 1 checkpoints of "
-            f"{_mib(cost.state_bytes)}, and snapshots); free some, choose another folder, "
-            "or lower config.train.keep_checkpoints"
+            f"--workdir={workdir}: its disk has {_mib(free)} free and the run needs "
+            f"about {_mib(needed)} ({config.train.keep_checkpoints} + 1 checkpoints of "
+            f"{_mib(cost.state_bytes)}, and snapshots); free some, choose another "
+            "folder, or lower config.train.keep_checkpoints"
         )
 
 
@@ -117,8 +119,9 @@ def _check_same_run(
             )
     if begun_fingerprint != fingerprint:
         raise UserError(
-            f"config.data.name = {config.data.name!r}: its images are not those that the "
-            f"run in {workdir} was begun with; choose another --workdir, or restore them"
+            f"config.data.name = {config.data.name!r}: its images are not those that "
+            f"the run in {workdir} was begun with; choose another --workdir, or "
+            "restore them"
         )
 
 

@@ -39,7 +39,7 @@ def _cpu_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     """Correlates [N, H, W, C] with [N, H, W, F] at the 3x3 shifts: [3, 3, C, F]."""
-    n, h, w, c = x.shape
+    _, h, w, c = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     flat = g.reshape(-1, g.shape[-1])
     taps = [

@@ -38,11 +38,12 @@ def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def lerp(old: jax.Array, new: jax.Array, alpha: jax.Array) -> jax.Array:
+def lerp(old: jax.Array, new: jax.Array, alpha: jax.typing.ArrayLike) -> jax.Array:
     """Returns `(1 - alpha) * old + alpha * new`: alpha is the weight of `new`.
 
     In this form alpha = 0 and alpha = 1 return `old` and `new` bit for bit.
     """
+    alpha = jnp.asarray(alpha)
     return (1 - alpha) * old + alpha * new
 
 
@@ -91,7 +92,9 @@ def minibatch_stddev(
     n, h, w, c = x.shape
     group = min(group_size, n) if group_size else n
     if n % group:
-        raise ValueError(f"batch of {n} images is no multiple of the stddev group {group}")
+        raise ValueError(
+            f"batch of {n} images is no multiple of the stddev group {group}"
+        )
     wide = x.astype(statistics_dtype(x.dtype)).reshape(n // group, group, h, w, c)
     stddev = jnp.sqrt(jnp.var(wide, axis=1) + epsilon)
     value = jnp.repeat(jnp.mean(stddev, axis=(1, 2, 3)), group)

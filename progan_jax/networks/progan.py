@@ -95,7 +95,7 @@ class _DownBlock(nn.Module):
 
 
 class _LastBlock(nn.Module):
-    """D's 4x4 block, after the minibatch statistic: convolution and two dense layers."""
+    """D's 4x4 block after the minibatch statistic: convolution, two dense layers."""
 
     maps: int
     hidden: int
@@ -187,7 +187,9 @@ class Generator(nn.Module):
         """Normalises latents and labels in the order of either authors' program."""
         if (labels is None) != (self.num_classes == 0):
             given = "no labels" if labels is None else "labels"
-            raise ValueError(f"{given} given to a generator of {self.num_classes} classes")
+            raise ValueError(
+                f"{given} given to a generator of {self.num_classes} classes"
+            )
         normalize = pixel_norm if self.normalize_latents else lambda x: x
         if labels is None:
             return normalize(z)

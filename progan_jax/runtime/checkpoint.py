@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -99,9 +100,9 @@ class Checkpoints:
                 self._set_aside(step, error)
         if steps:
             raise UserError(
-                f"--workdir: every checkpoint in {self._directory} is damaged (they are "
-                f"kept in {self._directory / 'damaged'}); restore one from a backup, or "
-                "choose another folder to start anew"
+                f"--workdir: every checkpoint in {self._directory} is damaged (they "
+                f"are kept in {self._directory / 'damaged'}); restore one from a "
+                "backup, or choose another folder to start anew"
             )
         return None
 
@@ -145,27 +146,27 @@ class Checkpoints:
 
 
 def _to_host(leaf: jax.Array) -> np.ndarray:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.array(leaf, copy=True)
 
 
 def _to_devices(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
-    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(array)
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(jnp.asarray(array))
         return jax.device_put(key, like.sharding)
     return jax.device_put(array, like.sharding)
 
 
 def _host_shape(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
     """Returns an array of the saved shape and type: what tells Orbax to give NumPy."""
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
 
 
 def _crc32(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array))
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _names(folder: Path, step: int) -> Iterator[Path]:

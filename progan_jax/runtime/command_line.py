@@ -60,7 +60,7 @@ def _check_config(argv: list[str]) -> None:
     if not path.is_file():
         there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none"
         raise UserError(
-            f"--config={name}: there is no such file; the configurations here are {there}"
+            f"--config={name}: there is no such file; choose one of those here: {there}"
         )
     fields = _fields(_load(name))
     for argument, value in arguments.items():
@@ -82,7 +82,10 @@ def _arguments(argv: list[str]) -> Iterator[tuple[str, str]]:
     for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
         match = re.fullmatch(r"--?(no)?([\w.]+)(=.*)?", argument, re.DOTALL)
         if match and match[1] and "." in match[2]:
-            yield match[2], "false"  # --noconfig.model.tanh is --config.model.tanh=false.
+            yield (
+                match[2],
+                "false",
+            )  # --noconfig.model.tanh is --config.model.tanh=false.
         elif match and match[3]:
             yield (match[1] or "") + match[2], match[3][1:]
         elif match:
@@ -99,7 +102,8 @@ def _load(name: str) -> ml_collections.ConfigDict:
         return values.config
     except Exception as error:  # The file is the user's program: it may do anything.
         raise UserError(
-            f"--config={name}: the file fails with {type(error).__name__}: {error}; mend it"
+            f"--config={name}: the file fails with {type(error).__name__}: {error}; "
+            "mend it"
         ) from error
 
 

@@ -51,7 +51,7 @@ class RunLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a stats.jsonl; a broken last line, left by a kill, is not one."""
+    """Returns the rows of a stats.jsonl up to a line that a kill left unfinished."""
     if not path.exists():
         return []
     rows = []
@@ -70,8 +70,9 @@ def format_tick(row: Row) -> str:
         f"tick {row['Progress/tick']:<4d} kimg {row['Progress/kimg']:<8.1f} "
         f"{f'{side}x{side}':<9} alpha {row['Progress/alpha']:.2f}  "
         f"batch {row['Progress/minibatch']:<4d} "
-        f"{row['Timing/sec_per_kimg']:7.2f} sec/kimg {row['Timing/img_per_sec']:6.0f} img/s"
-        f"  eta {format_duration(row['Timing/eta_sec']):<8} "
+        f"{row['Timing/sec_per_kimg']:7.2f} sec/kimg "
+        f"{row['Timing/img_per_sec']:6.0f} img/s  "
+        f"eta {format_duration(row['Timing/eta_sec']):<8} "
         f"peak {row['Memory/peak_mib']:,.0f} MiB | "
         f"gap {row['Health/score_gap']:.2f}  "
         f"norm {row.get('Loss/mixed_norms', math.nan):.2f}  "
@@ -93,7 +94,7 @@ def format_duration(seconds: float) -> str:
 
 
 def peak_memory_mib() -> float:
-    """Returns the peak use of a device, or of this process where devices do not tell."""
+    """Returns the peak use of a device, or of this process where they do not tell."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     peak = max(s.get("peak_bytes_in_use", 0) for s in stats)
     if peak:
@@ -132,7 +133,9 @@ class ProgressBar:
 
 
 def _to_line(row: Row) -> str:
-    finite = {k: v if math.isfinite(v) else None for k, v in row.items() if _is_number(v)}
+    finite = {
+        k: v if math.isfinite(v) else None for k, v in row.items() if _is_number(v)
+    }
     return json.dumps(finite, allow_nan=False) + "\n"
 
 

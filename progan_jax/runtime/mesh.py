@@ -1,6 +1,7 @@
 """The mesh of devices and how arrays lie on it; the only file that makes meshes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -10,8 +11,8 @@ from progan_jax.errors import UserError
 AXIS = "data"
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Returns a 1-D mesh named "data" over the given devices, all of them by default."""
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """Returns a 1-D mesh named "data" over the devices, all of them by default."""
     devices = jax.devices() if devices is None else devices
     # Auto: the compiler propagates the shardings of the arguments through the step.
     return jax.make_mesh(
@@ -29,7 +30,7 @@ def batched(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
-def select_devices(number: int) -> list[jax.Device]:
+def select_devices(number: int) -> list[Any]:
     """Returns the first `number` devices, all of them for 0.
 
     Raises:

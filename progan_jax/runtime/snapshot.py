@@ -77,7 +77,9 @@ def find_snapshot(run: Path, name: str | None = None) -> Path:
         if folder.name == name:
             return folder
     names = ", ".join(folder.name for folder in there)
-    raise UserError(f"--snapshot={name}: {run} has no such snapshot; choose from {names}")
+    raise UserError(
+        f"--snapshot={name}: {run} has no such snapshot; choose from {names}"
+    )
 
 
 def list_snapshots(run: Path) -> list[Path]:

@@ -31,7 +31,9 @@ OUT = flags.DEFINE_string("out", None, "Folder for the PNGs.")
 def main() -> None:
     """Reads the flags, draws and writes."""
     if not RUN.value:
-        raise UserError("--run is missing: name the folder of a run, as in --run=runs/X")
+        raise UserError(
+            "--run is missing: name the folder of a run, as in --run=runs/X"
+        )
     if NUM.value < 1:
         raise UserError(f"--num={NUM.value} must be at least 1; raise it")
     if SEED.value < 0:
@@ -88,7 +90,11 @@ def _labels(
             return None
         return np.random.default_rng(seed).integers(0, num_classes, num, np.int32)
     if not 0 <= label < num_classes:
-        rule = f"from 0 to {num_classes - 1}" if num_classes else "unset: it has no classes"
+        rule = (
+            f"from 0 to {num_classes - 1}"
+            if num_classes
+            else "unset: it has no classes"
+        )
         raise UserError(f"--class={label} must be {rule} for this generator; change it")
     return np.full(num, label, np.int32)
 

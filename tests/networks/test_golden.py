@@ -6,7 +6,8 @@ tests/golden/README.md describes the data. What differs in layout, and is undone
   nearest neighbours and means are applied outside, and gp_norm_scale makes up for it;
 - lod counts from the final resolution, our layers are named by theirs;
 - images are [N, C, H, W] there, which orders the inputs and outputs of dense layers;
-- the kernels of fused upsampling are stored [kh, kw, out, in] and turned by 180 degrees;
+- the kernels of fused upsampling are stored [kh, kw, out, in] and turned by 180
+  degrees;
 - the groups of the minibatch statistic are strided there and consecutive here.
 """
 
