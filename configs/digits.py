@@ -19,9 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.fmap_base = 256
     config.model.fmap_max = 64
     config.model.mbstd_group_size = 4
-    config.schedule.stabilise_kimg = "6, 8:12, 16:8, 32:1000"
-    config.schedule.fade_kimg = "6"
-    config.schedule.total_kimg = 52.0
+    config.schedule.stabilise_kimg = "4, 8:10, 16:8, 32:1000"
+    config.schedule.fade_kimg = "4, 32:6"
+    config.schedule.total_kimg = 46.0
     config.schedule.batch_size = "16"
     config.schedule.g_learning_rate = "0.002"
     config.schedule.d_learning_rate = "0.002"

@@ -32,6 +32,7 @@ class StageProgram:
       resolution: Side in pixels.
       steps: The pure steps.
       sampler: Draws images from the averaged generator.
+      compiled: The steps, compiled for the one shape they take; None until `prepare`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class StageProgram:
         self._create = jit(self._create_state)
         self._grow = jit(self._grow_state)
         self._run = jit(self.steps.run, donate_argnums=0)
-        self._compiled: jax.stages.Compiled | None = None
+        self.compiled: jax.stages.Compiled | None = None
         self._reset_optimizers = jit(
             partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
         )
@@ -80,7 +81,7 @@ class StageProgram:
         """
         self._feed = self._open_feed(pyramid)
         examples = self._feed.batches(0, 1), self._controls(0, 1)
-        self._compiled = self._run.lower(state, *examples).compile()
+        self.compiled = self._run.lower(state, *examples).compile()
 
     def _open_feed(self, pyramid: Pyramid) -> Feed:
         data = self._config.data
@@ -129,9 +130,9 @@ class StageProgram:
         Returns:
           The new state, and its `skipped_in_row` apart.
         """
-        assert self._feed is not None and self._compiled is not None, "prepare first"
+        assert self._feed is not None and self.compiled is not None, "prepare first"
         batches = self._feed.batches(nimg, num_pairs)
-        return self._compiled(state, batches, self._controls(nimg, num_pairs))
+        return self.compiled(state, batches, self._controls(nimg, num_pairs))
 
     def _controls(self, nimg: int, num_pairs: int) -> Controls:
         shown = self._schedule.pair_nimg(self.resolution)

@@ -18,6 +18,7 @@ from progan_jax.config import (
 )
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
+from progan_jax.networks.layers import num_features
 from progan_jax.networks.progan import stage_resolutions
 from progan_jax.schedule import Schedule
 
@@ -131,8 +132,20 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             f"config.optim.d_repeats = {config.optim.d_repeats} must be 1 for "
             "simultaneous updates; set it to 1, or config.optim.simultaneous to False"
         )
+    yield from _width_faults(config)
     yield from _schedule_faults(make_schedule(config))
     yield from _batch_faults(config, num_devices)
+
+
+def _width_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    model = config.model
+    stage = model.resolution.bit_length() - 2
+    if not num_features(stage, model.fmap_base, model.fmap_decay, model.fmap_max):
+        needed = math.ceil(2 ** (stage * model.fmap_decay))
+        yield (
+            f"config.model.fmap_base = {model.fmap_base} leaves no feature map at "
+            f"{model.resolution}x{model.resolution}; raise it to {needed} or more"
+        )
 
 
 def _schedule_faults(schedule: Schedule) -> Iterator[str]:

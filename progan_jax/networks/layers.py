@@ -35,7 +35,8 @@ def num_features(
 
 def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
     """Returns float32, or `dtype` where that is wider."""
-    return jnp.promote_types(dtype, jnp.float32)
+    dtype = jnp.dtype(dtype)
+    return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
 
 
 def lerp(old: jax.Array, new: jax.Array, alpha: jax.typing.ArrayLike) -> jax.Array:

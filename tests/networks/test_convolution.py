@@ -1,0 +1,56 @@
+"""The derivatives written for CPUs, against XLA's own."""
+
+import jax
+import numpy as np
+import pytest
+from jax import lax
+
+from progan_jax.networks.convolution import conv2d
+
+
+def reference(x, kernel):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=numbers
+    )
+
+
+@pytest.fixture
+def arrays(float64):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(2, 5, 4, 3)), rng.normal(size=(3, 3, 3, 6))
+
+
+def penalty(conv):
+    """A function of both arguments whose gradient takes derivatives of second order."""
+
+    def norm(x, kernel):
+        def score(x):
+            return jax.numpy.sum(jax.numpy.tanh(conv(x, kernel)))
+
+        return jax.numpy.sum(jax.grad(score)(x) ** 3)
+
+    return norm
+
+
+def test_first_derivatives_equal_those_of_xla(arrays):
+    def loss(conv):
+        return jax.grad(lambda x, k: jax.numpy.sum(conv(x, k) ** 3), argnums=(0, 1))
+
+    for ours, expected in zip(
+        loss(conv2d)(*arrays), loss(reference)(*arrays), strict=True
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)
+
+
+def test_second_derivatives_equal_those_of_xla(arrays):
+    ours = jax.grad(penalty(conv2d), argnums=(0, 1))(*arrays)
+    expected = jax.grad(penalty(reference), argnums=(0, 1))(*arrays)
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_single_pixel_kernels_mix_channels(arrays):
+    x, _ = arrays
+    kernel = np.random.default_rng(1).normal(size=(1, 1, 3, 2))
+    np.testing.assert_allclose(conv2d(x, kernel), x @ kernel[0, 0], rtol=1e-12)

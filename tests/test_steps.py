@@ -1,0 +1,302 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from progan_jax.data.pipeline import ResidentBatches
+from progan_jax.losses import LossOptions
+from progan_jax.networks.progan import Discriminator, Generator
+from progan_jax.optimizer import scale_by_authors_adam
+from progan_jax.state import create_state
+from progan_jax.steps import (
+    Controls,
+    StepOptions,
+    Steps,
+    prepare_reals,
+    scalar_names,
+)
+
+ADAM = scale_by_authors_adam(0.0, 0.99, 1e-8)
+N, RESOLUTION, LATENT = 8, 8, 8
+PAIRS = 4  # Length of the arrays, whatever number of pairs is run.
+
+
+def make_steps(tx=ADAM, num_classes=0, **options):
+    narrow = {"fmap_base": 16, "fmap_max": 8, "num_classes": num_classes}
+    log_probs = (0.0, -np.inf, 0.0)[:num_classes]
+    return Steps(
+        Generator(RESOLUTION, latent_size=LATENT, **narrow),
+        Discriminator(RESOLUTION, mbstd_group_size=4, **narrow),
+        tx,
+        StepOptions(**options),
+        label_log_probs=log_probs,
+    )
+
+
+def make_state(steps):
+    names = scalar_names(steps.options, steps.generator.num_classes > 0)
+    return create_state(
+        jax.random.key(0), steps.generator, steps.discriminator, steps.tx, names
+    )
+
+
+def make_batches(repeats=1):
+    rng = np.random.default_rng(0)
+    shape = (PAIRS, repeats, N)
+    return ResidentBatches(
+        images=jnp.asarray(
+            rng.integers(0, 256, (32, RESOLUTION, RESOLUTION, 3), np.uint8)
+        ),
+        labels=jnp.asarray(rng.integers(0, 3, 32, np.int32)),
+        indices=jnp.asarray(rng.integers(0, 32, shape, np.int32)),
+        mirror=jnp.asarray(rng.integers(0, 2, shape).astype(bool)),
+    )
+
+
+def make_controls(*alphas, rate=0.01):
+    padded = jnp.asarray([*alphas, *[1.0] * (PAIRS - len(alphas))], jnp.float32)
+    rates = jnp.full_like(padded, rate)
+    return Controls(jnp.int32(len(alphas)), padded, rates, rates)
+
+
+def step_key():
+    return jax.random.key(3)
+
+
+def reals():
+    shape = (N, RESOLUTION, RESOLUTION, 3)
+    return jax.random.uniform(jax.random.key(5), shape) * 2 - 1
+
+
+def assert_equal(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def assert_close(one, other, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
+
+
+def differ(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return any(not np.array_equal(a, b) for a, b in pairs)
+
+
+def host(state):
+    """Copies what a step will be compared with; keys have no NumPy form."""
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
+
+
+# Compiled once for the tests that want no other options.
+STEPS = make_steps()
+D_STEP = jax.jit(STEPS.d_step)
+G_STEP = jax.jit(STEPS.g_step, static_argnums=2)
+RUN = jax.jit(STEPS.run)
+
+
+def test_d_step_moves_d_alone_and_then_averages():
+    steps, state = STEPS, make_state(STEPS)
+    shifted = jax.tree.map(lambda x: x + 1, state.g_params)
+    state = state.replace(g_params=shifted)
+    new = D_STEP(state, step_key(), reals(), None, 0.5, 0.01)
+    assert differ(new.d_params, state.d_params)
+    assert_equal(new.g_params, state.g_params)
+    expected = jax.tree.map(lambda e, p: 0.999 * e + 0.001 * p, state.g_ema, shifted)
+    assert_close(new.g_ema, expected, rtol=1e-6)
+    assert steps.options.ema_after == "d_step"
+
+
+def test_g_step_moves_g_alone_and_averages_only_if_told():
+    state = make_state(STEPS)
+    new = G_STEP(state, step_key(), N, 0.5, 0.01)
+    assert differ(new.g_params, state.g_params)
+    assert_equal(new.d_params, state.d_params)
+    assert_equal(new.g_ema, state.g_ema)
+    steps = make_steps(ema_after="g_step", ema_decay=0.9)
+    new = jax.jit(steps.g_step, static_argnums=2)(state, step_key(), N, 0.5, 0.01)
+    expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, state.g_ema, new.g_params)
+    assert_close(new.g_ema, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_g_step_descends_minus_the_mean_score():
+    """Against the gradient of the score itself, on the latents of the step's key."""
+    steps = make_steps(tx=optax.identity())
+    state = make_state(steps)
+    new = jax.jit(steps.g_step, static_argnums=2)(state, step_key(), N, 0.5, 1.0)
+    z = jax.random.normal(jax.random.split(step_key())[0], (N, LATENT))
+
+    def mean_score(g_params):
+        fakes = steps.generator.apply({"params": g_params}, z, 0.5)
+        return steps.discriminator.apply({"params": state.d_params}, fakes, 0.5)[
+            0
+        ].mean()
+
+    ascent = jax.jit(jax.grad(mean_score))(state.g_params)
+    moved = jax.tree.map(lambda new, old: new - old, new.g_params, state.g_params)
+    assert_close(moved, ascent, rtol=1e-3, atol=1e-6)
+
+
+def test_simultaneous_step_uses_one_batch_of_fakes_and_the_old_networks():
+    steps = make_steps(tx=optax.identity(), simultaneous=True)
+    state = make_state(steps)
+    together = jax.jit(steps.simultaneous_step)(
+        state, step_key(), reals(), None, 0.5, 1.0, 1.0
+    )
+    # D's part is that of an alternating D step with the same key.
+    apart = jax.jit(steps.d_step)(state, step_key(), reals(), None, 0.5, 1.0)
+    assert_close(together.d_params, apart.d_params, rtol=1e-4, atol=1e-6)
+    # G's part climbs the old D's score on D's own fakes.
+    z = jax.random.normal(jax.random.split(step_key(), 3)[0], (N, LATENT))
+
+    def mean_score(g_params):
+        fakes = steps.generator.apply({"params": g_params}, z, 0.5)
+        return steps.discriminator.apply({"params": state.d_params}, fakes, 0.5)[
+            0
+        ].mean()
+
+    ascent = jax.jit(jax.grad(mean_score))(state.g_params)
+    moved = jax.tree.map(lambda new, old: new - old, together.g_params, state.g_params)
+    assert_close(moved, ascent, rtol=1e-3, atol=1e-6)
+    expected = jax.tree.map(
+        lambda e, p: 0.999 * e + 0.001 * p, state.g_ema, together.g_params
+    )
+    assert_close(together.g_ema, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_run_of_many_pairs_is_the_pairs_one_by_one():
+    batches, state = make_batches(), make_state(STEPS)
+    controls = make_controls(0.1, 0.4, 0.7)
+    whole, _ = RUN(state, batches, controls)
+    step = jax.jit(STEPS.pair)
+    for pair in range(3):
+        state = step(state, batches, controls, jnp.int32(pair))
+    assert whole.pairs == 3
+    assert_close(whole.d_params, state.d_params, rtol=1e-5, atol=1e-6)
+    assert_close(whole.g_params, state.g_params, rtol=1e-5, atol=1e-6)
+    assert_close(whole.sums, state.sums, rtol=1e-5, atol=1e-6)
+
+
+def test_short_runs_are_the_same_program():
+    traces = 0
+
+    def counted(*arguments):
+        nonlocal traces
+        traces += 1
+        return STEPS.run(*arguments)
+
+    run = jax.jit(counted)
+    for num_pairs in (4, 3, 1):
+        state, _ = run(
+            make_state(STEPS), make_batches(), make_controls(*[1.0] * num_pairs)
+        )
+        assert state.pairs == num_pairs
+        assert state.sums["d_steps"] == state.sums["g_steps"] == num_pairs
+    assert traces == 1
+
+
+def test_d_repeats_show_new_reals_and_average_each_time():
+    steps = make_steps(d_repeats=3)
+    state, _ = jax.jit(steps.run)(
+        make_state(steps), make_batches(repeats=3), make_controls(1.0, 1.0)
+    )
+    assert state.sums["d_steps"] == 6
+    assert state.sums["g_steps"] == 2
+    # The same with the repeats' images all alike goes another way.
+    alike = make_batches(repeats=3)
+    alike = alike.replace(indices=alike.indices[:, :1].repeat(3, axis=1))
+    other, _ = jax.jit(steps.run)(make_state(steps), alike, make_controls(1.0, 1.0))
+    assert differ(state.d_params, other.d_params)
+
+
+def test_updates_that_are_not_finite_change_nothing_but_counts():
+    state = make_state(STEPS)
+    before = host(state)
+    nan = make_controls(np.nan, np.nan)
+    after, in_row = RUN(state, make_batches(), nan)
+    for name in ("g_params", "d_params", "g_ema", "g_opt", "d_opt"):
+        assert_equal(getattr(before, name), getattr(host(after), name))
+    assert in_row == after.skipped_in_row == 2
+    assert after.sums["d_skipped"] == after.sums["g_skipped"] == 2
+    assert after.sums["d_steps"] == 0
+    assert after.sums["d_loss"] == 0
+    assert after.pairs == 2
+
+
+def test_a_good_pair_ends_a_row_of_skipped_ones():
+    controls = make_controls(np.nan, np.nan, 1.0)
+    state, in_row = RUN(make_state(STEPS), make_batches(), controls)
+    assert in_row == 0
+    assert state.sums["d_skipped"] == 2
+    assert state.sums["d_steps"] == 1
+    assert np.isfinite(state.sums["d_loss"])
+
+
+def test_run_gives_up_after_the_allowed_row():
+    steps = make_steps(max_skipped=3)
+    state, in_row = jax.jit(steps.run)(
+        make_state(steps), make_batches(), make_controls(*[np.nan] * 4)
+    )
+    assert in_row == state.pairs == 3
+
+
+def test_steps_of_a_pair_depend_on_the_pairs_number_alone():
+    """What a resume relies on: no key is carried from pair to pair."""
+    state = make_state(STEPS)
+    later = state.replace(pairs=state.pairs + 7)
+    one, _ = RUN(later, make_batches(), make_controls(1.0))
+    again, _ = RUN(later, make_batches(), make_controls(1.0))
+    other, _ = RUN(state, make_batches(), make_controls(1.0))
+    assert_equal(host(one), host(again))
+    assert differ(one.g_params, other.g_params)
+
+
+@pytest.mark.parametrize("fake_labels", ["random", "reals"])
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_conditional_steps_train_both_networks(fake_labels, simultaneous):
+    steps = make_steps(
+        num_classes=3, fake_labels=fake_labels, simultaneous=simultaneous
+    )
+    before = make_state(steps)
+    state, in_row = jax.jit(steps.run)(before, make_batches(), make_controls(1.0, 1.0))
+    assert in_row == 0
+    assert differ(state.g_params, before.g_params)
+    assert state.sums["label_penalty_reals"] > 0
+    assert state.sums["label_penalty_fakes"] > 0
+
+
+def test_lsgan_steps_train_both_networks():
+    steps = make_steps(loss=LossOptions(kind="lsgan"))
+    before = make_state(steps)
+    state, in_row = jax.jit(steps.run)(before, make_batches(), make_controls(1.0))
+    assert in_row == 0
+    assert differ(state.d_params, before.d_params)
+    assert differ(state.g_params, before.g_params)
+
+
+def faded(images, mirror, alpha):
+    x = images.astype(np.float64) / 127.5 - 1
+    x = np.stack([i[:, ::-1] if m else i for i, m in zip(x, mirror, strict=True)])
+    n, h, w, c = x.shape
+    means = x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+    return (1 - alpha) * means.repeat(2, axis=1).repeat(2, axis=2) + alpha * x
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_reals_are_ranged_mirrored_and_faded(alpha):
+    images = np.asarray(make_batches().images[:4])
+    mirror = np.array([True, False, True, False])
+    ours = prepare_reals(images, mirror, jnp.float32(alpha))
+    np.testing.assert_allclose(ours, faded(images, mirror, alpha), atol=1e-6)
+    coarse = prepare_reals(images, mirror, jnp.float32(alpha), requantise=True)
+    steps = (np.asarray(coarse) + 1) * 127.5
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
+    np.testing.assert_allclose(coarse, ours, atol=0.51 / 127.5)
+
+
+def test_options_are_all_used():
+    """A field that nothing reads would be a promise that is not kept."""
+    source = (__import__("inspect").getsource(Steps)).replace("\n", "")
+    for field in dataclasses.fields(StepOptions):
+        assert f"options.{field.name}" in source, field.name
