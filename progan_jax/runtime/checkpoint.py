@@ -32,13 +32,13 @@ class Checkpoints:
           keep: Number of newest ones that stay.
         """
         self._directory = Path(directory).absolute()
-        self._options = ocp.CheckpointManagerOptions(
+        options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=True,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        self._manager = self._open()
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -110,9 +110,6 @@ class Checkpoints:
         """Returns when everything is on the disk."""
         self._manager.wait_until_finished()
 
-    def _open(self) -> ocp.CheckpointManager:
-        return ocp.CheckpointManager(self._directory, options=self._options)
-
     def _restore(
         self, step: int, make_abstract: Callable[[dict[str, Any]], Any]
     ) -> tuple[Any, dict[str, Any]]:
@@ -130,7 +127,6 @@ class Checkpoints:
         return jax.tree.unflatten(structure, placed), meta
 
     def _set_aside(self, step: int, error: Exception) -> None:
-        self._manager.close()
         damaged = self._directory / "damaged"
         damaged.mkdir(exist_ok=True)
         target = next(p for p in _names(damaged, step) if not p.exists())
@@ -142,7 +138,7 @@ class Checkpoints:
             reason or type(error).__name__,
             target,
         )
-        self._manager = self._open()
+        self._manager.reload()
 
 
 def _to_host(leaf: jax.Array) -> np.ndarray:

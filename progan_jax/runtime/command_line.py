@@ -56,9 +56,10 @@ def _check_config(argv: list[str]) -> None:
     """Raises UserError if --config or one of the --config.X=V is faulty."""
     arguments = dict(_arguments(argv))
     name = arguments.pop("config", "")
-    path = Path(name.split(":")[0])
-    if not path.is_file():
-        there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none"
+    there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none"
+    if not name:
+        raise UserError(f"--config is missing: name a file; those here are {there}")
+    if not Path(name.split(":")[0]).is_file():
         raise UserError(
             f"--config={name}: there is no such file; choose one of those here: {there}"
         )

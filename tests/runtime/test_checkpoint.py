@@ -1,0 +1,199 @@
+import json
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.runtime.checkpoint import Checkpoints
+from progan_jax.runtime.mesh import make_mesh, replicated
+
+# When a read fails, Orbax closes the event loop in which TensorStore's other reads
+# still end; they complain into nowhere.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def make_state(value, devices=1):
+    everywhere = replicated(make_mesh(jax.devices()[:devices]))
+    state = {
+        "params": {"kernel": jnp.full((3, 5), value, jnp.float32)},
+        "count": jnp.int32(value),
+        "key": jax.random.key(value),
+    }
+    return jax.device_put(state, everywhere)
+
+
+def abstract(devices=1):
+    everywhere = replicated(make_mesh(jax.devices()[:devices]))
+    shapes = jax.eval_shape(lambda: make_state_shapes())
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
+    )
+
+
+def make_state_shapes():
+    return {
+        "params": {"kernel": jnp.zeros((3, 5))},
+        "count": jnp.int32(0),
+        "key": jax.random.key(0),
+    }
+
+
+def save(directory, *values, keep=5):
+    with Checkpoints(directory, keep=keep) as checkpoints:
+        for value in values:
+            checkpoints.save(1000 * value, make_state(value), {"value": value})
+
+
+def restore(directory, devices=1):
+    with Checkpoints(directory, keep=5) as checkpoints:
+        return checkpoints.restore_newest(lambda meta: abstract(devices))
+
+
+def numbers(directory):
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
+
+
+def largest_file(folder):
+    return max(
+        (p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+
+
+def data_files(folder):
+    """The files of the array store, in which the numbers lie."""
+    return [
+        p for p in folder.rglob("*") if p.is_file() and p.parent.name in ("d", "c")
+    ] or [largest_file(folder)]
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_newest_state_comes_back_bit_for_bit_with_its_meta_data(tmp_path, devices):
+    save(tmp_path, 1, 2)
+    state, meta = restore(tmp_path, devices)
+    expected = make_state(2)
+    assert meta == {"value": 2}
+    np.testing.assert_array_equal(
+        state["params"]["kernel"], expected["params"]["kernel"]
+    )
+    assert state["count"] == 2
+    np.testing.assert_array_equal(
+        *(jax.random.key_data(s["key"]) for s in (state, expected))
+    )
+    assert len(state["count"].sharding.device_set) == devices
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert restore(tmp_path / "new") is None
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    save(tmp_path, 1, 2, 3, 4, keep=2)
+    assert numbers(tmp_path) == [3000, 4000]
+
+
+def test_saving_the_same_images_twice_writes_once(tmp_path):
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(1000, make_state(1), {"value": 1}, wait=True)
+        checkpoints.save(1000, make_state(2), {"value": 2}, wait=True)
+    _, meta = restore(tmp_path)
+    assert meta == {"value": 1}
+
+
+def test_a_state_may_be_donated_right_after_its_save(tmp_path):
+    """Without a copy, the next step would overwrite what is being written."""
+    double = jax.jit(lambda x: jax.tree.map(lambda a: a * 2, x), donate_argnums=0)
+    big = jax.device_put(
+        {"x": jnp.ones((512, 1024))}, replicated(make_mesh(jax.devices()[:1]))
+    )
+    everywhere = big["x"].sharding
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(1, big, {})
+        for _ in range(20):
+            big = double(big)
+        jax.block_until_ready(big)
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        shape = jax.ShapeDtypeStruct((512, 1024), jnp.float32, sharding=everywhere)
+        state, _ = checkpoints.restore_newest(lambda meta: {"x": shape})
+    assert np.array_equal(state["x"], np.ones((512, 1024)))
+
+
+def truncate(folder):
+    for path in data_files(folder):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(folder):
+    for path in data_files(folder):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+
+
+def empty(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+def remove_state(folder):
+    for path in sorted((folder / "state").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+
+
+def remove_meta(folder):
+    for path in (folder / "meta").rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, empty, remove_state, remove_meta])
+def test_a_damaged_newest_is_set_aside_for_the_one_before(tmp_path, damage, caplog):
+    save(tmp_path, 1, 2)
+    damage(tmp_path / "2000")
+    with caplog.at_level(logging.WARNING):
+        state, meta = restore(tmp_path)
+    assert meta == {"value": 1}
+    assert state["count"] == 1
+    assert "checkpoint 2000 is damaged" in caplog.text
+    assert (tmp_path / "damaged" / "2000").is_dir()
+    assert numbers(tmp_path) == [1000]
+
+
+def test_a_run_goes_on_saving_where_a_damaged_one_was(tmp_path):
+    save(tmp_path, 1, 2)
+    flip(tmp_path / "2000")
+    restore(tmp_path)
+    save(tmp_path, 2)
+    flip(tmp_path / "2000")
+    restore(tmp_path)
+    kept = sorted(p.name for p in (tmp_path / "damaged").iterdir())
+    assert kept == ["2000", "2000-1"]
+
+
+def test_all_damaged_is_an_error_that_deletes_nothing(tmp_path):
+    save(tmp_path, 1, 2)
+    flip(tmp_path / "1000")
+    flip(tmp_path / "2000")
+    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged"):
+        restore(tmp_path)
+    assert len(list((tmp_path / "damaged").iterdir())) == 2
+
+
+def test_what_a_kill_left_half_written_is_not_taken_for_a_checkpoint(tmp_path):
+    save(tmp_path, 1)
+    half = tmp_path / "2000.orbax-checkpoint-tmp-7"
+    (half / "state").mkdir(parents=True)
+    (half / "state" / "x").write_text("half")
+    _, meta = restore(tmp_path)
+    assert meta == {"value": 1}
+
+
+def test_meta_data_are_json_on_disk(tmp_path):
+    save(tmp_path, 1)
+    files = [p for p in (tmp_path / "1000" / "meta").iterdir() if p.is_file()]
+    assert any(json.loads(p.read_text()).get("value") == 1 for p in files)

@@ -1,0 +1,137 @@
+"""A user's mistakes, each typed into a real process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.runtime import command_line
+
+ROOT = Path(__file__).parents[2]
+
+
+def check(*arguments, monkeypatch):
+    """Checks the --config flags of a command typed in the root of the project."""
+    monkeypatch.chdir(ROOT)
+    command_line._check_config(["main", *arguments])
+
+
+def test_unknown_field_names_the_nearest_one(monkeypatch):
+    with pytest.raises(UserError) as error:
+        check(
+            "--config=configs/digits.py",
+            "--config.schedule.batchsize=8",
+            monkeypatch=monkeypatch,
+        )
+    assert str(error.value) == (
+        "config.schedule.batchsize = '8': there is no such field; "
+        "did you mean config.schedule.batch_size?"
+    )
+
+
+def test_field_of_a_wrong_group_is_found_by_its_name(monkeypatch):
+    with pytest.raises(UserError, match=r"did you mean config\.optim\.d_repeats\?"):
+        check(
+            "--config=configs/digits.py",
+            "--config.train.d_repeats=2",
+            monkeypatch=monkeypatch,
+        )
+
+
+@pytest.mark.parametrize(
+    ("argument", "kind"),
+    [
+        ("--config.model.resolution=big", "a whole number"),
+        ("--config.schedule.total_kimg=long", "a number"),
+        ("--config.data.mirror=perhaps", "true or false"),
+    ],
+)
+def test_value_of_a_wrong_type_is_named_with_an_example(argument, kind, monkeypatch):
+    with pytest.raises(UserError, match=f"must be {kind}; write for example --config"):
+        check("--config=configs/digits.py", argument, monkeypatch=monkeypatch)
+
+
+def test_missing_file_lists_those_that_are_there(monkeypatch):
+    with pytest.raises(UserError, match=r"no such file.*configs/digits\.py"):
+        check("--config=configs/nothing.py", monkeypatch=monkeypatch)
+
+
+def test_failing_file_is_named_with_its_error(monkeypatch, tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("def get_config():\n    return 1 / 0\n")
+    with pytest.raises(UserError, match="fails with ZeroDivisionError"):
+        check(f"--config={path}", monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config.schedule.fade_kimg=1"],
+        ["--config.data.mirror"],
+        ["--noconfig.model.equalized"],
+        ["--config.schedule.total_kimg", "7"],
+    ],
+)
+def test_every_way_of_writing_a_flag_is_accepted(arguments, monkeypatch):
+    check("--config=configs/digits.py", *arguments, monkeypatch=monkeypatch)
+
+
+def run_main(*arguments, module="progan_jax.main", cwd=ROOT, pythonpath=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(pythonpath)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: --config is missing: name a file; those here are configs/base.py"),
+        (
+            ["--config=configs/digits.py", "--wokdir=x"],
+            "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?",
+        ),
+        (
+            ["--config=configs/digits.py", "--config.model.resolution=33"],
+            "error: config.model.resolution = 33 must be one of 4, 8, 16",
+        ),
+        (
+            ["--config=configs/digits.py", "fast"],
+            "error: unexpected argument 'fast': flags are written --name=value",
+        ),
+        (
+            ["--config=configs/digits.py", "--mode=test"],
+            "error: flag --mode=test: value should be one of <train|explain>",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(arguments, message, tmp_path):
+    done = run_main(*arguments, f"--workdir={tmp_path}/run")
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().split("\n")
+    assert lines[-1].startswith(message), done.stderr
+    assert len(lines) == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_lists_the_flags():
+    done = run_main("--help")
+    assert "--workdir" in done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_explain_runs_from_another_folder(tmp_path):
+    done = run_main(
+        f"--config={ROOT / 'configs' / 'digits.py'}", "--mode=explain", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "32x32" in done.stdout
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,143 @@
+"""What holds for any number of devices and any number of pairs per dispatch."""
+
+import re
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from progan_jax.config import make_schedule
+from progan_jax.data.sources import load_digits
+from progan_jax.runtime.mesh import make_mesh
+from progan_jax.stage import StageProgram
+
+COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "collective-permute",
+    "collective-broadcast",
+    "reduce-scatter",
+)
+
+
+@pytest.fixture(scope="module")
+def pyramid():
+    return load_digits(16)
+
+
+@pytest.fixture
+def config(tiny_config):
+    # 32 images over 8 devices are groups of 4.
+    tiny_config.schedule.batch_size = "32"
+    tiny_config.schedule.total_kimg = 100.0
+    return tiny_config
+
+
+def program(config, devices, resolution):
+    mesh = make_mesh(jax.devices()[:devices])
+    return StageProgram(config, make_schedule(config), resolution, mesh)
+
+
+def host(state):
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
+
+
+def one_steps_gradients(config, devices, pyramid, monkeypatch):
+    """Runs one pair of plain descent at rate 1: what moved is the gradient."""
+    monkeypatch.setattr(
+        "progan_jax.stage.scale_by_authors_adam", lambda *_: optax.identity()
+    )
+    config.schedule.g_learning_rate = config.schedule.d_learning_rate = "1"
+    stage = program(config, devices, 8)
+    before = stage.create()
+    stage.prepare(before, pyramid)
+    start = host(before)
+    after, _ = stage.run(before, 0, 1)
+    end = host(after)
+    return [
+        jax.tree.map(np.subtract, getattr(start, name), getattr(end, name))
+        for name in ("g_params", "d_params")
+    ]
+
+
+def test_gradients_of_eight_devices_are_those_of_one(config, pyramid, monkeypatch):
+    # G's step comes after D's, with parameters that differ by rounding.
+    one, eight = (one_steps_gradients(config, n, pyramid, monkeypatch) for n in (1, 8))
+    for network, other in zip(one, eight, strict=True):
+        whole = optax.tree.norm(network)
+        difference = optax.tree.norm(jax.tree.map(np.subtract, network, other))
+        assert whole > 1e-3
+        assert difference <= 1e-5 * whole
+
+
+def train_over_growth(config, devices, pyramid):
+    """Ten pairs at 4x4 and, after growth, ten at 8x8."""
+    stage = program(config, devices, 4)
+    state = stage.create()
+    stage.prepare(state, pyramid)
+    for first, pairs in ((0, 4), (4, 4), (8, 2)):
+        state, _ = stage.run(state, 32 * first, pairs)
+    stage = program(config, devices, 8)
+    state = stage.grow(state)
+    stage.prepare(state, pyramid)
+    for first, pairs in ((10, 4), (14, 4), (18, 2)):
+        state, _ = stage.run(state, 32 * first, pairs)
+    return host(state)
+
+
+def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
+    config, pyramid, float64
+):
+    config.model.dtype = "float64"
+    # The run's 4x4 stage lasts 320 images, its 8x8 stage fades for as long.
+    config.schedule.stabilise_kimg = config.schedule.fade_kimg = "0.32"
+    one, eight = (train_over_growth(config, n, pyramid) for n in (1, 8))
+    assert one.pairs == eight.pairs == 20
+    assert one.sums["d_skipped"] == 0
+    for name in ("g_params", "d_params", "g_ema", "g_opt", "d_opt"):
+        for a, b in zip(
+            jax.tree.leaves(getattr(one, name)),
+            jax.tree.leaves(getattr(eight, name)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("feed", ["resident", "streamed"])
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_compiled_steps_have_no_collective_but_all_reduce(
+    config, pyramid, feed, simultaneous
+):
+    config.data.feed = feed
+    config.optim.simultaneous = simultaneous
+    stage = program(config, 8, 8)
+    stage.prepare(stage.create(), pyramid)
+    text = stage.compiled.as_text()
+    found = {
+        name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES
+    }
+    assert found.pop("all-reduce") > 0
+    assert not any(found.values()), found
+
+
+def test_resident_and_streamed_feeds_train_alike(config, pyramid):
+    states = []
+    for feed in ("resident", "streamed"):
+        config.data.feed = feed
+        stage = program(config, 1, 8)
+        state = stage.create()
+        stage.prepare(state, pyramid)
+        state, _ = stage.run(state, 0, 3)
+        states.append(host(state))
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_compiled_steps_refuse_another_shape(config, pyramid):
+    """So that a stage can never be compiled twice unnoticed."""
+    small = program(config, 1, 4)
+    state = small.create()
+    small.prepare(state, pyramid)
+    with pytest.raises(TypeError, match="compiled"):
+        small.run(program(config, 1, 8).create(), 0, 1)
