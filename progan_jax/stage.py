@@ -61,6 +61,9 @@ class StageProgram:
         self._feed: Feed | None = None
         self._config, self._schedule, self._mesh = config, schedule, mesh
         self._seed: Any = config.seed
+        # With a single row XLA would leave the indexing out, and round otherwise than
+        # with more: the pairs per dispatch must not show in the numbers.
+        self._rows = max(config.runtime.pairs_per_dispatch, 2)
         everywhere = replicated(mesh)
         jit = partial(jax.jit, out_shardings=everywhere)
         self._create = jit(self._create_state)
@@ -91,7 +94,7 @@ class StageProgram:
             resolution=self.resolution,
             batch_size=self._schedule.batch_size[self.resolution],
             d_repeats=self._schedule.d_repeats,
-            max_pairs=self._config.runtime.pairs_per_dispatch,
+            max_pairs=self._rows,
             replicated=replicated(self._mesh),
             batched=batched(self._mesh, axis=2),
             mode=data.feed,
@@ -137,8 +140,7 @@ class StageProgram:
     def _controls(self, nimg: int, num_pairs: int) -> Controls:
         shown = self._schedule.pair_nimg(self.resolution)
         phases = [self._schedule.phase_at(nimg + i * shown) for i in range(num_pairs)]
-        length = self._config.runtime.pairs_per_dispatch
-        padded = phases + phases[-1:] * (length - num_pairs)
+        padded = phases + phases[-1:] * (self._rows - num_pairs)
 
         def column(name: str) -> np.ndarray:
             return np.array([getattr(phase, name) for phase in padded], np.float32)

@@ -100,7 +100,8 @@ class _Run:
             self.reporter.draw_reals()
             self._draw_fakes()
         in_row = self.state.skipped_in_row + 0
-        self._prepare()
+        if self.nimg < end:
+            self._prepare()
         while self.nimg < end and not self.stop:
             self._change_phase()
             in_row = self._dispatch(in_row)

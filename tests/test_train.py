@@ -1,0 +1,300 @@
+"""Whole runs: files, one program per resolution, stops and exact resumes."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from progan_jax.config import make_schedule
+from progan_jax.errors import UserError
+from progan_jax.runtime.checkpoint import Checkpoints
+from progan_jax.runtime.mesh import make_mesh
+from progan_jax.runtime.snapshot import read_snapshot
+from progan_jax.stage import StageProgram
+from progan_jax.state import TrainState
+from progan_jax.steps import Steps
+from progan_jax.train import train
+
+
+def final_state(config, workdir):
+    mesh = make_mesh(jax.devices()[:1])
+    schedule = make_schedule(config)
+
+    def abstract(meta):
+        program = StageProgram(config, schedule, meta["resolution"], mesh)
+        return program.abstract_state()
+
+    with Checkpoints(workdir / "checkpoints", keep=3) as checkpoints:
+        state, meta = checkpoints.restore_newest(abstract)
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key))), meta
+
+
+def rows(workdir):
+    lines = (workdir / "stats.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def without_timing(workdir):
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("Timing/", "Memory/"))}
+        for row in rows(workdir)
+    ]
+
+
+def grids(workdir):
+    return {p.name: p.read_bytes() for p in sorted((workdir / "grids").glob("*.png"))}
+
+
+def assert_same_run(config, one, other):
+    for a, b in zip(
+        jax.tree.leaves(final_state(config, one)[0]),
+        jax.tree.leaves(final_state(config, other)[0]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert grids(one) == grids(other)
+    assert without_timing(one) == without_timing(other)
+
+
+class Crash(Exception):
+    """Stands for a kill: nothing of the loop runs after it."""
+
+
+def interrupt(monkeypatch, after, action):
+    """Calls `action` before the dispatch of that number."""
+    run, calls = StageProgram.run, iter(range(1, 10**6))
+
+    def counted(self, *arguments):
+        if next(calls) == after:
+            action()
+        return run(self, *arguments)
+
+    monkeypatch.setattr(StageProgram, "run", counted)
+
+
+def crash():
+    raise Crash
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run that is never stopped: 4 -> 8 -> 16 with every fade."""
+    return tmp_path_factory.mktemp("reference") / "run"
+
+
+@pytest.fixture
+def finished(reference, tiny_config):
+    if not reference.exists():
+        train(tiny_config, reference)
+    return reference
+
+
+def test_a_run_leaves_every_file_of_the_design(finished, tiny_config):
+    names = [row["Progress/kimg"] for row in rows(finished)]
+    assert names[-1] == 0.32
+    assert {p.name for p in finished.iterdir()} == {
+        "checkpoints",
+        "config.json",
+        "grids",
+        "snapshots",
+        "stats.jsonl",
+    }
+    assert (finished / "grids" / "reals.png").exists()
+    assert (finished / "grids" / "fakes_000000_r016.png").exists()
+    record = json.loads((finished / "config.json").read_text())
+    assert record["config"] == tiny_config.to_dict()
+    assert record["environment"]["versions"]["jax"] == jax.__version__
+
+
+def test_grids_have_the_final_size_at_every_stage(finished):
+    for path in (finished / "grids").glob("*.png"):
+        with Image.open(path) as image:
+            assert image.size == (4 * 16, 2 * 16)
+            assert image.mode == "L"
+
+
+def test_rows_tell_the_schedule_and_finite_scalars(finished, tiny_config):
+    schedule = make_schedule(tiny_config)
+    for number, row in enumerate(rows(finished), start=1):
+        phase = schedule.phase_at(row["Progress/nimg"] - 1)
+        assert row["Progress/tick"] == number
+        assert row["Progress/resolution"] == phase.resolution
+        assert row["Progress/alpha"] == phase.alpha
+        assert row["Progress/lod"] == phase.lod
+        assert row["Health/skipped"] == 0
+        for name in (
+            "Loss/real_scores",
+            "Loss/fake_scores",
+            "Loss/mixed_scores",
+            "Loss/mixed_norms",
+            "Loss/epsilon_penalty",
+            "Loss/d_loss",
+            "Loss/g_loss",
+            "Health/stddev_fakes",
+            "Timing/sec_per_kimg",
+            "Timing/eta_sec",
+        ):
+            assert np.isfinite(row[name]), name
+    assert {row["Progress/resolution"] for row in rows(finished)} == {4, 8, 16}
+
+
+def test_the_state_counts_its_pairs(finished, tiny_config):
+    state, meta = final_state(tiny_config, finished)
+    assert isinstance(state, TrainState)
+    assert meta["nimg"] == 320
+    assert state.pairs == 320 // 8
+
+
+def test_networks_have_learned_something(finished, tiny_config):
+    state, _ = final_state(tiny_config, finished)
+    mesh = make_mesh(jax.devices()[:1])
+    born = StageProgram(tiny_config, make_schedule(tiny_config), 16, mesh).create()
+    for name in ("g_params", "d_params", "g_ema"):
+        moved = jax.tree.map(
+            lambda a, b: float(np.abs(a - b).max()),
+            getattr(state, name),
+            jax.device_get(getattr(born, name)),
+        )
+        assert moved["block_4x4"]["conv"]["kernel"] > 1e-4
+        assert moved["block_16x16"]["conv0"]["kernel"] > 1e-4
+
+
+def test_the_newest_snapshot_is_the_average_of_the_state(finished, tiny_config):
+    state, _ = final_state(tiny_config, finished)
+    newest = sorted((finished / "snapshots").iterdir())[-1]
+    params, info = read_snapshot(newest)
+    jax.tree.map(np.testing.assert_array_equal, params, state.g_ema)
+    assert info["nimg"] == 320
+    assert info["resolution"] == 16
+    assert info["alpha"] == 1
+
+
+def test_one_program_is_traced_for_each_resolution(tiny_config, tmp_path, monkeypatch):
+    traced, run = [], Steps.run
+
+    def counted(self, *arguments):
+        traced.append(self.generator.resolution)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Steps, "run", counted)
+    # Ticks of 4 pairs and dispatches of up to 3: each tick ends in a short one.
+    tiny_config.runtime.pairs_per_dispatch = 3
+    train(tiny_config, tmp_path / "run")
+    assert traced == [4, 8, 16]
+
+
+@pytest.mark.parametrize("pairs_per_dispatch", [1, 32])
+def test_pairs_per_dispatch_do_not_change_the_run(
+    finished, tiny_config, tmp_path, pairs_per_dispatch
+):
+    tiny_config.runtime.pairs_per_dispatch = pairs_per_dispatch
+    train(tiny_config, tmp_path / "run")
+    assert_same_run(tiny_config, finished, tmp_path / "run")
+
+
+# Dispatches are of 4 pairs; the run has 10: stable 4x4 (2), fade to 8x8 (2), stable
+# (2), fade to 16x16 (2), stable (2), of which the first of a new quantum may be short.
+@pytest.mark.parametrize("after", [1, 4, 6, 8, 10])
+def test_a_killed_run_goes_on_bit_for_bit(
+    finished, tiny_config, tmp_path, monkeypatch, after
+):
+    workdir = tmp_path / "run"
+    # Fewer checkpoints than ticks, so that ticks are run again.
+    tiny_config.train.checkpoint_ticks = 2
+    with monkeypatch.context() as patch:
+        interrupt(patch, after, crash)
+        with pytest.raises(Crash):
+            train(tiny_config, workdir)
+    train(tiny_config, workdir)
+    assert_same_run(tiny_config, finished, workdir)
+
+
+def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
+    finished, tiny_config, tmp_path, monkeypatch, capsys
+):
+    workdir = tmp_path / "run"
+    tiny_config.runtime.pairs_per_dispatch = 1
+    with monkeypatch.context() as patch:
+        interrupt(patch, 14, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        train(tiny_config, workdir)
+    # Stopped between two ticks: exactly where the dispatch ended.
+    assert (workdir / "checkpoints" / "112").is_dir()
+    assert "SIGTERM at 0.1 kimg: state saved" in capsys.readouterr().out
+    train(tiny_config, workdir)
+    # A tick that was cut in two reports its sums once, over both parts.
+    assert_same_run(tiny_config, finished, workdir)
+
+
+def test_a_damaged_checkpoint_costs_ticks_and_not_exactness(
+    finished, tiny_config, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 8, crash)
+        with pytest.raises(Crash):
+            train(tiny_config, workdir)
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    for path in newest.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    train(tiny_config, workdir)
+    assert (workdir / "checkpoints" / "damaged" / newest.name).is_dir()
+    assert_same_run(tiny_config, finished, workdir)
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished, tiny_config, capsys):
+    before = grids(finished), rows(finished)
+    train(tiny_config, finished)
+    assert "done" in capsys.readouterr().out
+    assert before == (grids(finished), rows(finished))
+
+
+def test_a_run_may_be_made_longer(tiny_config, tmp_path):
+    workdir = tmp_path / "run"
+    train(tiny_config, workdir)
+    tiny_config.schedule.total_kimg = 0.384
+    train(tiny_config, workdir)
+    assert rows(workdir)[-1]["Progress/nimg"] == 384
+
+
+def test_updates_that_stay_infinite_stop_the_run_with_its_state_saved(
+    tiny_config, tmp_path
+):
+    tiny_config.schedule.d_learning_rate = "1e30"
+    tiny_config.train.max_skipped = 3
+    workdir = tmp_path / "run"
+    with pytest.raises(UserError, match="3 updates in a row") as error:
+        train(tiny_config, workdir)
+    assert "\n" not in str(error.value)
+    assert "stats.jsonl" in str(error.value)
+    assert any((workdir / "checkpoints").iterdir())
+
+
+def test_a_run_that_does_not_grow_starts_at_its_resolution(tiny_config, tmp_path):
+    tiny_config.schedule.start_resolution = 16
+    tiny_config.schedule.total_kimg = 0.064
+    train(tiny_config, tmp_path / "run")
+    assert {row["Progress/resolution"] for row in rows(tmp_path / "run")} == {16}
+    assert {row["Progress/alpha"] for row in rows(tmp_path / "run")} == {1.0}
+
+
+@pytest.mark.parametrize("fake_labels", ["random", "reals"])
+def test_a_conditional_run_with_repeats_on_eight_devices(
+    tiny_config, tmp_path, fake_labels
+):
+    tiny_config.model.num_classes = 10
+    tiny_config.loss.fake_labels = fake_labels
+    tiny_config.optim.d_repeats = 2
+    tiny_config.schedule.total_kimg = 0.256
+    tiny_config.schedule.batch_size = "8"
+    tiny_config.model.mbstd_group_size = 1
+    tiny_config.runtime.num_devices = 8
+    tiny_config.eval.stage_swd_images = 64
+    train(tiny_config, tmp_path / "run")
+    row = rows(tmp_path / "run")[-1]
+    assert row["Loss/label_penalty_fakes"] > 0
+    assert row["Metrics/swd_16"] > 0
