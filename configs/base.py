@@ -91,4 +91,5 @@ def get_config() -> ml_collections.ConfigDict:
     runtime.pairs_per_dispatch = 32  # (D, G) pairs that one call may run; not a recipe.
     runtime.num_devices = 0  # Devices to use; 0 = all.
     runtime.matmul_precision = "default"  # "default", "high" or "highest".
-    return config
+    # A misspelt field in another file is an error, not a new field.
+    return config.lock()

@@ -3,14 +3,15 @@
 import difflib
 import itertools
 import re
+import runpy
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
 from absl import app, flags
-from ml_collections import config_flags
 
 from progan_jax.errors import UserError
 
@@ -96,16 +97,27 @@ def _arguments(argv: list[str]) -> Iterator[tuple[str, str]]:
 
 def _load(name: str) -> ml_collections.ConfigDict:
     """Loads a configuration file as it is, without what the command line changes."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[""])
+    path, _, argument = name.partition(":")
     try:
-        values(["", f"--config={name}"])
-        return values.config
+        module = runpy.run_path(path)
+        return module["get_config"](*[argument] if argument else [])
     except Exception as error:  # The file is the user's program: it may do anything.
+        lines = [
+            f.lineno
+            for f in traceback.extract_tb(error.__traceback__)
+            if f.filename == path
+        ]
+        where = f"line {lines[-1]}" if lines else "the file"
         raise UserError(
-            f"--config={name}: the file fails with {type(error).__name__}: {error}; "
-            "mend it"
+            f"--config={name}: {where} fails with {_one_line(error)}; mend it"
         ) from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # ConfigDict lists all fields before it says which one may have been meant.
+    text = re.sub(r"Other fields present: .*?(?=Did you mean|$)", "", text)
+    return f"{type(error).__name__}: {text}".rstrip(" .")
 
 
 def _unknown_field(field: str, value: str, known: list[str]) -> str:

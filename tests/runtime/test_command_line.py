@@ -62,7 +62,27 @@ def test_missing_file_lists_those_that_are_there(monkeypatch):
 def test_failing_file_is_named_with_its_error(monkeypatch, tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("def get_config():\n    return 1 / 0\n")
-    with pytest.raises(UserError, match="fails with ZeroDivisionError"):
+    with pytest.raises(UserError, match="line 2 fails with ZeroDivisionError"):
+        check(f"--config={path}", monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("config.model.latentsize = 8", "did you mean .*latent_size"),
+        ("config.model.latent_size = 'many'", "latent_size"),
+    ],
+)
+def test_a_misspelt_or_mistyped_field_in_a_file_is_named(
+    line, words, monkeypatch, tmp_path
+):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from configs import base\n"
+        f"def get_config():\n    config = base.get_config()\n    {line}\n"
+        "    return config\n"
+    )
+    with pytest.raises(UserError, match=f"(?i)mine.py: line 4 fails with .*{words}"):
         check(f"--config={path}", monkeypatch=monkeypatch)
 
 

@@ -1,0 +1,183 @@
+"""Every mistake in a configuration is one line: field, value, rule and mend."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from progan_jax.data.pyramid import build_pyramid
+from progan_jax.errors import UserError
+from progan_jax.validation import validate, validate_data
+
+
+def faults(config, num_devices=1):
+    with pytest.raises(UserError) as error:
+        validate(config, num_devices)
+    return str(error.value).split("\n")
+
+
+def set_field(config, field, value):
+    group, name = field.split(".")
+    config[group][name] = value
+
+
+def test_a_good_configuration_passes(tiny_config):
+    validate(tiny_config, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("model.resolution", 48, "must be one of 4, 8, 16"),
+        ("model.resolution", 2048, "must be one of 4, 8, 16"),
+        ("model.channels", 4, "must be one of 1, 3"),
+        ("model.dtype", "float16", "must be one of float32, bfloat16, float64"),
+        ("model.latent_size", 0, "must be at least 1"),
+        ("model.fmap_max", 0, "must be at least 1"),
+        ("model.activation", "gelu", "must be one of leaky_relu, relu"),
+        ("loss.kind", "hinge", "must be one of wgan_gp, lsgan"),
+        ("loss.gp_target", 0.0, "must be above 0"),
+        ("loss.gp_norm_space", "half", "must be one of full, stage"),
+        ("optim.beta2", 1.0, "must lie in [0, 1)"),
+        ("optim.ema_decay", -0.1, "must lie in [0, 1)"),
+        ("optim.d_repeats", 0, "must be at least 1"),
+        ("schedule.total_kimg", -1.0, "must be above 0"),
+        ("schedule.batch_size", "8, 5:3", "a table is a value for all resolutions"),
+        ("schedule.batch_size", "0", "0 at 4 must be at least 1"),
+        ("schedule.fade_kimg", "-1", "must be at least 0"),
+        ("train.grid", "big", "must be '1080p', '4k' or COLUMNSxROWS"),
+        ("train.keep_checkpoints", 0, "must be at least 1"),
+        ("data.name", "", "names no data set"),
+        ("data.feed", "fast", "must be one of auto, resident, streamed"),
+        ("runtime.pairs_per_dispatch", 0, "must be at least 1"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_field_value_and_rule(
+    tiny_config, field, value, words
+):
+    set_field(tiny_config, field, value)
+    (line,) = faults(tiny_config)
+    assert line.startswith(f"config.{field} = {value!r}")
+    assert words in line
+
+
+def test_all_faults_are_told_at_once(tiny_config):
+    set_field(tiny_config, "model.resolution", 33)
+    set_field(tiny_config, "loss.kind", "hinge")
+    assert len(faults(tiny_config)) == 2
+
+
+def test_batches_are_divided_over_the_devices(tiny_config):
+    tiny_config.schedule.batch_size = "12"
+    tiny_config.model.mbstd_group_size = 0
+    lines = faults(tiny_config, num_devices=8)
+    assert len(lines) == 3
+    assert lines[0] == (
+        "config.schedule.batch_size = '12': 12 at 4 is not divisible by 8 devices; "
+        "the nearest valid batches are 8 and 16"
+    )
+
+
+def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
+    tiny_config.schedule.batch_size = "8, 16:6"
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.schedule.batch_size = '8, 16:6': 6 at 16 gives 6 images to each of 1 "
+        "device(s), neither a multiple of config.model.mbstd_group_size = 4 nor "
+        "smaller; the nearest valid batches are 4 and 8"
+    )
+    tiny_config.schedule.batch_size = "8, 16:3"
+    validate(tiny_config, 1)
+
+
+def test_nearest_batches_are_valid_for_devices_and_groups(tiny_config):
+    tiny_config.schedule.batch_size = "40"
+    lines = faults(tiny_config, num_devices=8)
+    assert lines[0].endswith("the nearest valid batches are 32 and 64")
+    for batch in ("32", "64"):
+        tiny_config.schedule.batch_size = batch
+        validate(tiny_config, 8)
+
+
+def test_without_the_statistic_any_batch_will_do(tiny_config):
+    tiny_config.schedule.batch_size = "6"
+    tiny_config.model.minibatch_stddev = False
+    validate(tiny_config, 1)
+
+
+def test_batches_of_unused_resolutions_are_not_looked_at(tiny_config):
+    tiny_config.schedule.batch_size = "8, 1024:3, 4:5"
+    tiny_config.schedule.start_resolution = 8
+    validate(tiny_config, 1)
+
+
+def test_a_schedule_that_never_reaches_the_resolution_is_refused(tiny_config):
+    tiny_config.schedule.total_kimg = 0.2
+    (line,) = faults(tiny_config)
+    # 4x4 for 0.064, then a fade and a hold of 0.064 each at 8x8, then the last fade.
+    assert line == (
+        "config.schedule.total_kimg = 0.2: the run ends before 16x16 has faded in at "
+        "0.256 kimg; raise it above 0.256, or shorten stabilise_kimg and fade_kimg"
+    )
+
+
+def test_stages_without_length_are_refused(tiny_config):
+    tiny_config.schedule.stabilise_kimg = tiny_config.schedule.fade_kimg = "0"
+    (line,) = faults(tiny_config)
+    assert "a run that grows needs a length for its stages" in line
+
+
+def test_a_start_above_the_end_is_refused(tiny_config):
+    tiny_config.schedule.start_resolution = 32
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.schedule.start_resolution = 32 must not exceed "
+        "config.model.resolution = 16; lower it"
+    )
+
+
+def test_simultaneous_updates_have_no_repeats(tiny_config):
+    tiny_config.optim.simultaneous = True
+    tiny_config.optim.d_repeats = 2
+    (line,) = faults(tiny_config)
+    assert "config.optim.d_repeats = 2 must be 1 for simultaneous updates" in line
+
+
+def test_widths_that_vanish_are_refused(tiny_config):
+    tiny_config.model.fmap_base = 4
+    tiny_config.model.resolution = 32
+    tiny_config.schedule.total_kimg = 10.0
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.model.fmap_base = 4 leaves no feature map at 32x32; raise it to 16 or "
+        "more"
+    )
+
+
+@pytest.fixture
+def pyramid():
+    images = np.zeros((4, 16, 16, 1), np.uint8)
+    return build_pyramid("set", images, np.int32([0, 1, 2, 0]), 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "changes", "words"),
+    [
+        ("channels", 3, {}, "= 3: the images of set have 1; set it to that"),
+        ("num_classes", 5, {}, "= 5: set has 3 classes; set it to that, or to 0"),
+        ("num_classes", 3, {"labels": None}, "= 3: set has no labels; set it to 0"),
+    ],
+)
+def test_networks_that_do_not_fit_the_data_are_refused(
+    tiny_config, pyramid, field, value, changes, words
+):
+    tiny_config.model[field] = value
+    with pytest.raises(UserError) as error:
+        validate_data(tiny_config, dataclasses.replace(pyramid, **changes))
+    assert str(error.value).startswith(f"config.model.{field} {words}")
+
+
+def test_networks_that_fit_the_data_pass(tiny_config, pyramid):
+    validate_data(tiny_config, pyramid)
+    tiny_config.model.num_classes = 3
+    validate_data(tiny_config, pyramid)
