@@ -103,7 +103,7 @@ def _check_same_run(
         recorded = json.loads(path.read_text())
         begun = ml_collections.ConfigDict(recorded["config"])
         begun_fingerprint = recorded["data_fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"--workdir={workdir}: its config.json cannot be read ({error}); choose "
             "another folder, or restore the file"

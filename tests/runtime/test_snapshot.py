@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.runtime.snapshot import (
+    find_snapshot,
+    list_snapshots,
+    read_snapshot,
+    write_snapshot,
+)
+
+PARAMS = {
+    "block_4x4": {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}},
+    "to_rgb_4x4": {"bias": np.float32([1, 2])},
+}
+
+
+def write(run, *names):
+    for name in names:
+        write_snapshot(run / "snapshots" / name, PARAMS, {"nimg": int(name[:6])})
+
+
+def test_parameters_and_description_come_back(tmp_path):
+    folder = tmp_path / "000010_r004"
+    write_snapshot(folder, PARAMS, {"nimg": 10_000})
+    params, info = read_snapshot(folder)
+    np.testing.assert_array_equal(
+        params["block_4x4"]["conv"]["kernel"], PARAMS["block_4x4"]["conv"]["kernel"]
+    )
+    assert params.keys() == PARAMS.keys()
+    assert info == {"nimg": 10_000}
+
+
+def test_a_transposed_view_is_written_as_it_reads(tmp_path):
+    view = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    write_snapshot(tmp_path / "000001_r004", {"a": view}, {})
+    params, _ = read_snapshot(tmp_path / "000001_r004")
+    np.testing.assert_array_equal(params["a"], view)
+
+
+def test_writing_again_replaces_and_leaves_nothing_else(tmp_path):
+    write(tmp_path, "000010_r004", "000010_r004")
+    assert [p.name for p in (tmp_path / "snapshots").iterdir()] == ["000010_r004"]
+
+
+def test_snapshots_are_listed_by_kimg_then_resolution(tmp_path):
+    names = ["000002_r004", "000010_r004", "000010_r008", "1000000_r1024"]
+    write(tmp_path, *reversed(names))
+    (tmp_path / "snapshots" / ".000011_r008.partial").mkdir()
+    assert [p.name for p in list_snapshots(tmp_path)] == names
+
+
+def test_the_newest_is_found_or_the_named_one(tmp_path):
+    write(tmp_path, "000002_r004", "000010_r008")
+    assert find_snapshot(tmp_path).name == "000010_r008"
+    assert find_snapshot(tmp_path, "000002_r004").name == "000002_r004"
+    folder = tmp_path / "snapshots" / "000002_r004"
+    assert find_snapshot(folder) == folder
+
+
+def test_what_is_not_there_is_named_with_a_mend(tmp_path):
+    with pytest.raises(
+        UserError, match="there is no such folder; name a run's workdir"
+    ):
+        find_snapshot(tmp_path / "none")
+    with pytest.raises(UserError, match="it holds no snapshot yet"):
+        find_snapshot(tmp_path)
+    write(tmp_path, "000002_r004")
+    with pytest.raises(UserError, match="no such snapshot; choose from 000002_r004"):
+        find_snapshot(tmp_path, "000003_r004")
+
+
+@pytest.mark.parametrize("name", ["generator.safetensors", "snapshot.json"])
+def test_a_damaged_snapshot_is_named(tmp_path, name):
+    write(tmp_path, "000002_r004")
+    folder = tmp_path / "snapshots" / "000002_r004"
+    (folder / name).write_bytes(b"{")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_snapshot(folder)

@@ -1,0 +1,45 @@
+import re
+
+import pytest
+
+from configs import base, cifar10
+from progan_jax.errors import UserError
+from progan_jax.explain import explain
+
+
+def table(config):
+    config.runtime.num_devices = 1
+    lines = explain(config).split("\n")
+    rows = [re.split(r" {2,}", line.strip()) for line in lines]
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[2 : rows.index([""])]]
+
+
+def test_every_stage_has_its_kimg_batch_rates_and_parameters():
+    rows = table(cifar10.get_config())
+    assert [r["resolution"] for r in rows] == ["4x4", "8x8", "16x16", "32x32"]
+    assert [r["fade until"] for r in rows] == ["no fade", "800.0", "1600.0", "2400.0"]
+    assert [r["until kimg"] for r in rows] == ["400.0", "1200.0", "2000.0", "20000.0"]
+    assert {r["batch"] for r in rows} == {"16"}
+    assert rows[-1]["G params (active)"].startswith("1,296,908 (")
+    assert rows[-1]["D params (active)"].startswith("1,298,689 (")
+    assert rows[0]["memory"].endswith("MiB")
+
+
+def test_tables_by_resolution_show_in_their_rows():
+    config = base.get_config()
+    config.data.name = "any"
+    config.schedule.batch_size = "64, 16:32, 32:16"
+    config.schedule.d_learning_rate = "0.001, 32:0.0015"
+    rows = table(config)
+    assert [r["batch"] for r in rows] == ["64", "64", "32", "16"]
+    assert [r["D rate"] for r in rows] == ["0.001", "0.001", "0.001", "0.0015"]
+
+
+def test_it_needs_no_data_and_refuses_what_training_refuses():
+    config = base.get_config()
+    config.data.name = "not prepared"
+    config.runtime.num_devices = 1
+    assert "32x32" in explain(config)
+    config.schedule.total_kimg = 100.0
+    with pytest.raises(UserError, match="the run ends before 32x32"):
+        explain(config)

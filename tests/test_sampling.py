@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from progan_jax.networks.progan import Generator
+from progan_jax.sampling import Sampler, draw_latents
+
+
+def make(num_classes=0):
+    g = Generator(8, latent_size=4, fmap_base=16, fmap_max=8, num_classes=num_classes)
+    labels = jnp.zeros((1, num_classes)) if num_classes else None
+    params = g.init(jax.random.key(0), jnp.zeros((1, 4)), 1.0, labels)["params"]
+    return g, params
+
+
+def latents(n):
+    return draw_latents(jax.random.key(1), n, 4)
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 9])
+def test_images_do_not_depend_on_how_they_are_batched(n):
+    g, params = make()
+    images = Sampler(g, batch_size=4).sample(params, 0.5, latents(n))
+    assert images.shape == (n, 8, 8, 3)
+    assert images.dtype == np.uint8
+    floats = g.apply({"params": params}, latents(n), 0.5)
+    expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
+    np.testing.assert_allclose(images, expected, atol=0.51)
+
+
+def test_classes_are_the_ones_asked_for():
+    g, params = make(num_classes=3)
+    z = latents(1).repeat(3, axis=0)
+    images = Sampler(g, batch_size=2).sample(params, 1.0, z, np.array([0, 1, 2]))
+    one_hot = jnp.eye(3)
+    floats = g.apply({"params": params}, z, 1.0, one_hot)
+    expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
+    np.testing.assert_allclose(images, expected, atol=0.51)
+    assert not np.array_equal(images[0], images[1])

@@ -1,0 +1,102 @@
+import collections
+import json
+
+import pytest
+
+from progan_jax import workdir as module
+from progan_jax.errors import UserError
+from progan_jax.workdir import check_disk, open_workdir
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def refusal(config, folder, fingerprint="data"):
+    """Returns the message, after checking that nothing in the folder was touched."""
+    before = contents(folder)
+    with pytest.raises(UserError) as error:
+        open_workdir(config, folder, fingerprint)
+    assert contents(folder) == before
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_new_folder_records_configuration_data_and_versions(tiny_config, tmp_path):
+    open_workdir(tiny_config, tmp_path / "a" / "run", "data")
+    record = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
+    assert record["config"] == tiny_config.to_dict()
+    assert record["data_fingerprint"] == "data"
+    assert {"git", "python", "versions", "device_kind"} <= record["environment"].keys()
+
+
+def test_the_same_configuration_opens_the_folder_again(tiny_config, tmp_path):
+    open_workdir(tiny_config, tmp_path / "run", "data")
+    open_workdir(tiny_config, tmp_path / "run", "data")
+
+
+def test_another_configuration_is_refused_by_its_first_field(tiny_config, tmp_path):
+    open_workdir(tiny_config, tmp_path / "run", "data")
+    tiny_config.optim.beta2 = 0.9
+    assert refusal(tiny_config, tmp_path / "run") == (
+        f"config.optim.beta2 = 0.9, but the run in {tmp_path / 'run'} was begun with "
+        "0.99, and a run keeps its configuration; choose another --workdir, or set the "
+        "old value"
+    )
+
+
+def test_fields_that_change_no_image_may_differ(tiny_config, tmp_path):
+    open_workdir(tiny_config, tmp_path / "run", "data")
+    tiny_config.schedule.total_kimg = 99.0
+    tiny_config.runtime.pairs_per_dispatch = 1
+    tiny_config.data.data_dir = "/elsewhere"
+    open_workdir(tiny_config, tmp_path / "run", "data")
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["config"]["schedule"]["total_kimg"] == 99.0
+
+
+def test_other_images_are_refused(tiny_config, tmp_path):
+    open_workdir(tiny_config, tmp_path / "run", "data")
+    message = refusal(tiny_config, tmp_path / "run", "other data")
+    assert message.startswith("config.data.name = 'digits': its images are not those")
+
+
+def test_a_folder_of_other_things_is_refused(tiny_config, tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"sun")
+    assert "is in use and holds no config.json" in refusal(tiny_config, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": 3}'])
+def test_a_broken_record_is_refused(tiny_config, tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    assert "its config.json cannot be read" in refusal(tiny_config, tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tiny_config, tmp_path):
+    (tmp_path / "run").write_text("no folder")
+    with pytest.raises(UserError, match=r"--workdir=.*run"):
+        open_workdir(tiny_config, tmp_path / "run", "data")
+
+
+def disk_of(free_mib, monkeypatch):
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(
+        module.shutil, "disk_usage", lambda path: usage(0, 0, int(free_mib * 2**20))
+    )
+
+
+def test_a_disk_without_room_is_refused(tiny_config, tmp_path, monkeypatch):
+    tiny_config.model.fmap_base = 8192
+    tiny_config.model.fmap_max = 512
+    disk_of(100, monkeypatch)
+    with pytest.raises(UserError) as error:
+        check_disk(tiny_config, tmp_path / "run", 1)
+    message = str(error.value)
+    assert "has 100 MiB free and the run needs about" in message
+    assert "lower config.train.keep_checkpoints" in message
+    assert "\n" not in message
+
+
+def test_a_disk_with_room_passes(tiny_config, tmp_path, monkeypatch):
+    disk_of(100, monkeypatch)
+    check_disk(tiny_config, tmp_path / "deep" / "new" / "run", 1)

@@ -1,0 +1,120 @@
+"""The tool, as its user types it, on a snapshot of random weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from progan_jax.errors import UserError
+from progan_jax.images import to_uint8
+from progan_jax.runtime.snapshot import read_snapshot, write_snapshot
+from progan_jax.sampling import generator_from_snapshot
+from progan_jax.tools.sample import draw_samples
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_run(folder, config, num_classes=0):
+    config.model.num_classes = num_classes
+    info = {"resolution": 8, "alpha": 0.5, "model": config.model.to_dict()}
+    generator = generator_from_snapshot(info)
+    labels = np.zeros((1, num_classes), np.float32) if num_classes else None
+    z = np.zeros((1, config.model.latent_size), np.float32)
+    params = generator.init(jax.random.key(0), z, 1.0, labels)["params"]
+    write_snapshot(folder / "snapshots" / "000001_r008", jax.device_get(params), info)
+    return folder
+
+
+def sample(run, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "progan_jax.tools.sample", f"--run={run}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+
+def test_images_are_written_one_by_one_and_as_a_grid(tiny_config, tmp_path):
+    run = make_run(tmp_path, tiny_config)
+    done = sample(run, "--num=5", "--seed=1")
+    assert done.returncode == 0, done.stderr
+    folder = run / "samples" / "000001_r008_seed1"
+    assert done.stdout == f"5 images in {folder}\n"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        f"{i:06d}.png" for i in range(5)
+    ]
+    done = sample(run, "--num=5", "--seed=1", "--grid")
+    with Image.open(f"{folder}.png") as grid, Image.open(folder / "000003.png") as one:
+        assert grid.size == (24, 16)
+        # The fourth image is the first of the second row.
+        assert np.array_equal(np.asarray(grid)[8:, :8], np.asarray(one))
+
+
+def test_first_images_of_a_seed_do_not_depend_on_their_number(tiny_config, tmp_path):
+    params, info = read_snapshot(
+        make_run(tmp_path, tiny_config) / "snapshots/000001_r008"
+    )
+    few = draw_samples(params, info, 3, seed=1, label=None)
+    many = draw_samples(params, info, 70, seed=1, label=None)
+    assert np.array_equal(few, many[:3])
+    other = draw_samples(params, info, 3, seed=2, label=None)
+    assert not np.array_equal(few, other)
+
+
+def test_samples_are_of_the_snapshots_alpha(tiny_config, tmp_path):
+    params, info = read_snapshot(
+        make_run(tmp_path, tiny_config) / "snapshots/000001_r008"
+    )
+    half = draw_samples(params, info, 4, seed=1, label=None)
+    ends = [
+        draw_samples(params, info | {"alpha": alpha}, 4, seed=1, label=None)
+        for alpha in (0.0, 1.0)
+    ]
+    assert not any(np.array_equal(half, end) for end in ends)
+    assert to_uint8(np.zeros(1)).dtype == half.dtype
+
+
+def test_a_class_is_drawn_alone_or_all_of_them(tiny_config, tmp_path):
+    run = make_run(tmp_path, tiny_config, num_classes=3)
+    params, info = read_snapshot(run / "snapshots" / "000001_r008")
+    fixed = draw_samples(params, info, 8, seed=1, label=2)
+    mixed = draw_samples(params, info, 8, seed=1, label=None)
+    same = [np.array_equal(a, b) for a, b in zip(fixed, mixed, strict=True)]
+    assert any(same) and not all(same)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "label", "words"),
+    [(3, 3, "must be from 0 to 2"), (0, 1, "must be unset: it has no classes")],
+)
+def test_a_class_that_is_not_there_is_a_mistake(
+    tiny_config, tmp_path, num_classes, label, words
+):
+    run = make_run(tmp_path, tiny_config, num_classes)
+    params, info = read_snapshot(run / "snapshots" / "000001_r008")
+    with pytest.raises(UserError, match=f"--class={label} {words}"):
+        draw_samples(params, info, 2, seed=0, label=label)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--run=", "error: --run is missing"),
+        ("--run=/nowhere", "error: --run=/nowhere: there is no such folder"),
+        ("--num=0", "error: --num=0 must be at least 1; raise it"),
+        ("--num=many", "error: flag --num=many"),
+        ("--snapshot=000009_r004", "error: --snapshot=000009_r004: "),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(tiny_config, tmp_path, argument, message):
+    done = sample(make_run(tmp_path, tiny_config), argument)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message), done.stderr
+    assert done.stderr.count("\n") == 1
