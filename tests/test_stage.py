@@ -105,13 +105,16 @@ def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("feed", ["resident", "streamed"])
-@pytest.mark.parametrize("simultaneous", [False, True])
+@pytest.mark.parametrize(
+    ("feed", "simultaneous", "group"),
+    [("resident", False, 4), ("streamed", True, 4), ("resident", False, 0)],
+)
 def test_compiled_steps_have_no_collective_but_all_reduce(
-    config, pyramid, feed, simultaneous
+    config, pyramid, feed, simultaneous, group
 ):
     config.data.feed = feed
     config.optim.simultaneous = simultaneous
+    config.model.mbstd_group_size = group
     stage = program(config, 8, 8)
     stage.prepare(stage.create(), pyramid)
     text = stage.compiled.as_text()

@@ -15,6 +15,15 @@ def test_a_signal_becomes_a_request(name):
         assert stop.signal_name == name
 
 
+@pytest.fixture
+def usual_sigint():
+    """Python's own handler: a process in the background has none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_sigint")
 def test_a_second_signal_acts_as_usual():
     with StopRequest() as stop, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
