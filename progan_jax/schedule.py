@@ -6,6 +6,7 @@ boundaries of quanta of a few (D, G) pairs only. Source: Karras et al. 2018, app
 A.1, and the authors' programs, whose level of detail is lod = log2(R / r) + 1 - alpha.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,12 +128,11 @@ class Schedule:
 
     def kimg_to_full_resolution(self) -> float | None:
         """Returns the kimg at which the final resolution has faded in, or None."""
-        kimg = 0.0
         for stage in stage_resolutions(self.resolution // 2, self.start_resolution):
             if not self.stabilise_kimg[stage] and not self.fade_kimg[2 * stage]:
                 return None
-            kimg += self.stabilise_kimg[stage] + self.fade_kimg[2 * stage]
-        return kimg
+        endless = dataclasses.replace(self, total_kimg=math.inf)
+        return endless.fade_end(endless.stages()[-1]) / 1000
 
     def end_nimg(self) -> int:
         """Returns the images shown when the run ends."""

@@ -18,6 +18,7 @@ from progan_jax.config import (
 )
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
+from progan_jax.metrics.swd import SMALLEST_LEVEL
 from progan_jax.networks.layers import num_features
 from progan_jax.networks.progan import stage_resolutions
 from progan_jax.schedule import Schedule
@@ -64,6 +65,7 @@ _LOWER_BOUNDS = {
     "runtime.num_devices": 0,
 }
 _POSITIVE = ("loss.gp_target", "optim.epsilon", "schedule.total_kimg")
+_UPPER_BOUNDS = {"seed": 2**32 - 1, "runtime.pairs_per_dispatch": 10_000}
 _FRACTIONS = ("optim.beta1", "optim.beta2", "optim.ema_decay")
 
 
@@ -93,8 +95,12 @@ def _field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
             yield f"config.{field} = {value!r} must be one of {rule}; choose one"
     for field, bound in _LOWER_BOUNDS.items():
         value = get_field(config, field)
-        if not value >= bound:
+        if not (value >= bound and math.isfinite(value)):
             yield f"config.{field} = {value!r} must be at least {bound}; raise it"
+    for field, bound in _UPPER_BOUNDS.items():
+        value = get_field(config, field)
+        if value > bound:
+            yield f"config.{field} = {value!r} must be at most {bound}; lower it"
     for field in _POSITIVE:
         value = get_field(config, field)
         if not (value > 0 and math.isfinite(value)):
@@ -133,6 +139,12 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             "simultaneous updates; set it to 1, or config.optim.simultaneous to False"
         )
     yield from _width_faults(config)
+    if config.eval.stage_swd_images and final < SMALLEST_LEVEL:
+        yield (
+            f"config.eval.stage_swd_images = {config.eval.stage_swd_images} needs "
+            f"images of {SMALLEST_LEVEL}x{SMALLEST_LEVEL} or more, and "
+            f"config.model.resolution = {final}; set it to 0"
+        )
     yield from _schedule_faults(make_schedule(config))
     yield from _batch_faults(config, num_devices)
 

@@ -24,8 +24,9 @@ N, RESOLUTION, LATENT = 8, 8, 8
 PAIRS = 4  # Length of the arrays, whatever number of pairs is run.
 
 
-def make_steps(tx=ADAM, num_classes=0, **options):
+def make_steps(tx=ADAM, num_classes=0, network=None, **options):
     narrow = {"fmap_base": 16, "fmap_max": 8, "num_classes": num_classes}
+    narrow |= network or {}
     log_probs = (0.0, -np.inf, 0.0)[:num_classes]
     return Steps(
         Generator(RESOLUTION, latent_size=LATENT, **narrow),
@@ -266,13 +267,26 @@ def test_conditional_steps_train_both_networks(fake_labels, simultaneous):
     assert state.sums["label_penalty_fakes"] > 0
 
 
-def test_lsgan_steps_train_both_networks():
-    steps = make_steps(loss=LossOptions(kind="lsgan"))
+@pytest.mark.parametrize(
+    "steps",
+    [
+        make_steps(loss=LossOptions(kind="lsgan")),
+        make_steps(network={"dtype": jnp.bfloat16}),
+        make_steps(network={"fused_resampling": True}),
+        make_steps(network={"equalized": False}),
+    ],
+    ids=["lsgan", "bfloat16", "fused", "unequalized"],
+)
+def test_other_losses_and_networks_train_both(steps):
     before = make_state(steps)
     state, in_row = jax.jit(steps.run)(before, make_batches(), make_controls(1.0))
     assert in_row == 0
-    assert differ(state.d_params, before.d_params)
-    assert differ(state.g_params, before.g_params)
+    for name in ("d_params", "g_params"):
+        new, old = getattr(state, name), getattr(before, name)
+        assert differ(new, old)
+        for leaf in jax.tree.leaves(new):
+            assert leaf.dtype == jnp.float32
+            assert np.isfinite(leaf).all()
 
 
 def faded(images, mirror, alpha):

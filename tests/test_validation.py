@@ -17,8 +17,8 @@ def faults(config, num_devices=1):
 
 
 def set_field(config, field, value):
-    group, name = field.split(".")
-    config[group][name] = value
+    *group, name = field.split(".")
+    (config[group[0]] if group else config)[name] = value
 
 
 def test_a_good_configuration_passes(tiny_config):
@@ -28,6 +28,10 @@ def test_a_good_configuration_passes(tiny_config):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
+        ("seed", 2**32, "must be at most 4294967295"),
+        ("loss.gp_weight", float("inf"), "must be at least 0"),
+        ("loss.drift_weight", float("nan"), "must be at least 0"),
+        ("runtime.pairs_per_dispatch", 10**9, "must be at most 10000"),
         ("model.resolution", 48, "must be one of 4, 8, 16"),
         ("model.resolution", 2048, "must be one of 4, 8, 16"),
         ("model.channels", 4, "must be one of 1, 3"),
@@ -118,6 +122,27 @@ def test_a_schedule_that_never_reaches_the_resolution_is_refused(tiny_config):
     assert line == (
         "config.schedule.total_kimg = 0.2: the run ends before 16x16 has faded in at "
         "0.256 kimg; raise it above 0.256, or shorten stabilise_kimg and fade_kimg"
+    )
+
+
+def test_quanta_longer_than_stages_count_for_the_end(tiny_config):
+    # Quanta of 0.4 kimg: 4x4, then 8x8, then 16x16 for one each, if need be.
+    tiny_config.schedule.quantum_pairs = 50
+    tiny_config.schedule.total_kimg = 0.5
+    (line,) = faults(tiny_config)
+    assert "has faded in at 0.8 kimg; raise it above 0.8" in line
+    tiny_config.schedule.total_kimg = 0.81
+    validate(tiny_config, 1)
+
+
+def test_distances_need_images_of_16_pixels(tiny_config):
+    tiny_config.eval.stage_swd_images = 64
+    validate(tiny_config, 1)
+    tiny_config.model.resolution = 8
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.eval.stage_swd_images = 64 needs images of 16x16 or more, and "
+        "config.model.resolution = 8; set it to 0"
     )
 
 

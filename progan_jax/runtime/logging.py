@@ -51,15 +51,18 @@ class RunLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a stats.jsonl up to a line that a kill left unfinished."""
+    """Returns the rows of a stats.jsonl up to a line that is broken, as by a kill."""
     if not path.exists():
         return []
     rows = []
     for line in path.read_text().splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if not isinstance(row, dict) or not _is_number(row.get("Progress/nimg")):
+            break
+        rows.append(row)
     return rows
 
 
@@ -67,16 +70,16 @@ def format_tick(row: Row) -> str:
     """Returns the line that tells of a tick."""
     side = int(row["Progress/resolution"])
     return (
-        f"tick {row['Progress/tick']:<4d} kimg {row['Progress/kimg']:<8.1f} "
-        f"{f'{side}x{side}':<9} alpha {row['Progress/alpha']:.2f}  "
-        f"batch {row['Progress/minibatch']:<4d} "
-        f"{row['Timing/sec_per_kimg']:7.2f} sec/kimg "
-        f"{row['Timing/img_per_sec']:6.0f} img/s  "
-        f"eta {format_duration(row['Timing/eta_sec']):<8} "
+        f"tick {row['Progress/tick']:<3d} kimg {row['Progress/kimg']:<7.1f} "
+        f"{f'{side}x{side}':<7} alpha {row['Progress/alpha']:.2f} "
+        f"batch {row['Progress/minibatch']:<3d} "
+        f"{row['Timing/sec_per_kimg']:6.2f} sec/kimg "
+        f"{row['Timing/img_per_sec']:5.0f} img/s "
+        f"eta {format_duration(row['Timing/eta_sec']):<7} "
         f"peak {row['Memory/peak_mib']:,.0f} MiB | "
-        f"gap {row['Health/score_gap']:.2f}  "
-        f"norm {row.get('Loss/mixed_norms', math.nan):.2f}  "
-        f"stddev {row['Health/stddev_fakes']:.2f}/{row['Health/stddev_reals']:.2f}  "
+        f"gap {row['Health/score_gap']:.2f} "
+        f"norm {row.get('Loss/mixed_norms', math.nan):.2f} "
+        f"stddev {row['Health/stddev_fakes']:.2f}/{row['Health/stddev_reals']:.2f} "
         f"skipped {row['Health/skipped']}"
     )
 

@@ -69,6 +69,17 @@ def test_a_line_that_a_kill_broke_is_dropped(tmp_path):
 
 
 @pytest.mark.usefixtures("no_tensorboard")
+@pytest.mark.parametrize(
+    "line", ["[]", "3", "{}", '{"Progress/nimg": null}', "nonsense"]
+)
+def test_a_line_that_is_no_row_ends_the_log(tmp_path, line):
+    write(tmp_path, 1000)
+    path = tmp_path / "stats.jsonl"
+    path.write_text(path.read_text() + line + "\n")
+    assert [r["Progress/nimg"] for r in read_rows(path)] == [1000]
+
+
+@pytest.mark.usefixtures("no_tensorboard")
 def test_numbers_that_are_not_finite_are_null(tmp_path):
     log = RunLog(tmp_path, 0)
     log.write(row(1000, **{"Loss/d_loss": float("nan")}))
