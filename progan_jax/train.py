@@ -25,7 +25,7 @@ from progan_jax.schedule import Stage
 from progan_jax.stage import StageProgram
 from progan_jax.state import TrainState
 from progan_jax.validation import validate, validate_data
-from progan_jax.workdir import check_disk, open_workdir
+from progan_jax.workdir import check_disk, exclusive, open_workdir
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -51,14 +51,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     )
     validate_data(config, pyramid)
     check_disk(config, workdir, mesh.size)
-    open_workdir(config, workdir, pyramid.fingerprint)
-    with (
-        Checkpoints(
-            workdir / "checkpoints", keep=config.train.keep_checkpoints
-        ) as saved,
-        StopRequest() as stop,
-    ):
-        _Run(config, workdir, mesh, pyramid, saved, stop).run()
+    keep = config.train.keep_checkpoints
+    with exclusive(workdir), StopRequest() as stop:
+        open_workdir(config, workdir, pyramid.fingerprint)
+        with Checkpoints(workdir / "checkpoints", keep=keep) as saved:
+            _Run(config, workdir, mesh, pyramid, saved, stop).run()
 
 
 class _Run:

@@ -1,8 +1,13 @@
 """The folder of a run: whose it is, and whether it has room."""
 
+import fcntl
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
@@ -28,42 +33,64 @@ _FREE_FIELDS = (
 )
 
 
+@contextmanager
+def exclusive(workdir: Path) -> Iterator[None]:
+    """Makes the folder and keeps other processes of this machine out of it.
+
+    Raises:
+      UserError: if the folder cannot be made, or another process trains in it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        folder = os.open(workdir, os.O_RDONLY)
+    except OSError as error:
+        raise _unwritable(workdir, error) from error
+    try:
+        # Given back by the system when the process ends, however it ends. Some network
+        # file systems have no locks: there the user alone takes care.
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise UserError(
+            f"--workdir={workdir}: another process trains in it; stop that one, or "
+            "choose another folder"
+        ) from error
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
 def open_workdir(
     config: ml_collections.ConfigDict, workdir: Path, fingerprint: str
 ) -> None:
-    """Makes the folder, or checks that it belongs to a run of the same configuration.
+    """Records a new run, or checks that the folder is of a run of this configuration.
 
     Args:
       config: The run's.
-      workdir: Made if it does not exist.
+      workdir: An existing folder.
       fingerprint: Of the data set.
 
     Raises:
       UserError: if the folder holds another run or something else; nothing is changed.
     """
     path = workdir / "config.json"
-    if not path.exists():
-        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-            raise UserError(
-                f"--workdir={workdir}: it is in use and holds no config.json of a run; "
-                "choose a new or an empty folder"
-            )
-    else:
-        _check_same_run(config, workdir, path, fingerprint)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(
-            path,
-            {
-                "config": config.to_dict(),
-                "data_fingerprint": fingerprint,
-                "environment": environment(),
-            },
-        )
-    except OSError as error:
+    record: dict[str, Any] = {"data_fingerprint": fingerprint, "starts": []}
+    if path.exists():
+        record = _check_same_run(config, workdir, path, fingerprint)
+    elif any(workdir.iterdir()):
         raise UserError(
-            f"--workdir={workdir}: cannot be written ({error.strerror}); choose another"
-        ) from error
+            f"--workdir={workdir}: it is in use and holds no config.json of a run; "
+            "choose a new or an empty folder"
+        )
+    record["config"] = config.to_dict()
+    record["starts"].append(environment())
+    try:
+        write_json(path, record)
+    except OSError as error:
+        raise _unwritable(workdir, error) from error
 
 
 def check_disk(
@@ -96,13 +123,21 @@ def check_disk(
         )
 
 
+def _unwritable(workdir: Path, error: OSError) -> UserError:
+    return UserError(
+        f"--workdir={workdir}: cannot be written ({error.strerror}); choose another"
+    )
+
+
 def _check_same_run(
     config: ml_collections.ConfigDict, workdir: Path, path: Path, fingerprint: str
-) -> None:
+) -> dict[str, Any]:
+    """Returns the folder's record, if it is of a run of this configuration."""
     try:
         recorded = json.loads(path.read_text())
         begun = ml_collections.ConfigDict(recorded["config"])
         begun_fingerprint = recorded["data_fingerprint"]
+        recorded["starts"] = list(recorded["starts"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"--workdir={workdir}: its config.json cannot be read ({error}); choose "
@@ -123,6 +158,7 @@ def _check_same_run(
             f"the run in {workdir} was begun with; choose another --workdir, or "
             "restore them"
         )
+    return recorded
 
 
 def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:

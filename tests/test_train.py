@@ -107,7 +107,7 @@ def test_a_run_leaves_every_file_of_the_design(finished, tiny_config):
     assert (finished / "grids" / "fakes_000000_r016.png").exists()
     record = json.loads((finished / "config.json").read_text())
     assert record["config"] == tiny_config.to_dict()
-    assert record["environment"]["versions"]["jax"] == jax.__version__
+    assert record["starts"][0]["versions"]["jax"] == jax.__version__
 
 
 def test_grids_have_the_final_size_at_every_stage(finished):

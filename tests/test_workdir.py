@@ -1,11 +1,22 @@
 import collections
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from progan_jax import workdir as module
 from progan_jax.errors import UserError
-from progan_jax.workdir import check_disk, open_workdir
+from progan_jax.workdir import check_disk, exclusive, open_workdir
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
 
 
 def contents(folder):
@@ -22,42 +33,68 @@ def refusal(config, folder, fingerprint="data"):
     return str(error.value)
 
 
-def test_a_new_folder_records_configuration_data_and_versions(tiny_config, tmp_path):
-    open_workdir(tiny_config, tmp_path / "a" / "run", "data")
-    record = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
+def test_a_second_process_is_kept_out_until_the_first_is_killed(tmp_path):
+    workdir = tmp_path / "run"
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from progan_jax.workdir import exclusive\n"
+        "with exclusive(Path(sys.argv[1])):\n"
+        "    print('in', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(workdir)], stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+        with (
+            pytest.raises(UserError, match="another process trains in it"),
+            exclusive(workdir),
+        ):
+            raise AssertionError("entered")
+        other.kill()
+    with exclusive(workdir):
+        assert workdir.is_dir()
+    assert not any(workdir.iterdir())
+
+
+def test_a_new_folder_records_configuration_data_and_versions(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data")
+    record = json.loads((workdir / "config.json").read_text())
     assert record["config"] == tiny_config.to_dict()
     assert record["data_fingerprint"] == "data"
-    assert {"git", "python", "versions", "device_kind"} <= record["environment"].keys()
+    (start,) = record["starts"]
+    assert {"git", "python", "versions", "device_kind"} <= start.keys()
 
 
-def test_the_same_configuration_opens_the_folder_again(tiny_config, tmp_path):
-    open_workdir(tiny_config, tmp_path / "run", "data")
-    open_workdir(tiny_config, tmp_path / "run", "data")
+def test_the_same_configuration_opens_the_folder_again(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data")
+    open_workdir(tiny_config, workdir, "data")
+    record = json.loads((workdir / "config.json").read_text())
+    assert len(record["starts"]) == 2
 
 
-def test_another_configuration_is_refused_by_its_first_field(tiny_config, tmp_path):
-    open_workdir(tiny_config, tmp_path / "run", "data")
+def test_another_configuration_is_refused_by_its_first_field(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data")
     tiny_config.optim.beta2 = 0.9
-    assert refusal(tiny_config, tmp_path / "run") == (
-        f"config.optim.beta2 = 0.9, but the run in {tmp_path / 'run'} was begun with "
+    assert refusal(tiny_config, workdir) == (
+        f"config.optim.beta2 = 0.9, but the run in {workdir} was begun with "
         "0.99, and a run keeps its configuration; choose another --workdir, or set the "
         "old value"
     )
 
 
-def test_fields_that_change_no_image_may_differ(tiny_config, tmp_path):
-    open_workdir(tiny_config, tmp_path / "run", "data")
+def test_fields_that_change_no_image_may_differ(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data")
     tiny_config.schedule.total_kimg = 99.0
     tiny_config.runtime.pairs_per_dispatch = 1
     tiny_config.data.data_dir = "/elsewhere"
-    open_workdir(tiny_config, tmp_path / "run", "data")
-    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    open_workdir(tiny_config, workdir, "data")
+    record = json.loads((workdir / "config.json").read_text())
     assert record["config"]["schedule"]["total_kimg"] == 99.0
 
 
-def test_other_images_are_refused(tiny_config, tmp_path):
-    open_workdir(tiny_config, tmp_path / "run", "data")
-    message = refusal(tiny_config, tmp_path / "run", "other data")
+def test_other_images_are_refused(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data")
+    message = refusal(tiny_config, workdir, "other data")
     assert message.startswith("config.data.name = 'digits': its images are not those")
 
 
@@ -72,10 +109,13 @@ def test_a_broken_record_is_refused(tiny_config, tmp_path, text):
     assert "its config.json cannot be read" in refusal(tiny_config, tmp_path)
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tiny_config, tmp_path):
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "run").write_text("no folder")
-    with pytest.raises(UserError, match=r"--workdir=.*run"):
-        open_workdir(tiny_config, tmp_path / "run", "data")
+    with (
+        pytest.raises(UserError, match=r"--workdir=.*run: cannot be written"),
+        exclusive(tmp_path / "run"),
+    ):
+        raise AssertionError("entered")
 
 
 def disk_of(free_mib, monkeypatch):
