@@ -22,7 +22,8 @@ from progan_jax.state import (
     reset_optimizers,
     reset_sums,
 )
-from progan_jax.steps import Controls, Steps, scalar_names
+from progan_jax.steps import Controls, Steps
+from progan_jax.updates import scalar_names
 
 
 class StageProgram:
@@ -155,7 +156,7 @@ class StageProgram:
 
     def _create_state(self, key: jax.Array) -> TrainState:
         steps = self.steps
-        names = scalar_names(steps.options, steps.generator.num_classes > 0)
+        names = scalar_names(steps.options.loss, steps.generator.num_classes > 0)
         return create_state(key, steps.generator, steps.discriminator, steps.tx, names)
 
     def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:

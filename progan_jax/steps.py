@@ -25,6 +25,12 @@ from progan_jax.losses import (
 from progan_jax.networks.layers import downscale2d, lerp, upscale2d
 from progan_jax.networks.progan import Discriminator, Generator
 from progan_jax.state import Params, TrainState, average
+from progan_jax.updates import (
+    add_scalars,
+    all_finite,
+    apply_update,
+    count_skipped,
+)
 
 
 class Batches(Protocol):
@@ -131,7 +137,7 @@ class Steps:
         alpha = controls.alpha[pair]
         g_rate = controls.g_learning_rate[pair]
         d_rate = controls.d_learning_rate[pair]
-        skipped = _skipped(state)
+        skipped = count_skipped(state.sums)
         if self.options.simultaneous:
             reals, labels = self._reals(batches, pair, jnp.int32(0), alpha)
             state = self.simultaneous_step(
@@ -148,7 +154,9 @@ class Steps:
             state = lax.fori_loop(0, self.options.d_repeats, d_repeat, state)
             batch = batches.take(pair, jnp.int32(0))[1].shape[0]
             state = self.g_step(state, key_g, batch, alpha, g_rate)
-        in_row = jnp.where(_skipped(state) > skipped, state.skipped_in_row + 1, 0)
+        in_row = jnp.where(
+            count_skipped(state.sums) > skipped, state.skipped_in_row + 1, 0
+        )
         return state.replace(pairs=state.pairs + 1, skipped_in_row=in_row)
 
     def d_step(
@@ -246,34 +254,22 @@ class Steps:
             )
 
         grads, metrics = jax.grad(loss_of, has_aux=True)(state.d_params)
-        ok = _all_finite((grads, metrics["d_loss"]))
-        params, opt = self._apply(state.d_params, state.d_opt, grads, rate, ok)
-        sums = _add(state.sums, metrics, "d", ok)
+        ok = all_finite((grads, metrics["d_loss"]))
+        params, opt = apply_update(
+            self.tx, state.d_params, state.d_opt, grads, rate, ok
+        )
+        sums = add_scalars(state.sums, metrics, "d", ok)
         return state.replace(d_params=params, d_opt=opt, sums=sums)
 
     def _update_g(
         self, state: TrainState, grads: Params, metrics: Metrics, rate: jax.Array
     ) -> TrainState:
-        ok = _all_finite((grads, metrics["g_loss"]))
-        params, opt = self._apply(state.g_params, state.g_opt, grads, rate, ok)
-        sums = _add(state.sums, metrics, "g", ok)
-        return state.replace(g_params=params, g_opt=opt, sums=sums)
-
-    def _apply(
-        self,
-        params: Params,
-        opt: optax.OptState,
-        grads: Params,
-        rate: jax.Array,
-        ok: jax.Array,
-    ) -> tuple[Params, optax.OptState]:
-        """Takes one step of Adam, or none at all unless `ok`."""
-        direction, new_opt = self.tx.update(grads, opt)
-        new_params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-        keep = (params, opt)
-        return jax.tree.map(
-            lambda new, old: jnp.where(ok, new, old), (new_params, new_opt), keep
+        ok = all_finite((grads, metrics["g_loss"]))
+        params, opt = apply_update(
+            self.tx, state.g_params, state.g_opt, grads, rate, ok
         )
+        sums = add_scalars(state.sums, metrics, "g", ok)
+        return state.replace(g_params=params, g_opt=opt, sums=sums)
 
     def _average(self, state: TrainState) -> TrainState:
         decay = self.options.ema_decay
@@ -353,36 +349,3 @@ def prepare_reals(
     x = jnp.where(mirror.reshape(-1, 1, 1, 1), x[:, :, ::-1], x)
     x = lerp(upscale2d(downscale2d(x)), x, alpha)
     return to_float(to_uint8(x)) if requantise else x
-
-
-def scalar_names(options: StepOptions, conditional: bool) -> tuple[str, ...]:
-    """Returns the names of the scalars that the steps sum up in the state."""
-    names = ["real_scores", "fake_scores", "stddev_reals", "stddev_fakes"]
-    names += ["d_loss", "g_loss", "d_steps", "g_steps", "d_skipped", "g_skipped"]
-    if options.loss.kind == "wgan_gp":
-        names += ["mixed_scores", "mixed_norms", "epsilon_penalty"]
-    if conditional:
-        names += ["label_penalty_reals", "label_penalty_fakes"]
-    return tuple(names)
-
-
-def _all_finite(tree: object) -> jax.Array:
-    checks = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-    return jnp.all(jnp.stack(checks))
-
-
-def _add(
-    sums: dict[str, jax.Array], metrics: Metrics, network: str, ok: jax.Array
-) -> dict[str, jax.Array]:
-    """Adds a step's scalars to the sums; those of a skipped step only count as such."""
-    added = {name: jnp.where(ok, value, 0) for name, value in metrics.items()}
-    counts = {f"{network}_steps": ok, f"{network}_skipped": ~ok}
-    added |= {name: value.astype(jnp.float32) for name, value in counts.items()}
-    return sums | {
-        name: sums[name] + value.astype(sums[name].dtype)
-        for name, value in added.items()
-    }
-
-
-def _skipped(state: TrainState) -> jax.Array:
-    return state.sums["d_skipped"] + state.sums["g_skipped"]

@@ -13,7 +13,16 @@ MODULES = {
 }
 LEAVES = ("data", "metrics", "runtime")
 LOOP = ("main", "train", "stage", "reporter", "explain", "workdir", "validation")
-PURE = ("networks", "losses", "optimizer", "schedule", "state", "steps", "images")
+PURE = (
+    "networks",
+    "losses",
+    "optimizer",
+    "schedule",
+    "state",
+    "steps",
+    "updates",
+    "images",
+)
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
 
 
@@ -102,7 +111,7 @@ def test_files_are_short_and_none_is_called_utils():
     for name, path in MODULES.items():
         assert not name.endswith("utils")
         # steps.py and progan.py are one piece each; see docs/design.md.
-        limit = 400 if name.endswith((".steps", ".progan")) else 270
+        limit = 360 if name.endswith((".steps", ".progan")) else 270
         assert len(path.read_text().splitlines()) <= limit, name
 
 

@@ -16,8 +16,8 @@ from progan_jax.steps import (
     StepOptions,
     Steps,
     prepare_reals,
-    scalar_names,
 )
+from progan_jax.updates import scalar_names
 
 ADAM = scale_by_authors_adam(0.0, 0.99, 1e-8)
 N, RESOLUTION, LATENT = 8, 8, 8
@@ -38,7 +38,7 @@ def make_steps(tx=ADAM, num_classes=0, network=None, **options):
 
 
 def make_state(steps):
-    names = scalar_names(steps.options, steps.generator.num_classes > 0)
+    names = scalar_names(steps.options.loss, steps.generator.num_classes > 0)
     return create_state(
         jax.random.key(0), steps.generator, steps.discriminator, steps.tx, names
     )
