@@ -137,6 +137,22 @@ def make_networks(
     return generator, discriminator
 
 
+def stddev_groups(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> dict[int, int]:
+    """Returns the images in a group of the minibatch statistic, by used resolution."""
+    model, schedule = config.model, make_schedule(config)
+    if not model.minibatch_stddev:
+        return {}
+    used = stage_resolutions(model.resolution, schedule.start_resolution)
+    batches = {r: schedule.batch_size[r] for r in used}
+    whole = model.mbstd_group_size == 0
+    return {
+        r: batch if whole else min(model.mbstd_group_size, batch // num_devices)
+        for r, batch in batches.items()
+    }
+
+
 def make_step_options(
     config: ml_collections.ConfigDict, resolution: int, batch_size: int
 ) -> StepOptions:

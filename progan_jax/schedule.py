@@ -154,6 +154,16 @@ class Schedule:
             d_learning_rate=self.d_learning_rate[r] * rampup,
         )
 
+    def nimg_after(self, pairs: int) -> int:
+        """Returns the images shown after so many pairs of the whole run."""
+        nimg = 0
+        for stage in self.stages():
+            shown = self.pair_nimg(stage.resolution)
+            length = (self.stage_end(stage) - stage.start_nimg) // shown
+            nimg += min(pairs, length) * shown
+            pairs -= min(pairs, length)
+        return nimg
+
     def tick_end(self, nimg: int) -> int:
         """Returns where the tick that shows image `nimg` ends.
 
@@ -163,6 +173,10 @@ class Schedule:
         length = self._tick_nimg(stage.resolution)
         end = stage.start_nimg + ((nimg - stage.start_nimg) // length + 1) * length
         return min(end, self.stage_end(stage))
+
+    def is_tick_end(self, nimg: int) -> bool:
+        """Returns whether a tick ends when `nimg` images were shown."""
+        return nimg > 0 and self.tick_end(nimg - 1) == nimg
 
     def ticks_until(self, nimg: int) -> int:
         """Returns the number of ticks that have ended when `nimg` images were shown."""

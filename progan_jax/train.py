@@ -12,13 +12,19 @@ from typing import Any
 import jax
 import ml_collections
 
-from progan_jax.config import make_schedule
+from progan_jax.config import make_schedule, stddev_groups
 from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.reporter import Reporter
 from progan_jax.runtime.checkpoint import Checkpoints
-from progan_jax.runtime.logging import ProgressBar, RunLog, format_tick
+from progan_jax.runtime.logging import (
+    ProgressBar,
+    RunLog,
+    format_swd,
+    format_tick,
+    warn,
+)
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
 from progan_jax.schedule import Stage
@@ -39,6 +45,17 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
       UserError: if configuration, data or workdir are at fault, before any training;
         or if too many updates in a row were not finite.
     """
+    try:
+        with StopRequest() as stop:
+            _train(config, workdir, stop)
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir}: {error}; mend that and run the same command, which "
+            "goes on from the newest checkpoint"
+        ) from error
+
+
+def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> None:
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
     data: Any = config.data
@@ -50,10 +67,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
         data.max_memory_mib,
     )
     validate_data(config, pyramid)
+    _warn_of_small_groups(config, mesh.size)
     check_disk(config, workdir, mesh.size)
     keep = config.train.keep_checkpoints
-    with exclusive(workdir), StopRequest() as stop:
-        open_workdir(config, workdir, pyramid.fingerprint)
+    with exclusive(workdir):
+        open_workdir(config, workdir, pyramid.fingerprint, mesh.size)
         with Checkpoints(workdir / "checkpoints", keep=keep) as saved:
             _Run(config, workdir, mesh, pyramid, saved, stop).run()
 
@@ -86,7 +104,11 @@ class _Run:
             self.state = _forgive(self.state, config.train.max_skipped)
         self.tick_shown = 0
         self.reporter = Reporter(config, self.schedule, pyramid, workdir, total_sec)
-        self.log = RunLog(workdir, self.nimg)
+        # A run that was made longer has lost the tick that its old end cut short.
+        self.log = RunLog(
+            workdir,
+            lambda nimg: nimg <= self.nimg and self.schedule.is_tick_end(nimg),
+        )
         self.bar = ProgressBar(self.schedule.end_nimg(), self.nimg)
 
     def run(self) -> None:
@@ -97,12 +119,12 @@ class _Run:
             self.reporter.draw_reals()
             self._draw_fakes()
         in_row = self.state.skipped_in_row + 0
-        if self.nimg < end:
+        if self.nimg < end and not self.stop:
             self._prepare()
         while self.nimg < end and not self.stop:
             self._change_phase()
             in_row = self._dispatch(in_row)
-            if self.nimg == self.schedule.tick_end(self.nimg - 1):
+            if self.schedule.is_tick_end(self.nimg):
                 self._check_skipped(in_row)
                 self._end_tick()
         self._check_skipped(in_row)
@@ -157,7 +179,7 @@ class _Run:
         self.log.write(row)
         self.bar.print(format_tick(row))
         if stage_ends and self.config.eval.stage_swd_images:
-            self.bar.print(_format_swd(row))
+            self.bar.print(format_swd(row))
         if stage_ends or tick % train.grid_ticks == 0:
             self._draw_fakes()
         if stage_ends or tick % train.snapshot_ticks == 0:
@@ -174,8 +196,9 @@ class _Run:
             self.bar.print(f"{where}: state saved; run the same command to go on")
         else:
             self.checkpoints.wait()
-            grid = sorted((self.workdir / "grids").glob("fakes_*.png"))[-1]
-            self.bar.print(f"done: {self.nimg / 1000:.1f} kimg; see {grid}")
+            grids = sorted((self.workdir / "grids").glob("fakes_*.png"))
+            see = grids[-1] if grids else self.workdir
+            self.bar.print(f"done: {self.nimg / 1000:.1f} kimg; see {see}")
         self.bar.close()
         self.log.close()
 
@@ -184,8 +207,7 @@ class _Run:
         limit = self.config.train.max_skipped
         if int(in_row) < limit:
             return
-        shown = self.schedule.pair_nimg(self.program.resolution)
-        self.nimg = self._nimg_of(int(self.state.pairs), shown)
+        self.nimg = self.schedule.nimg_after(int(self.state.pairs))
         self._save(wait=True)
         self.bar.close()
         self.log.close()
@@ -198,16 +220,6 @@ class _Run:
             f"{self.workdir / 'stats.jsonl'}, then lower the learning rates in a new "
             "workdir, or run the same command to try once more"
         )
-
-    def _nimg_of(self, pairs: int, shown: int) -> int:
-        """Returns the images shown after so many pairs, most recent stage last."""
-        nimg = 0
-        for stage in self.schedule.stages():
-            per_pair = self.schedule.pair_nimg(stage.resolution)
-            length = self.schedule.stage_end(stage) - stage.start_nimg
-            stage_pairs = min(pairs, length // per_pair)
-            nimg, pairs = nimg + stage_pairs * per_pair, pairs - stage_pairs
-        return nimg
 
     def _save(self, wait: bool = False) -> None:
         stages = [s for s in self.schedule.stages() if s.start_nimg < max(self.nimg, 1)]
@@ -254,13 +266,12 @@ def _forgive(state: TrainState, max_skipped: int) -> TrainState:
     return state.replace(skipped_in_row=state.skipped_in_row * 0)
 
 
-def _format_swd(row: dict) -> str:
-    levels = [
-        f"{name.removeprefix('Metrics/swd_')}: {value:.2f}"
-        for name, value in row.items()
-        if name.startswith("Metrics/swd_")
-    ]
-    side = row["Progress/resolution"]
-    return f"    end of {side}x{side}: sliced Wasserstein distance x 1e3  " + "  ".join(
-        levels
-    )
+def _warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Tells where the devices leave the minibatch statistic less than it asks for."""
+    one, these = stddev_groups(config, 1), stddev_groups(config, num_devices)
+    if small := [f"{these[r]} at {r}x{r}" for r in one if these[r] < one[r]]:
+        warn(
+            f"on {num_devices} devices the groups of the minibatch statistic are "
+            f"smaller than config.model.mbstd_group_size = "
+            f"{config.model.mbstd_group_size}: {', '.join(small)}"
+        )

@@ -65,7 +65,12 @@ _LOWER_BOUNDS = {
     "runtime.num_devices": 0,
 }
 _POSITIVE = ("loss.gp_target", "optim.epsilon", "schedule.total_kimg")
-_UPPER_BOUNDS = {"seed": 2**32 - 1, "runtime.pairs_per_dispatch": 10_000}
+_UPPER_BOUNDS = {
+    "seed": 2**32 - 1,
+    "model.fmap_decay": 10,
+    "schedule.total_kimg": 1e6,
+    "runtime.pairs_per_dispatch": 10_000,
+}
 _FRACTIONS = ("optim.beta1", "optim.beta2", "optim.ema_decay")
 
 
@@ -95,8 +100,10 @@ def _field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
             yield f"config.{field} = {value!r} must be one of {rule}; choose one"
     for field, bound in _LOWER_BOUNDS.items():
         value = get_field(config, field)
-        if not (value >= bound and math.isfinite(value)):
+        if not value >= bound:
             yield f"config.{field} = {value!r} must be at least {bound}; raise it"
+        elif value == math.inf and field not in _UPPER_BOUNDS:
+            yield f"config.{field} = {value!r} must be finite; lower it"
     for field, bound in _UPPER_BOUNDS.items():
         value = get_field(config, field)
         if value > bound:
@@ -175,17 +182,16 @@ def _schedule_faults(schedule: Schedule) -> Iterator[str]:
         yield (
             f"config.schedule.total_kimg = {schedule.total_kimg:g}: the run ends "
             f"before {schedule.resolution}x{schedule.resolution} has faded in at "
-            f"{needed:g} kimg; raise it above {needed:g}, or shorten stabilise_kimg "
-            "and fade_kimg"
+            f"{needed:g} kimg; raise it above {needed:g}, or shorten stabilise_kimg, "
+            "fade_kimg or quantum_pairs"
         )
 
 
 def _batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
-    table = parse_table(config.schedule.batch_size, "schedule.batch_size", 1)
+    table = make_schedule(config).batch_size
     group = config.model.mbstd_group_size if config.model.minibatch_stddev else 0
     used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
-    for resolution in used:
-        batch = int(table[resolution])
+    for batch in dict.fromkeys(table[r] for r in used):
         if batch % num_devices:
             rule = f"is not divisible by {num_devices} devices"
         elif not _is_valid_batch(batch, num_devices, group):
@@ -196,9 +202,10 @@ def _batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             )
         else:
             continue
+        where = ", ".join(str(r) for r in used if table[r] == batch)
         yield (
-            f"config.schedule.batch_size = {config.schedule.batch_size!r}: {batch} at "
-            f"{resolution} {rule}; the nearest valid batches are "
+            f"config.schedule.batch_size = {config.schedule.batch_size!r}: {batch} (at "
+            f"{where}) {rule}; the nearest valid batches are "
             f"{_nearest_batches(batch, num_devices, group)}"
         )
 
@@ -211,11 +218,12 @@ def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:
 
 
 def _nearest_batches(batch: int, num_devices: int, group: int) -> str:
-    below = [b for b in range(batch, 0, -1) if _is_valid_batch(b, num_devices, group)]
-    above = batch
-    while not _is_valid_batch(above, num_devices, group):
-        above += 1
-    return " and ".join(str(b) for b in [*below[:1], above])
+    # Multiples of this are valid, so that no search goes further.
+    unit = num_devices * max(group, 1)
+    around = range(max(batch - unit, 1), batch + unit + 1)
+    valid = [b for b in around if _is_valid_batch(b, num_devices, group)]
+    below, above = [b for b in valid if b < batch], [b for b in valid if b > batch]
+    return " and ".join(str(b) for b in [*below[-1:], above[0]])
 
 
 def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:

@@ -11,7 +11,12 @@ from typing import Any
 
 import ml_collections
 
-from progan_jax.config import get_field, make_networks, make_schedule
+from progan_jax.config import (
+    get_field,
+    make_networks,
+    make_schedule,
+    stddev_groups,
+)
 from progan_jax.costs import stage_cost
 from progan_jax.errors import UserError
 from progan_jax.runtime.environment import environment, write_json
@@ -64,7 +69,10 @@ def exclusive(workdir: Path) -> Iterator[None]:
 
 
 def open_workdir(
-    config: ml_collections.ConfigDict, workdir: Path, fingerprint: str
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    fingerprint: str,
+    num_devices: int,
 ) -> None:
     """Records a new run, or checks that the folder is of a run of this configuration.
 
@@ -72,15 +80,22 @@ def open_workdir(
       config: The run's.
       workdir: An existing folder.
       fingerprint: Of the data set.
+      num_devices: Devices that the batches are split over; they may change, but not
+        the groups of the minibatch statistic that follow from them.
 
     Raises:
       UserError: if the folder holds another run or something else; nothing is changed.
     """
     path = workdir / "config.json"
-    record: dict[str, Any] = {"data_fingerprint": fingerprint, "starts": []}
+    groups = {str(r): g for r, g in stddev_groups(config, num_devices).items()}
+    record: dict[str, Any] = {
+        "data_fingerprint": fingerprint,
+        "stddev_groups": groups,
+        "starts": [],
+    }
     if path.exists():
-        record = _check_same_run(config, workdir, path, fingerprint)
-    elif any(workdir.iterdir()):
+        record = _check_same_run(config, workdir, path, fingerprint, groups)
+    elif any(not entry.name.startswith(".") for entry in workdir.iterdir()):
         raise UserError(
             f"--workdir={workdir}: it is in use and holds no config.json of a run; "
             "choose a new or an empty folder"
@@ -113,7 +128,9 @@ def check_disk(
         p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists()
     )
     free = shutil.disk_usage(parent).free
-    needed = checkpoints + snapshots
+    # What a run that goes on has written is not written again.
+    written = sum(f.stat().st_size for f in workdir.rglob("*") if f.is_file())
+    needed = max(checkpoints + snapshots - written, cost.state_bytes)
     if free < needed:
         raise UserError(
             f"--workdir={workdir}: its disk has {_mib(free)} free and the run needs "
@@ -130,13 +147,18 @@ def _unwritable(workdir: Path, error: OSError) -> UserError:
 
 
 def _check_same_run(
-    config: ml_collections.ConfigDict, workdir: Path, path: Path, fingerprint: str
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    path: Path,
+    fingerprint: str,
+    groups: dict[str, int],
 ) -> dict[str, Any]:
     """Returns the folder's record, if it is of a run of this configuration."""
     try:
         recorded = json.loads(path.read_text())
         begun = ml_collections.ConfigDict(recorded["config"])
         begun_fingerprint = recorded["data_fingerprint"]
+        begun_groups = dict(recorded["stddev_groups"])
         recorded["starts"] = list(recorded["starts"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -158,6 +180,14 @@ def _check_same_run(
             f"the run in {workdir} was begun with; choose another --workdir, or "
             "restore them"
         )
+    for resolution, group in groups.items():
+        if group != begun_groups.get(resolution):
+            raise UserError(
+                "config.runtime.num_devices: on this number of devices the minibatch "
+                f"statistic at {resolution}x{resolution} has groups of {group} "
+                f"image(s), and the run in {workdir} was begun with "
+                f"{begun_groups.get(resolution)}; use as many devices as at its start"
+            )
     return recorded
 
 

@@ -111,7 +111,7 @@ def test_files_are_short_and_none_is_called_utils():
     for name, path in MODULES.items():
         assert not name.endswith("utils")
         # steps.py and progan.py are one piece each; see docs/design.md.
-        limit = 360 if name.endswith((".steps", ".progan")) else 270
+        limit = 360 if name.endswith((".steps", ".progan")) else 280
         assert len(path.read_text().splitlines()) <= limit, name
 
 

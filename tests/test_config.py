@@ -11,6 +11,7 @@ from progan_jax.config import (
     make_step_options,
     parse_grid,
     parse_table,
+    stddev_groups,
 )
 from progan_jax.errors import UserError
 from progan_jax.schedule import Stage
@@ -110,6 +111,16 @@ def test_the_groups_statistic_is_at_most_the_devices_batch(
 ):
     tiny_config.model.mbstd_group_size = field
     assert make_networks(tiny_config, 8, batch)[1].mbstd_group_size == used
+
+
+def test_groups_of_the_statistic_follow_from_devices(tiny_config):
+    tiny_config.schedule.batch_size = "8, 16:2"
+    assert stddev_groups(tiny_config, 1) == {4: 4, 8: 4, 16: 2}
+    assert stddev_groups(tiny_config, 4) == {4: 2, 8: 2, 16: 0}
+    tiny_config.model.mbstd_group_size = 0
+    assert stddev_groups(tiny_config, 2) == {4: 8, 8: 8, 16: 2}
+    tiny_config.model.minibatch_stddev = False
+    assert stddev_groups(tiny_config, 1) == {}
 
 
 @pytest.mark.parametrize(("space", "scale"), [("full", 4.0), ("stage", 1.0)])

@@ -1,5 +1,6 @@
 """A real process, killed at random moments, ends as if it had never been stopped."""
 
+import contextlib
 import json
 import os
 import random
@@ -20,9 +21,9 @@ ARGUMENTS = [
     "--config.model.fmap_base=32",
     "--config.model.fmap_max=8",
     "--config.schedule.batch_size=8",
-    "--config.schedule.stabilise_kimg=0.4",
-    "--config.schedule.fade_kimg=0.4",
-    "--config.schedule.total_kimg=2.4",
+    "--config.schedule.stabilise_kimg=0.5",
+    "--config.schedule.fade_kimg=0.7",
+    "--config.schedule.total_kimg=3.2",
     "--config.train.tick_kimg=0.064",
     "--config.train.grid=4x2",
     "--config.train.grid_ticks=1",
@@ -54,50 +55,82 @@ def finish(workdir):
     assert process.returncode == 0, errors
 
 
+def read_rows(workdir):
+    path = workdir / "stats.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
 def result(workdir):
     """What a run leaves that does not tell of time."""
     rows = [
-        {
-            k: v
-            for k, v in json.loads(line).items()
-            if "Timing" not in k and "Mem" not in k
-        }
-        for line in (workdir / "stats.jsonl").read_text().splitlines()
+        {k: v for k, v in row.items() if not k.startswith(("Timing/", "Memory/"))}
+        for row in read_rows(workdir)
     ]
     grids = {p.name: p.read_bytes() for p in (workdir / "grids").glob("*.png")}
+    # Checksums of every array of the state: parameters, average, moments, key, counts.
+    newest = max(
+        (p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()),
+        key=lambda p: int(p.name),
+    )
+    arrays = json.loads((newest / "meta" / "metadata").read_text())["arrays"]
     snapshot = sorted((workdir / "snapshots").iterdir())[-1]
     weights = load_file(snapshot / "generator.safetensors")
-    return rows, grids, {name: w.tobytes() for name, w in weights.items()}
+    return {
+        "rows": rows,
+        "grids": grids,
+        "state": (newest.name, arrays),
+        "snapshot": {name: w.tobytes() for name, w in weights.items()},
+    }
 
 
-def wait_for_training(process, workdir, seconds):
-    """Waits so long after the run has begun to write, or until it has ended."""
-    stats = workdir / "stats.jsonl"
-    size = stats.stat().st_size if stats.exists() else 0
-    while process.poll() is None:
-        if stats.exists() and stats.stat().st_size != size:
-            break
-        time.sleep(0.02)
-    try:
+def wait_at_most(process, seconds):
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return
+
+
+def wait_for_training(process, workdir):
+    """Waits until the process has written a row, or has ended."""
+    before = len(read_rows(workdir))
+    while process.poll() is None and len(read_rows(workdir)) <= before:
+        time.sleep(0.02)
+
+
+def describe(workdir):
+    """Tells where a kill has fallen."""
+    checkpoints = workdir / "checkpoints"
+    names = [p.name for p in checkpoints.iterdir()] if checkpoints.exists() else []
+    rows = read_rows(workdir)
+    return {
+        "kimg": rows[-1]["Progress/kimg"] if rows else 0,
+        "in a fade": bool(rows) and rows[-1]["Progress/alpha"] < 1,
+        "in a save": any("tmp" in name for name in names),
+    }
 
 
 @pytest.mark.slow
 def test_kills_at_random_moments_do_not_show_in_the_result(tmp_path):
     finish(tmp_path / "whole")
-    rng, kills = random.Random(0), 0
-    for _ in range(40):
-        process = start(tmp_path / "killed")
-        wait_for_training(process, tmp_path / "killed", rng.uniform(0, 1.2))
+    rng, kills, workdir = random.Random(0), [], tmp_path / "killed"
+    for attempt in range(60):
+        process = start(workdir)
+        if attempt % 4 == 3:
+            # While it starts: imports, reads the checkpoint, compiles.
+            wait_at_most(process, rng.uniform(0, 6))
+        else:
+            wait_for_training(process, workdir)
+            wait_at_most(process, rng.uniform(0, 0.8))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            kills += 1
+            kills.append(describe(workdir))
         process.communicate(timeout=60)
         if process.returncode == 0:
             break
-    finish(tmp_path / "killed")
-    print(f"{kills} kills")
-    assert kills >= 5
-    assert result(tmp_path / "whole") == result(tmp_path / "killed")
+    finish(workdir)
+    print(*kills, sep="\n")
+    assert len(kills) >= 5
+    assert any(kill["in a fade"] for kill in kills)
+    assert any(kill["in a save"] for kill in kills)
+    whole, killed = result(tmp_path / "whole"), result(workdir)
+    for part in whole:
+        assert whole[part] == killed[part], part

@@ -165,3 +165,22 @@ def test_presets_run_as_many_iterations_as_the_reference_counts():
     ]
     expected = [4688, 9375, 9375, 18750, 37500, 75000, 150000, 300000, 750000]
     assert pairs == pytest.approx(expected, abs=4)
+
+
+def test_images_after_pairs_are_those_of_the_walk():
+    schedule = make_schedule(d_repeats=2)
+    nimg = 0
+    for pairs in range(500):
+        assert schedule.nimg_after(pairs) == nimg
+        nimg += schedule.pair_nimg(schedule.phase_at(nimg).resolution)
+
+
+def test_ticks_end_where_the_walk_over_them_does():
+    schedule = make_schedule()
+    ends, nimg = set(), 0
+    while nimg < schedule.end_nimg():
+        nimg = schedule.tick_end(nimg)
+        ends.add(nimg)
+    quantum = 6  # Divides every pair's images.
+    found = {n for n in range(0, nimg + 1, quantum) if schedule.is_tick_end(n)}
+    assert found == {n for n in ends if n % quantum == 0}

@@ -87,10 +87,13 @@ def train_over_growth(config, devices, pyramid):
     return host(state)
 
 
+@pytest.mark.parametrize(("simultaneous", "group"), [(False, 4), (True, 0)])
 def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
-    config, pyramid, float64
+    config, pyramid, float64, simultaneous, group
 ):
     config.model.dtype = "float64"
+    config.model.mbstd_group_size = group
+    config.optim.simultaneous = simultaneous
     # The run's 4x4 stage lasts 320 images, its 8x8 stage fades for as long.
     config.schedule.stabilise_kimg = config.schedule.fade_kimg = "0.32"
     one, eight = (train_over_growth(config, n, pyramid) for n in (1, 8))

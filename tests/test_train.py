@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 from progan_jax.config import make_schedule
+from progan_jax.data import sources
+from progan_jax.data.sources import load_digits
 from progan_jax.errors import UserError
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh
@@ -18,6 +21,7 @@ from progan_jax.stage import StageProgram
 from progan_jax.state import TrainState
 from progan_jax.steps import Steps
 from progan_jax.train import _Run, train
+from progan_jax.workdir import exclusive, open_workdir
 
 
 def final_state(config, workdir):
@@ -279,12 +283,66 @@ def test_a_finished_run_has_nothing_left_to_do(finished, tiny_config, capsys):
     assert before == (grids(finished), rows(finished))
 
 
-def test_a_run_may_be_made_longer(tiny_config, tmp_path):
+def test_a_run_may_be_made_longer_and_every_tick_stands_once(tiny_config, tmp_path):
     workdir = tmp_path / "run"
+    # The old end cuts a tick short.
+    tiny_config.schedule.total_kimg = 0.336
     train(tiny_config, workdir)
+    assert rows(workdir)[-1]["Progress/nimg"] == 336
     tiny_config.schedule.total_kimg = 0.384
     train(tiny_config, workdir)
     assert rows(workdir)[-1]["Progress/nimg"] == 384
+    ticks = [row["Progress/tick"] for row in rows(workdir)]
+    assert ticks == list(range(1, len(ticks) + 1))
+
+
+def test_grids_may_be_thrown_away(finished, tiny_config, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    shutil.rmtree(workdir / "grids")
+    train(tiny_config, workdir)
+    assert f"see {workdir}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["stats.jsonl", "checkpoints"])
+def test_what_the_system_refuses_is_one_line(tiny_config, tmp_path, name):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    with exclusive(workdir):
+        open_workdir(tiny_config, workdir, "not yet known", 1)
+    record = json.loads((workdir / "config.json").read_text())
+    record["data_fingerprint"] = load_digits(16).fingerprint
+    (workdir / "config.json").write_text(json.dumps(record))
+    if name == "stats.jsonl":
+        (workdir / name).mkdir()
+    else:
+        (workdir / name).write_text("no folder")
+    with pytest.raises(UserError, match=f"--workdir=.*{name}.*; mend that"):
+        train(tiny_config, workdir)
+
+
+def test_a_stop_before_training_saves_and_ends(
+    tiny_config, tmp_path, monkeypatch, capsys
+):
+    def load_and_stop(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return load(*arguments)
+
+    load = sources.load
+    monkeypatch.setattr(sources, "load", load_and_stop)
+    train(tiny_config, tmp_path / "run")
+    assert "SIGTERM at 0.0 kimg: state saved" in capsys.readouterr().out
+
+
+def test_groups_that_devices_make_smaller_are_told(tiny_config, tmp_path, capsys):
+    tiny_config.schedule.start_resolution = 16
+    tiny_config.schedule.total_kimg = 0.016
+    tiny_config.runtime.num_devices = 8
+    train(tiny_config, tmp_path / "run")
+    assert (
+        "warning: on 8 devices the groups of the minibatch statistic are smaller than "
+        "config.model.mbstd_group_size = 4: 1 at 16x16"
+    ) in capsys.readouterr().err
 
 
 def test_updates_that_stay_infinite_stop_the_run_with_its_state_saved(

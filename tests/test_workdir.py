@@ -23,11 +23,11 @@ def contents(folder):
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def refusal(config, folder, fingerprint="data"):
+def refusal(config, folder, fingerprint="data", num_devices=1):
     """Returns the message, after checking that nothing in the folder was touched."""
     before = contents(folder)
     with pytest.raises(UserError) as error:
-        open_workdir(config, folder, fingerprint)
+        open_workdir(config, folder, fingerprint, num_devices)
     assert contents(folder) == before
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -57,7 +57,7 @@ def test_a_second_process_is_kept_out_until_the_first_is_killed(tmp_path):
 
 
 def test_a_new_folder_records_configuration_data_and_versions(tiny_config, workdir):
-    open_workdir(tiny_config, workdir, "data")
+    open_workdir(tiny_config, workdir, "data", 1)
     record = json.loads((workdir / "config.json").read_text())
     assert record["config"] == tiny_config.to_dict()
     assert record["data_fingerprint"] == "data"
@@ -66,14 +66,14 @@ def test_a_new_folder_records_configuration_data_and_versions(tiny_config, workd
 
 
 def test_the_same_configuration_opens_the_folder_again(tiny_config, workdir):
-    open_workdir(tiny_config, workdir, "data")
-    open_workdir(tiny_config, workdir, "data")
+    open_workdir(tiny_config, workdir, "data", 1)
+    open_workdir(tiny_config, workdir, "data", 1)
     record = json.loads((workdir / "config.json").read_text())
     assert len(record["starts"]) == 2
 
 
 def test_another_configuration_is_refused_by_its_first_field(tiny_config, workdir):
-    open_workdir(tiny_config, workdir, "data")
+    open_workdir(tiny_config, workdir, "data", 1)
     tiny_config.optim.beta2 = 0.9
     assert refusal(tiny_config, workdir) == (
         f"config.optim.beta2 = 0.9, but the run in {workdir} was begun with "
@@ -83,19 +83,35 @@ def test_another_configuration_is_refused_by_its_first_field(tiny_config, workdi
 
 
 def test_fields_that_change_no_image_may_differ(tiny_config, workdir):
-    open_workdir(tiny_config, workdir, "data")
+    open_workdir(tiny_config, workdir, "data", 1)
     tiny_config.schedule.total_kimg = 99.0
     tiny_config.runtime.pairs_per_dispatch = 1
     tiny_config.data.data_dir = "/elsewhere"
-    open_workdir(tiny_config, workdir, "data")
+    open_workdir(tiny_config, workdir, "data", 1)
     record = json.loads((workdir / "config.json").read_text())
     assert record["config"]["schedule"]["total_kimg"] == 99.0
 
 
 def test_other_images_are_refused(tiny_config, workdir):
-    open_workdir(tiny_config, workdir, "data")
+    open_workdir(tiny_config, workdir, "data", 1)
     message = refusal(tiny_config, workdir, "other data")
     assert message.startswith("config.data.name = 'digits': its images are not those")
+
+
+def test_devices_may_change_if_the_groups_of_the_statistic_do_not(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1)
+    open_workdir(tiny_config, workdir, "data", 2)
+    assert refusal(tiny_config, workdir, num_devices=8) == (
+        "config.runtime.num_devices: on this number of devices the minibatch statistic "
+        f"at 4x4 has groups of 1 image(s), and the run in {workdir} was begun with 4; "
+        "use as many devices as at its start"
+    )
+
+
+def test_what_a_kill_left_of_a_record_does_not_lock_the_folder(tiny_config, workdir):
+    (workdir / ".config.json.partial").write_text("{")
+    open_workdir(tiny_config, workdir, "data", 1)
+    assert (workdir / "config.json").exists()
 
 
 def test_a_folder_of_other_things_is_refused(tiny_config, tmp_path):
@@ -135,6 +151,15 @@ def test_a_disk_without_room_is_refused(tiny_config, tmp_path, monkeypatch):
     assert "has 100 MiB free and the run needs about" in message
     assert "lower config.train.keep_checkpoints" in message
     assert "\n" not in message
+
+
+def test_what_a_run_has_written_needs_no_room_again(tiny_config, workdir, monkeypatch):
+    tiny_config.train.keep_checkpoints = 50
+    disk_of(1, monkeypatch)
+    with pytest.raises(UserError, match="has 1 MiB free"):
+        check_disk(tiny_config, workdir, 1)
+    (workdir / "checkpoints").write_bytes(bytes(5 * 2**20))
+    check_disk(tiny_config, workdir, 1)
 
 
 def test_a_disk_with_room_passes(tiny_config, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Checkpoints of the whole training state; the only file that imports orbax."""
 
-import logging
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from progan_jax.errors import UserError
-
-_LOG = logging.getLogger("progan_jax")
+from progan_jax.runtime.logging import warn
 
 
 class Checkpoints:
@@ -65,9 +63,8 @@ class Checkpoints:
         if nimg not in self._manager.all_steps():
             # A copy that shares nothing with the devices: on the CPU, arrays given to
             # Orbax could be views of buffers that the next step overwrites.
-            leaves = [_to_host(leaf) for leaf in jax.tree.leaves(state)]
-            meta = meta | {"crc32": [_crc32(leaf) for leaf in leaves]}
-            arrays = {f"{i:05d}": leaf for i, leaf in enumerate(leaves)}
+            arrays = {name: _to_host(leaf) for name, leaf in _named_leaves(state)}
+            meta = meta | {"arrays": {n: _describe(a) for n, a in arrays.items()}}
             args = ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
             )
@@ -80,7 +77,7 @@ class Checkpoints:
     ) -> tuple[Any, dict[str, Any]] | None:
         """Restores the newest checkpoint that is whole.
 
-        A damaged one is moved to `damaged/` beside it, with a warning.
+        Damaged ones that are newer are moved to `damaged/` beside it, with a warning.
 
         Args:
           make_abstract: From the meta data to a tree of jax.ShapeDtypeStruct with
@@ -90,19 +87,27 @@ class Checkpoints:
           State and meta data, or None if there is no checkpoint.
 
         Raises:
-          UserError: if there are checkpoints, and all are damaged.
+          UserError: if all checkpoints are damaged, or one is of another form than
+            asked for; nothing is moved.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        damaged: dict[int, Exception] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._restore(step, make_abstract)
+                restored = self._restore(step, make_abstract)
+            except (UserError, MemoryError):
+                raise
             except Exception as error:  # Orbax raises many kinds for a damaged file.
-                self._set_aside(step, error)
-        if steps:
+                damaged[step] = error
+                continue
+            for newer, error in damaged.items():
+                self._set_aside(newer, error)
+            return restored
+        if damaged:
+            newest, error = next(iter(damaged.items()))
             raise UserError(
-                f"--workdir: every checkpoint in {self._directory} is damaged (they "
-                f"are kept in {self._directory / 'damaged'}); restore one from a "
-                "backup, or choose another folder to start anew"
+                f"--workdir: no checkpoint in {self._directory} can be read (the "
+                f"newest, {newest}: {_reason(error)}); restore one from a backup, or "
+                "choose another folder to start anew"
             )
         return None
 
@@ -115,28 +120,39 @@ class Checkpoints:
     ) -> tuple[Any, dict[str, Any]]:
         only_meta = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = dict(self._manager.restore(step, args=only_meta)["meta"])
-        checksums = meta.pop("crc32")
-        abstract, structure = jax.tree.flatten(make_abstract(meta))
-        shapes = {f"{i:05d}": _host_shape(leaf) for i, leaf in enumerate(abstract)}
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        saved = meta.pop("arrays")
+        abstract = make_abstract(meta)
+        wanted = {name: _host_form(leaf) for name, leaf in _named_leaves(abstract)}
+        self._check_form(step, saved, wanted)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
         arrays = self._manager.restore(step, args=args)["state"]
-        leaves = [arrays[name] for name in sorted(arrays)]
-        if [_crc32(leaf) for leaf in leaves] != checksums:
+        if any(_crc32(arrays[name]) != saved[name]["crc32"] for name in wanted):
             raise ValueError("checksums differ")
-        placed = map(_to_devices, leaves, abstract)
-        return jax.tree.unflatten(structure, placed), meta
+        placed = [_to_devices(arrays[n], leaf) for n, leaf in _named_leaves(abstract)]
+        return jax.tree.unflatten(jax.tree.structure(abstract), placed), meta
+
+    def _check_form(
+        self, step: int, saved: dict[str, Any], wanted: dict[str, np.ndarray]
+    ) -> None:
+        """Refuses a checkpoint that is whole but not of this program's arrays."""
+        for name in sorted(saved.keys() | wanted.keys()):
+            here = _form(wanted[name]) if name in wanted else "nothing"
+            there = saved[name]["form"] if name in saved else "nothing"
+            if here != there:
+                raise UserError(
+                    f"--workdir: checkpoint {step} in {self._directory} holds {there} "
+                    f"as {name}, and this program has {here}; go on with the version "
+                    "that wrote it (see config.json), or choose another folder"
+                )
 
     def _set_aside(self, step: int, error: Exception) -> None:
         damaged = self._directory / "damaged"
         damaged.mkdir(exist_ok=True)
         target = next(p for p in _names(damaged, step) if not p.exists())
         (self._directory / str(step)).rename(target)
-        reason = " ".join(str(error).split())[:120]
-        _LOG.warning(
-            "checkpoint %d is damaged (%s): kept as %s; going on from the one before",
-            step,
-            reason or type(error).__name__,
-            target,
+        warn(
+            f"checkpoint {step} is damaged ({_reason(error)}): kept as {target}; going "
+            "on from the one before"
         )
         self._manager.reload()
 
@@ -154,15 +170,36 @@ def _to_devices(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
     return jax.device_put(array, like.sharding)
 
 
-def _host_shape(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+def _host_form(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
     """Returns an array of the saved shape and type: what tells Orbax to give NumPy."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
 
 
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Returns the leaves in their order, named by their path in the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+        for path, leaf in leaves
+    ]
+
+
+def _describe(array: np.ndarray) -> dict[str, Any]:
+    return {"form": _form(array), "crc32": _crc32(array)}
+
+
+def _form(array: np.ndarray) -> str:
+    return f"{array.dtype} {list(array.shape)}"
+
+
 def _crc32(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _names(folder: Path, step: int) -> Iterator[Path]:

@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,16 @@ class RunLog:
     finite are null in stats.jsonl.
     """
 
-    def __init__(self, workdir: Path, resume_nimg: int) -> None:
-        """Opens the log; rows of ticks after `resume_nimg` images are dropped.
+    def __init__(self, workdir: Path, keep: Callable[[int], bool]) -> None:
+        """Opens the log.
 
         Args:
           workdir: Of the run.
-          resume_nimg: Images shown at the point from which the run goes on.
+          keep: Whether the row of a tick that ended after so many images stays, now
+            that the run goes on.
         """
         self._path = workdir / "stats.jsonl"
-        rows = [r for r in read_rows(self._path) if r["Progress/nimg"] <= resume_nimg]
+        rows = [row for row in read_rows(self._path) if keep(row["Progress/nimg"])]
         _replace(self._path, "".join(map(_to_line, rows)))
         self._writer = _open_tensorboard(workdir / "tb", rows)
 
@@ -51,19 +52,23 @@ class RunLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a stats.jsonl up to a line that is broken, as by a kill."""
+    """Returns the rows of a stats.jsonl; broken lines, as of a kill, are left out."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
-            break
-        if not isinstance(row, dict) or not _is_number(row.get("Progress/nimg")):
-            break
-        rows.append(row)
+            continue
+        if isinstance(row, dict) and _is_number(row.get("Progress/nimg")):
+            rows.append(row)
     return rows
+
+
+def warn(message: str) -> None:
+    """Prints a warning on standard error without tearing the bar."""
+    tqdm.write(f"warning: {message}", file=sys.stderr)
 
 
 def format_tick(row: Row) -> str:
@@ -81,6 +86,19 @@ def format_tick(row: Row) -> str:
         f"norm {row.get('Loss/mixed_norms', math.nan):.2f} "
         f"stddev {row['Health/stddev_fakes']:.2f}/{row['Health/stddev_reals']:.2f} "
         f"skipped {row['Health/skipped']}"
+    )
+
+
+def format_swd(row: Row) -> str:
+    """Returns the line that tells of the distances at the end of a stage."""
+    side, prefix = int(row["Progress/resolution"]), "Metrics/swd_"
+    levels = [
+        f"{name.removeprefix(prefix)}: {value:.2f}"
+        for name, value in row.items()
+        if name.startswith(prefix)
+    ]
+    return f"    end of {side}x{side}: sliced Wasserstein distance x 1e3  " + "  ".join(
+        levels
     )
 
 

@@ -36,14 +36,17 @@ def main() -> None:
         )
     if NUM.value < 1:
         raise UserError(f"--num={NUM.value} must be at least 1; raise it")
-    if SEED.value < 0:
-        raise UserError(f"--seed={SEED.value} must be at least 0; raise it")
+    if not 0 <= SEED.value < 2**32:
+        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
     snapshot = find_snapshot(Path(RUN.value), SNAPSHOT.value)
     params, info = read_snapshot(snapshot)
     images = draw_samples(params, info, NUM.value, SEED.value, CLASS.value)
     name = f"{snapshot.name}_seed{SEED.value}"
     out = Path(OUT.value) if OUT.value else Path(RUN.value) / "samples" / name
-    print(write_samples(out, images, GRID.value))
+    try:
+        print(write_samples(out, images, GRID.value))
+    except OSError as error:
+        raise UserError(f"--out={out}: {error}; choose another folder") from error
 
 
 def draw_samples(

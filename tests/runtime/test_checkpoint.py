@@ -1,5 +1,4 @@
 import json
-import logging
 
 import jax
 import jax.numpy as jnp
@@ -152,14 +151,13 @@ def remove_meta(folder):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty, remove_state, remove_meta])
-def test_a_damaged_newest_is_set_aside_for_the_one_before(tmp_path, damage, caplog):
+def test_a_damaged_newest_is_set_aside_for_the_one_before(tmp_path, damage, capsys):
     save(tmp_path, 1, 2)
     damage(tmp_path / "2000")
-    with caplog.at_level(logging.WARNING):
-        state, meta = restore(tmp_path)
+    state, meta = restore(tmp_path)
     assert meta == {"value": 1}
     assert state["count"] == 1
-    assert "checkpoint 2000 is damaged" in caplog.text
+    assert "warning: checkpoint 2000 is damaged" in capsys.readouterr().err
     assert (tmp_path / "damaged" / "2000").is_dir()
     assert numbers(tmp_path) == [1000]
 
@@ -175,13 +173,48 @@ def test_a_run_goes_on_saving_where_a_damaged_one_was(tmp_path):
     assert kept == ["2000", "2000-1"]
 
 
-def test_all_damaged_is_an_error_that_deletes_nothing(tmp_path):
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_all_damaged_is_an_error_as_often_as_one_tries_and_moves_nothing(tmp_path):
     save(tmp_path, 1, 2)
     flip(tmp_path / "1000")
     flip(tmp_path / "2000")
-    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged"):
-        restore(tmp_path)
-    assert len(list((tmp_path / "damaged").iterdir())) == 2
+    before = contents(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
+            restore(tmp_path)
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s | {"new": jnp.zeros(2)}, r"nothing as new, .* float32 \[2\]"),
+        (
+            lambda s: {k: s[k] for k in ("params", "key")},
+            r"int32 \[\] as count, .* nothing",
+        ),
+        (lambda s: s | {"count": jnp.zeros(3)}, r"int32 \[\] as count, .* \[3\]"),
+    ],
+)
+def test_a_checkpoint_of_another_program_is_refused_and_not_moved(
+    tmp_path, change, words
+):
+    save(tmp_path, 1, 2)
+    before = contents(tmp_path)
+    everywhere = replicated(make_mesh(jax.devices()[:1]))
+    other = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+        jax.eval_shape(lambda: change(make_state_shapes())),
+    )
+    with (
+        Checkpoints(tmp_path, keep=5) as checkpoints,
+        pytest.raises(UserError, match=f"checkpoint 2000 in .* holds {words}"),
+    ):
+        checkpoints.restore_newest(lambda meta: other)
+    assert contents(tmp_path) == before
 
 
 def test_what_a_kill_left_half_written_is_not_taken_for_a_checkpoint(tmp_path):

@@ -8,9 +8,11 @@ from progan_jax.runtime.logging import (
     ProgressBar,
     RunLog,
     format_duration,
+    format_swd,
     format_tick,
     peak_memory_mib,
     read_rows,
+    warn,
 )
 
 HAS_TENSORBOARD = all(
@@ -44,7 +46,7 @@ def no_tensorboard(monkeypatch):
 
 
 def write(folder, *nimgs, resume=0):
-    log = RunLog(folder, resume)
+    log = RunLog(folder, lambda nimg: nimg <= resume)
     for nimg in nimgs:
         log.write(row(nimg))
     log.close()
@@ -68,20 +70,23 @@ def test_a_line_that_a_kill_broke_is_dropped(tmp_path):
     assert [r["Progress/nimg"] for r in rows] == [1000, 2000]
 
 
+BROKEN = ["[]", "3", "{}", '{"Progress/nimg": null}', "nonsense", "\ufffd"]
+
+
 @pytest.mark.usefixtures("no_tensorboard")
-@pytest.mark.parametrize(
-    "line", ["[]", "3", "{}", '{"Progress/nimg": null}', "nonsense"]
-)
-def test_a_line_that_is_no_row_ends_the_log(tmp_path, line):
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_broken_line_costs_no_other(tmp_path, line):
     write(tmp_path, 1000)
     path = tmp_path / "stats.jsonl"
-    path.write_text(path.read_text() + line + "\n")
-    assert [r["Progress/nimg"] for r in read_rows(path)] == [1000]
+    bad = line.encode().replace("\ufffd".encode(), b"\xff\xfe")
+    path.write_bytes(path.read_bytes() + bad + b"\n")
+    write(tmp_path, 2000, resume=9000)
+    assert [r["Progress/nimg"] for r in read_rows(path)] == [1000, 2000]
 
 
 @pytest.mark.usefixtures("no_tensorboard")
 def test_numbers_that_are_not_finite_are_null(tmp_path):
-    log = RunLog(tmp_path, 0)
+    log = RunLog(tmp_path, lambda nimg: True)
     log.write(row(1000, **{"Loss/d_loss": float("nan")}))
     log.close()
     (read,) = read_rows(tmp_path / "stats.jsonl")
@@ -134,6 +139,18 @@ def test_a_loss_without_a_penalty_has_no_norm():
     without = row(1000)
     del without["Loss/mixed_norms"]
     assert "norm nan" in format_tick(without)
+
+
+def test_distances_are_one_line():
+    line = format_swd(row(1, **{"Metrics/swd_32": 1.234, "Metrics/swd_average": 2.0}))
+    assert line.strip() == (
+        "end of 8x8: sliced Wasserstein distance x 1e3  32: 1.23  average: 2.00"
+    )
+
+
+def test_warnings_go_to_standard_error(capsys):
+    warn("look out")
+    assert capsys.readouterr().err == "warning: look out\n"
 
 
 @pytest.mark.parametrize(
