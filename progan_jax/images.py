@@ -1,12 +1,14 @@
 """Pixels: between stored bytes and the networks' range, into grids, and to PNG."""
 
-import os
+import io
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+
+from progan_jax.files import write_whole
 
 # Columns and rows of the authors' grids: pixels of the picture, then limits.
 _LAYOUTS = {
@@ -48,10 +50,15 @@ def upscale_nearest(images: np.ndarray, factor: int) -> np.ndarray:
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
+def encode_png(image: np.ndarray, compress_level: int = 6) -> bytes:
+    """Returns the PNG of a uint8 image [h, w, 1 or 3]."""
+    pixels = image[:, :, 0] if image.shape[-1] == 1 else image
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="png", compress_level=compress_level)
+    return buffer.getvalue()
+
+
 def write_png(path: Path, image: np.ndarray) -> None:
     """Writes uint8 [h, w, 1 or 3]; a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = image[:, :, 0] if image.shape[-1] == 1 else image
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(pixels).save(partial, format="png")
-    os.replace(partial, path)
+    write_whole(path, encode_png(image))

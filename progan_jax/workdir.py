@@ -19,7 +19,8 @@ from progan_jax.config import (
 )
 from progan_jax.costs import stage_cost
 from progan_jax.errors import UserError
-from progan_jax.runtime.environment import environment, write_json
+from progan_jax.files import write_json
+from progan_jax.runtime.environment import environment
 
 # Fields that may change between restarts: they alter where and how a run is carried
 # out, or how long it goes on, but no image that it has shown.

@@ -1,6 +1,8 @@
 """Image sets: the embedded digits, and prepared TFDS sets read without TensorFlow."""
 
+import hashlib
 import io
+import json
 import os
 import re
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from progan_jax.data.checks import (
     check_size,
     check_split,
 )
+from progan_jax.data.layout import RECORD, VERSION, level_name
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.errors import UserError
 
@@ -47,6 +50,9 @@ def load(
       UserError: if the set is not there, or does not fit.
     """
     if name != "digits":
+        prepared = tfds_root(data_dir) / name
+        if (prepared / RECORD).exists():
+            return load_prepared(prepared, split, resolution, max_memory_mib)
         return load_tfds(name, data_dir, split, resolution, max_memory_mib)
     check_split(name, split, {"train": 1797})
     check_memory(name, (1797, resolution, resolution, 1), max_memory_mib)
@@ -87,7 +93,7 @@ def load_tfds(
     """
     import tensorflow_datasets as tfds
 
-    builder = _open_builder(name, data_dir)
+    builder = open_builder(name, data_dir)
     info = builder.info
     check_split(name, split, {s: info.splits[s].num_examples for s in info.splits})
     records = builder.as_data_source(
@@ -98,22 +104,58 @@ def load_tfds(
     check_features(name, info.features)
     channels = info.features["image"].shape[-1] or 3
     shape = (len(records), resolution, resolution, channels)
-    decode = _make_decoder(info.features, channels)
+    decode = make_decoder(info.features, channels)
     check_size(name, decode(records[0])[0].shape, resolution)
     check_memory(name, shape, max_memory_mib)
-    images, labels = _read(name, records, decode, shape)
-    num_classes = getattr(_class_label(info.features), "num_classes", None)
+    images, labels = read_images(name, records, decode, shape)
+    num_classes = getattr(class_label(info.features), "num_classes", None)
     if not num_classes or labels.min() < 0:
         return build_pyramid(name, images, None, num_classes=0)
     return build_pyramid(name, images, labels, num_classes)
 
 
-def _open_builder(name: str, data_dir: str) -> Any:
+def load_prepared(
+    folder: Path, split: str, resolution: int, max_memory_mib: float
+) -> Pyramid:
+    """Loads the levels that `tools.prepare_data` wrote, up to a resolution."""
+    import tensorflow_datasets as tfds
+
+    record = json.loads((folder / RECORD).read_text())
+    name, channels = folder.name, record["channels"]
+    check_split(name, split, {"train": record["num_images"]})
+    if resolution > record["resolution"]:
+        check_size(name, (record["resolution"],) * 2, resolution)
+    shape = (record["num_images"], resolution, resolution, channels)
+    check_memory(name, shape, max_memory_mib)
+    levels, labels = {}, np.empty(0, np.int32)
+    for side in (resolution >> k for k in range(resolution.bit_length() - 2)):
+        builder: Any = tfds.builder_from_directory(folder / level_name(side) / VERSION)
+        records = builder.as_data_source(
+            split,
+            deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+            file_format="array_record",
+        )
+        decode = make_decoder(builder.info.features, channels)
+        shape = (len(records), side, side, channels)
+        levels[side], labels = read_images(name, records, decode, shape)
+    digest = hashlib.sha256(json.dumps([record["identity"], resolution]).encode())
+    classes = record["num_classes"]
+    return Pyramid(
+        name, levels, labels if classes else None, classes, digest.hexdigest()[:32]
+    )
+
+
+def tfds_root(data_dir: str) -> Path:
+    """Returns the folder of TFDS sets: `data_dir`, or where TFDS looks by default."""
+    root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return Path(root).expanduser()
+
+
+def open_builder(name: str, data_dir: str) -> Any:
     """Opens the newest version of a prepared set."""
     import tensorflow_datasets as tfds
 
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
-    root = root.expanduser()
+    root = tfds_root(data_dir)
     field = f"config.data.data_dir = {data_dir!r}"
     field += "" if data_dir else f" (that is, {str(root)!r})"
     prepare = _preparation(name, root)
@@ -162,7 +204,7 @@ def _preparation(name: str, root: Path) -> str:
     )
 
 
-def _class_label(features: Any) -> Any:
+def class_label(features: Any) -> Any:
     """Returns the ClassLabel feature `label`, or None."""
     import tensorflow_datasets as tfds
 
@@ -170,11 +212,11 @@ def _class_label(features: Any) -> Any:
     return label if isinstance(label, tfds.features.ClassLabel) else None
 
 
-def _make_decoder(features: Any, channels: int) -> Decoder:
+def make_decoder(features: Any, channels: int) -> Decoder:
     """Returns a decoder that leaves all other features alone, for speed."""
     import tensorflow_datasets as tfds
 
-    names = ["image"] if _class_label(features) is None else ["image", "label"]
+    names = ["image"] if class_label(features) is None else ["image", "label"]
     wanted = tfds.features.FeaturesDict({name: features[name] for name in names})
     skipped = {name: tfds.decode.SkipDecoding() for name in names}
     mode = "L" if channels == 1 else "RGB"
@@ -194,7 +236,7 @@ def _make_decoder(features: Any, channels: int) -> Decoder:
     return decode
 
 
-def _read(
+def read_images(
     name: str, records: Any, decode: Decoder, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads images uint8 `shape` and their classes int32 [n]."""

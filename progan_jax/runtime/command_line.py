@@ -36,6 +36,27 @@ def run(main: Callable[[], None]) -> None:
     app.run(guarded, flags_parser=parse_flags)
 
 
+def run_with_argument(main: Callable[[str], None], name: str) -> None:
+    """As `run`, for a `main` that takes the one argument that is no flag."""
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(argv[1])
+        except UserError as error:
+            _fail(str(error))
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            _fail(" ".join(str(error).split()))
+        if len(rest) != 2:
+            _fail(f"one {name} is needed, and {len(rest) - 1} are given; see --help")
+        return rest
+
+    app.run(guarded, flags_parser=parse)
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses absl's flags; a mistake ends the process with one line."""
     try:

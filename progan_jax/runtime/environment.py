@@ -2,8 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -34,13 +32,6 @@ def environment() -> dict[str, Any]:
         "device_kind": devices[0].device_kind,
         "device_count": len(devices),
     }
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON; a kill leaves the old file or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(partial, path)
 
 
 def _version(package: str) -> str | None:

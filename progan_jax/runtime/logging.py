@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import os
 import resource
 import shutil
 import sys
@@ -13,6 +12,8 @@ from typing import Any
 
 import jax
 from tqdm import tqdm
+
+from progan_jax.files import write_whole
 
 Row = Mapping[str, float]
 
@@ -35,7 +36,7 @@ class RunLog:
         """
         self._path = workdir / "stats.jsonl"
         rows = [row for row in read_rows(self._path) if keep(row["Progress/nimg"])]
-        _replace(self._path, "".join(map(_to_line, rows)))
+        write_whole(self._path, "".join(map(_to_line, rows)))
         self._writer = _open_tensorboard(workdir / "tb", rows)
 
     def write(self, row: Row) -> None:
@@ -162,12 +163,6 @@ def _to_line(row: Row) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def _open_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> Any:

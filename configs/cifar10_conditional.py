@@ -1,0 +1,20 @@
+"""Class-conditional CIFAR-10: ours, not the paper's, which published no such run.
+
+The paper's unconditional recipe with the ten classes, AC-GAN's class terms of weight 1
+(the value of base.py) and gamma = 1, as the paper has it for every other set. There is
+no figure to compare with. Run it as
+    python -m progan_jax.main --config=configs/cifar10_conditional.py \
+        --config.data.data_dir=DIR
+"""
+
+import ml_collections
+
+from configs import cifar10
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the unconditional recipe with classes."""
+    config = cifar10.get_config()
+    config.model.num_classes = 10
+    config.loss.gp_target = 1.0
+    return config

@@ -1,0 +1,13 @@
+"""Where a prepared pyramid lies: names that its writer and its readers share.
+
+DIR/NAME/r004/1.0.0 ... DIR/NAME/r1024/1.0.0    one TFDS set for each level
+DIR/NAME/pyramid.json                           written last: the pyramid is whole
+"""
+
+VERSION = "1.0.0"
+RECORD = "pyramid.json"
+
+
+def level_name(resolution: int) -> str:
+    """Returns the folder of a level, such as "r032"."""
+    return f"r{resolution:03d}"
