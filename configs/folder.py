@@ -53,8 +53,9 @@ def _largest_resolution(path: str, folder: Path) -> int:
     if not levels:
         what = "holds no prepared set" if folder.is_dir() else "is no folder"
         raise UserError(
-            f"--config=FILE:{path}: it {what} (rNNN/1.0.0); prepare your images by: python -m "
-            f"progan_jax.tools.prepare_data {shlex.quote(f'folder:{path}')} --out=DIR "
-            f"--resolution=R and write DIR/{folder.name} for it"
+            f"--config=FILE:{path}: it {what} (rNNN/1.0.0); prepare your images by: "
+            "python -m progan_jax.tools.prepare_data "
+            f"{shlex.quote(f'folder:{path}')} --out=DIR --resolution=R and write "
+            f"DIR/{folder.name} for it"
         )
     return max(levels)

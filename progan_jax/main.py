@@ -5,6 +5,7 @@
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 """
 
+import re
 from pathlib import Path
 
 from absl import flags, logging
@@ -36,8 +37,14 @@ def main() -> None:
         return
     from progan_jax.train import train
 
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    train(config, Path(WORKDIR.value or Path("runs") / name))
+    train(config, Path(WORKDIR.value or Path("runs") / _run_name()))
+
+
+def _run_name() -> str:
+    """Returns the stem of the configuration's file, and its argument if it has one."""
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    path, _, argument = name.partition(":")
+    return "-".join([Path(path).stem, *re.findall(r"\w+", argument)])
 
 
 if __name__ == "__main__":

@@ -49,10 +49,10 @@ def load(
     Raises:
       UserError: if the set is not there, or does not fit.
     """
+    prepared = tfds_root(data_dir) / name
+    if (prepared / RECORD).exists():
+        return load_prepared(prepared, split, resolution, max_memory_mib)
     if name != "digits":
-        prepared = tfds_root(data_dir) / name
-        if (prepared / RECORD).exists():
-            return load_prepared(prepared, split, resolution, max_memory_mib)
         return load_tfds(name, data_dir, split, resolution, max_memory_mib)
     check_split(name, split, {"train": 1797})
     check_memory(name, (1797, resolution, resolution, 1), max_memory_mib)
@@ -193,6 +193,13 @@ def _preparation(name: str, root: Path) -> str:
     """Returns the mend that prepares a set."""
     import tensorflow_datasets as tfds
 
+    if name.startswith("lsun/"):
+        # TFDS's own builder needs a package that current TensorFlow does not load.
+        return (
+            "prepare it by: python -m progan_jax.tools.prepare_data lmdb:FOLDER "
+            f"--out={root / 'lsun'} --name={name.removeprefix('lsun/')} "
+            "--resolution=256"
+        )
     catalogue = tfds.list_builders(with_community_datasets=False)
     if name.partition("/")[0] not in catalogue:
         return "prepare it by its own TFDS builder with file_format='array_record'"

@@ -267,6 +267,7 @@ class _Writer:
         num_shards: int,
     ) -> None:
         from array_record.python.array_record_module import ArrayRecordWriter
+        from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
         folder = partial / level_name(resolution) / VERSION
         folder.mkdir(parents=True, exist_ok=True)
@@ -278,14 +279,17 @@ class _Writer:
         # One record to a group: images are read one by one, in any order.
         self._writer = ArrayRecordWriter(str(self._unfinished), "group_size:1")
         self._features = features(settings, resolution, reader.num_classes)
+        self._serializer = ExampleSerializer(self._features.get_serialized_info())
         self._raw = resolution <= settings.raw_up_to
         self._num_bytes = 0
 
     def write(self, image: np.ndarray, label: int) -> None:
         """Appends an image uint8 [r, r, C]."""
         stored = image if self._raw else io.BytesIO(encode_png(image, compress_level=1))
-        example = {"image": stored, "label": label}
-        record = self._features.serialize_example(example)
+        encoded = self._features.encode_example({"image": stored, "label": label})
+        example = self._serializer.get_tf_example(encoded)
+        # TFDS's own way orders the fields by a hash that differs in every process.
+        record = example.SerializeToString(deterministic=True)
         self._num_bytes += len(record)
         self._writer.write(record)
 

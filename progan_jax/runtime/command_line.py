@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
-from absl import app, flags
+from absl import app, flags, logging
 
 from progan_jax.errors import UserError
 
@@ -40,6 +40,7 @@ def run_with_argument(main: Callable[[str], None], name: str) -> None:
     """As `run`, for a `main` that takes the one argument that is no flag."""
 
     def guarded(argv: list[str]) -> None:
+        logging.set_verbosity(logging.ERROR)  # TFDS tells of every file.
         try:
             main(argv[1])
         except UserError as error:
@@ -118,10 +119,12 @@ def _arguments(argv: list[str]) -> Iterator[tuple[str, str]]:
 
 def _load(name: str) -> ml_collections.ConfigDict:
     """Loads a configuration file as it is, without what the command line changes."""
-    path, _, argument = name.partition(":")
+    path, colon, argument = name.partition(":")
     try:
         module = runpy.run_path(path)
-        return module["get_config"](*[argument] if argument else [])
+        return module["get_config"](*[argument] if colon else [])
+    except UserError:
+        raise
     except Exception as error:  # The file is the user's program: it may do anything.
         lines = [
             f.lineno

@@ -16,6 +16,7 @@ The same command again goes on after a stop. Training then takes
 import csv
 import io
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,10 @@ def main(source: str) -> None:
         reader = Subset(reader, MAX_IMAGES.value)
     if NAME.value:
         reader.name = NAME.value
+    if not re.fullmatch(r"\w[\w-]*", reader.name):
+        raise UserError(
+            f"--name={reader.name} must be of letters, digits, _ and -; set another"
+        )
     folder = Path(OUT.value or "") / reader.name
     if (folder / RECORD).exists():
         raise UserError(

@@ -1,0 +1,212 @@
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from progan_jax.data.decoding import square
+from progan_jax.data.layout import RECORD
+from progan_jax.data.pyramid import build_pyramid
+from progan_jax.data.readers import Item, SyntheticReader
+from progan_jax.data.sources import load
+from progan_jax.data.writing import Settings, finish, write_pyramid
+from progan_jax.errors import UserError
+
+IDENTITY = {"source": "test"}
+
+
+class Shapes:
+    """Images of many sizes; some of them bad."""
+
+    name, num_classes = "shapes", 3
+
+    def __init__(self, n, bad=()):
+        self._n, self._bad = n, bad
+
+    def __len__(self):
+        return self._n
+
+    def __getitem__(self, index):
+        if index in self._bad:
+            return Item(f"{index}.png", b"no image", index % 3)
+        rng = np.random.default_rng(index)
+        h, w = rng.integers(5, 30, 2)
+        return Item(
+            f"{index}.png", rng.integers(0, 256, (h, w, 3), np.uint8), index % 3
+        )
+
+
+class Slow(Shapes):
+    """Takes its time, so that a kill finds it at work."""
+
+    def __getitem__(self, index):
+        time.sleep(0.02)
+        return super().__getitem__(index)
+
+
+def prepare(reader, folder, settings, workers=1, identity=IDENTITY):
+    shards = write_pyramid(
+        reader, folder, settings, identity, workers, lambda shard: None
+    )
+    finish(folder, reader, settings, identity, shards)
+    return shards
+
+
+def contents(folder):
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def expected(reader, resolution, skip=()):
+    images = [
+        square(reader[i].data, resolution, "centre", "none")
+        for i in range(len(reader))
+        if i not in skip
+    ]
+    labels = np.int32([reader[i].label for i in range(len(reader)) if i not in skip])
+    return build_pyramid("shapes", np.stack(images), labels, 3)
+
+
+@pytest.mark.parametrize("raw_up_to", [0, 8, 128])
+def test_every_level_is_the_pyramid_of_the_squares(tmp_path, raw_up_to):
+    settings = Settings(16, raw_up_to=raw_up_to)
+    prepare(Shapes(7), tmp_path / "shapes", settings)
+    pyramid = load("shapes", str(tmp_path), "train", 16, 100)
+    wanted = expected(Shapes(7), 16)
+    assert pyramid.levels.keys() == {4, 8, 16}
+    for side in pyramid.levels:
+        assert np.array_equal(pyramid.levels[side], wanted.levels[side])
+    assert np.array_equal(pyramid.labels, wanted.labels)
+    assert pyramid.num_classes == 3
+    assert pyramid.name == "shapes"
+
+
+def test_a_smaller_resolution_of_a_pyramid_may_be_trained(tmp_path):
+    prepare(Shapes(5), tmp_path / "shapes", Settings(16))
+    small = load("shapes", str(tmp_path), "train", 8, 100)
+    whole = load("shapes", str(tmp_path), "train", 16, 100)
+    assert small.levels.keys() == {4, 8}
+    assert np.array_equal(small.levels[8], whole.levels[8])
+    assert small.fingerprint != whole.fingerprint
+    with pytest.raises(UserError, match="must be 32x32"):
+        load("shapes", str(tmp_path), "train", 32, 100)
+
+
+def test_levels_are_tfds_sets(tmp_path):
+    prepare(Shapes(5), tmp_path / "shapes", Settings(8))
+    source = tfds.data_source("shapes/r008", data_dir=tmp_path, split="train")
+    wanted = expected(Shapes(5), 8)
+    assert len(source) == 5
+    assert np.array_equal(source[3]["image"], wanted.levels[8][3])
+    assert source[3]["label"] == 0
+    builder = tfds.builder_from_directory(tmp_path / "shapes" / "r004" / "1.0.0")
+    assert builder.info.splits["train"].num_examples == 5
+
+
+def test_bad_images_are_left_out_and_named(tmp_path):
+    reader = Shapes(9, bad=(2, 5))
+    shards = prepare(reader, tmp_path / "shapes", Settings(8))
+    assert [name for s in shards for name, _ in s.skipped] == ["2.png", "5.png"]
+    pyramid = load("shapes", str(tmp_path), "train", 8, 100)
+    assert np.array_equal(pyramid.levels[8], expected(reader, 8, (2, 5)).levels[8])
+    record = json.loads((tmp_path / "shapes" / RECORD).read_text())
+    assert (record["num_images"], record["num_skipped"]) == (7, 2)
+
+
+def test_strictness_makes_a_bad_image_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"2\.png: cannot identify"):
+        prepare(Shapes(9, bad=(2,)), tmp_path / "shapes", Settings(8, strict=True))
+    assert not (tmp_path / "shapes" / RECORD).exists()
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr("progan_jax.data.writing._MOST_IMAGES", 4)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_work_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
+    settings, done = Settings(8), []
+
+    def stop_at_two(shard):
+        done.append(shard.index)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_pyramid(
+            Shapes(15), tmp_path / "a" / "shapes", settings, IDENTITY, 1, stop_at_two
+        )
+    prepare(Shapes(15), tmp_path / "a" / "shapes", settings)
+    prepare(Shapes(15), tmp_path / "b" / "shapes", settings)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_other_settings_may_not_take_the_work_up(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write_pyramid(
+            Shapes(15), tmp_path / "shapes", Settings(8), IDENTITY, 1, interrupted
+        )
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="was begun with source = 'test', now 'other'"):
+        prepare(Shapes(15), tmp_path / "shapes", Settings(8), 1, {"source": "other"})
+    assert contents(tmp_path) == before
+
+
+def interrupted(shard):
+    raise KeyboardInterrupt
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "shapes" / "holiday.jpg").write_bytes(b"sun")
+    with pytest.raises(UserError, match="is in use"):
+        prepare(Shapes(3), tmp_path / "shapes", Settings(8))
+
+
+def test_a_half_written_pyramid_is_not_taken_for_one(tmp_path):
+    prepare(Shapes(5), tmp_path / "shapes", Settings(8))
+    (tmp_path / "shapes" / RECORD).unlink()
+    with pytest.raises(UserError, match="no such set is prepared"):
+        load("shapes", str(tmp_path), "train", 8, 100)
+
+
+def test_several_processes_write_the_same_bytes(tmp_path):
+    reader, settings = SyntheticReader(5000, 8), Settings(8)
+    prepare(reader, tmp_path / "one" / "synthetic", settings, workers=1)
+    prepare(reader, tmp_path / "two" / "synthetic", settings, workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def write_slowly(folder):
+    from progan_jax.data import writing
+
+    writing._MOST_IMAGES = 4
+    prepare(Slow(40), folder, Settings(8))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_three_kills_leave_no_trace_in_the_result(tmp_path):
+    folder = tmp_path / "killed" / "shapes"
+    context = multiprocessing.get_context("spawn")
+    for kill in range(3):
+        process = context.Process(target=functools.partial(write_slowly, folder))
+        process.start()
+        while len(list((folder / ".partial" / "done").glob("*"))) < 2 * kill + 1:
+            assert process.is_alive()
+            time.sleep(0.01)
+        time.sleep(0.03)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    prepare(Slow(40), folder, Settings(8))
+    prepare(Slow(40), tmp_path / "whole" / "shapes", Settings(8))
+    assert contents(folder) == contents(tmp_path / "whole" / "shapes")

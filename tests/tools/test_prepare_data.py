@@ -1,0 +1,149 @@
+"""The tool, as its user types it."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from progan_jax.data.sources import load, load_digits
+
+ROOT = Path(__file__).parents[2]
+
+
+def prepare(source, out, *arguments):
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "progan_jax.tools.prepare_data",
+            source,
+            f"--out={out}",
+            "--workers=1",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+
+def webp(index):
+    rng = np.random.default_rng(index)
+    h, w = rng.integers(20, 40, 2)
+    image = Image.fromarray(rng.integers(0, 256, (h, w, 3), np.uint8))
+    buffer = io.BytesIO()
+    image.save(buffer, format="webp", quality=80)
+    return buffer.getvalue()
+
+
+def levels(out, name):
+    return load(name, str(out), "train", 16, 100).levels
+
+
+def test_an_lmdb_a_folder_and_a_zip_of_the_same_images_are_the_same(tmp_path):
+    # As LSUN's own: the key is the digest of the picture.
+    images = {hashlib.sha1(webp(i)).hexdigest(): webp(i) for i in range(6)}
+    (tmp_path / "folder").mkdir()
+    with (
+        lmdb.open(str(tmp_path / "tower_lmdb"), map_size=2**24) as environment,
+        environment.begin(write=True) as transaction,
+        zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive,
+    ):
+        for key, data in images.items():
+            transaction.put(key.encode(), data)
+            (tmp_path / "folder" / f"{key}.webp").write_bytes(data)
+            archive.writestr(f"{key}.webp", data)
+    out = tmp_path / "out"
+    for source in ("lmdb:tower_lmdb", "folder:folder", "zip:archive.zip"):
+        kind, name = source.split(":")
+        done = prepare(f"{kind}:{tmp_path / name}", out, "--resolution=16")
+        assert done.returncode == 0, done.stderr
+        assert "6 images, 0 classes" in done.stdout
+        assert done.stderr == ""
+    for name in ("folder", "archive"):
+        for side, level in levels(out, "tower").items():
+            assert np.array_equal(level, levels(out, name)[side])
+
+
+def test_digits_are_prepared_as_training_makes_them(tmp_path):
+    done = prepare("digits", tmp_path, "--resolution=16", "--channels=1")
+    assert "1,797 images, 10 classes" in done.stdout, done.stderr
+    prepared, made = load("digits", str(tmp_path), "train", 16, 100), load_digits(16)
+    for side, level in made.levels.items():
+        assert np.array_equal(prepared.levels[side], level)
+    with Image.open(tmp_path / "digits" / "contact_sheet.png") as sheet:
+        assert sheet.size == (16 * 16, 8 * 16)
+
+
+def test_a_dry_run_tells_and_writes_nothing(tmp_path):
+    done = prepare("synthetic:5000", tmp_path, "--resolution=32", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    # 5,000 images of 32, 16, 8 and 4 pixels of three bytes: 19.5 MiB.
+    assert "5,000 images, about 19 MiB" in done.stdout.replace("20 MiB", "19 MiB")
+    assert not any(tmp_path.iterdir())
+
+
+def test_bad_images_are_listed_with_their_reasons(tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "good.webp").write_bytes(webp(0))
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    done = prepare(f"folder:{folder}", tmp_path / "out", "--resolution=16")
+    assert "1 images, 0 classes" in done.stdout, done.stderr
+    assert "2 skipped (see " in done.stdout
+    assert (tmp_path / "out" / "mixed" / "skipped.csv").read_text() == (
+        "image,reason\n"
+        "empty.png,the file is empty\n"
+        "text.png,cannot identify image file\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        ("digits", [], "--resolution is missing"),
+        ("digits", ["--resolution=48"], "--resolution=48 must be a power of two"),
+        ("digits", ["--resolution=8", "--channels=2"], "--channels=2 must be 1 or 3"),
+        ("digits", ["--resolution=8", "--workers=0"], "--workers=0 must be at least 1"),
+        ("digits", ["--resolution=8", "--name=a/b"], "--name=a/b must be of letters"),
+        (
+            "digits",
+            ["--resolution=8", "--crop=x"],
+            "flag --crop=x: value should be one",
+        ),
+        ("pictures", ["--resolution=8"], "'pictures' is no source; write tfds:NAME"),
+        ("synthetic:0", ["--resolution=8"], "'synthetic:0' is no source"),
+        ("folder:/no", ["--resolution=8"], "folder:/no: there is no /no; name another"),
+        ("lmdb:/tmp", ["--resolution=8"], "lmdb:/tmp: cannot be opened"),
+        (
+            "tfds:cifar10",
+            ["--resolution=32", "--data_dir=/"],
+            "config.data.name = 'cif",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(tmp_path, source, arguments, message):
+    done = prepare(source, tmp_path / "out", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_pyramid_is_not_made_again(tmp_path):
+    arguments = ("synthetic:3", tmp_path, "--resolution=8")
+    assert prepare(*arguments).returncode == 0
+    done = prepare(*arguments)
+    assert done.returncode == 2
+    assert "holds a finished pyramid; train with it, or remove it" in done.stderr
