@@ -14,7 +14,7 @@ import numpy as np
 
 from progan_jax.config import parse_grid
 from progan_jax.costs import multiply_adds
-from progan_jax.data.pipeline import IndexStream
+from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.images import grid_shape, tile, upscale_nearest, write_png
 from progan_jax.metrics.swd import swd

@@ -9,7 +9,8 @@ import ml_collections
 import numpy as np
 
 from progan_jax.config import make_networks, make_step_options
-from progan_jax.data.pipeline import Feed, IndexStream
+from progan_jax.data.index_stream import IndexStream
+from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.optimizer import scale_by_authors_adam
 from progan_jax.runtime.mesh import batched, replicated
@@ -100,6 +101,7 @@ class StageProgram:
             batched=batched(self._mesh, axis=2),
             mode=data.feed,
             resident_max_mib=data.resident_max_mib,
+            stream_workers=data.stream_workers,
         )
 
     def create(self) -> TrainState:

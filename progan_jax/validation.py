@@ -42,6 +42,7 @@ _LOWER_BOUNDS = {
     "seed": 0,
     "data.resident_max_mib": 0,
     "data.max_memory_mib": 0,
+    "data.stream_workers": 0,
     "model.latent_size": 1,
     "model.num_classes": 0,
     "model.fmap_base": 1,

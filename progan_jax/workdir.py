@@ -29,6 +29,7 @@ _FREE_FIELDS = (
     "data.feed",
     "data.resident_max_mib",
     "data.max_memory_mib",
+    "data.stream_workers",
     "schedule.total_kimg",
     "train.grid_ticks",
     "train.snapshot_ticks",

@@ -6,6 +6,7 @@ DIR/NAME/pyramid.json                           written last: the pyramid is who
 
 VERSION = "1.0.0"
 RECORD = "pyramid.json"
+LABELS = "labels.npy"
 
 
 def level_name(resolution: int) -> str:

@@ -1,12 +1,9 @@
-"""Which images a step sees, and how they reach the devices.
+"""How images reach the devices, in the order of the index stream.
 
-The index stream is a pure function of (seed, images shown), the same for any number
-of devices, processes and pairs per dispatch. Two ways of feeding give identical
-batches: resident (the level lies on the devices and indices travel) and streamed
-(pixels travel).
+Two ways of feeding give identical batches: resident (the level lies on the devices and
+indices travel) and streamed (pixels are read ahead and travel).
 """
 
-from functools import lru_cache
 from typing import Literal
 
 import jax
@@ -14,72 +11,9 @@ import numpy as np
 from flax import struct
 from jax.sharding import NamedSharding
 
+from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
-
-
-class IndexStream:
-    """Shuffled epochs without replacement, each image mirrored or not.
-
-    Epoch e takes one 64-bit word for each image from Philox keyed with seed + 2**64 e.
-    The images' order is that of their words without the lowest bit; the lowest bit
-    says whether the image is mirrored.
-
-    Attributes:
-      num_images: Length of an epoch.
-      mirror: Whether images are mirrored at all; their order does not depend on it.
-    """
-
-    def __init__(self, seed: int, num_images: int, mirror: bool) -> None:
-        """Opens the stream.
-
-        Args:
-          seed: In [0, 2**64); Philox's key has 128 bits, and the epoch takes the rest.
-          num_images: At least 1.
-          mirror: Whether half of the images are mirrored.
-
-        Raises:
-          ValueError: if seed or num_images is out of range.
-        """
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed {seed} must lie in [0, 2**64)")
-        if num_images < 1:
-            raise ValueError(f"num_images {num_images} must be at least 1")
-        self.num_images = num_images
-        self.mirror = mirror
-        self._seed = seed
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
-
-    def take(self, nimg: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what appears at nimg .. nimg + count - 1, over any number of epochs.
-
-        Args:
-          nimg: Images shown before, from 0 on.
-          count: How many to return.
-
-        Returns:
-          Indices int32 [count] into the set, and mirror bool [count].
-        """
-        indices = np.empty(count, np.int32)
-        mirror = np.empty(count, bool)
-        done = 0
-        while done < count:
-            epoch, position = divmod(nimg + done, self.num_images)
-            order, mirrored = self._epoch(epoch)
-            length = min(count - done, self.num_images - position)
-            indices[done : done + length] = order[position : position + length]
-            mirror[done : done + length] = mirrored[position : position + length]
-            done += length
-        return indices, mirror
-
-    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        # NumPy keeps the words of a bit generator the same in every version (NEP 19),
-        # but not the permutations that a Generator makes of them; hence the sorting.
-        words = np.random.Philox(key=self._seed + (epoch << 64)).random_raw(
-            self.num_images
-        )
-        order = np.argsort(words >> np.uint64(1), kind="stable").astype(np.int32)
-        mirrored = (words[order] & np.uint64(1)).astype(bool)
-        return order, mirrored & self.mirror
+from progan_jax.data.streaming import PairStream
 
 
 class ResidentBatches(struct.PyTreeNode):
@@ -149,6 +83,7 @@ class Feed:
         batched: NamedSharding,
         mode: Literal["auto", "resident", "streamed"] = "auto",
         resident_max_mib: float = 4096,
+        stream_workers: int = 0,
     ) -> None:
         """Lays the level on the devices if the feed is to be resident.
 
@@ -163,6 +98,7 @@ class Feed:
           batched: Sharding of arrays [K, D, N, ...] that splits N.
           mode: "resident", "streamed" or "auto".
           resident_max_mib: Largest level that "auto" makes resident, in MiB.
+          stream_workers: Processes that read ahead for "streamed"; 0 is threads.
 
         Raises:
           ValueError: if there is no such mode.
@@ -179,10 +115,12 @@ class Feed:
         self.mode = mode
         self._stream, self._batched = stream, batched
         self._shape = (max_pairs, d_repeats, batch_size)
-        self._level, self._labels = level, labels.astype(np.int32)
+        self._labels = labels.astype(np.int32)
+        self._image_shape = level.shape[1:]
+        self._pairs = PairStream(level, stream, d_repeats * batch_size, stream_workers)
         self._resident: tuple[jax.Array, jax.Array] | None = None
         if mode == "resident":
-            self._resident = jax.device_put((level, self._labels), replicated)
+            self._resident = jax.device_put((level[:], self._labels), replicated)
 
     def batches(self, nimg: int, num_pairs: int) -> ResidentBatches | StreamedBatches:
         """Returns the batches of `num_pairs` pairs from image `nimg` of the stream on.
@@ -204,8 +142,9 @@ class Feed:
         if self._resident is not None:
             placed = jax.device_put((indices, mirror), self._batched)
             return ResidentBatches(*self._resident, *placed)
-        images = np.zeros((*self._shape, *self._level.shape[1:]), np.uint8)
+        images = np.zeros((*self._shape, *self._image_shape), np.uint8)
         labels = np.zeros(self._shape, np.int32)
-        images[:num_pairs] = self._level[indices[:num_pairs]]
+        read = self._pairs.take(nimg, num_pairs)
+        images[:num_pairs] = read.reshape(num_pairs, *images.shape[1:])
         labels[:num_pairs] = self._labels[indices[:num_pairs]]
         return StreamedBatches(*jax.device_put((images, labels, mirror), self._batched))

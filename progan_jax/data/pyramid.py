@@ -5,12 +5,32 @@ Source: the authors' data sets hold every image at every resolution, each level 
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 _SMALLEST = 4  # Side of the last level, where training starts.
 _CHUNK = 4096  # Images converted to float at a time, to bound memory.
+
+
+class Level(Protocol):
+    """Images of one resolution: an array, or what is read like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns (n, r, r, C)."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Returns the bytes of all pixels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Any) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -19,7 +39,8 @@ class Pyramid:
 
     Attributes:
       name: Of the set.
-      levels: By resolution, uint8 [n, r, r, C].
+      levels: By resolution, uint8 [n, r, r, C]; arrays, or levels on disk that are
+        read as they are indexed.
       labels: Classes int32 [n], or None.
       num_classes: 0 without labels.
       fingerprint: Hexadecimal digest of the largest level and the labels, by which a
@@ -27,7 +48,7 @@ class Pyramid:
     """
 
     name: str
-    levels: dict[int, np.ndarray]
+    levels: Mapping[int, Level]
     labels: np.ndarray | None
     num_classes: int
     fingerprint: str

@@ -209,7 +209,7 @@ class DigitsReader:
         from progan_jax.data.sources import load_digits
 
         pyramid = load_digits(resolution)
-        self._images, self._labels = pyramid.levels[resolution], pyramid.labels
+        self._images, self._labels = pyramid.levels[resolution][:], pyramid.labels
 
     def __len__(self) -> int:
         return len(self._images)

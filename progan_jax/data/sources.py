@@ -19,7 +19,8 @@ from progan_jax.data.checks import (
     check_size,
     check_split,
 )
-from progan_jax.data.layout import RECORD, VERSION, level_name
+from progan_jax.data.layout import LABELS, RECORD
+from progan_jax.data.levels import RecordLevel
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.errors import UserError
 
@@ -51,7 +52,7 @@ def load(
     """
     prepared = tfds_root(data_dir) / name
     if (prepared / RECORD).exists():
-        return load_prepared(prepared, split, resolution, max_memory_mib)
+        return load_prepared(prepared, split, resolution)
     if name != "digits":
         return load_tfds(name, data_dir, split, resolution, max_memory_mib)
     check_split(name, split, {"train": 1797})
@@ -114,34 +115,33 @@ def load_tfds(
     return build_pyramid(name, images, labels, num_classes)
 
 
-def load_prepared(
-    folder: Path, split: str, resolution: int, max_memory_mib: float
-) -> Pyramid:
-    """Loads the levels that `tools.prepare_data` wrote, up to a resolution."""
-    import tensorflow_datasets as tfds
+def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:
+    """Opens the levels that `tools.prepare_data` wrote; images are read when asked for.
 
+    Args:
+      folder: DIR/NAME.
+      split: "train", the only one.
+      resolution: Of the largest level that is wanted.
+
+    Raises:
+      UserError: if the pyramid has no such split or level.
+    """
     record = json.loads((folder / RECORD).read_text())
-    name, channels = folder.name, record["channels"]
-    check_split(name, split, {"train": record["num_images"]})
+    name, num_images = folder.name, record["num_images"]
+    check_split(name, split, {"train": num_images})
     if resolution > record["resolution"]:
         check_size(name, (record["resolution"],) * 2, resolution)
-    shape = (record["num_images"], resolution, resolution, channels)
-    check_memory(name, shape, max_memory_mib)
-    levels, labels = {}, np.empty(0, np.int32)
-    for side in (resolution >> k for k in range(resolution.bit_length() - 2)):
-        builder: Any = tfds.builder_from_directory(folder / level_name(side) / VERSION)
-        records = builder.as_data_source(
-            split,
-            deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-            file_format="array_record",
-        )
-        decode = make_decoder(builder.info.features, channels)
-        shape = (len(records), side, side, channels)
-        levels[side], labels = read_images(name, records, decode, shape)
+    sides = [resolution >> k for k in range(resolution.bit_length() - 2)]
     digest = hashlib.sha256(json.dumps([record["identity"], resolution]).encode())
-    classes = record["num_classes"]
     return Pyramid(
-        name, levels, labels if classes else None, classes, digest.hexdigest()[:32]
+        name=name,
+        levels={
+            side: RecordLevel(folder, side, num_images, record["channels"])
+            for side in sides
+        },
+        labels=np.load(folder / LABELS) if record["num_classes"] else None,
+        num_classes=record["num_classes"],
+        fingerprint=digest.hexdigest()[:32],
     )
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from progan_jax.data.decoding import BadImage, Crop, Pad, decode, square
-from progan_jax.data.layout import RECORD, VERSION, level_name
+from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
 from progan_jax.data.pyramid import halve
 from progan_jax.data.readers import Reader
 from progan_jax.errors import UserError
-from progan_jax.files import write_json
+from progan_jax.files import write_json, write_whole
 from progan_jax.images import encode_png
 
 _SHARD_BYTES = 2**28
@@ -67,17 +67,20 @@ class Shard:
 
     Attributes:
       index: Its number.
-      num_images: Images written.
-      labels: Images of each class.
+      labels: Class of each image.
       num_bytes: Written, by level.
       skipped: Name and reason of each image that was left out.
     """
 
     index: int
-    num_images: int
-    labels: dict[str, int]
+    labels: list[int]
     num_bytes: dict[str, int]
     skipped: list[tuple[str, str]]
+
+    @property
+    def num_images(self) -> int:
+        """Images that were written."""
+        return len(self.labels)
 
 
 def write_pyramid(
@@ -130,6 +133,10 @@ def finish(
             source = partial / level_name(resolution)
             _describe(source / VERSION, reader, settings, resolution, shards)
             source.rename(target)
+    labels = np.concatenate([np.asarray(shard.labels, np.int32) for shard in shards])
+    buffer = io.BytesIO()
+    np.save(buffer, labels)
+    write_whole(folder / LABELS, buffer.getvalue())
     record = {
         "identity": identity,
         "name": reader.name,
@@ -225,7 +232,7 @@ def _write_shard(
         r: _Writer(partial, reader, settings, r, index, num_shards)
         for r in settings.levels
     }
-    labels: dict[str, int] = {}
+    labels: list[int] = []
     skipped: list[tuple[str, str]] = []
     for position in range(first, last):
         item = reader[position]
@@ -238,12 +245,12 @@ def _write_shard(
                 ) from error
             skipped.append((item.name, str(error)))
             continue
-        labels[str(item.label)] = labels.get(str(item.label), 0) + 1
+        labels.append(item.label)
         for resolution in settings.levels:
             writers[resolution].write(image, item.label)
             image = halve(image[None])[0] if resolution > 4 else image
     num_bytes = {str(r): writer.close() for r, writer in writers.items()}
-    shard = Shard(index, sum(labels.values()), labels, num_bytes, skipped)
+    shard = Shard(index, labels, num_bytes, skipped)
     write_json(partial / "done" / f"{index:05d}.json", asdict(shard))
     return shard
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from progan_jax.data.pipeline import Feed, IndexStream
+from progan_jax.data.index_stream import IndexStream
+from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import build_pyramid
 
 _MASK = 2**64 - 1

@@ -1,0 +1,74 @@
+"""Which image appears when: a pure function of the seed and the images shown."""
+
+from functools import lru_cache
+
+import numpy as np
+
+
+class IndexStream:
+    """Shuffled epochs without replacement, each image mirrored or not.
+
+    Epoch e takes one 64-bit word for each image from Philox keyed with seed + 2**64 e.
+    The images' order is that of their words without the lowest bit; the lowest bit
+    says whether the image is mirrored.
+
+    Attributes:
+      num_images: Length of an epoch.
+      mirror: Whether images are mirrored at all; their order does not depend on it.
+    """
+
+    def __init__(self, seed: int, num_images: int, mirror: bool) -> None:
+        """Opens the stream.
+
+        Args:
+          seed: In [0, 2**64); Philox's key has 128 bits, and the epoch takes the rest.
+          num_images: At least 1.
+          mirror: Whether half of the images are mirrored.
+
+        Raises:
+          ValueError: if seed or num_images is out of range.
+        """
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed {seed} must lie in [0, 2**64)")
+        if num_images < 1:
+            raise ValueError(f"num_images {num_images} must be at least 1")
+        self.num_images = num_images
+        self.mirror = mirror
+        self._seed = seed
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+
+    def __reduce__(self) -> tuple[type, tuple[int, int, bool]]:
+        # For other processes: the epochs that are kept do not travel.
+        return IndexStream, (self._seed, self.num_images, self.mirror)
+
+    def take(self, nimg: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what appears at nimg .. nimg + count - 1, over any number of epochs.
+
+        Args:
+          nimg: Images shown before, from 0 on.
+          count: How many to return.
+
+        Returns:
+          Indices int32 [count] into the set, and mirror bool [count].
+        """
+        indices = np.empty(count, np.int32)
+        mirror = np.empty(count, bool)
+        done = 0
+        while done < count:
+            epoch, position = divmod(nimg + done, self.num_images)
+            order, mirrored = self._epoch(epoch)
+            length = min(count - done, self.num_images - position)
+            indices[done : done + length] = order[position : position + length]
+            mirror[done : done + length] = mirrored[position : position + length]
+            done += length
+        return indices, mirror
+
+    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        # NumPy keeps the words of a bit generator the same in every version (NEP 19),
+        # but not the permutations that a Generator makes of them; hence the sorting.
+        words = np.random.Philox(key=self._seed + (epoch << 64)).random_raw(
+            self.num_images
+        )
+        order = np.argsort(words >> np.uint64(1), kind="stable").astype(np.int32)
+        mirrored = (words[order] & np.uint64(1)).astype(bool)
+        return order, mirrored & self.mirror

@@ -1,0 +1,86 @@
+"""One resolution of a prepared pyramid, read from disk by index.
+
+It is used like the array of an in-memory pyramid, but holds nothing: what is asked for
+is read. TensorFlow is not needed.
+"""
+
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from progan_jax.data.layout import VERSION, level_name
+
+
+class RecordLevel:
+    """Images on disk; `level[indices]` reads them as uint8 [n, r, r, C].
+
+    Attributes:
+      shape: (n, r, r, C).
+      nbytes: Bytes of all images as pixels.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self, folder: Path, resolution: int, num_images: int, channels: int
+    ) -> None:
+        """Describes the level.
+
+        Args:
+          folder: DIR/NAME of the pyramid.
+          resolution: Of the level.
+          num_images: Of the set.
+          channels: 1 or 3.
+        """
+        self.shape = (num_images, resolution, resolution, channels)
+        self.nbytes = int(np.prod(self.shape, dtype=np.int64))
+        self._folder = folder / level_name(resolution) / VERSION
+        self._opened: tuple[Any, Callable[[bytes], Any], bool] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+        """Reads the images of an index array of any shape, or of a slice."""
+        if isinstance(indices, slice):
+            indices = np.arange(len(self))[indices]
+        records, parse, encoded = self._open()
+        flat = indices.reshape(-1)
+        images = np.empty((len(flat), *self.shape[1:]), np.uint8)
+        for row, record in enumerate(records.__getitems__(flat.tolist())):
+            images[row] = self._decode(parse(record)["image"], encoded)
+        return images.reshape(*indices.shape, *self.shape[1:])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+    def _decode(self, stored: Any, encoded: bool) -> np.ndarray:
+        if not encoded:
+            return np.frombuffer(stored, np.uint8).reshape(self.shape[1:])
+        with Image.open(io.BytesIO(stored)) as image:
+            return np.asarray(image).reshape(self.shape[1:])
+
+    def _open(self) -> tuple[Any, Callable[[bytes], Any], bool]:
+        """Opens the files, once in each process."""
+        if self._opened is None:
+            import tensorflow_datasets as tfds
+
+            builder: Any = tfds.builder_from_directory(self._folder)
+            records = builder.as_data_source(
+                "train",
+                deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+                file_format="array_record",
+            )
+            image = builder.info.features["image"]
+            # Of the stored fields the image alone is wanted, and that as it lies there.
+            parse = partial(
+                tfds.features.FeaturesDict({"image": image}).deserialize_example_np,
+                decoders={"image": tfds.decode.SkipDecoding()},
+            )
+            self._opened = records, parse, isinstance(image, tfds.features.Image)
+        return self._opened
