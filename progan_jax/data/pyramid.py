@@ -97,7 +97,7 @@ def build_pyramid(
             f"images are {images.dtype} {list(images.shape)}; they must be uint8 "
             "[n, r, r, C], r a power of two from 4 on"
         )
-    levels = {side: images}
+    levels: dict[int, Any] = {side: images}
     while side > _SMALLEST:
         levels[side // 2] = halve(levels[side])
         side //= 2
