@@ -88,6 +88,11 @@ class StageProgram:
         examples = self._feed.batches(0, 1), self._controls(0, 1)
         self.compiled = self._run.lower(state, *examples).compile()
 
+    def close(self) -> None:
+        """Ends the feed of the reals."""
+        if self._feed is not None:
+            self._feed.close()
+
     def _open_feed(self, pyramid: Pyramid) -> Feed:
         data = self._config.data
         return Feed(

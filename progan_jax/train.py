@@ -154,6 +154,7 @@ class _Run:
         """Grows where a stage begins, and resets the optimizers where a fade ends."""
         stage = self.schedule.stage_at(self.nimg)
         if stage.resolution != self.program.resolution:
+            self.program.close()
             self.program = self._program(stage.resolution)
             self.state = self.program.grow(self.state)
             self._prepare()
@@ -190,6 +191,7 @@ class _Run:
         self.reporter.start_tick()
 
     def _finish(self, end: int) -> None:
+        self.program.close()
         if self.nimg < end:
             self._save(wait=True)
             where = f"{self.stop.signal_name} at {self.nimg / 1000:.1f} kimg"

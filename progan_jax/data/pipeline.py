@@ -148,3 +148,7 @@ class Feed:
         images[:num_pairs] = read.reshape(num_pairs, *images.shape[1:])
         labels[:num_pairs] = self._labels[indices[:num_pairs]]
         return StreamedBatches(*jax.device_put((images, labels, mirror), self._batched))
+
+    def close(self) -> None:
+        """Ends the reading ahead."""
+        self._pairs.close()

@@ -1,6 +1,5 @@
 """Images of coming (D, G) pairs, read ahead while the devices work."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ class PairStream:
         """
         self._level, self._stream = level, stream
         self._pair_images, self._workers = pair_images, workers
-        self._iterator: Iterator[np.ndarray] = iter(())
+        self._iterator: Any = None
         self._next_nimg = -1
 
     def take(self, nimg: int, num_pairs: int) -> np.ndarray:
@@ -42,11 +41,18 @@ class PairStream:
           uint8 [num_pairs, pair_images, r, r, C].
         """
         if nimg != self._next_nimg:
+            self.close()
             self._iterator = self._read_from(nimg)
         self._next_nimg = nimg + num_pairs * self._pair_images
         return np.stack([next(self._iterator) for _ in range(num_pairs)])
 
-    def _read_from(self, nimg: int) -> Iterator[np.ndarray]:
+    def close(self) -> None:
+        """Ends the reading ahead, with its threads and processes."""
+        if self._iterator is not None:
+            self._iterator.close()
+        self._iterator, self._next_nimg = None, -1
+
+    def _read_from(self, nimg: int) -> Any:
         import grain
 
         pairs: Any = _Pairs(self._level, self._stream, self._pair_images, nimg)

@@ -37,14 +37,9 @@ from progan_jax.data.readers import (
     SyntheticReader,
     fingerprint,
 )
+from progan_jax.data.shards import Settings, Shard, encode
 from progan_jax.data.tfds_reader import TfdsReader
-from progan_jax.data.writing import (
-    Settings,
-    Shard,
-    encode,
-    finish,
-    write_pyramid,
-)
+from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
 from progan_jax.images import tile, write_png

@@ -8,8 +8,9 @@ from progan_jax.data.decoding import square
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.levels import RecordLevel
 from progan_jax.data.readers import SyntheticReader
+from progan_jax.data.shards import Settings
 from progan_jax.data.streaming import PairStream
-from progan_jax.data.writing import Settings, finish, write_pyramid
+from progan_jax.data.writing import finish, write_pyramid
 
 N, SIDE = 40, 8
 
@@ -62,6 +63,7 @@ def test_pairs_are_those_of_the_index_stream_over_epochs(level, images):
         expected = wanted(images, stream, nimg, num_pairs, 6)
         assert np.array_equal(pairs.take(nimg, num_pairs), expected)
         nimg += num_pairs * 6
+    pairs.close()
 
 
 def test_a_jump_starts_the_reading_anew(level, images):
@@ -70,6 +72,7 @@ def test_a_jump_starts_the_reading_anew(level, images):
     for nimg in (0, 400, 8, 8):
         expected = wanted(images, stream, nimg, 2, 4)
         assert np.array_equal(pairs.take(nimg, 2), expected)
+    pairs.close()
 
 
 def test_a_stream_travels_to_other_processes():
@@ -80,9 +83,11 @@ def test_a_stream_travels_to_other_processes():
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_processes_read_what_threads_read(folder, images):
     flags.FLAGS.mark_as_parsed()  # grain asks them; a command has parsed them.
     level, stream = RecordLevel(folder, SIDE, N, 3), IndexStream(1, N, mirror=False)
     pairs = PairStream(level, stream, 4, workers=2)
     expected = wanted(images, stream, 0, 7, 4)
     assert np.array_equal(pairs.take(0, 7), expected)
+    pairs.close()

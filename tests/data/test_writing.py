@@ -13,8 +13,9 @@ from progan_jax.data.decoding import square
 from progan_jax.data.layout import RECORD
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.readers import Item, SyntheticReader
+from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load
-from progan_jax.data.writing import Settings, finish, write_pyramid
+from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 
 IDENTITY = {"source": "test"}
@@ -129,7 +130,7 @@ def test_strictness_makes_a_bad_image_an_error(tmp_path):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr("progan_jax.data.writing._MOST_IMAGES", 4)
+    monkeypatch.setattr("progan_jax.data.shards._MOST_IMAGES", 4)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -188,9 +189,9 @@ def test_several_processes_write_the_same_bytes(tmp_path):
 
 
 def write_slowly(folder):
-    from progan_jax.data import writing
+    from progan_jax.data import shards
 
-    writing._MOST_IMAGES = 4
+    shards._MOST_IMAGES = 4
     prepare(Slow(40), folder, Settings(8))
 
 
