@@ -12,7 +12,10 @@ from PIL import Image
 
 from progan_jax.config import make_schedule
 from progan_jax.data import sources
+from progan_jax.data.readers import DigitsReader
+from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load_digits
+from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh
@@ -364,6 +367,22 @@ def test_a_run_that_does_not_grow_starts_at_its_resolution(tiny_config, tmp_path
     train(tiny_config, tmp_path / "run")
     assert {row["Progress/resolution"] for row in rows(tmp_path / "run")} == {16}
     assert {row["Progress/alpha"] for row in rows(tmp_path / "run")} == {1.0}
+
+
+@pytest.mark.parametrize("feed", ["resident", "streamed"])
+def test_a_prepared_set_trains_as_the_set_in_memory(
+    finished, tiny_config, tmp_path, feed
+):
+    reader = DigitsReader(16)
+    settings = Settings(16, channels=1)
+    folder = tmp_path / "sets" / "digits"
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    finish(folder, reader, settings, {}, shards)
+    tiny_config.data.data_dir = str(tmp_path / "sets")
+    tiny_config.data.feed = feed
+    train(tiny_config, tmp_path / "run")
+    assert grids(tmp_path / "run") == grids(finished)
+    assert without_timing(tmp_path / "run") == without_timing(finished)
 
 
 def test_a_conditional_run_with_repeats_on_eight_devices(tiny_config, tmp_path):

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from progan_jax.data.decoding import BadImage
 from progan_jax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -49,7 +50,9 @@ class Reader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Item: ...
+    def __getitem__(self, index: int) -> Item:
+        """Reads an image; BadImage if it is to be left out."""
+        ...
 
 
 class FileReader:
@@ -90,6 +93,10 @@ class FileReader:
     def __getitem__(self, index: int) -> Item:
         name = self._names[index]
         return Item(name, self._read(name), self._labels[index])
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return self._names[index]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}
@@ -258,7 +265,11 @@ def fingerprint(reader: Reader) -> str:
     """Returns a digest of the number of images and of sixteen of them."""
     digest = hashlib.sha256(f"{reader.name} {len(reader)}".encode())
     for index in np.linspace(0, len(reader) - 1, 16).astype(int):
-        item = reader[int(index)]
+        try:
+            item = reader[int(index)]
+        except BadImage as error:
+            digest.update(str(error).encode())
+            continue
         data = item.data if isinstance(item.data, bytes) else item.data.tobytes()
         digest.update(f"{item.name} {item.label}".encode() + data)
     return digest.hexdigest()[:32]

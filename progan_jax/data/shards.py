@@ -102,15 +102,17 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
     labels: list[int] = []
     skipped: list[tuple[str, str]] = []
     for position in range(first, last):
-        item = reader[position]
+        name = f"image {position}"
         try:
+            item = reader[position]
+            name = item.name
             image = _to_square(item.data, settings)
         except BadImage as error:
             if settings.strict:
                 raise UserError(
-                    f"{item.name}: {error}; remove it, or leave --strict out"
+                    f"{name}: {error}; remove it, or leave --strict out"
                 ) from error
-            skipped.append((item.name, str(error)))
+            skipped.append((name, str(error)))
             continue
         labels.append(item.label)
         for resolution in settings.levels:

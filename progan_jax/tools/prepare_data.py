@@ -6,6 +6,7 @@ SOURCE is one of
     tfds:NAME[/CONFIG]     a prepared TFDS set in --data_dir
     lmdb:PATH              an LMDB as LSUN publishes it
     folder:PATH, zip:PATH  PNG, JPEG and WebP files; classes by folder or --labels
+    celeba_hq:PATH         CelebA's photographs, aligned by --landmarks=FILE
     digits                 scikit-learn's handwritten digits
     synthetic:N            noise, for benchmarks
 
@@ -26,6 +27,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from progan_jax.data.celeba_hq_reader import AlignedReader
 from progan_jax.data.decoding import BadImage, decode, square
 from progan_jax.data.layout import RECORD
 from progan_jax.data.readers import (
@@ -59,6 +61,12 @@ PAD = flags.DEFINE_enum(
     "How smaller images are brought to size.",
 )
 LABELS = flags.DEFINE_string("labels", None, "CSV of file,class for folder: and zip:.")
+LANDMARKS = flags.DEFINE_string(
+    "landmarks", None, "CelebA's list_landmarks_celeba.txt, for celeba_hq:."
+)
+EXPLAIN_IMAGE = flags.DEFINE_string(
+    "explain_image", None, "Draw the steps of one photograph of celeba_hq: to --out."
+)
 DATA_DIR = flags.DEFINE_string("data_dir", "", "TFDS root for tfds:.")
 SPLIT = flags.DEFINE_string("split", "train", "Split for tfds:.")
 MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Take only the first so many.")
@@ -74,6 +82,9 @@ def main(source: str) -> None:
     """Reads the flags, writes the pyramid and tells of it."""
     settings = _settings()
     reader = _open(source, settings)
+    if EXPLAIN_IMAGE.value:
+        _explain(reader, EXPLAIN_IMAGE.value)
+        return
     if MAX_IMAGES.value is not None:
         reader = Subset(reader, MAX_IMAGES.value)
     if NAME.value:
@@ -117,6 +128,14 @@ def main(source: str) -> None:
     print(_summary(folder, reader, shards, time.perf_counter() - started))
 
 
+def _explain(reader: Reader, name: str) -> None:
+    if not isinstance(reader, AlignedReader):
+        raise UserError("--explain_image is for celeba_hq: sources; leave it out")
+    path = Path(OUT.value or "") / f"{Path(name).stem}_steps.png"
+    write_png(path, reader.draw(name))
+    print(path)
+
+
 def _settings() -> Settings:
     if not OUT.value:
         raise UserError("--out is missing: name a folder for prepared sets")
@@ -154,14 +173,20 @@ def _open(source: str, settings: Settings) -> Reader:
         return SyntheticReader(int(rest), settings.resolution)
     if kind == "tfds" and rest:
         return TfdsReader(rest, DATA_DIR.value, SPLIT.value)
-    if kind in ("folder", "zip", "lmdb") and rest:
+    if kind in ("folder", "zip", "lmdb", "celeba_hq") and rest:
         path = Path(rest)
         if not path.exists():
             raise UserError(f"{source}: there is no {path}; name another")
+        if kind == "celeba_hq":
+            if not LANDMARKS.value:
+                raise UserError(
+                    "--landmarks is missing: name CelebA's list_landmarks_celeba.txt"
+                )
+            return AlignedReader(path, Path(LANDMARKS.value), settings.resolution)
         return LmdbReader(path) if kind == "lmdb" else FileReader(path, labels)
     raise UserError(
         f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
-        "digits or synthetic:N"
+        "celeba_hq:PATH, digits or synthetic:N"
     )
 
 

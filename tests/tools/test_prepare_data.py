@@ -147,3 +147,46 @@ def test_a_finished_pyramid_is_not_made_again(tmp_path):
     done = prepare(*arguments)
     assert done.returncode == 2
     assert "holds a finished pyramid; train with it, or remove it" in done.stderr
+
+
+def make_celeba(folder):
+    """Two photographs with landmarks, one without, and one that is broken."""
+    (folder / "photos").mkdir(parents=True)
+    for index in range(3):
+        (folder / "photos" / f"00000{index}.webp").write_bytes(webp(index))
+    (folder / "photos" / "000003.webp").write_bytes(b"broken")
+    parts = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+    columns = " ".join(f"{part}_{axis}" for part in parts for axis in "xy")
+    face = "8 8 14 8 11 11 9 14 13 14"
+    rows = [f"00000{index}.webp {face}" for index in (0, 1, 3)]
+    (folder / "landmarks.txt").write_text("\n".join(["3", columns, *rows]) + "\n")
+    return f"celeba_hq:{folder / 'photos'}", f"--landmarks={folder / 'landmarks.txt'}"
+
+
+def test_celebas_photographs_become_aligned_faces(tmp_path):
+    source, landmarks = make_celeba(tmp_path / "celeba")
+    done = prepare(source, tmp_path / "out", "--resolution=16", landmarks)
+    assert "2 images, 0 classes" in done.stdout, done.stderr
+    assert "2 skipped" in done.stdout
+    skipped = (tmp_path / "out" / "celeba_hq" / "skipped.csv").read_text()
+    assert "it has no landmarks" in skipped
+    assert load("celeba_hq", str(tmp_path / "out"), "train", 16, 100).num_images == 2
+
+
+def test_the_steps_of_one_photograph_are_drawn(tmp_path):
+    source, landmarks = make_celeba(tmp_path / "celeba")
+    arguments = ("--resolution=16", landmarks, "--explain_image=000001")
+    done = prepare(source, tmp_path / "out", *arguments)
+    assert done.stdout.strip() == str(tmp_path / "out" / "000001_steps.png"), (
+        done.stderr
+    )
+    with Image.open(done.stdout.strip()) as picture:
+        assert picture.width > 2 * picture.height
+    done = prepare(source, tmp_path / "out", *arguments[:2], "--explain_image=7")
+    assert "error: --explain_image=7: there is no such photograph" in done.stderr
+
+
+def test_photographs_need_their_landmarks(tmp_path):
+    source, _ = make_celeba(tmp_path / "celeba")
+    done = prepare(source, tmp_path / "out", "--resolution=16")
+    assert "error: --landmarks is missing: name CelebA's list_landmarks" in done.stderr
