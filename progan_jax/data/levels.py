@@ -8,12 +8,16 @@ import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from progan_jax.data.layout import VERSION, level_name
+
+_Opened = tuple[Any, Callable[[bytes], Any], bool]
+_OPENING = Lock()
 
 
 class RecordLevel:
@@ -40,7 +44,7 @@ class RecordLevel:
         self.shape = (num_images, resolution, resolution, channels)
         self.nbytes = int(np.prod(self.shape, dtype=np.int64))
         self._folder = folder / level_name(resolution) / VERSION
-        self._opened: tuple[Any, Callable[[bytes], Any], bool] | None = None
+        self._opened: _Opened | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -65,22 +69,29 @@ class RecordLevel:
         with Image.open(io.BytesIO(stored)) as image:
             return np.asarray(image).reshape(self.shape[1:])
 
-    def _open(self) -> tuple[Any, Callable[[bytes], Any], bool]:
+    def _open(self) -> _Opened:
         """Opens the files, once in each process."""
-        if self._opened is None:
-            import tensorflow_datasets as tfds
+        # Threads that import TFDS at once can wait for each other for ever.
+        with _OPENING:
+            if self._opened is None:
+                self._opened = _open(self._folder)
+            return self._opened
 
-            builder: Any = tfds.builder_from_directory(self._folder)
-            records = builder.as_data_source(
-                "train",
-                deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-                file_format="array_record",
-            )
-            image = builder.info.features["image"]
-            # Of the stored fields the image alone is wanted, and that as it lies there.
-            parse = partial(
-                tfds.features.FeaturesDict({"image": image}).deserialize_example_np,
-                decoders={"image": tfds.decode.SkipDecoding()},
-            )
-            self._opened = records, parse, isinstance(image, tfds.features.Image)
-        return self._opened
+
+def _open(folder: Path) -> _Opened:
+    """Returns the records, their parser, and whether images are encoded."""
+    import tensorflow_datasets as tfds
+
+    builder: Any = tfds.builder_from_directory(folder)
+    records = builder.as_data_source(
+        "train",
+        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+        file_format="array_record",
+    )
+    image = builder.info.features["image"]
+    # Of the stored fields the image alone is wanted, and that as it lies there.
+    parse = partial(
+        tfds.features.FeaturesDict({"image": image}).deserialize_example_np,
+        decoders={"image": tfds.decode.SkipDecoding()},
+    )
+    return records, parse, isinstance(image, tfds.features.Image)
