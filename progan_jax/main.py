@@ -8,7 +8,7 @@
 import re
 from pathlib import Path
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from progan_jax.runtime.command_line import run
@@ -24,7 +24,6 @@ def main() -> None:
     """Sets JAX up as the configuration says and dispatches to one function."""
     import jax
 
-    logging.set_verbosity(logging.ERROR)
     config = CONFIG.value
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     if config.runtime.matmul_precision != "default":

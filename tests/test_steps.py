@@ -90,6 +90,17 @@ def host(state):
     return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
 
 
+def score_ascent(steps, state, z):
+    """Returns the gradient by G's parameters of D's mean score of the fakes of z."""
+
+    def mean_score(g_params):
+        fakes = steps.generator.apply({"params": g_params}, z, 0.5)
+        out = steps.discriminator.apply({"params": state.d_params}, fakes, 0.5)
+        return out.scores.mean()
+
+    return jax.jit(jax.grad(mean_score))(state.g_params)
+
+
 # Compiled once for the tests that want no other options.
 STEPS = make_steps()
 D_STEP = jax.jit(STEPS.d_step)
@@ -127,14 +138,7 @@ def test_g_step_descends_minus_the_mean_score():
     state = make_state(steps)
     new = jax.jit(steps.g_step, static_argnums=2)(state, step_key(), N, 0.5, 1.0)
     z = jax.random.normal(jax.random.split(step_key())[0], (N, LATENT))
-
-    def mean_score(g_params):
-        fakes = steps.generator.apply({"params": g_params}, z, 0.5)
-        return steps.discriminator.apply({"params": state.d_params}, fakes, 0.5)[
-            0
-        ].mean()
-
-    ascent = jax.jit(jax.grad(mean_score))(state.g_params)
+    ascent = score_ascent(steps, state, z)
     moved = jax.tree.map(lambda new, old: new - old, new.g_params, state.g_params)
     assert_close(moved, ascent, rtol=1e-3, atol=1e-6)
 
@@ -150,14 +154,7 @@ def test_simultaneous_step_uses_one_batch_of_fakes_and_the_old_networks():
     assert_close(together.d_params, apart.d_params, rtol=1e-4, atol=1e-6)
     # G's part climbs the old D's score on D's own fakes.
     z = jax.random.normal(jax.random.split(step_key(), 3)[0], (N, LATENT))
-
-    def mean_score(g_params):
-        fakes = steps.generator.apply({"params": g_params}, z, 0.5)
-        return steps.discriminator.apply({"params": state.d_params}, fakes, 0.5)[
-            0
-        ].mean()
-
-    ascent = jax.jit(jax.grad(mean_score))(state.g_params)
+    ascent = score_ascent(steps, state, z)
     moved = jax.tree.map(lambda new, old: new - old, together.g_params, state.g_params)
     assert_close(moved, ascent, rtol=1e-3, atol=1e-6)
     expected = jax.tree.map(

@@ -176,7 +176,7 @@ class _Writer:
         return self._num_bytes
 
 
-def encode(image: np.ndarray, settings: Settings) -> int:
+def stored_bytes(image: np.ndarray, settings: Settings) -> int:
     """Returns the bytes that all levels of one image take, without TFDS's own."""
     num_bytes = 0
     for resolution in settings.levels:

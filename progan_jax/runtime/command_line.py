@@ -33,14 +33,13 @@ def run(main: Callable[[], None]) -> None:
         except UserError as error:
             _fail(str(error))
 
-    app.run(guarded, flags_parser=parse_flags)
+    _run(guarded, parse_flags)
 
 
 def run_with_argument(main: Callable[[str], None], name: str) -> None:
     """As `run`, for a `main` that takes the one argument that is no flag."""
 
     def guarded(argv: list[str]) -> None:
-        logging.set_verbosity(logging.ERROR)  # TFDS tells of every file.
         try:
             main(argv[1])
         except UserError as error:
@@ -55,7 +54,13 @@ def run_with_argument(main: Callable[[str], None], name: str) -> None:
             _fail(f"one {name} is needed, and {len(rest) - 1} are given; see --help")
         return rest
 
-    app.run(guarded, flags_parser=parse)
+    _run(guarded, parse)
+
+
+def _run(main: Callable[[list[str]], None], parse: Callable[..., list[str]]) -> None:
+    # JAX tells of every backend that is not there, TFDS of every file that is.
+    logging.set_verbosity(logging.ERROR)
+    app.run(main, flags_parser=parse)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -39,7 +39,7 @@ from progan_jax.data.readers import (
     SyntheticReader,
     fingerprint,
 )
-from progan_jax.data.shards import Settings, Shard, encode
+from progan_jax.data.shards import Settings, Shard, stored_bytes
 from progan_jax.data.tfds_reader import TfdsReader
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
@@ -205,7 +205,7 @@ def _estimate(reader: Reader, folder: Path, settings: Settings) -> str:
         except BadImage:
             continue
         made += 1
-        sizes.append(encode(image, settings))
+        sizes.append(stored_bytes(image, settings))
     if not made:
         raise UserError(f"{folder.name}: none of the images tried can be used")
     share = len(reader) / made

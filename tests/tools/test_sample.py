@@ -47,6 +47,7 @@ def test_images_are_written_one_by_one_and_as_a_grid(tiny_config, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = run / "samples" / "000001_r008_seed1"
     assert done.stdout == f"5 images in {folder}\n"
+    assert done.stderr == ""
     assert sorted(p.name for p in folder.iterdir()) == [
         f"{i:06d}.png" for i in range(5)
     ]
