@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.mirror = False  # Flip each image left to right with probability 1/2.
     data.requantise_fade = True  # Round faded reals to 8 bits, as the paper's program.
     data.feed = "auto"  # "resident" (on the devices), "streamed", or "auto": by size.
-    data.resident_max_mib = 4096  # Largest level that "auto" keeps on the devices.
+    data.resident_gib = 4.0  # Largest level that "auto" keeps on the devices.
     data.stream_workers = 0  # Processes that read ahead for "streamed"; 0 = threads.
     data.max_memory_mib = 8192  # Largest set that is pyramided in memory.
 

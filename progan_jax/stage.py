@@ -63,9 +63,6 @@ class StageProgram:
         self._feed: Feed | None = None
         self._config, self._schedule, self._mesh = config, schedule, mesh
         self._seed: Any = config.seed
-        # With a single row XLA would leave the indexing out, and round otherwise than
-        # with more: the pairs per dispatch must not show in the numbers.
-        self._rows = max(config.runtime.pairs_per_dispatch, 2)
         everywhere = replicated(mesh)
         jit = partial(jax.jit, out_shardings=everywhere)
         self._create = jit(self._create_state)
@@ -101,11 +98,11 @@ class StageProgram:
             resolution=self.resolution,
             batch_size=self._schedule.batch_size[self.resolution],
             d_repeats=self._schedule.d_repeats,
-            max_pairs=self._rows,
+            max_pairs=self._config.runtime.pairs_per_dispatch,
             replicated=replicated(self._mesh),
             batched=batched(self._mesh, axis=2),
             mode=data.feed,
-            resident_max_mib=data.resident_max_mib,
+            resident_gib=data.resident_gib,
             stream_workers=data.stream_workers,
         )
 
@@ -138,17 +135,32 @@ class StageProgram:
     ) -> tuple[TrainState, jax.Array]:
         """Runs `num_pairs` pairs from image `nimg` on; the given state is donated.
 
+        Args:
+          state: Of this resolution.
+          nimg: Images shown before.
+          num_pairs: At most `max_pairs`.
+
         Returns:
           The new state, and its `skipped_in_row` apart.
         """
-        assert self._feed is not None and self.compiled is not None, "prepare first"
-        batches = self._feed.batches(nimg, num_pairs)
+        assert self.compiled is not None, "prepare first"
+        batches = self._prepared_feed.batches(nimg, num_pairs)
         return self.compiled(state, batches, self._controls(nimg, num_pairs))
+
+    @property
+    def max_pairs(self) -> int:
+        """Pairs that one call of `run` may ask for; known once it is prepared."""
+        return self._prepared_feed.max_pairs
+
+    @property
+    def _prepared_feed(self) -> Feed:
+        assert self._feed is not None, "prepare first"
+        return self._feed
 
     def _controls(self, nimg: int, num_pairs: int) -> Controls:
         shown = self._schedule.pair_nimg(self.resolution)
         phases = [self._schedule.phase_at(nimg + i * shown) for i in range(num_pairs)]
-        padded = phases + phases[-1:] * (self._rows - num_pairs)
+        padded = phases + phases[-1:] * (self._prepared_feed.capacity - num_pairs)
 
         def column(name: str) -> np.ndarray:
             return np.array([getattr(phase, name) for phase in padded], np.float32)

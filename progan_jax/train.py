@@ -135,7 +135,7 @@ class _Run:
         r = self.program.resolution
         left = self.schedule.next_event(self.nimg) - self.nimg
         shown = self.schedule.pair_nimg(r)
-        num_pairs = min(self.config.runtime.pairs_per_dispatch, left // shown)
+        num_pairs = min(self.program.max_pairs, left // shown)
         self.state, in_row = self.program.run(self.state, self.nimg, num_pairs)
         self.nimg += num_pairs * shown
         self.tick_shown += num_pairs * shown

@@ -40,7 +40,7 @@ _CHOICES = {
 # Smallest allowed value.
 _LOWER_BOUNDS = {
     "seed": 0,
-    "data.resident_max_mib": 0,
+    "data.resident_gib": 0,
     "data.max_memory_mib": 0,
     "data.stream_workers": 0,
     "model.latent_size": 1,

@@ -27,7 +27,7 @@ from progan_jax.runtime.environment import environment
 _FREE_FIELDS = (
     "data.data_dir",
     "data.feed",
-    "data.resident_max_mib",
+    "data.resident_gib",
     "data.max_memory_mib",
     "data.stream_workers",
     "schedule.total_kimg",

@@ -369,16 +369,13 @@ def test_a_run_that_does_not_grow_starts_at_its_resolution(tiny_config, tmp_path
     assert {row["Progress/alpha"] for row in rows(tmp_path / "run")} == {1.0}
 
 
-def test_a_prepared_set_streams_as_the_set_in_memory_trains(
-    finished, tiny_config, tmp_path
-):
+def test_a_prepared_set_trains_as_the_set_in_memory(finished, tiny_config, tmp_path):
     reader = DigitsReader(16)
     settings = Settings(16, channels=1)
     folder = tmp_path / "sets" / "digits"
     shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
     finish(folder, reader, settings, {}, shards)
     tiny_config.data.data_dir = str(tmp_path / "sets")
-    tiny_config.data.feed = "streamed"
     train(tiny_config, tmp_path / "run")
     assert grids(tmp_path / "run") == grids(finished)
     assert without_timing(tmp_path / "run") == without_timing(finished)
@@ -387,7 +384,8 @@ def test_a_prepared_set_streams_as_the_set_in_memory_trains(
 def test_a_conditional_run_with_repeats_on_eight_devices(tiny_config, tmp_path):
     tiny_config.model.num_classes = 10
     tiny_config.optim.d_repeats = 2
-    tiny_config.schedule.total_kimg = 0.256
+    tiny_config.schedule.start_resolution = 16
+    tiny_config.schedule.total_kimg = 0.064
     tiny_config.schedule.batch_size = "8"
     tiny_config.model.mbstd_group_size = 1
     tiny_config.runtime.num_devices = 8

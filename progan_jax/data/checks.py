@@ -58,3 +58,13 @@ def check_memory(name: str, shape: tuple[int, ...], max_memory_mib: float) -> No
             f"memory, more than config.data.max_memory_mib = {max_memory_mib:g}; raise "
             "that if the machine has the memory, or choose a smaller set"
         )
+
+
+def check_local(field: str, path: str) -> None:
+    """Refuses the address of a bucket, such as gs://BUCKET/DIR."""
+    if "://" in path:
+        raise UserError(
+            f"{field} = {path!r} is no folder of this machine; mount the bucket "
+            "(gcsfuse) or copy it (gcloud storage rsync), as docs/data.md shows, and "
+            "name that folder"
+        )

@@ -4,7 +4,7 @@ Two ways of feeding give identical batches: resident (the level lies on the devi
 indices travel) and streamed (pixels are read ahead and travel).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -14,6 +14,8 @@ from jax.sharding import NamedSharding
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.data.streaming import PairStream
+
+_DISPATCH_BYTES = 2**28  # Of pixels that one dispatch takes along, over all devices.
 
 
 class ResidentBatches(struct.PyTreeNode):
@@ -64,10 +66,14 @@ class StreamedBatches(struct.PyTreeNode):
 
 
 class Feed:
-    """Batches of one level for dispatches of up to `max_pairs` (D, G) pairs.
+    """Batches of one level for dispatches of several (D, G) pairs.
+
+    Each process reads and holds the rows of its own devices alone, when streamed.
 
     Attributes:
       mode: "resident" or "streamed", as chosen.
+      max_pairs: Pairs that one call of `batches` may ask for.
+      capacity: K, pairs that the arrays of every call have room for.
     """
 
     def __init__(
@@ -82,7 +88,7 @@ class Feed:
         replicated: NamedSharding,
         batched: NamedSharding,
         mode: Literal["auto", "resident", "streamed"] = "auto",
-        resident_max_mib: float = 4096,
+        resident_gib: float = 4.0,
         stream_workers: int = 0,
     ) -> None:
         """Lays the level on the devices if the feed is to be resident.
@@ -93,11 +99,12 @@ class Feed:
           resolution: Level to feed.
           batch_size: Images of a D step over all devices.
           d_repeats: D steps in a pair.
-          max_pairs: Pairs that one call of `batches` may ask for.
+          max_pairs: Most pairs that one call of `batches` asks for; fewer if their
+            pixels, streamed, would take more than 256 MiB.
           replicated: Sharding of what every device holds.
           batched: Sharding of arrays [K, D, N, ...] that splits N.
           mode: "resident", "streamed" or "auto".
-          resident_max_mib: Largest level that "auto" makes resident, in MiB.
+          resident_gib: Largest level that "auto" makes resident, in GiB.
           stream_workers: Processes that read ahead for "streamed"; 0 is threads.
 
         Raises:
@@ -110,17 +117,34 @@ class Feed:
         if labels is None:
             labels = np.zeros(len(level), np.int32)
         if mode == "auto":
-            fits = level.nbytes <= resident_max_mib * 2**20
-            mode = "resident" if fits else "streamed"
+            mode = "resident" if level.nbytes <= resident_gib * 2**30 else "streamed"
         self.mode = mode
         self._stream, self._batched = stream, batched
-        self._shape = (max_pairs, d_repeats, batch_size)
         self._labels = labels.astype(np.int32)
         self._image_shape = level.shape[1:]
-        self._pairs = PairStream(level, stream, d_repeats * batch_size, stream_workers)
+        if mode == "streamed":
+            pair_bytes = d_repeats * batch_size * level.nbytes // len(level)
+            max_pairs = min(max_pairs, max(_DISPATCH_BYTES // pair_bytes, 1))
+        self.max_pairs = max_pairs
+        # With a single row XLA would leave the indexing out, and round otherwise than
+        # with more: the pairs per dispatch must not show in the numbers.
+        self.capacity = max(max_pairs, 2)
+        self._shape = (self.capacity, d_repeats, batch_size)
+        self._rows = _local_rows(batched, self._shape)
+        self._pairs = PairStream(
+            level,
+            stream,
+            d_repeats=d_repeats,
+            batch_size=batch_size,
+            rows=self._rows,
+            workers=stream_workers,
+        )
         self._resident: tuple[jax.Array, jax.Array] | None = None
         if mode == "resident":
-            self._resident = jax.device_put((level[:], self._labels), replicated)
+            self._resident = (
+                _place(level[:], replicated),
+                _place(self._labels, replicated),
+            )
 
     def batches(self, nimg: int, num_pairs: int) -> ResidentBatches | StreamedBatches:
         """Returns the batches of `num_pairs` pairs from image `nimg` of the stream on.
@@ -130,25 +154,50 @@ class Feed:
         Raises:
           ValueError: if num_pairs exceeds max_pairs.
         """
-        max_pairs, d_repeats, batch_size = self._shape
-        if num_pairs > max_pairs:
-            raise ValueError(f"num_pairs {num_pairs} must not exceed {max_pairs}")
-        count = num_pairs * d_repeats * batch_size
-        indices = np.zeros(self._shape, np.int32)
-        mirror = np.zeros(self._shape, bool)
+        if num_pairs > self.max_pairs:
+            raise ValueError(f"num_pairs {num_pairs} must not exceed {self.max_pairs}")
+        indices, mirror = np.zeros(self._shape, np.int32), np.zeros(self._shape, bool)
+        count = num_pairs * indices[0].size
         indices.reshape(-1)[:count], mirror.reshape(-1)[:count] = self._stream.take(
             nimg, count
         )
+        mirrors = _place(mirror, self._batched)
         if self._resident is not None:
-            placed = jax.device_put((indices, mirror), self._batched)
-            return ResidentBatches(*self._resident, *placed)
-        images = np.zeros((*self._shape, *self._image_shape), np.uint8)
+            return ResidentBatches(
+                *self._resident, _place(indices, self._batched), mirrors
+            )
         labels = np.zeros(self._shape, np.int32)
-        read = self._pairs.take(nimg, num_pairs)
-        images[:num_pairs] = read.reshape(num_pairs, *images.shape[1:])
         labels[:num_pairs] = self._labels[indices[:num_pairs]]
-        return StreamedBatches(*jax.device_put((images, labels, mirror), self._batched))
+        images = self._read(nimg, num_pairs)
+        return StreamedBatches(images, _place(labels, self._batched), mirrors)
+
+    def _read(self, nimg: int, num_pairs: int) -> jax.Array:
+        """Returns images uint8 [K, D, N, r, r, C]; a process reads its own rows."""
+        local = np.zeros((self._shape[0], *self._pairs.pair_shape), np.uint8)
+        local[:num_pairs] = self._pairs.take(nimg, num_pairs)
+
+        def shard(index: Any) -> np.ndarray:
+            first = np.searchsorted(self._rows, index[2].start or 0)
+            end = self._shape[2] if index[2].stop is None else index[2].stop
+            return local[:, :, first : np.searchsorted(self._rows, end)]
+
+        shape = (*self._shape, *self._image_shape)
+        return jax.make_array_from_callback(shape, self._batched, shard)
 
     def close(self) -> None:
         """Ends the reading ahead."""
         self._pairs.close()
+
+
+def _place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Lays out an array that every process has whole."""
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index]
+    )
+
+
+def _local_rows(batched: NamedSharding, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns which of N rows of [K, D, N] lie on this process's devices, sorted."""
+    indices = batched.addressable_devices_indices_map(shape).values()
+    rows = [np.arange(shape[2])[index[2]] for index in indices if index is not None]
+    return np.unique(np.concatenate(rows))

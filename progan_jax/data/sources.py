@@ -15,6 +15,7 @@ from PIL import Image
 
 from progan_jax.data.checks import (
     check_features,
+    check_local,
     check_memory,
     check_size,
     check_split,
@@ -148,6 +149,7 @@ def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:
 def tfds_root(data_dir: str) -> Path:
     """Returns the folder of TFDS sets: `data_dir`, or where TFDS looks by default."""
     root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    check_local("config.data.data_dir", root)
     return Path(root).expanduser()
 
 

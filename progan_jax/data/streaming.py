@@ -8,27 +8,46 @@ from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Level
 
 _READ_AHEAD_BYTES = 2**28
-_MOST_PAIRS_AHEAD = 64
+_MOST_BLOCKS_AHEAD = 16
+# Pairs are read together up to either bound: of a few small images, what a call costs
+# would be most of the time.
+_BLOCK_BYTES = 2**23
+_BLOCK_IMAGES = 512
 _THREADS = 8
 
 
 class PairStream:
-    """Reads the images of one pair after the other, in order, through grain."""
+    """Reads one process's images of one pair after the other, in order, through grain.
+
+    Attributes:
+      pair_shape: Shape of what is read of a pair, (D, n, r, r, C).
+    """
 
     def __init__(
-        self, level: Level, stream: IndexStream, pair_images: int, workers: int
+        self,
+        level: Level,
+        stream: IndexStream,
+        *,
+        d_repeats: int,
+        batch_size: int,
+        rows: np.ndarray,
+        workers: int,
     ) -> None:
         """Describes the stream; nothing is read yet.
 
         Args:
           level: The images.
           stream: Which image comes when.
-          pair_images: Images of a pair, over all its D steps.
+          d_repeats: Batches of a pair.
+          batch_size: Images of a batch, over all processes.
+          rows: Which of a batch are wanted here, int [n].
           workers: Processes that read and decode; 0 does so in threads.
         """
-        self._level, self._stream = level, stream
-        self._pair_images, self._workers = pair_images, workers
+        self.pair_shape = (d_repeats, len(rows), *level.shape[1:])
+        self._source = level, stream, d_repeats, batch_size, rows
+        self._pair_images, self._workers = d_repeats * batch_size, workers
         self._iterator: Any = None
+        self._left = np.empty((0, *self.pair_shape), np.uint8)
         self._next_nimg = -1
 
     def take(self, nimg: int, num_pairs: int) -> np.ndarray:
@@ -38,28 +57,43 @@ class PairStream:
         starts it anew.
 
         Returns:
-          uint8 [num_pairs, pair_images, r, r, C].
+          uint8 [num_pairs, D, n, r, r, C].
         """
         if nimg != self._next_nimg:
             self.close()
             self._iterator = self._read_from(nimg)
         self._next_nimg = nimg + num_pairs * self._pair_images
-        return np.stack([next(self._iterator) for _ in range(num_pairs)])
+        images = np.empty((num_pairs, *self.pair_shape), np.uint8)
+        done = 0
+        while done < num_pairs:
+            if not len(self._left):
+                self._left = next(self._iterator)
+            length = min(num_pairs - done, len(self._left))
+            images[done : done + length] = self._left[:length]
+            self._left = self._left[length:]
+            done += length
+        return images
 
     def close(self) -> None:
         """Ends the reading ahead, with its threads and processes."""
         if self._iterator is not None:
             self._iterator.close()
-        self._iterator, self._next_nimg = None, -1
+        self._iterator, self._left, self._next_nimg = None, self._left[:0], -1
 
     def _read_from(self, nimg: int) -> Any:
         import grain
 
-        pairs: Any = _Pairs(self._level, self._stream, self._pair_images, nimg)
-        pair_bytes = self._pair_images * self._level.nbytes // len(self._level)
-        ahead = min(max(_READ_AHEAD_BYTES // pair_bytes, 2), _MOST_PAIRS_AHEAD)
-        options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=ahead)
-        dataset = grain.MapDataset.source(pairs).to_iter_dataset(options)
+        pair_images = int(np.prod(self.pair_shape[:2]))
+        pair_bytes = int(np.prod(self.pair_shape))
+        fitting = min(_BLOCK_IMAGES // pair_images, _BLOCK_BYTES // pair_bytes)
+        block = max(fitting, 1)
+        ahead = _READ_AHEAD_BYTES // (block * pair_bytes)
+        ahead = min(max(ahead, 2), _MOST_BLOCKS_AHEAD)
+        blocks: Any = _Blocks(*self._source, block, nimg)
+        options = grain.ReadOptions(
+            num_threads=min(_THREADS, ahead), prefetch_buffer_size=ahead
+        )
+        dataset = grain.MapDataset.source(blocks).to_iter_dataset(options)
         if self._workers:
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
@@ -70,19 +104,26 @@ class PairStream:
         return iter(dataset)
 
 
-class _Pairs:
-    """Element k holds the images of pair k after image `first` of the stream."""
+class _Blocks:
+    """Element k holds `block` pairs, k * block pairs after image `first`."""
 
     def __init__(
-        self, level: Level, stream: IndexStream, pair_images: int, first: int
+        self,
+        level: Level,
+        stream: IndexStream,
+        d_repeats: int,
+        batch_size: int,
+        rows: np.ndarray,
+        block: int,
+        first: int,
     ) -> None:
-        self._level, self._stream = level, stream
-        self._pair_images, self._first = pair_images, first
+        self._level, self._stream, self._rows = level, stream, rows
+        self._shape, self._first = (block, d_repeats, batch_size), first
 
     def __len__(self) -> int:
         return 2**40  # A stream has no end; its reader has.
 
-    def __getitem__(self, pair: int) -> np.ndarray:
-        first = self._first + pair * self._pair_images
-        indices, _ = self._stream.take(first, self._pair_images)
-        return self._level[indices]
+    def __getitem__(self, element: int) -> np.ndarray:
+        count = int(np.prod(self._shape))
+        indices, _ = self._stream.take(self._first + element * count, count)
+        return self._level[indices.reshape(self._shape)[:, :, self._rows]]

@@ -28,6 +28,7 @@ from absl import flags
 from tqdm import tqdm
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
+from progan_jax.data.checks import check_local
 from progan_jax.data.decoding import BadImage, decode, square
 from progan_jax.data.layout import RECORD
 from progan_jax.data.readers import (
@@ -139,6 +140,7 @@ def _explain(reader: Reader, name: str) -> None:
 def _settings() -> Settings:
     if not OUT.value:
         raise UserError("--out is missing: name a folder for prepared sets")
+    check_local("--out", OUT.value)
     resolution = RESOLUTION.value
     if resolution is None:
         raise UserError("--resolution is missing: set it, as in --resolution=128")

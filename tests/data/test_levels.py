@@ -51,14 +51,27 @@ def test_a_level_travels_to_other_processes_even_when_open(level, images):
     assert np.array_equal(copy[np.array([7])], images[7:8])
 
 
-def wanted(images, stream, nimg, num_pairs, pair_images):
-    indices, _ = stream.take(nimg, num_pairs * pair_images)
-    return images[indices].reshape(num_pairs, pair_images, *images.shape[1:])
+def open_pairs(level, stream, batch_size, *, d_repeats=1, rows=None, workers=0):
+    rows = np.arange(batch_size) if rows is None else np.asarray(rows)
+    return PairStream(
+        level,
+        stream,
+        d_repeats=d_repeats,
+        batch_size=batch_size,
+        rows=rows,
+        workers=workers,
+    )
+
+
+def wanted(images, stream, nimg, num_pairs, batch_size, d_repeats=1):
+    indices, _ = stream.take(nimg, num_pairs * d_repeats * batch_size)
+    shape = (num_pairs, d_repeats, batch_size, *images.shape[1:])
+    return images[indices].reshape(shape)
 
 
 def test_pairs_are_those_of_the_index_stream_over_epochs(level, images):
     stream = IndexStream(1, N, mirror=True)
-    pairs, nimg = PairStream(level, stream, 6, workers=0), 18
+    pairs, nimg = open_pairs(level, stream, 6), 18
     for num_pairs in (1, 3, 2, 5, 9):
         expected = wanted(images, stream, nimg, num_pairs, 6)
         assert np.array_equal(pairs.take(nimg, num_pairs), expected)
@@ -66,9 +79,39 @@ def test_pairs_are_those_of_the_index_stream_over_epochs(level, images):
     pairs.close()
 
 
+def test_a_process_reads_its_own_rows_alone():
+    class Numbers:
+        """Level whose images are never looked at, only which of them are read."""
+
+        shape, nbytes, read = (2**20, 1, 1, 1), 2**20, []
+
+        def __len__(self):
+            return 2**20
+
+        def __getitem__(self, indices):
+            self.read.extend(indices.ravel().tolist())
+            return np.zeros((*indices.shape, 1, 1, 1), np.uint8)
+
+    level, stream = Numbers(), IndexStream(1, 2**20, mirror=False)
+    pairs = open_pairs(level, stream, 64, rows=[3, 4, 60])
+    assert pairs.take(0, 2).shape == (2, 1, 3, 1, 1, 1)
+    pairs.close()
+    order, _ = stream.take(0, 2**20)
+    assert set(order[[3, 4, 60, 67, 68, 124]].tolist()) <= set(level.read)
+    assert set(level.read) <= set(order.reshape(-1, 64)[:, [3, 4, 60]].ravel().tolist())
+
+
+def test_repeats_of_a_pair_are_batches_in_a_row(level, images):
+    stream = IndexStream(1, N, mirror=False)
+    pairs = open_pairs(level, stream, 4, d_repeats=3, rows=[1, 2])
+    expected = wanted(images, stream, 0, 5, 4, d_repeats=3)[:, :, 1:3]
+    assert np.array_equal(pairs.take(0, 5), expected)
+    pairs.close()
+
+
 def test_a_jump_starts_the_reading_anew(level, images):
     stream = IndexStream(1, N, mirror=False)
-    pairs = PairStream(level, stream, 4, workers=0)
+    pairs = open_pairs(level, stream, 4)
     for nimg in (0, 400, 8, 8):
         expected = wanted(images, stream, nimg, 2, 4)
         assert np.array_equal(pairs.take(nimg, 2), expected)
@@ -87,7 +130,7 @@ def test_a_stream_travels_to_other_processes():
 def test_processes_read_what_threads_read(folder, images):
     flags.FLAGS.mark_as_parsed()  # grain asks them; a command has parsed them.
     level, stream = RecordLevel(folder, SIDE, N, 3), IndexStream(1, N, mirror=False)
-    pairs = PairStream(level, stream, 4, workers=2)
+    pairs = open_pairs(level, stream, 4, workers=2)
     expected = wanted(images, stream, 0, 7, 4)
     assert np.array_equal(pairs.take(0, 7), expected)
     pairs.close()

@@ -135,7 +135,7 @@ def _open_feed(mode, *, pyramid=_LABELLED, max_pairs=3, batch_size=8, mib=1.0):
         replicated=NamedSharding(mesh, PartitionSpec()),
         batched=NamedSharding(mesh, PartitionSpec(None, None, "data")),
         mode=mode,
-        resident_max_mib=mib,
+        resident_gib=mib / 1024,
     )
 
 

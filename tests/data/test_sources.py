@@ -344,3 +344,12 @@ def test_format_that_needs_tensorflow_is_refused(write_bugs, file_format):
         f"{file_format}, and only array_record is read without TensorFlow; move that "
         f"folder away and {_preparation(data_dir)}"
     )
+
+
+@pytest.mark.parametrize("data_dir", ["gs://bucket/sets", "s3://bucket"])
+def test_bucket_is_refused_with_how_to_bring_it_here(data_dir):
+    assert _error("cifar10", data_dir) == (
+        f"config.data.data_dir = {data_dir!r} is no folder of this machine; mount the "
+        "bucket (gcsfuse) or copy it (gcloud storage rsync), as docs/data.md shows, "
+        "and name that folder"
+    )
