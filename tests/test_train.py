@@ -396,3 +396,24 @@ def test_a_conditional_run_with_repeats_on_eight_devices(tiny_config, tmp_path):
     row = rows(tmp_path / "run")[-1]
     assert row["Loss/label_penalty_fakes"] > 0
     assert row["Metrics/swd_16"] > 0
+
+
+def test_the_first_classes_alone_on_noisy_reals_with_a_class_to_each_row(
+    tiny_config, tmp_path
+):
+    tiny_config.data.dequantise = tiny_config.data.truncate_labels = True
+    tiny_config.model.num_classes = 4
+    tiny_config.model.resolution = 4
+    tiny_config.schedule.total_kimg = 0.064
+    tiny_config.train.grid_by_class = True
+    train(tiny_config, tmp_path / "run")
+    row = rows(tmp_path / "run")[-1]
+    assert row["Loss/label_penalty_reals"] > 0
+    assert row["Health/skipped"] == 0
+    # The tiny grid is 4x2: four zeros, then four ones.
+    pyramid = load_digits(4)
+    with Image.open(tmp_path / "run" / "grids" / "reals.png") as picture:
+        grid = np.asarray(picture).reshape(2, 4, 4, 4).transpose(0, 2, 1, 3)
+    for label, shown in enumerate(grid):
+        of_class = pyramid.levels[4][:][pyramid.labels == label, :, :, 0].tolist()
+        assert all(image.tolist() in of_class for image in shown)
