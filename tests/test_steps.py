@@ -297,13 +297,6 @@ def test_reals_are_dequantised_by_noise_of_a_byte_from_a_key_of_its_own():
         assert abs(np.corrcoef(noise[0].ravel(), drawn.ravel())[0, 1]) < 0.1
 
 
-def test_an_average_of_no_decay_is_g_itself():
-    steps = make_steps(ema_decay=0.0)
-    state = make_state(steps)
-    state = state.replace(g_params=jax.tree.map(lambda x: x + 1, state.g_params))
-    assert_equal(steps._average(state).g_ema, state.g_params)
-
-
 def test_options_are_all_used():
     """A field that nothing reads would be a promise that is not kept."""
     source = (__import__("inspect").getsource(Steps)).replace("\n", "")
