@@ -2,7 +2,7 @@
 
 The full set without mirroring, and 16 images of a batch at every resolution. Fréchet
 Inception distance 8.34, by the paper. Prepare and run it as
-    python -m progan_jax.tools.prepare_data lmdb:bedroom_train_lmdb --name=bedroom \
+    python -m progan_jax.tools.prepare_data lmdb:bedroom_train_lmdb.zip --name=bedroom \
         --out=DIR/lsun --resolution=256
     python -m progan_jax.main --config=configs/lsun_bedroom.py \
         --config.data.data_dir=DIR
