@@ -6,7 +6,7 @@ level is opened by itself, with the number of images that its own files hold.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from progan_jax.data.checks import check_features
 from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
 from progan_jax.data.sources import class_label, make_decoder
 from progan_jax.errors import UserError
+
+_CHUNK_BYTES = 2**26
+_CHUNK_IMAGES = 1024
+
+Report = Callable[[int], object]  # Takes the number of images that are done with.
 
 
 class StoredLevel:
@@ -120,6 +125,24 @@ class StoredSet:
         """Returns the largest level."""
         return self.levels[max(self.levels)]
 
+    def read(self, side: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns images of a level, and the classes that training takes for them."""
+        pixels, stored = self.levels[side].read(rows)
+        return pixels, stored if self.labels is None else self.labels[rows]
+
+    def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields `rows` in pieces whose images take little memory."""
+        image_bytes = int(np.prod(self.largest.shape[1:]))
+        size = min(max(_CHUNK_BYTES // image_bytes, 1), _CHUNK_IMAGES)
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+
+def draw_rows(length: int, most: int | None) -> np.ndarray:
+    """Returns at most `most` indices below `length`, drawn evenly; all if None."""
+    num = length if most is None else min(length, most)
+    return np.linspace(0, length - 1, num).astype(np.int64)
+
 
 def open_stored(folder: Path, split: str = "train") -> StoredSet:
     """Opens a prepared pyramid DIR/NAME, or a TFDS set, in its newest version.
@@ -143,8 +166,12 @@ def open_stored(folder: Path, split: str = "train") -> StoredSet:
 
 
 def _open_pyramid(folder: Path, split: str) -> StoredSet:
-    record = json.loads((folder / RECORD).read_text())
-    side = record["resolution"]
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        side, num_classes = record["resolution"], record["num_classes"]
+        labels = np.load(folder / LABELS)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(folder, error) from error
     folders = {
         side >> k: folder / level_name(side >> k) / VERSION
         for k in range(side.bit_length() - 2)
@@ -154,13 +181,14 @@ def _open_pyramid(folder: Path, split: str) -> StoredSet:
     }
     if not there:
         raise UserError(f"{folder}: none of its levels is there; prepare it again")
-    return StoredSet(
-        folder=folder,
-        levels={r: StoredLevel(path, split) for r, path in there.items()},
-        missing=tuple(r for r in folders if r not in there),
-        num_classes=record["num_classes"],
-        labels=np.load(folder / LABELS),
-    )
+    levels = {r: StoredLevel(path, split) for r, path in there.items()}
+    if len(labels) != len(levels[max(levels)]):
+        raise UserError(
+            f"{folder}: {LABELS} holds {len(labels):,} labels, and level {max(levels)} "
+            f"{len(levels[max(levels)]):,} images; prepare it again"
+        )
+    missing = tuple(r for r in folders if r not in there)
+    return StoredSet(folder, levels, missing, num_classes, labels)
 
 
 def _newest(folder: Path) -> Path | None:

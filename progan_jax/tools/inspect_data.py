@@ -1,7 +1,7 @@
 """Tells what an image set on disk holds, and draws it.
 
     python -m progan_jax.tools.inspect_data DIR [--max_images=N] [--out=FOLDER]
-    python -m progan_jax.tools.inspect_data DIR --compare=OTHER
+    python -m progan_jax.tools.inspect_data DIR --compare=OTHER [--max_images=N]
 
 DIR is DIR/NAME of a set that prepare_data has written, or a TFDS set. Every level is
 counted, checked against the one above it and drawn to FOLDER/rNNN.png, DIR_inspection/
@@ -17,14 +17,8 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from progan_jax.data.inspection import (
-    Comparison,
-    Difference,
-    Summary,
-    compare,
-    contact_sheet,
-    inspect,
-)
+from progan_jax.data.comparison import Comparison, Difference, compare
+from progan_jax.data.inspection import Summary, contact_sheet, inspect
 from progan_jax.data.layout import level_name
 from progan_jax.data.stored import StoredSet, open_stored
 from progan_jax.errors import UserError
@@ -47,7 +41,7 @@ def main(folder: str) -> None:
 
 
 def _inspect(images: StoredSet) -> bool:
-    with _bar(min(MAX_IMAGES.value or len(images.largest), len(images.largest))) as bar:
+    with _bar(len(images.largest)) as bar:
         summary = inspect(images, MAX_IMAGES.value, bar.update)
     print("\n".join(_summary_lines(images, summary)))
     print(_draw(images))
@@ -60,12 +54,13 @@ def _inspect(images: StoredSet) -> bool:
 def _compare(images: StoredSet) -> bool:
     other = open_stored(Path(COMPARE.value or ""), SPLIT.value)
     with _bar(min(len(images.largest), len(other.largest))) as bar:
-        comparison = compare(images, other, bar.update)
+        comparison = compare(images, other, MAX_IMAGES.value, bar.update)
     print("\n".join(_comparison_lines(images, other, comparison)))
     return comparison.equal
 
 
-def _bar(total: int) -> tqdm:
+def _bar(num_images: int) -> tqdm:
+    total = min(num_images, MAX_IMAGES.value or num_images)
     return tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), leave=False)
 
 
@@ -118,7 +113,8 @@ def _comparison_lines(
     yield from comparison.notes
     for side, difference in comparison.levels.items():
         yield f"level {side}: {_describe(difference, 'images')}"
-    yield f"labels: {_describe(comparison.labels, 'labels')}"
+    if comparison.levels:
+        yield f"labels: {_describe(comparison.labels, 'labels')}"
     yield "the sets are equal" if comparison.equal else "the sets differ"
 
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from progan_jax.data.inspection import compare, contact_sheet, inspect
+from progan_jax.data.comparison import compare
+from progan_jax.data.inspection import contact_sheet, inspect
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.readers import Item
 from progan_jax.data.shards import Settings
@@ -127,13 +128,13 @@ def test_labels_of_a_level_that_are_not_those_of_the_set_are_faults(mixed, tmp_p
 
 def test_equal_sets_are_equal_however_they_are_stored(whole, tmp_path):
     raw = prepare(tmp_path / "raw", raw_up_to=16)
-    comparison = compare(open_stored(whole), open_stored(raw), ignore)
+    comparison = compare(open_stored(whole), open_stored(raw), None, ignore)
     assert comparison.equal
     assert comparison.num_compared == N
 
 
 def test_images_that_differ_are_counted_at_each_level(whole, changed):
-    comparison = compare(open_stored(whole), open_stored(changed), ignore)
+    comparison = compare(open_stored(whole), open_stored(changed), None, ignore)
     assert not comparison.equal
     assert not comparison.notes
     for difference in comparison.levels.values():
@@ -142,9 +143,31 @@ def test_images_that_differ_are_counted_at_each_level(whole, changed):
     assert comparison.labels.first is None
 
 
+def test_a_sample_of_two_sets_is_compared_by_the_images_own_indices(whole, changed):
+    sets = open_stored(whole), open_stored(changed)
+    few = compare(*sets, 3, ignore)  # Images 0, 5 and 10.
+    assert few.equal
+    assert few.num_compared == 3
+    more = compare(*sets, 6, ignore)  # Every other one.
+    assert more.equal
+    most = compare(*sets, 10, ignore)  # All but one of the first few.
+    assert [d.first for d in most.levels.values()] == [7, 7, 7]
+
+
+def test_sets_without_a_common_level_are_not_compared(whole, tmp_path):
+    other = prepare(tmp_path / "other", n=3)
+    for side in ("r016", "r004"):
+        shutil.rmtree(other / side)
+    shutil.rmtree((half := shutil.copytree(whole, tmp_path / "half")) / "r008")
+    comparison = compare(open_stored(half), open_stored(other), None, ignore)
+    assert not comparison.equal
+    assert comparison.num_compared == 0
+    assert not comparison.levels
+
+
 def test_labels_that_differ_are_counted(whole, tmp_path):
     other = prepare(tmp_path / "other", label_of=lambda i: 2)
-    comparison = compare(open_stored(whole), open_stored(other), ignore)
+    comparison = compare(open_stored(whole), open_stored(other), None, ignore)
     assert not comparison.equal
     assert comparison.labels.num_differ == 8
     assert (comparison.labels.largest, comparison.labels.first) == (2, 0)
@@ -154,7 +177,7 @@ def test_sets_of_other_counts_and_levels_are_compared_as_far_as_both_go(
     whole, tmp_path
 ):
     other = prepare(tmp_path / "other", n=9, side=8)
-    comparison = compare(open_stored(whole), open_stored(other), ignore)
+    comparison = compare(open_stored(whole), open_stored(other), None, ignore)
     assert not comparison.equal
     assert comparison.num_compared == 9
     assert comparison.notes == (
@@ -212,9 +235,30 @@ def test_a_folder_that_is_no_set_is_refused(tmp_path):
 
 def test_a_pyramid_without_levels_is_refused(tmp_path):
     record = {"resolution": 8, "num_classes": 0}
+    np.save(tmp_path / "labels.npy", np.zeros(0))
     (tmp_path / "pyramid.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="none of its levels is there"):
         open_stored(tmp_path)
+
+
+def test_a_record_or_labels_that_do_not_fit_are_refused(mixed):
+    np.save(mixed / "labels.npy", np.zeros(N - 1, np.int32))
+    with pytest.raises(UserError, match="holds 10 labels, and level 16 11 images"):
+        open_stored(mixed)
+    (mixed / "labels.npy").unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(.*labels\.npy"):
+        open_stored(mixed)
+    (mixed / "pyramid.json").write_text("{")
+    with pytest.raises(UserError, match="mixed: cannot be read"):
+        open_stored(mixed)
+
+
+def test_the_labels_that_training_takes_are_compared(whole, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    labels = np.load(copy / "labels.npy")
+    np.save(copy / "labels.npy", np.where(np.arange(N) == 4, 2, labels))
+    comparison = compare(open_stored(whole), open_stored(copy), None, ignore)
+    assert (comparison.labels.num_differ, comparison.labels.first) == (1, 4)
 
 
 def test_damaged_bytes_are_refused_in_one_line(whole, tmp_path):
