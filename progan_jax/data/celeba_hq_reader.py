@@ -48,6 +48,10 @@ class AlignedReader:
             raise BadImage(str(error)) from error
         return Item(name, face, 0)
 
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return self._files.name_of(index)
+
     def draw(self, name: str) -> np.ndarray:
         """Returns the steps of one photograph side by side, uint8 [h, w, 3].
 

@@ -1,11 +1,10 @@
-"""Where images come from: TFDS sets, LMDBs, folders, zip files, digits, noise.
+"""Where images come from: folders, zip files, digits, noise; and what a reader is.
 
 A reader is a sequence of images that a worker process can open anew: it holds names
 and positions, and opens files when it is read.
 """
 
 import csv
-import functools
 import hashlib
 import re
 import zipfile
@@ -52,6 +51,10 @@ class Reader(Protocol):
 
     def __getitem__(self, index: int) -> Item:
         """Reads an image; BadImage if it is to be left out."""
+        ...
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
         ...
 
 
@@ -161,51 +164,6 @@ def _read_labels(path: Path, names: Sequence[str]) -> list[int]:
     return [labels[name] for name in names]
 
 
-class LmdbReader:
-    """An LMDB as LSUN publishes them: keys to encoded images, in the order of keys."""
-
-    num_classes = 0
-
-    def __init__(self, path: Path) -> None:
-        """Lists the keys.
-
-        Args:
-          path: Folder with data.mdb.
-
-        Raises:
-          UserError: if it is no LMDB, or the lmdb package is missing.
-        """
-        self.name = path.name.removesuffix("_lmdb")
-        self._path = path
-        with _open_lmdb(path).begin(buffers=False) as transaction:
-            self._keys = list(transaction.cursor().iternext(values=False))
-        if not self._keys:
-            raise UserError(f"{path}: the LMDB is empty; download it again")
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, index: int) -> Item:
-        key = self._keys[index]
-        with _open_lmdb(self._path).begin(buffers=False) as transaction:
-            return Item(key.decode(errors="replace"), transaction.get(key), 0)
-
-
-@functools.cache
-def _open_lmdb(path: Path) -> Any:
-    """Opens an LMDB; a process may do so only once."""
-    import lmdb
-
-    try:
-        # Without a lock: nothing is written, and the folder may be read-only.
-        return lmdb.open(str(path), readonly=True, lock=False, create=False)
-    except lmdb.Error as error:
-        raise UserError(
-            f"lmdb:{path}: cannot be opened ({error}); name the folder that holds "
-            "data.mdb"
-        ) from error
-
-
 class DigitsReader:
     """scikit-learn's handwritten digits, scaled to a side; see `sources`."""
 
@@ -223,7 +181,11 @@ class DigitsReader:
 
     def __getitem__(self, index: int) -> Item:
         label = int(self._labels[index]) if self._labels is not None else 0
-        return Item(str(index), self._images[index], label)
+        return Item(self.name_of(index), self._images[index], label)
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return str(index)
 
 
 class SyntheticReader:
@@ -243,22 +205,31 @@ class SyntheticReader:
         count = self._resolution**2 * 3
         pixels = np.frombuffer(generator.random_raw(-(-count // 8)).tobytes(), np.uint8)
         shape = (self._resolution, self._resolution, 3)
-        return Item(str(index), pixels[:count].reshape(shape), 0)
+        return Item(self.name_of(index), pixels[:count].reshape(shape), 0)
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return str(index)
 
 
 class Subset:
-    """The first images of another reader."""
+    """Some images of another reader."""
 
-    def __init__(self, reader: Reader, num_images: int) -> None:
-        """Takes at most `num_images`."""
+    def __init__(self, reader: Reader, indices: Sequence[int]) -> None:
+        """Takes the images of these indices, in their order."""
         self.name, self.num_classes = reader.name, reader.num_classes
-        self._reader, self._length = reader, min(num_images, len(reader))
+        self.indices = indices
+        self._reader = reader
 
     def __len__(self) -> int:
-        return self._length
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> Item:
-        return self._reader[index]
+        return self._reader[self.indices[index]]
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return self._reader.name_of(self.indices[index])
 
 
 def fingerprint(reader: Reader) -> str:

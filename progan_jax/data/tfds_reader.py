@@ -63,7 +63,11 @@ class TfdsReader:
             raise BadImage("its record is damaged") from error
         if not isinstance(data, bytes):  # A Tensor feature holds pixels.
             data = feature.decode_example_np(data)
-        return Item(str(index), data, max(label, 0))
+        return Item(self.name_of(index), data, max(label, 0))
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return str(index)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}

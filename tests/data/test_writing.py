@@ -32,6 +32,9 @@ class Shapes:
     def __len__(self):
         return self._n
 
+    def name_of(self, index):
+        return f"{index}.png"
+
     def __getitem__(self, index):
         if index in self._bad:
             return Item(f"{index}.png", b"no image", index % 3)
@@ -40,6 +43,14 @@ class Shapes:
         return Item(
             f"{index}.png", rng.integers(0, 256, (h, w, 3), np.uint8), index % 3
         )
+
+
+class Grey(SyntheticReader):
+    """Grey noise."""
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        return Item(item.name, item.data[..., :1], item.label)
 
 
 class Slow(Shapes):
@@ -110,6 +121,22 @@ def test_levels_are_tfds_sets(tmp_path):
     assert source[3]["label"] == 0
     builder = tfds.builder_from_directory(tmp_path / "shapes" / "r004" / "1.0.0")
     assert builder.info.splits["train"].num_examples == 5
+
+
+@pytest.mark.parametrize(("channels", "stored"), [(1, b"\x89PNG"), (3, b"RIFF")])
+def test_large_levels_are_compressed_and_lose_nothing(tmp_path, channels, stored):
+    settings = Settings(8, channels=channels, raw_up_to=4)
+    reader = Grey(3, 8) if channels == 1 else SyntheticReader(3, 8)
+    prepare(reader, tmp_path / "set", settings)
+    builder = tfds.builder_from_directory(tmp_path / "set" / "r008" / "1.0.0")
+    skip = {"image": tfds.decode.SkipDecoding()}
+    (example, *_) = builder.as_data_source("train", decoders=skip)
+    assert example["image"].startswith(stored)
+    images = [example["image"] for example in builder.as_data_source("train")]
+    pyramid = load("set", str(tmp_path), "train", 8, 100)
+    for i in range(3):
+        assert np.array_equal(images[i], reader[i].data)
+        assert np.array_equal(pyramid.levels[8][np.array([i])][0], reader[i].data)
 
 
 def test_bad_images_are_left_out_and_named(tmp_path):
