@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from progan_jax.data.decoding import decode, square
-from progan_jax.data.readers import FileReader
+from progan_jax.data.file_reader import FileReader
 from progan_jax.images import tile
 
 FACES = flags.DEFINE_string("faces", None, "CelebA's aligned images, 89x109.")

@@ -7,7 +7,8 @@ import numpy as np
 from progan_jax.data.celeba_hq import align_face, alignment_steps, draw_steps
 from progan_jax.data.celeba_hq_geometry import read_landmarks
 from progan_jax.data.decoding import BadImage, decode
-from progan_jax.data.readers import FileReader, Item
+from progan_jax.data.file_reader import FileReader
+from progan_jax.data.readers import Item
 from progan_jax.errors import UserError
 
 

@@ -108,6 +108,7 @@ def unpack_lmdb(archive: Path, folder: Path) -> Path:
 
     Raises:
       UserError: if it is no such file, is damaged, or there is no room.
+      OSError: if it cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -119,6 +120,9 @@ def unpack_lmdb(archive: Path, folder: Path) -> Path:
                 _check_room(archive, member.file_size, folder)
                 _unpack(opened, member, target / _DATA)
             return target
+    except OSError:  # A full disk: what takes the room goes.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(

@@ -45,22 +45,14 @@ def estimate(
 
 
 def contact_sheet(reader: Reader, settings: Settings) -> np.ndarray:
-    """Returns images from the whole source, side by side.
-
-    Raises:
-      UserError: if none of them can be used.
-    """
+    """Returns images from the whole source, side by side; bad ones are left out."""
     count = min(len(reader), _COLUMNS * _ROWS)
-    images = []
+    side = settings.resolution
+    images = [np.zeros((0, side, side, settings.channels), np.uint8)]
     for index in np.linspace(0, len(reader) - 1, count).astype(int):
         try:
-            images.append(to_square(reader[int(index)].data, settings))
+            images.append(to_square(reader[int(index)].data, settings)[None])
         except BadImage:
             continue
-    if not images:
-        raise UserError(
-            f"{reader.name}: none of the images can be used; see skipped.csv"
-        )
-    side = min(settings.resolution, 128)
-    step = settings.resolution // side
-    return tile(np.stack(images)[:, ::step, ::step], _COLUMNS)
+    step = max(side // 128, 1)
+    return tile(np.concatenate(images)[:, ::step, ::step], _COLUMNS)

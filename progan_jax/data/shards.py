@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -169,13 +171,27 @@ class _Writer:
         # TFDS's own way orders the fields by a hash that differs in every process.
         record = example.SerializeToString(deterministic=True)
         self._num_bytes += len(record)
-        self._writer.write(record)
+        with _reporting(self._path):
+            self._writer.write(record)
 
     def close(self) -> int:
         """Gives the file its name; returns the bytes of its records."""
-        self._writer.close()
+        with _reporting(self._path):
+            self._writer.close()
         os.replace(self._unfinished, self._path)
         return self._num_bytes
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Tells what ArrayRecord raises when a file cannot be written: a full disk."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split(";")[0]
+        raise UserError(
+            f"--out: {path}: {reason}; make room, and run the same command again"
+        ) from error
 
 
 def _compress(image: np.ndarray) -> bytes:

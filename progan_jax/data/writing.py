@@ -145,7 +145,12 @@ def begin(folder: Path, identity: dict[str, Any]) -> Path:
     check_free(folder)
     unfinished = folder / UNFINISHED
     record = unfinished / _IDENTITY
-    (unfinished / "done").mkdir(parents=True, exist_ok=True)
+    try:
+        (unfinished / "done").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out: {folder} cannot be made ({error.strerror}); choose another folder"
+        ) from error
     if not record.exists():
         write_json(record, identity)
     begun = json.loads(record.read_text())

@@ -25,11 +25,11 @@ from absl import flags
 from tqdm import tqdm
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
+from progan_jax.data.file_reader import FileReader
 from progan_jax.data.lmdb_reader import LmdbReader, lmdb_name, unpack_lmdb
 from progan_jax.data.preview import contact_sheet, estimate
 from progan_jax.data.readers import (
     DigitsReader,
-    FileReader,
     Reader,
     Subset,
     SyntheticReader,
@@ -56,6 +56,16 @@ flags.adopt_module_key_flags(given)
 
 def main(source: str) -> None:
     """Reads the flags, writes the pyramid and tells of it."""
+    try:
+        _run(source)
+    except OSError as error:  # A full disk, above all.
+        raise UserError(
+            f"{error.filename or '--out'}: {error.strerror or error}; mend that, and "
+            "run the same command again"
+        ) from error
+
+
+def _run(source: str) -> None:
     settings = given.read_settings(source.partition(":")[0])
     if given.NAME.value and not _is_name(given.NAME.value):
         raise UserError(
@@ -101,6 +111,10 @@ def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> N
         )
     skipped += [pair for shard in shards for pair in shard.skipped]
     write_skipped(folder, skipped)
+    if not any(shard.num_images for shard in shards):
+        raise UserError(
+            f"{source}: none of the images can be used; see {folder / 'skipped.csv'}"
+        )
     write_png(folder / "contact_sheet.png", contact_sheet(reader, settings))
     finish(folder, reader, settings, identity, shards, num_unscored)
     seconds = time.perf_counter() - started
