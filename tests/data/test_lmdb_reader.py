@@ -1,3 +1,4 @@
+import io
 import os
 import pickle
 import shutil
@@ -6,10 +7,14 @@ from collections import namedtuple
 
 import lmdb
 import pytest
+from PIL import Image
 
-from configs.lsun import CATEGORIES
+from configs.lsun import CATEGORIES, get_config
 from progan_jax.data import lmdb_reader
 from progan_jax.data.lmdb_reader import LmdbReader, lmdb_name, unpack_lmdb
+from progan_jax.data.shards import Settings
+from progan_jax.data.sources import load
+from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 
 ITEMS = {b"ff": b"two", b"0a": b"one"}
@@ -56,6 +61,23 @@ def test_names_are_those_of_the_recipe(tmp_path, category):
     for name in (f"{category}_train_lmdb.zip", f"{category}.zip", f"{category}_lmdb"):
         assert lmdb_name(tmp_path / name) == category
     assert lmdb_name(tmp_path / f"{category}_val_lmdb.zip") == f"{category}_val"
+
+
+def test_every_category_is_found_by_its_recipe(tmp_path):
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(image, "WEBP")
+    source = make_lmdb(tmp_path / "any", {b"0": image.getvalue()})
+    archive = pack(source, tmp_path / "any.zip")
+    for category in CATEGORIES:
+        scene = tmp_path / f"{category}_train_lmdb.zip"
+        folder = tmp_path / "lsun" / lmdb_name(scene)
+        unpacked = unpack_lmdb(archive, folder / ".partial" / "lmdb")
+        reader = LmdbReader(unpacked, lmdb_name(scene))
+        shards = write_pyramid(reader, folder, Settings(8), {}, 1, lambda shard: None)
+        finish(folder, reader, Settings(8), {}, shards)
+        name = get_config(category).data.name
+        assert load(name, str(tmp_path), "train", 8, 1).num_images == 1
+        assert not (folder / ".partial").exists()
 
 
 def test_what_is_no_lmdb_is_refused(tmp_path):
