@@ -15,7 +15,8 @@ import numpy as np
 
 from progan_jax.data.checks import check_features
 from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
-from progan_jax.data.sources import class_label, make_decoder
+from progan_jax.data.records import class_label, open_records
+from progan_jax.data.sources import make_decoder
 from progan_jax.errors import UserError
 
 _CHUNK_BYTES = 2**26
@@ -55,18 +56,11 @@ class StoredLevel:
                 "choose one of these"
             )
         check_features(str(folder), features)
-        try:
-            self._records: Any = builder.as_data_source(
-                split,
-                deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-                file_format="array_record",
-            )
-        except Exception as error:  # TFDS and ArrayRecord have each their own kinds.
-            raise _unreadable(folder, error) from error
+        self._records = open_records(builder, split)
         self._decode = make_decoder(features, features["image"].shape[-1] or 3)
         self.num_classes = getattr(class_label(features), "num_classes", 0) or 0
         self.num_bytes = sum(
-            path.stat().st_size for path in folder.glob(f"*-{split}.array_record*")
+            Path(path).stat().st_size for path in builder.info.splits[split].filepaths
         )
         first = self._read_records([0])[0][0]
         self.shape = (len(self._records), *first.shape)
@@ -93,6 +87,8 @@ class StoredLevel:
     def _read_records(self, rows: list[int]) -> list[tuple[np.ndarray, int]]:
         try:
             return [self._decode(r) for r in self._records.__getitems__(rows)]
+        except UserError:
+            raise
         except Exception as error:  # Whatever damaged bytes bring about.
             raise _unreadable(self.folder, error) from error
 

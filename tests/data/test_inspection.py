@@ -265,7 +265,7 @@ def test_damaged_bytes_are_refused_in_one_line(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "damaged")
     path = sorted((folder / "r016" / "1.0.0").glob("*.array_record*"))[1]
     data = bytearray(path.read_bytes())
-    data[data.index(b"IHDR") + 20] ^= 255
+    data[data.index(b"VP8L") + 20] ^= 255
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"r016/1\.0\.0: cannot be read") as caught:
         faults(folder)
