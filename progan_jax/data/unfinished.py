@@ -1,13 +1,16 @@
 """The folder of a set that is being made: whose it is, and what may go on in it."""
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from progan_jax.data.layout import RECORD
 from progan_jax.errors import UserError
-from progan_jax.files import write_json
+from progan_jax.files import lock_folder, write_json
 
 UNFINISHED = ".partial"
 _IDENTITY = "identity.json"
@@ -30,6 +33,26 @@ def check_free(folder: Path) -> None:
         raise UserError(
             f"--out: {folder} is in use; choose another folder, or remove that one"
         )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keeps others who would prepare the same set out."""
+    try:
+        held = lock_folder(folder)
+    except BlockingIOError as error:
+        raise UserError(
+            f"--out: {folder}: another process prepares it; wait for that one, or "
+            "choose another --name"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"--out: {folder} cannot be made ({error.strerror}); choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def begin(folder: Path, identity: dict[str, Any]) -> Path:

@@ -15,12 +15,9 @@ The same command again goes on after a stop. Training then takes
     --config.data.data_dir=DIR --config.data.name=NAME
 """
 
-import os
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,34 +25,23 @@ from absl import flags
 from tqdm import tqdm
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
-from progan_jax.data.checks import check_local
-from progan_jax.data.file_reader import FileReader
-from progan_jax.data.lmdb_reader import (
-    LmdbReader,
-    check_archive,
-    lmdb_name,
-    unpack_lmdb,
-)
 from progan_jax.data.preview import check_room, contact_sheet, estimate, free_bytes
 from progan_jax.data.readers import (
-    DigitsReader,
     Source,
     Subset,
-    SyntheticReader,
     digest_times,
     fingerprint,
 )
 from progan_jax.data.scoring import keep_best, score_images, write_scores
 from progan_jax.data.shards import Settings, Shard
-from progan_jax.data.tfds_reader import TfdsReader
-from progan_jax.data.unfinished import UNFINISHED, begin, check_free, choose
+from progan_jax.data.unfinished import alone_in, begin, check_free, choose
 from progan_jax.data.writing import finish, write_pyramid, write_skipped
 from progan_jax.errors import UserError
-from progan_jax.files import lock_folder
 from progan_jax.images import write_png
 from progan_jax.runtime.command_line import run_with_argument
 from progan_jax.runtime.preemption import ending_in_a_line
 from progan_jax.tools import prepare_flags as given
+from progan_jax.tools.prepare_sources import open_source
 
 flags.adopt_module_key_flags(given)
 
@@ -79,7 +65,7 @@ def _run(source: str) -> None:
             f"--name={given.NAME.value} must be of letters, digits, _ and -; set "
             "another"
         )
-    reader = _open(source, settings)
+    reader = open_source(source, settings)
     if isinstance(reader, AlignedReader) and given.EXPLAIN_IMAGE.value:
         _explain(reader, given.EXPLAIN_IMAGE.value)
         return
@@ -93,28 +79,8 @@ def _run(source: str) -> None:
     if given.DRY_RUN.value:
         _tell_estimate(reader, folder, settings)
     else:
-        with _alone_in(folder):
+        with alone_in(folder):
             _prepare(source, reader, folder, settings)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keeps others who would prepare the same set out."""
-    try:
-        held = lock_folder(folder)
-    except BlockingIOError as error:
-        raise UserError(
-            f"--out: {folder}: another process prepares it; wait for that one, or "
-            "choose another --name"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"--out: {folder} cannot be made ({error.strerror}); choose another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(held)
 
 
 def _prepare(source: str, reader: Source, folder: Path, settings: Settings) -> None:
@@ -183,80 +149,6 @@ def _explain(reader: AlignedReader, name: str) -> None:
 
 def _is_name(name: str) -> bool:
     return bool(re.fullmatch(r"\w[\w-]*", name))
-
-
-def _open(source: str, settings: Settings) -> Source:
-    kind, _, rest = source.partition(":")
-    labels = Path(given.LABELS.value) if given.LABELS.value else None
-    if source == "digits":
-        return DigitsReader(settings.resolution)
-    if kind == "synthetic" and rest.isdigit() and int(rest):
-        return SyntheticReader(int(rest), settings.resolution)
-    if kind == "tfds" and rest:
-        return _open_tfds(rest)
-    if kind in ("folder", "zip", "lmdb", "celeba_hq") and rest:
-        check_local("SOURCE", rest)
-        path = Path(rest)
-        if not path.exists():
-            raise UserError(f"{source}: there is no {path}; name another")
-        if kind == "celeba_hq":
-            return _open_celeba_hq(path, settings)
-        return _open_lmdb(path) if kind == "lmdb" else _open_files(path, labels)
-    raise UserError(
-        f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
-        "celeba_hq:PATH, digits or synthetic:N"
-    )
-
-
-def _open_tfds(name: str) -> TfdsReader:
-    try:
-        return TfdsReader(
-            name,
-            given.DATA_DIR.value,
-            given.SPLIT.value,
-            given.IMAGE_FEATURE.value,
-            given.LABEL_FEATURE.value,
-        )
-    except UserError as error:  # It speaks of a run's fields: here they are flags.
-        words = re.sub(r"config\.data\.name = '(.*?)'", r"tfds:\1", str(error))
-        words = re.sub(r"config\.data\.(\w+) = ('.*?')", r"--\1=\2", words)
-        raise UserError(words) from error
-
-
-def _open_files(path: Path, labels: Path | None) -> FileReader:
-    reader = FileReader(path, labels)
-    if reader.is_mixed and labels is None:
-        print(
-            f"warning: {path}: images beside its folders belong to no class, so that "
-            "the set has none; move them into folders, or give --labels",
-            file=sys.stderr,
-        )
-    return reader
-
-
-def _open_celeba_hq(path: Path, settings: Settings) -> AlignedReader:
-    if not given.LANDMARKS.value:
-        raise UserError(
-            "--landmarks is missing: name CelebA's list_landmarks_celeba.txt"
-        )
-    return AlignedReader(path, Path(given.LANDMARKS.value), settings.resolution)
-
-
-def _open_lmdb(path: Path) -> LmdbReader:
-    if path.is_dir():
-        return LmdbReader(path)
-    if given.DRY_RUN.value:
-        raise UserError(
-            f"--dry_run: the images of {path} cannot be counted before it is unpacked; "
-            "unpack it and name the folder, or leave --dry_run out"
-        )
-    name = lmdb_name(path)
-    folder = Path(given.OUT.value or "") / (given.NAME.value or name)
-    check_free(folder)
-    checksum = check_archive(path)
-    with _alone_in(folder):
-        unpacked = unpack_lmdb(path, folder / UNFINISHED / "lmdb")
-    return LmdbReader(unpacked, name, checksum)
 
 
 def _tell_estimate(reader: Source, folder: Path, settings: Settings) -> None:
