@@ -1,7 +1,9 @@
-"""Files that are whole or not there: a kill leaves the old one or the new one."""
+"""Files that are whole or not there, and folders that one process works in."""
 
+import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,51 @@ def write_whole(path: Path, content: str | bytes) -> None:
     unfinished = path.with_name(f".{path.name}.partial")
     data = content.encode() if isinstance(content, str) else content
     unfinished.write_bytes(data)
-    os.replace(unfinished, path)
+    move_whole(unfinished, path)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON that people can read."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def move_whole(unfinished: Path, path: Path) -> None:
+    """Gives a file that was written its name in the same folder.
+
+    A kill or a power cut leaves the old file or the new one.
+    """
+    _sync(unfinished, os.O_RDWR)
+    os.replace(unfinished, path)
+    with suppress(OSError):  # Some network file systems have no such thing.
+        _sync(path.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, mode: int) -> None:
+    opened = os.open(path, mode)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def lock_folder(folder: Path) -> int:
+    """Makes a folder and keeps other processes of this machine out of it.
+
+    Returns:
+      What `os.close` takes to give the folder back; the end of the process, however it
+      comes, does so too.
+
+    Raises:
+      BlockingIOError: if another process holds it.
+      OSError: if it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise
+    except OSError:
+        pass  # Some network file systems have no locks: there the user takes care.
+    return opened

@@ -1,6 +1,5 @@
 """The folder of a run: whose it is, and whether it has room."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from progan_jax.config import (
 )
 from progan_jax.costs import stage_cost
 from progan_jax.errors import UserError
-from progan_jax.files import write_json
+from progan_jax.files import lock_folder, write_json
 from progan_jax.runtime.environment import environment
 
 # Fields that may change between restarts: they alter where and how a run is carried
@@ -54,22 +53,14 @@ def exclusive(workdir: Path) -> Iterator[None]:
       UserError: if the folder cannot be made, or another process trains in it.
     """
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        folder = os.open(workdir, os.O_RDONLY)
-    except OSError as error:
-        raise _unwritable(workdir, error) from error
-    try:
-        # Given back by the system when the process ends, however it ends. Some network
-        # file systems have no locks: there the user alone takes care.
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder = lock_folder(workdir)
     except BlockingIOError as error:
-        os.close(folder)
         raise UserError(
             f"--workdir={workdir}: another process trains in it; stop that one, or "
             "choose another folder"
         ) from error
-    except OSError:
-        pass
+    except OSError as error:
+        raise _unwritable(workdir, error) from error
     try:
         yield
     finally:

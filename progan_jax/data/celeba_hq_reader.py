@@ -1,5 +1,6 @@
 """CelebA's photographs as a source of aligned faces; see `celeba_hq`."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -52,6 +53,16 @@ class AlignedReader:
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
         return self._files.name_of(index)
+
+    def listing(self) -> Iterator[str]:
+        """Yields what is known of the photographs, and their landmarks."""
+        yield from self._files.listing()
+        for name, points in self._landmarks.items():
+            yield f"{name} {points.tolist()}"
+
+    def times(self) -> Iterator[str]:
+        """Yields when each photograph of a folder was changed, in ns."""
+        return self._files.times()
 
     def draw(self, name: str) -> np.ndarray:
         """Returns the steps of one photograph side by side, uint8 [h, w, 3].

@@ -16,6 +16,8 @@ from progan_jax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
+_MOST_CLASSES = 100_000  # A larger number is no class, but an identity of some kind.
+
 # What zipfile raises for members that are damaged, encrypted or strangely compressed.
 _BAD_MEMBER = (
     zipfile.BadZipFile,
@@ -58,6 +60,12 @@ class FileReader:
             self._labels = _labels_of_folders(self._names)
         self.num_classes = max(self._labels) + 1 if any(self._labels) else 0
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether images beside several folders keep these from being classes."""
+        folders = set(_folders(self._names))
+        return "" in folders and len(folders) > 2 and not any(self._labels)
+
     def __len__(self) -> int:
         return len(self._names)
 
@@ -68,6 +76,22 @@ class FileReader:
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
         return self._names[index]
+
+    def listing(self) -> Iterator[str]:
+        """Yields name, class and size of each file; of a zip file checksums too."""
+        if self._is_zip:
+            with zipfile.ZipFile(self._path) as archive:
+                known = {m.filename: (m.file_size, m.CRC) for m in archive.infolist()}
+        else:
+            known = {name: (_stat(self._path / name)[0],) for name in self._names}
+        for name, label in zip(self._names, self._labels, strict=True):
+            yield f"{name} {label} {known[name]}"
+
+    def times(self) -> Iterator[str]:
+        """Yields when each file of a folder was changed, in ns."""
+        if not self._is_zip:
+            for name in self._names:
+                yield str(_stat(self._path / name)[1])
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}
@@ -98,6 +122,15 @@ class FileReader:
             raise BadImage(str(error)) from error
 
 
+def _stat(path: Path) -> tuple[int, int]:
+    """Returns bytes and time of change; of a bad image, which cannot be read, -1s."""
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
 def _files_below(folder: Path) -> Iterator[str]:
     """Yields the paths of files below a folder; OSError if one cannot be listed."""
 
@@ -117,8 +150,13 @@ def _is_image(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
+def _folders(names: Sequence[str]) -> list[str]:
+    """Returns the first folder of each file, "" if it lies in none."""
+    return [name.split("/")[0] if "/" in name else "" for name in names]
+
+
 def _labels_of_folders(names: Sequence[str]) -> list[int]:
-    folders = [name.split("/")[0] if "/" in name else "" for name in names]
+    folders = _folders(names)
     known = sorted(set(folders))
     if len(known) < 2 or "" in known:
         return [0] * len(names)
@@ -127,16 +165,7 @@ def _labels_of_folders(names: Sequence[str]) -> list[int]:
 
 def _read_labels(path: Path, names: Sequence[str]) -> list[int]:
     """Reads file,class for every image, and for no other."""
-    try:
-        with path.open(newline="") as file:
-            rows = [
-                (name, int(label)) for name, label in filter(None, csv.reader(file))
-            ]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"--labels={path}: cannot be read ({error}); write lines file,class with "
-            "classes from 0 on"
-        ) from error
+    rows = list(_rows(path))
     labels = dict(rows)
     counts = Counter(name for name, _ in rows)
     for kind, wrong in (
@@ -149,8 +178,34 @@ def _read_labels(path: Path, names: Sequence[str]) -> list[int]:
                 f"--labels={path}: {sorted(wrong)[0]!r} {kind} ({len(wrong)} such "
                 "file(s)); correct the file"
             )
-    if min(labels.values()) < 0:
-        raise UserError(
-            f"--labels={path}: classes must be at least 0; correct the file"
-        )
     return [labels[name] for name in names]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, int]]:
+    """Yields the lines of a CSV file of file,class."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file)
+            for row in filter(None, lines):
+                yield _parse_row(row, f"--labels={path}: line {lines.line_num}")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"--labels={path}: cannot be read ({error}); write lines file,class"
+        ) from error
+
+
+def _parse_row(row: list[str], line: str) -> tuple[str, int]:
+    if len(row) != 2:
+        raise UserError(f"{line}: it must be file,class; correct the file")
+    name, label = row
+    if not re.fullmatch(r"\s*\d+\s*", label, re.ASCII):
+        raise UserError(
+            f"{line}: {label!r} is no class number; write lines file,class, without a "
+            "header, with classes from 0 on"
+        )
+    if len(label) > 9 or int(label) >= _MOST_CLASSES:
+        raise UserError(
+            f"{line}: class {label} must be below {_MOST_CLASSES:,}; number the "
+            "classes from 0 on"
+        )
+    return name, int(label)

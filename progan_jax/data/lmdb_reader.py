@@ -1,17 +1,18 @@
 """LMDBs as LSUN publishes them, in their folders or zipped as they are downloaded."""
 
 import functools
-import os
 import re
 import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.readers import Item
 from progan_jax.errors import UserError
+from progan_jax.files import move_whole
 
 _DATA = "data.mdb"
 
@@ -21,12 +22,13 @@ class LmdbReader:
 
     num_classes = 0
 
-    def __init__(self, path: Path, name: str = "") -> None:
+    def __init__(self, path: Path, name: str = "", checksum: str = "") -> None:
         """Lists the keys.
 
         Args:
           path: Folder with data.mdb.
           name: Of the set; that of the folder by default.
+          checksum: Of data.mdb, if it is known.
 
         Raises:
           UserError: if it is no LMDB, or a damaged one.
@@ -34,7 +36,7 @@ class LmdbReader:
         import lmdb
 
         self.name = name or lmdb_name(path)
-        self._path = path
+        self._path, self._checksum = path, checksum
         try:
             with _open_lmdb(path).begin(buffers=False) as transaction:
                 self._keys = list(transaction.cursor().iternext(values=False))
@@ -62,6 +64,16 @@ class LmdbReader:
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
         return self._keys[index].decode(errors="replace")
+
+    def listing(self) -> Iterator[str]:
+        """Yields the size of the file, and the keys."""
+        yield str((self._path / _DATA).stat().st_size)
+        yield from (key.hex() for key in self._keys)
+
+    def times(self) -> Iterator[str]:
+        """Yields when the file was changed, in ns; its checksum if it was unpacked."""
+        changed = (self._path / _DATA).stat().st_mtime_ns
+        yield self._checksum or str(changed)
 
 
 def lmdb_name(path: Path) -> str:
@@ -125,10 +137,27 @@ def unpack_lmdb(archive: Path, folder: Path) -> Path:
         raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise UserError(
-            f"lmdb:{archive}: cannot be unpacked ({error}); download it again, or name "
-            "the folder of an LMDB"
-        ) from error
+        raise _no_archive(archive, error) from error
+
+
+def check_archive(archive: Path) -> str:
+    """Returns the checksum of the LMDB in a zip file, as its directory tells it.
+
+    Raises:
+      UserError: if it is no zip file of one LMDB.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return f"{_find_data(archive, opened).CRC:08x}"
+    except zipfile.BadZipFile as error:
+        raise _no_archive(archive, error) from error
+
+
+def _no_archive(archive: Path, error: Exception) -> UserError:
+    return UserError(
+        f"lmdb:{archive}: cannot be unpacked ({error}); download it again, or name "
+        "the folder of an LMDB"
+    )
 
 
 def _find_data(archive: Path, opened: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -146,8 +175,8 @@ def _check_room(archive: Path, needed: int, folder: Path) -> None:
     if free < needed:
         shutil.rmtree(folder)
         raise UserError(
-            f"lmdb:{archive}: it unpacks to {needed / 2**30:,.1f} GiB, and --out has "
-            f"{free / 2**30:,.1f} GiB free; make room, or choose another"
+            f"lmdb:{archive}: it unpacks to {needed / 2**20:,.1f} MiB, and --out has "
+            f"{free / 2**20:,.1f} MiB free; make room, or choose another"
         )
 
 
@@ -156,4 +185,4 @@ def _unpack(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Non
     unfinished = path.with_name(f".{path.name}.partial")
     with opened.open(member) as source, unfinished.open("wb") as target:
         shutil.copyfileobj(source, target, 2**20)
-    os.replace(unfinished, path)
+    move_whole(unfinished, path)

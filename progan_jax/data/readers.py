@@ -5,9 +5,9 @@ and positions, and opens files when it is read.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,6 +51,21 @@ class Reader(Protocol):
         ...
 
 
+class Source(Reader, Protocol):
+    """A reader that can tell whether its images are still the same ones."""
+
+    def listing(self) -> Iterable[str]:
+        """Yields what is known of the images without reading them.
+
+        Names, classes, sizes, checksums: what a copy of the source shares.
+        """
+        ...
+
+    def times(self) -> Iterable[str]:
+        """Yields when files were changed, where `listing` has no checksums of them."""
+        ...
+
+
 class DigitsReader:
     """scikit-learn's handwritten digits, scaled to a side; see `sources`."""
 
@@ -73,6 +88,14 @@ class DigitsReader:
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
         return str(index)
+
+    def listing(self) -> Iterable[str]:
+        """Yields nothing: they never change."""
+        return ()
+
+    def times(self) -> Iterable[str]:
+        """Yields nothing: they never change."""
+        return ()
 
 
 class SyntheticReader:
@@ -98,11 +121,19 @@ class SyntheticReader:
         """Returns an image's name without reading it."""
         return str(index)
 
+    def listing(self) -> Iterable[str]:
+        """Yields nothing: they never change."""
+        return ()
+
+    def times(self) -> Iterable[str]:
+        """Yields nothing: they never change."""
+        return ()
+
 
 class Subset:
     """Some images of another reader."""
 
-    def __init__(self, reader: Reader, indices: Sequence[int]) -> None:
+    def __init__(self, reader: Source, indices: Sequence[int]) -> None:
         """Takes the images of these indices, in their order."""
         self.name, self.num_classes = reader.name, reader.num_classes
         self.indices = indices
@@ -118,10 +149,18 @@ class Subset:
         """Returns an image's name without reading it."""
         return self._reader.name_of(self.indices[index])
 
+    def listing(self) -> Iterable[str]:
+        """Yields that of the other reader: of all its images."""
+        return self._reader.listing()
 
-def fingerprint(reader: Reader) -> str:
-    """Returns a digest of the number of images and of sixteen of them."""
-    digest = hashlib.sha256(f"{reader.name} {len(reader)}".encode())
+    def times(self) -> Iterable[str]:
+        """Yields those of the other reader: of all its files."""
+        return self._reader.times()
+
+
+def fingerprint(reader: Source) -> str:
+    """Returns a digest of the listing of a source and of sixteen of its images."""
+    digest = _digest([str(len(reader)), *reader.listing()])
     for index in np.linspace(0, len(reader) - 1, 16).astype(int):
         try:
             item = reader[int(index)]
@@ -129,5 +168,18 @@ def fingerprint(reader: Reader) -> str:
             digest.update(str(error).encode())
             continue
         data = item.data if isinstance(item.data, bytes) else item.data.tobytes()
-        digest.update(f"{item.name} {item.label}".encode() + data)
+        name = f"{item.name} {item.label}".encode(errors="surrogateescape")
+        digest.update(name + data)
     return digest.hexdigest()[:32]
+
+
+def digest_times(reader: Source) -> str:
+    """Returns a digest of when the files of a source were changed."""
+    return _digest(reader.times()).hexdigest()[:32]
+
+
+def _digest(lines: Iterable[str]) -> Any:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode(errors="surrogateescape") + b"\0")
+    return digest

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 from progan_jax.data.celeba_hq_ranking import power_spectrum_score, rank_by_quality
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.processes import call_for_each
-from progan_jax.data.readers import Reader, Subset
+from progan_jax.data.readers import Source, Subset
+from progan_jax.data.shards import refuse_bad
 from progan_jax.errors import UserError
 from progan_jax.files import write_json, write_whole
 
@@ -36,7 +38,7 @@ class Score:
 
 
 def score_images(
-    reader: Reader,
+    reader: Source,
     folder: Path,
     strict: bool,
     workers: int,
@@ -57,8 +59,13 @@ def score_images(
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[int, list[Score]] = {}
     for path in sorted(folder.glob("*.json")):
-        parts[int(path.stem)] = [Score(**row) for row in json.loads(path.read_text())]
-        report(len(parts[int(path.stem)]))
+        with suppress(ValueError, TypeError):  # Damaged: it is made again.
+            rows = json.loads(path.read_text())
+            parts[int(path.stem)] = [Score(**row) for row in rows]
+            report(len(rows))
+    for score in (score for part in parts.values() for score in part):
+        if strict and score.score is None:
+            raise refuse_bad(score.name, score.reason)
     missing = [k for k in range(-(-len(reader) // _PART)) if k not in parts]
     score_part = partial(_score_part, reader, folder, strict)
     for scores in call_for_each(score_part, missing, workers):
@@ -67,7 +74,7 @@ def score_images(
     return [score for k in sorted(parts) for score in parts[k]]
 
 
-def _score_part(reader: Reader, folder: Path, strict: bool, part: int) -> list[Score]:
+def _score_part(reader: Source, folder: Path, strict: bool, part: int) -> list[Score]:
     first = part * _PART
     last = min(first + _PART, len(reader))
     scores = [_score(reader, index, strict) for index in range(first, last)]
@@ -75,22 +82,20 @@ def _score_part(reader: Reader, folder: Path, strict: bool, part: int) -> list[S
     return scores
 
 
-def _score(reader: Reader, index: int, strict: bool) -> Score:
+def _score(reader: Source, index: int, strict: bool) -> Score:
     try:
         item = reader[index]
     except BadImage as error:
         name = reader.name_of(index)
         if strict:
-            raise UserError(
-                f"{name}: {error}; remove it, or leave --strict out"
-            ) from error
+            raise refuse_bad(name, str(error)) from error
         return Score(index, name, None, str(error))
     if isinstance(item.data, bytes):
         raise TypeError("pixels are scored, not files")
     return Score(index, item.name, power_spectrum_score(item.data))
 
 
-def keep_best(reader: Reader, scores: Sequence[Score], keep: int) -> Subset:
+def keep_best(reader: Source, scores: Sequence[Score], keep: int) -> Subset:
     """Returns the best images in the order of the source.
 
     Raises:

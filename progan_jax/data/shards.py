@@ -15,11 +15,13 @@ from progan_jax.data.layout import VERSION, level_name
 from progan_jax.data.pyramid import halve
 from progan_jax.data.readers import Reader
 from progan_jax.errors import UserError
-from progan_jax.files import write_json
+from progan_jax.files import move_whole, write_json
 from progan_jax.images import encode_png, encode_webp
 
 _SHARD_BYTES = 2**28
 _MOST_IMAGES = 2048
+_LEAST_IMAGES = 32
+_SHARDS = 32  # Of a small set: for many workers, and so that a stop costs little.
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,14 @@ class Settings:
         """Returns the sides, the largest first."""
         return [self.resolution >> k for k in range(self.resolution.bit_length() - 2)]
 
-    @property
-    def shard_images(self) -> int:
-        """Returns the images of a shard: its largest level holds 256 MiB at most."""
-        image_bytes = self.resolution**2 * self.channels
-        return min(max(_SHARD_BYTES // image_bytes, 1), _MOST_IMAGES)
+    def shard_images(self, num_images: int) -> int:
+        """Returns the images of a shard of a set of so many.
+
+        A 32nd of the set, within 32 and 2,048; its largest level takes 256 MiB at most.
+        """
+        share = max(-(-num_images // _SHARDS), _LEAST_IMAGES)
+        fitting = max(_SHARD_BYTES // (self.resolution**2 * self.channels), 1)
+        return min(share, fitting, _MOST_IMAGES)
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,10 @@ def features(settings: Settings, resolution: int, num_classes: int) -> Any:
 
 def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -> Shard:
     """Writes one shard of every level, then the record that it is finished."""
-    first = index * settings.shard_images
-    last = min(first + settings.shard_images, len(reader))
-    num_shards = -(-len(reader) // settings.shard_images)
+    size = settings.shard_images(len(reader))
+    first = index * size
+    last = min(first + size, len(reader))
+    num_shards = -(-len(reader) // size)
     writers = {
         r: _Writer(partial, reader, settings, r, index, num_shards)
         for r in settings.levels
@@ -112,9 +118,7 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
         except BadImage as error:
             name = reader.name_of(position)
             if settings.strict:
-                raise UserError(
-                    f"{name}: {error}; remove it, or leave --strict out"
-                ) from error
+                raise refuse_bad(name, str(error)) from error
             skipped.append((name, str(error)))
             continue
         labels.append(item.label)
@@ -125,6 +129,14 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
     shard = Shard(index, labels, num_bytes, skipped)
     write_json(partial / "done" / f"{index:05d}.json", asdict(shard))
     return shard
+
+
+def refuse_bad(name: str, reason: str) -> UserError:
+    """Returns what --strict says of a bad image."""
+    return UserError(
+        f"{name}: {reason}; leave --strict out, which goes on, or mend the image and "
+        "begin anew in another folder"
+    )
 
 
 def to_square(data: bytes | np.ndarray, settings: Settings) -> np.ndarray:
@@ -178,7 +190,7 @@ class _Writer:
         """Gives the file its name; returns the bytes of its records."""
         with _reporting(self._path):
             self._writer.close()
-        os.replace(self._unfinished, self._path)
+            move_whole(self._unfinished, self._path)
         return self._num_bytes
 
 

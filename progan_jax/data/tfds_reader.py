@@ -1,5 +1,7 @@
 """A prepared TFDS set as a reader of encoded images; TensorFlow is not needed."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -68,6 +70,22 @@ class TfdsReader:
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
         return str(index)
+
+    def listing(self) -> Iterator[str]:
+        """Yields name, version, features and split, and the sizes of all files."""
+        info = open_builder(*self._arguments).info
+        yield f"{info.full_name} {self._split} {self._image} {self._label}"
+        yield str(info.splits[self._split].shard_lengths)
+        for path in self._files():
+            yield f"{path.name} {path.stat().st_size}"
+
+    def times(self) -> Iterator[str]:
+        """Yields when each file was changed, in ns."""
+        return (str(path.stat().st_mtime_ns) for path in self._files())
+
+    def _files(self) -> list[Path]:
+        folder = Path(open_builder(*self._arguments).data_dir)
+        return sorted(path for path in folder.iterdir() if path.is_file())
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}

@@ -5,10 +5,12 @@ killed is started again and makes the missing ones. No TensorFlow is needed.
 """
 
 import csv
+import hashlib
 import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,16 @@ import numpy as np
 from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
 from progan_jax.data.processes import call_for_each
 from progan_jax.data.readers import Reader
-from progan_jax.data.shards import Settings, Shard, features, file_template, write_shard
-from progan_jax.errors import UserError
+from progan_jax.data.shards import (
+    Settings,
+    Shard,
+    features,
+    file_template,
+    refuse_bad,
+    write_shard,
+)
+from progan_jax.data.unfinished import UNFINISHED, begin
 from progan_jax.files import write_json, write_whole
-
-UNFINISHED = ".partial"
-_IDENTITY = "identity.json"
 
 
 def write_pyramid(
@@ -40,8 +46,7 @@ def write_pyramid(
       reader: The source.
       folder: DIR/NAME.
       settings: How.
-      identity: What tells this pyramid from another, in JSON's types; a folder that
-        was begun with another one is refused.
+      identity: See `begin`.
       workers: Processes.
       report: Called for every shard as it is finished, found ones too.
 
@@ -52,8 +57,10 @@ def write_pyramid(
     unfinished = begin(folder, identity)
     shards = {shard.index: shard for shard in _finished(unfinished)}
     for shard in shards.values():
+        if settings.strict and shard.skipped:
+            raise refuse_bad(*shard.skipped[0])
         report(shard)
-    size = settings.shard_images
+    size = settings.shard_images(len(reader))
     missing = [i for i in range(-(-len(reader) // size)) if i not in shards]
     write_missing = partial(write_shard, reader, unfinished, settings)
     for shard in call_for_each(write_missing, missing, workers):
@@ -69,30 +76,35 @@ def finish(
     identity: dict[str, Any],
     shards: list[Shard],
     also_skipped: int = 0,
+    source: str = "",
 ) -> None:
     """Describes the levels to TFDS, moves them into place and records the pyramid.
 
     Args:
-      folder: As all arguments but the last, that of `write_pyramid`.
+      folder: DIR/NAME.
       reader: The source.
       settings: How.
-      identity: What tells this pyramid from another.
+      identity: What tells this pyramid from another, in JSON's types, besides its
+        classes.
       shards: All of them.
       also_skipped: Images that were left out before there were shards.
+      source: What the user calls it.
     """
     unfinished = folder / UNFINISHED
     for resolution in settings.levels:
         target = folder / level_name(resolution)
         if not target.exists():
-            source = unfinished / level_name(resolution)
-            _describe(source / VERSION, reader, settings, resolution, shards)
-            source.rename(target)
+            level = unfinished / level_name(resolution)
+            _describe(level / VERSION, reader, settings, resolution, shards)
+            level.rename(target)
     labels = np.concatenate([np.asarray(shard.labels, np.int32) for shard in shards])
     buffer = io.BytesIO()
     np.save(buffer, labels)
     write_whole(folder / LABELS, buffer.getvalue())
     record = {
-        "identity": identity,
+        "identity": identity
+        | {"labels": hashlib.sha256(labels.tobytes()).hexdigest()[:32]},
+        "source": source,
         "name": reader.name,
         "resolution": settings.resolution,
         "channels": settings.channels,
@@ -117,57 +129,12 @@ def write_skipped(folder: Path, skipped: Iterable[tuple[str, str]]) -> None:
     write_whole(folder / "skipped.csv", buffer.getvalue())
 
 
-def check_free(folder: Path) -> None:
-    """Refuses a folder that holds anything but unfinished work of ours.
-
-    Raises:
-      UserError: if it does.
-    """
-    if (folder / RECORD).exists():
-        raise UserError(
-            f"--out: {folder} holds a finished pyramid; train with it, or remove it"
-        )
-    if (folder / UNFINISHED / _IDENTITY).exists() or not folder.exists():
-        return
-    # Without an identity nothing was made of images yet.
-    if not folder.is_dir() or any(p.name != UNFINISHED for p in folder.iterdir()):
-        raise UserError(
-            f"--out: {folder} is in use; choose another folder, or remove that one"
-        )
-
-
-def begin(folder: Path, identity: dict[str, Any]) -> Path:
-    """Returns the folder of unfinished work, new or taken up again.
-
-    Raises:
-      UserError: if the folder holds something else.
-    """
-    check_free(folder)
-    unfinished = folder / UNFINISHED
-    record = unfinished / _IDENTITY
-    try:
-        (unfinished / "done").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out: {folder} cannot be made ({error.strerror}); choose another folder"
-        ) from error
-    if not record.exists():
-        write_json(record, identity)
-    begun = json.loads(record.read_text())
-    changed = [k for k in identity if begun.get(k) != identity[k]]
-    if changed:
-        raise UserError(
-            f"--out: {folder} was begun with {changed[0]} = {begun.get(changed[0])!r}, "
-            f"now {identity[changed[0]]!r}; choose another folder, or remove that one"
-        )
-    return unfinished
-
-
 def _finished(unfinished: Path) -> Iterator[Shard]:
     for path in sorted((unfinished / "done").glob("*.json")):
-        fields = json.loads(path.read_text())
-        fields["skipped"] = [tuple(pair) for pair in fields["skipped"]]
-        yield Shard(**fields)
+        with suppress(ValueError, TypeError, KeyError):  # Damaged: it is made again.
+            fields = json.loads(path.read_text())
+            fields["skipped"] = [tuple(pair) for pair in fields["skipped"]]
+            yield Shard(**fields)
 
 
 def _describe(

@@ -1,6 +1,9 @@
-"""A polite stop: SIGTERM and Ctrl-C become a request that the loop looks at."""
+"""A polite stop: SIGTERM and Ctrl-C become a request to the loop, or one line."""
 
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -42,3 +45,41 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous = {}
+
+
+class _Stopped(BaseException):
+    """A signal came; no work between here and `ending_in_a_line` may stop it."""
+
+
+@contextmanager
+def ending_in_a_line(mend: str) -> Iterator[None]:
+    """Lets SIGTERM and Ctrl-C end the process with one line and 128 + their number.
+
+    A second signal acts as usual. Only the main thread may enter.
+
+    Args:
+      mend: What the user can do then.
+    """
+    numbers: list[int] = []
+    previous = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        restore()
+        numbers.append(number)
+        raise _Stopped
+
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    except _Stopped:
+        name = signal.Signals(numbers[0]).name
+        print(f"stopped by {name}; {mend}", file=sys.stderr)
+        sys.exit(128 + numbers[0])
+    finally:
+        restore()

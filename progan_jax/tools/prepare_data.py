@@ -25,31 +25,23 @@ from absl import flags
 from tqdm import tqdm
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
-from progan_jax.data.file_reader import FileReader
-from progan_jax.data.lmdb_reader import LmdbReader, lmdb_name, unpack_lmdb
-from progan_jax.data.preview import contact_sheet, estimate
+from progan_jax.data.preview import check_room, contact_sheet, estimate, free_bytes
 from progan_jax.data.readers import (
-    DigitsReader,
-    Reader,
+    Source,
     Subset,
-    SyntheticReader,
+    digest_times,
     fingerprint,
 )
 from progan_jax.data.scoring import keep_best, score_images, write_scores
 from progan_jax.data.shards import Settings, Shard
-from progan_jax.data.tfds_reader import TfdsReader
-from progan_jax.data.writing import (
-    UNFINISHED,
-    begin,
-    check_free,
-    finish,
-    write_pyramid,
-    write_skipped,
-)
+from progan_jax.data.unfinished import alone_in, begin, check_free, choose
+from progan_jax.data.writing import finish, write_pyramid, write_skipped
 from progan_jax.errors import UserError
 from progan_jax.images import write_png
 from progan_jax.runtime.command_line import run_with_argument
+from progan_jax.runtime.preemption import ending_in_a_line
 from progan_jax.tools import prepare_flags as given
+from progan_jax.tools.prepare_sources import open_source
 
 flags.adopt_module_key_flags(given)
 
@@ -57,7 +49,8 @@ flags.adopt_module_key_flags(given)
 def main(source: str) -> None:
     """Reads the flags, writes the pyramid and tells of it."""
     try:
-        _run(source)
+        with ending_in_a_line("the same command goes on"):
+            _run(source)
     except OSError as error:  # A full disk, above all.
         raise UserError(
             f"{error.filename or '--out'}: {error.strerror or error}; mend that, and "
@@ -72,7 +65,7 @@ def _run(source: str) -> None:
             f"--name={given.NAME.value} must be of letters, digits, _ and -; set "
             "another"
         )
-    reader = _open(source, settings)
+    reader = open_source(source, settings)
     if isinstance(reader, AlignedReader) and given.EXPLAIN_IMAGE.value:
         _explain(reader, given.EXPLAIN_IMAGE.value)
         return
@@ -86,18 +79,22 @@ def _run(source: str) -> None:
     if given.DRY_RUN.value:
         _tell_estimate(reader, folder, settings)
     else:
-        _prepare(source, reader, folder, settings)
+        with alone_in(folder):
+            _prepare(source, reader, folder, settings)
 
 
-def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> None:
-    identity = asdict(settings) | {
-        "source": source,
-        "images": fingerprint(reader),
-        "keep": given.KEEP.value,
-    }
+def _prepare(source: str, reader: Source, folder: Path, settings: Settings) -> None:
     started = time.perf_counter()
-    skipped: list[tuple[str, str]] = []
+    check_free(folder)  # Another process may have finished it just now.
+    # --strict and --keep may change on the way: what is finished holds no bad image,
+    # and scores are of all images.
+    content = {k: v for k, v in asdict(settings).items() if k != "strict"}
+    content |= {"max_images": given.MAX_IMAGES.value, "images": fingerprint(reader)}
+    identity = content | {"times": digest_times(reader), "source": source}
     unfinished = begin(folder, identity)
+    check_room(reader, folder, settings, given.KEEP.value)
+    skipped: list[tuple[str, str]] = []
+    choose(folder, given.KEEP.value)
     if given.KEEP.value is not None:
         reader, skipped = _keep_best(reader, folder, unfinished / "scores")
     num_unscored = len(skipped)
@@ -116,14 +113,15 @@ def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> N
             f"{source}: none of the images can be used; see {folder / 'skipped.csv'}"
         )
     write_png(folder / "contact_sheet.png", contact_sheet(reader, settings))
-    finish(folder, reader, settings, identity, shards, num_unscored)
+    content |= {"keep": given.KEEP.value}
+    finish(folder, reader, settings, content, shards, num_unscored, source)
     seconds = time.perf_counter() - started
     print(_summary(folder, reader, shards, len(skipped), seconds))
 
 
 def _keep_best(
-    reader: Reader, folder: Path, unfinished: Path
-) -> tuple[Reader, list[tuple[str, str]]]:
+    reader: Source, folder: Path, unfinished: Path
+) -> tuple[Source, list[tuple[str, str]]]:
     """Scores all images; returns the best, and names and reasons of unusable ones."""
     with _bar("scored", len(reader)) as bar:
 
@@ -153,69 +151,22 @@ def _is_name(name: str) -> bool:
     return bool(re.fullmatch(r"\w[\w-]*", name))
 
 
-def _open(source: str, settings: Settings) -> Reader:
-    kind, _, rest = source.partition(":")
-    labels = Path(given.LABELS.value) if given.LABELS.value else None
-    if source == "digits":
-        return DigitsReader(settings.resolution)
-    if kind == "synthetic" and rest.isdigit() and int(rest):
-        return SyntheticReader(int(rest), settings.resolution)
-    if kind == "tfds" and rest:
-        return TfdsReader(
-            rest,
-            given.DATA_DIR.value,
-            given.SPLIT.value,
-            given.IMAGE_FEATURE.value,
-            given.LABEL_FEATURE.value,
-        )
-    if kind in ("folder", "zip", "lmdb", "celeba_hq") and rest:
-        path = Path(rest)
-        if not path.exists():
-            raise UserError(f"{source}: there is no {path}; name another")
-        if kind == "celeba_hq":
-            return _open_celeba_hq(path, settings)
-        return _open_lmdb(path) if kind == "lmdb" else FileReader(path, labels)
-    raise UserError(
-        f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
-        "celeba_hq:PATH, digits or synthetic:N"
-    )
-
-
-def _open_celeba_hq(path: Path, settings: Settings) -> AlignedReader:
-    if not given.LANDMARKS.value:
-        raise UserError(
-            "--landmarks is missing: name CelebA's list_landmarks_celeba.txt"
-        )
-    return AlignedReader(path, Path(given.LANDMARKS.value), settings.resolution)
-
-
-def _open_lmdb(path: Path) -> LmdbReader:
-    if path.is_dir():
-        return LmdbReader(path)
-    if given.DRY_RUN.value:
-        raise UserError(
-            f"--dry_run: the images of {path} cannot be counted before it is unpacked; "
-            "unpack it and name the folder, or leave --dry_run out"
-        )
-    name = lmdb_name(path)
-    folder = Path(given.OUT.value or "") / (given.NAME.value or name)
-    check_free(folder)
-    return LmdbReader(unpack_lmdb(path, folder / UNFINISHED / "lmdb"), name)
-
-
-def _tell_estimate(reader: Reader, folder: Path, settings: Settings) -> None:
+def _tell_estimate(reader: Source, folder: Path, settings: Settings) -> None:
     num_bytes, seconds = estimate(
         reader, settings, given.WORKERS.value, given.KEEP.value
     )
+    free = free_bytes(folder)
     print(
         f"{folder}: {given.KEEP.value or len(reader):,} images, about "
         f"{num_bytes / 2**20:,.0f} MiB and {seconds:,.0f} s with {given.WORKERS.value} "
-        "worker(s); nothing was written"
+        f"worker(s), {free / 2**20:,.0f} MiB are free"
+        + (", which is TOO LITTLE" if num_bytes > free else "")
+        + "; nothing was written"
     )
 
 
 def _summary(
-    folder: Path, reader: Reader, shards: list[Shard], skipped: int, seconds: float
+    folder: Path, reader: Source, shards: list[Shard], skipped: int, seconds: float
 ) -> str:
     images = sum(shard.num_images for shard in shards)
     num_bytes = sum(sum(shard.num_bytes.values()) for shard in shards)

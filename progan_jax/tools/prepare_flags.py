@@ -75,7 +75,8 @@ def read_settings(kind: str) -> Settings:
             )
     if not OUT.value:
         raise UserError("--out is missing: name a folder for prepared sets")
-    check_local("--out", OUT.value)
+    for flag in (OUT, LABELS, LANDMARKS):
+        check_local(f"--{flag.name}", flag.value or "")
     resolution = RESOLUTION.value
     if resolution is None:
         raise UserError("--resolution is missing: set it, as in --resolution=128")

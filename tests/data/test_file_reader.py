@@ -73,9 +73,11 @@ def test_classes_may_come_from_a_table(tmp_path):
     [
         ("1.png,0\n2.png,1\n3.png,1\n", "'3.png' speaks of no image of the source"),
         ("1.png,0\n", "'2.png' is missing"),
-        ("1.png,zero\n2.png,1\n", "cannot be read"),
-        ("1.png\n", "cannot be read"),
-        ("1.png,-1\n2.png,0\n", "classes must be at least 0"),
+        ("file,class\n1.png,0\n2.png,1\n", "line 1: 'class' is no class number"),
+        ("1.png,0\n2.png\n", "line 2: it must be file,class"),
+        ("1.png,-1\n2.png,0\n", "line 1: '-1' is no class number"),
+        ("1.png,100000\n2.png,0\n", "class 100000 must be below 100,000"),
+        ("1.png,4000000000\n2.png,0\n", "class 4000000000 must be below"),
         ("1.png,1\n2.png,0\n1.png,0\n", "'1.png' stands there more than once"),
     ],
 )
@@ -143,3 +145,9 @@ def test_a_reader_travels_to_other_processes_even_when_open(tmp_path):
     reader = FileReader(pack(tmp_path / "set.zip", *NAMES))
     before = reader[0]
     assert pickle.loads(pickle.dumps(reader))[0] == before
+
+
+def test_images_beside_classes_are_noticed(tmp_path):
+    assert FileReader(write(tmp_path / "x", "a/1.png", "b/2.png", "3.png")).is_mixed
+    assert not FileReader(write(tmp_path / "y", "a/1.png", "b/2.png")).is_mixed
+    assert not FileReader(write(tmp_path / "z", "1.png", "2.png")).is_mixed

@@ -43,7 +43,8 @@ def prepare(folder, *, raw_up_to=8, **arguments):
     reader = Pictures(**arguments)
 
     class Small(Settings):
-        shard_images = 4
+        def shard_images(self, num_images):
+            return 4
 
     settings = Small(reader.images.shape[1], raw_up_to=raw_up_to)
     shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)

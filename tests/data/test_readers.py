@@ -1,3 +1,6 @@
+import os
+import zipfile
+
 import numpy as np
 
 from progan_jax.data.file_reader import FileReader
@@ -5,6 +8,7 @@ from progan_jax.data.readers import (
     DigitsReader,
     Subset,
     SyntheticReader,
+    digest_times,
     fingerprint,
 )
 from progan_jax.data.sources import load_digits
@@ -39,3 +43,42 @@ def test_fingerprints_tell_sources_apart(tmp_path):
     one, same, other = (fingerprint(FileReader(tmp_path / f / "set")) for f in "abc")
     assert one == same
     assert one != other
+
+
+def make_files(folder, n=40):
+    folder.mkdir()
+    for index in range(n):
+        (folder / f"{index:02d}.png").write_bytes(b"x%d" % index)
+    return folder
+
+
+def test_a_file_that_is_not_sampled_is_seen_by_its_name_its_size_and_its_time(tmp_path):
+    folder = make_files(tmp_path / "set")
+    before = fingerprint(FileReader(folder)), digest_times(FileReader(folder))
+    os.utime(folder / "01.png", ns=(1, 1))
+    assert fingerprint(FileReader(folder)) == before[0]
+    assert digest_times(FileReader(folder)) != before[1]
+    (folder / "01.png").write_bytes(b"longer")
+    changed = fingerprint(FileReader(folder))
+    assert changed != before[0]
+    (folder / "01.png").rename(folder / "01b.png")
+    assert fingerprint(FileReader(folder)) != changed
+
+
+def test_every_class_is_in_the_fingerprint(tmp_path):
+    folder, table = make_files(tmp_path / "set"), tmp_path / "labels.csv"
+    found = set()
+    for odd in range(40):
+        table.write_text("".join(f"{i:02d}.png,{int(i == odd)}\n" for i in range(40)))
+        found.add(fingerprint(FileReader(folder, table)))
+    assert len(found) == 40
+
+
+def test_every_member_of_a_zip_is_in_the_fingerprint(tmp_path):
+    found = set()
+    for text in (b"a", b"b"):
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            for index in range(40):
+                archive.writestr(f"{index:02d}.png", text if index == 1 else b"x")
+        found.add(fingerprint(FileReader(tmp_path / "set.zip")))
+    assert len(found) == 2

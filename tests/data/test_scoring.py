@@ -67,7 +67,7 @@ def test_bad_images_are_never_kept_and_have_a_reason(tmp_path):
         UserError, match="--keep=6: only 5 of 7 photographs can be used; lower it"
     ):
         keep_best(reader, scores, 6)
-    with pytest.raises(UserError, match=r"1\.jpg: it has no landmarks; remove it"):
+    with pytest.raises(UserError, match=r"1\.jpg: it has no landmarks; leave --strict"):
         score(reader, tmp_path / "other", strict=True)
 
 

@@ -16,10 +16,11 @@ from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.readers import Item, SyntheticReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load
-from progan_jax.data.writing import begin, finish, write_pyramid
+from progan_jax.data.unfinished import begin, choose
+from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 
-IDENTITY = {"source": "test"}
+IDENTITY = {"source": "folder:x", "crop": "centre", "images": "a", "times": "b"}
 
 
 class Shapes:
@@ -159,7 +160,7 @@ def test_strictness_makes_a_bad_image_an_error(tmp_path):
 def test_a_full_disk_is_one_line_and_costs_nothing(tmp_path):
     reader, folder = SyntheticReader(600, 16), tmp_path / "set"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, limits[1]))
     try:
         with pytest.raises(UserError, match="make room, and run the same command"):
             prepare(reader, folder, Settings(16))
@@ -218,9 +219,62 @@ def test_other_settings_may_not_take_the_work_up(tmp_path):
             Shapes(15), tmp_path / "shapes", Settings(8), IDENTITY, 1, interrupted
         )
     before = contents(tmp_path)
-    with pytest.raises(UserError, match="was begun with source = 'test', now 'other'"):
-        prepare(Shapes(15), tmp_path / "shapes", Settings(8), 1, {"source": "other"})
+    for changes, words in (
+        ({"crop": "none"}, "--crop=none, was centre when .*shapes was begun"),
+        ({"images": "c"}, "the images of folder:x, or their classes, have changed"),
+        ({"times": "c"}, "have changed since its start; remove .*shapes to begin"),
+        ({"images": "c", "source": "zip:y"}, "images of folder:x, not of zip:y"),
+    ):
+        with pytest.raises(UserError, match=words):
+            begin(tmp_path / "shapes", IDENTITY | changes)
+    begin(tmp_path / "shapes", IDENTITY | {"source": "folder:./x"})
     assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_strictness_may_change_on_the_way(tmp_path):
+    reader, folder = Shapes(9, bad=(5,)), tmp_path / "shapes"
+    with pytest.raises(UserError, match=r"5\.png: cannot identify.*leave --strict"):
+        prepare(reader, folder, Settings(8, strict=True))
+    shards = write_pyramid(reader, folder, Settings(8), IDENTITY, 1, lambda shard: None)
+    assert [s.num_images for s in shards] == [4, 3, 1]
+    with pytest.raises(UserError, match=r"5\.png: cannot identify"):
+        prepare(reader, folder, Settings(8, strict=True))
+
+
+def test_another_choice_of_images_is_written_anew(tmp_path):
+    folder = tmp_path / "shapes"
+    begin(folder, IDENTITY)
+    choose(folder, 5)
+    write_pyramid(Shapes(5), folder, Settings(8), IDENTITY, 1, lambda shard: None)
+    before = contents(folder)
+    choose(folder, 5)
+    assert contents(folder) == before
+    choose(folder, None)
+    assert {name.split("/")[1] for name in contents(folder)} == {
+        "identity.json",
+        "keep.json",
+    }
+
+
+def test_damaged_records_of_unfinished_work_are_told_or_made_again(tmp_path):
+    folder = tmp_path / "shapes"
+    write_pyramid(Shapes(5), folder, Settings(8), IDENTITY, 1, lambda shard: None)
+    (folder / ".partial" / "done" / "00000.json").write_text('{"index"')
+    prepare(Shapes(5), folder, Settings(8))
+    (folder / RECORD).unlink()
+    (folder / ".partial").mkdir()
+    (folder / ".partial" / "identity.json").write_text('{"images"')
+    with pytest.raises(UserError, match=r"identity\.json is damaged.*remove"):
+        begin(folder, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "side", "size"),
+    [(7, 8, 32), (1025, 8, 33), (50_000, 32, 1563), (10**6, 8, 2048), (9999, 1024, 85)],
+)
+def test_small_sets_have_shards_for_many_workers(num_images, side, size):
+    assert Settings(side).shard_images(num_images) == size
 
 
 def interrupted(shard):

@@ -1,0 +1,96 @@
+"""The sources of prepare_data, opened as its flags say."""
+
+import re
+import sys
+from pathlib import Path
+
+from progan_jax.data.celeba_hq_reader import AlignedReader
+from progan_jax.data.checks import check_local
+from progan_jax.data.file_reader import FileReader
+from progan_jax.data.lmdb_reader import (
+    LmdbReader,
+    check_archive,
+    lmdb_name,
+    unpack_lmdb,
+)
+from progan_jax.data.readers import DigitsReader, Source, SyntheticReader
+from progan_jax.data.shards import Settings
+from progan_jax.data.tfds_reader import TfdsReader
+from progan_jax.data.unfinished import UNFINISHED, alone_in, check_free
+from progan_jax.errors import UserError
+from progan_jax.tools import prepare_flags as given
+
+
+def open_source(source: str, settings: Settings) -> Source:
+    """Opens what the user calls SOURCE, as the flags say it."""
+    kind, _, rest = source.partition(":")
+    labels = Path(given.LABELS.value) if given.LABELS.value else None
+    if source == "digits":
+        return DigitsReader(settings.resolution)
+    if kind == "synthetic" and rest.isdigit() and int(rest):
+        return SyntheticReader(int(rest), settings.resolution)
+    if kind == "tfds" and rest:
+        return _open_tfds(rest)
+    if kind in ("folder", "zip", "lmdb", "celeba_hq") and rest:
+        check_local("SOURCE", rest)
+        path = Path(rest)
+        if not path.exists():
+            raise UserError(f"{source}: there is no {path}; name another")
+        if kind == "celeba_hq":
+            return _open_celeba_hq(path, settings)
+        return _open_lmdb(path) if kind == "lmdb" else _open_files(path, labels)
+    raise UserError(
+        f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
+        "celeba_hq:PATH, digits or synthetic:N"
+    )
+
+
+def _open_tfds(name: str) -> TfdsReader:
+    try:
+        return TfdsReader(
+            name,
+            given.DATA_DIR.value,
+            given.SPLIT.value,
+            given.IMAGE_FEATURE.value,
+            given.LABEL_FEATURE.value,
+        )
+    except UserError as error:  # It speaks of a run's fields: here they are flags.
+        words = re.sub(r"config\.data\.name = '(.*?)'", r"tfds:\1", str(error))
+        words = re.sub(r"config\.data\.(\w+) = ('.*?')", r"--\1=\2", words)
+        raise UserError(words) from error
+
+
+def _open_files(path: Path, labels: Path | None) -> FileReader:
+    reader = FileReader(path, labels)
+    if reader.is_mixed and labels is None:
+        print(
+            f"warning: {path}: images beside its folders belong to no class, so that "
+            "the set has none; move them into folders, or give --labels",
+            file=sys.stderr,
+        )
+    return reader
+
+
+def _open_celeba_hq(path: Path, settings: Settings) -> AlignedReader:
+    if not given.LANDMARKS.value:
+        raise UserError(
+            "--landmarks is missing: name CelebA's list_landmarks_celeba.txt"
+        )
+    return AlignedReader(path, Path(given.LANDMARKS.value), settings.resolution)
+
+
+def _open_lmdb(path: Path) -> LmdbReader:
+    if path.is_dir():
+        return LmdbReader(path)
+    if given.DRY_RUN.value:
+        raise UserError(
+            f"--dry_run: the images of {path} cannot be counted before it is unpacked; "
+            "unpack it and name the folder, or leave --dry_run out"
+        )
+    name = lmdb_name(path)
+    folder = Path(given.OUT.value or "") / (given.NAME.value or name)
+    check_free(folder)
+    checksum = check_archive(path)
+    with alone_in(folder):
+        unpacked = unpack_lmdb(path, folder / UNFINISHED / "lmdb")
+    return LmdbReader(unpacked, name, checksum)
