@@ -13,14 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(out):
-    command = [sys.executable, "-m", "progan_jax.tools.prepare_data", "synthetic:5000"]
+    # What starts the tests in the background may have told them to ignore Ctrl-C.
+    command = ["env", "--default-signal=INT", sys.executable]
+    command += ["-m", "progan_jax.tools.prepare_data", "synthetic:5000"]
     return subprocess.Popen(
         [*command, f"--out={out}", "--resolution=256", "--workers=2"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
