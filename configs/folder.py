@@ -17,6 +17,7 @@ from pathlib import Path
 import ml_collections
 
 from configs import base
+from progan_jax.data.layout import RECORD, UNFINISHED
 from progan_jax.errors import UserError
 
 
@@ -44,6 +45,11 @@ def _largest_resolution(path: str, folder: Path) -> int:
     if not path:
         raise UserError(
             "--config=FILE: it wants the folder of a prepared set; write FILE:DIR/NAME"
+        )
+    if (folder / UNFINISHED).exists() and not (folder / RECORD).exists():
+        raise UserError(
+            f"--config=FILE:{path}: the pyramid is not finished; give the "
+            f"prepare_data command that began it again, with --out={folder.parent}"
         )
     levels = [
         int(match[1])

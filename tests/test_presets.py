@@ -293,6 +293,16 @@ def test_folder_at_home_is_found(tmp_path, monkeypatch):
     assert load("folder", "~/faces").data.data_dir == str(tmp_path)
 
 
+def test_an_unfinished_pyramid_wants_its_command_again(tmp_path):
+    folder = prepared(tmp_path)
+    (folder / ".partial").mkdir()
+    message = refusal("folder", str(folder))
+    assert "the pyramid is not finished; give the prepare_data command" in message
+    assert "folder:" not in message.partition("finished")[2]
+    (folder / "pyramid.json").touch()  # Stopped as it was cleaning up.
+    assert load("folder", str(folder)).data.name == folder.name
+
+
 @pytest.mark.parametrize("recipe", ["folder", "folder_small"])
 def test_unprepared_folder_is_refused_with_the_command_that_prepares_it(
     recipe, tmp_path

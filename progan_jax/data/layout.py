@@ -7,6 +7,7 @@ DIR/NAME/pyramid.json                           written last: the pyramid is who
 VERSION = "1.0.0"
 RECORD = "pyramid.json"
 LABELS = "labels.npy"
+UNFINISHED = ".partial"  # Holds the work of a pyramid that is not whole yet.
 
 
 def level_name(resolution: int) -> str:

@@ -4,18 +4,22 @@ It is used like the array of an in-memory pyramid, but holds nothing: what is as
 is read. TensorFlow is not needed.
 """
 
-import io
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from progan_jax.data.layout import VERSION, level_name
-from progan_jax.data.records import Parser, Records, open_records, record_parser
+from progan_jax.data.records import (
+    Decoder,
+    Records,
+    make_decoder,
+    open_folder,
+    open_records,
+)
 
-_Opened = tuple[Records, Parser, bool]
+_Opened = tuple[Records, Decoder]
 _OPENING = Lock()
 
 
@@ -52,36 +56,26 @@ class RecordLevel:
         """Reads the images of an index array of any shape, or of a slice."""
         if isinstance(indices, slice):
             indices = np.arange(len(self))[indices]
-        records, parse, encoded = self._open()
+        records, decode = self._open()
         flat = indices.reshape(-1)
         images = np.empty((len(flat), *self.shape[1:]), np.uint8)
         for row, record in enumerate(records.__getitems__(flat.tolist())):
-            images[row] = self._decode(parse(record)[0], encoded)
+            images[row], _ = decode(record)
         return images.reshape(*indices.shape, *self.shape[1:])
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}
-
-    def _decode(self, stored: Any, encoded: bool) -> np.ndarray:
-        if not encoded:
-            return np.frombuffer(stored, np.uint8).reshape(self.shape[1:])
-        with Image.open(io.BytesIO(stored)) as image:
-            return np.asarray(image).reshape(self.shape[1:])
 
     def _open(self) -> _Opened:
         """Opens the files, once in each process."""
         # Threads that import TFDS at once can wait for each other for ever.
         with _OPENING:
             if self._opened is None:
-                self._opened = _open(self._folder)
+                self._opened = _open(self._folder, self.shape[-1])
             return self._opened
 
 
-def _open(folder: Path) -> _Opened:
-    """Returns the records, their parser, and whether images are encoded."""
-    import tensorflow_datasets as tfds
-
-    builder: Any = tfds.builder_from_directory(folder)
-    features = builder.info.features
-    encoded = isinstance(features["image"], tfds.features.Image)
-    return open_records(builder, "train"), record_parser(features), encoded
+def _open(folder: Path, channels: int) -> _Opened:
+    builder = open_folder(folder)
+    decode = make_decoder(builder.info.features, channels)
+    return open_records(builder, "train"), decode

@@ -3,13 +3,16 @@
 TensorFlow is not needed, neither for ArrayRecord files nor for TFRecord files.
 """
 
+import io
 import os
+import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from progan_jax.errors import UserError
 
@@ -23,6 +26,8 @@ _BEFORE, _AFTER = 12, 4
 
 # Parses a record to its image, as it is stored, and its class.
 Parser = Callable[[bytes], tuple[Any, int]]
+# Decodes a record to an image [h, w, C] and its class.
+Decoder = Callable[[bytes], tuple[np.ndarray, int]]
 
 
 class Records(Protocol):
@@ -142,6 +147,35 @@ class ArrayRecords:
         )
 
 
+def newest_version(folder: Path) -> Path | None:
+    """Returns the folder of a TFDS set's newest version; None if it has none."""
+    versions = [
+        path.parent
+        for path in folder.glob("*/features.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+    ]
+    numbers = [[int(part) for part in path.name.split(".")] for path in versions]
+    return versions[numbers.index(max(numbers))] if versions else None
+
+
+def open_folder(folder: Path) -> Any:
+    """Opens the version of a TFDS set that a folder holds, as TFDS's builder.
+
+    Raises:
+      UserError: if what describes it is missing or damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # Whatever damaged JSON brings about.
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise UserError(
+            f"{folder}: dataset_info.json or features.json cannot be read ({reason}); "
+            "copy the set again, or prepare it again"
+        ) from error
+
+
 def open_records(builder: Any, split: str) -> Records:
     """Opens a split of a set that is written in one of FORMATS."""
     formats = {format.value for format in builder.info.available_file_formats()}
@@ -193,3 +227,24 @@ def record_parser(features: Any, image: str = "image", label: str = "label") -> 
         return example[image], int(example.get(label, 0))
 
     return parse
+
+
+def make_decoder(features: Any, channels: int) -> Decoder:
+    """Returns a decoder of records to images of that many channels."""
+    import tensorflow_datasets as tfds
+
+    parse = record_parser(features)
+    mode = "L" if channels == 1 else "RGB"
+    encoded = isinstance(features["image"], tfds.features.Image)
+
+    def decode(record: bytes) -> tuple[np.ndarray, int]:
+        stored, label = parse(record)
+        if not encoded:
+            return features["image"].decode_example_np(stored), label
+        # Always Pillow: TFDS takes OpenCV where it is installed, and two libraries
+        # need not agree on the pixels of a JPEG.
+        with Image.open(io.BytesIO(stored)) as image:
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+        return pixels.reshape(*pixels.shape[:2], channels), label
+
+    return decode

@@ -1,11 +1,6 @@
 """Image sets: the embedded digits, and prepared TFDS sets read without TensorFlow."""
 
-import hashlib
-import io
-import json
 import os
-import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,19 +15,25 @@ from progan_jax.data.checks import (
     check_size,
     check_split,
 )
-from progan_jax.data.layout import LABELS, RECORD
-from progan_jax.data.levels import RecordLevel
+from progan_jax.data.layout import RECORD
+from progan_jax.data.preparation import preparation
+from progan_jax.data.prepared import load_prepared
 from progan_jax.data.pyramid import Pyramid, build_pyramid
-from progan_jax.data.records import FORMATS, class_label, open_records, record_parser
+from progan_jax.data.records import (
+    FORMATS,
+    Decoder,
+    class_label,
+    make_decoder,
+    newest_version,
+    open_folder,
+    open_records,
+)
 from progan_jax.errors import UserError
 
 _CHUNK = 512  # Records read at a time.
 # Below this side Python's own share of decoding is so large that threads, which must
 # take turns at it, only get in each other's way.
 _THREADED_FROM = 64
-
-# Decodes a record to an image [h, w, C] and its class.
-Decoder = Callable[[bytes], tuple[np.ndarray, int]]
 
 
 def load(
@@ -111,36 +112,6 @@ def load_tfds(
     return build_pyramid(name, images, labels, num_classes)
 
 
-def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:
-    """Opens the levels that `tools.prepare_data` wrote; images are read when asked for.
-
-    Args:
-      folder: DIR/NAME.
-      split: "train", the only one.
-      resolution: Of the largest level that is wanted.
-
-    Raises:
-      UserError: if the pyramid has no such split or level.
-    """
-    record = json.loads((folder / RECORD).read_text())
-    name, num_images = folder.name, record["num_images"]
-    check_split(name, split, {"train": num_images})
-    if resolution > record["resolution"]:
-        check_size(name, (record["resolution"],) * 2, resolution)
-    sides = [resolution >> k for k in range(resolution.bit_length() - 2)]
-    digest = hashlib.sha256(json.dumps([record["identity"], resolution]).encode())
-    return Pyramid(
-        name=name,
-        levels={
-            side: RecordLevel(folder, side, num_images, record["channels"])
-            for side in sides
-        },
-        labels=np.load(folder / LABELS) if record["num_classes"] else None,
-        num_classes=record["num_classes"],
-        fingerprint=digest.hexdigest()[:32],
-    )
-
-
 def tfds_root(data_dir: str) -> Path:
     """Returns the folder of TFDS sets: `data_dir`, or where TFDS looks by default."""
     root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
@@ -150,32 +121,22 @@ def tfds_root(data_dir: str) -> Path:
 
 def open_builder(name: str, data_dir: str) -> Any:
     """Opens the newest version of a prepared set."""
-    import tensorflow_datasets as tfds
-
     root = tfds_root(data_dir)
     field = f"config.data.data_dir = {data_dir!r}"
     field += "" if data_dir else f" (that is, {str(root)!r})"
-    prepare = _preparation(name, root)
+    prepare = preparation(name, root)
     if not root.is_dir():
         raise UserError(
             f"{field} is no folder; name the folder of your TFDS sets, or {prepare}"
         )
-    versions = [
-        path.parent
-        for path in (root / name).glob("*/features.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
-    ]
-    if not versions:
-        found = [*root.glob("*/*/features.json"), *root.glob("*/*/*/features.json")]
-        names = sorted({str(p.parent.parent.relative_to(root)) for p in found})
+    newest = newest_version(root / name)
+    if newest is None:
         raise UserError(
             f"config.data.name = {name!r}: no such set is prepared in {field} (there: "
-            f"{', '.join(names) or 'none'}); name another set or folder, or {prepare}"
+            f"{', '.join(_names(root)) or 'none'}); name another set or folder, or "
+            f"{prepare}"
         )
-    newest = max(
-        versions, key=lambda path: [int(part) for part in path.name.split(".")]
-    )
-    builder = tfds.builder_from_directory(newest)
+    builder = open_folder(newest)
     formats = sorted(format.value for format in builder.info.available_file_formats())
     if not set(formats) & set(FORMATS):
         raise UserError(
@@ -186,47 +147,14 @@ def open_builder(name: str, data_dir: str) -> Any:
     return builder
 
 
-def _preparation(name: str, root: Path) -> str:
-    """Returns the mend that prepares a set."""
-    import tensorflow_datasets as tfds
-
-    if name.startswith("lsun/"):
-        # TFDS's own builder needs a package that current TensorFlow does not load.
-        return (
-            "prepare it by: python -m progan_jax.tools.prepare_data lmdb:FOLDER "
-            f"--out={root / 'lsun'} --name={name.removeprefix('lsun/')} "
-            "--resolution=256"
-        )
-    catalogue = tfds.list_builders(with_community_datasets=False)
-    if name.partition("/")[0] not in catalogue:
-        return "prepare it by its own TFDS builder with file_format='array_record'"
-    # Not `tfds build`: TFDS's command line also wants Apache Beam and mlcroissant.
-    return (
-        "prepare it by: pip install -e '.[tf]' && python -c \"import "
-        f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{root}', "
-        "file_format='array_record').download_and_prepare()\""
-    )
-
-
-def make_decoder(features: Any, channels: int) -> Decoder:
-    """Returns a decoder of records to images of that many channels."""
-    import tensorflow_datasets as tfds
-
-    parse = record_parser(features)
-    mode = "L" if channels == 1 else "RGB"
-    encoded = isinstance(features["image"], tfds.features.Image)
-
-    def decode(record: bytes) -> tuple[np.ndarray, int]:
-        stored, label = parse(record)
-        if not encoded:
-            return features["image"].decode_example_np(stored), label
-        # Always Pillow: TFDS takes OpenCV where it is installed, and two libraries
-        # need not agree on the pixels of a JPEG.
-        with Image.open(io.BytesIO(stored)) as image:
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-        return pixels.reshape(*pixels.shape[:2], channels), label
-
-    return decode
+def _names(root: Path) -> list[str]:
+    """Returns the sets that a folder holds; a pyramid is one, whatever its levels."""
+    found = [*root.glob("*/*/features.json"), *root.glob("*/*/*/features.json")]
+    folders = {path.parent.parent for path in found}
+    pyramids = {path.parent for path in root.glob(f"*/{RECORD}")}
+    pyramids |= {path.parent for path in root.glob(f"*/*/{RECORD}")}
+    sets = {f for f in folders if not pyramids & {f.parent, f.parent.parent}}
+    return sorted(str(path.relative_to(root)) for path in sets | pyramids)
 
 
 def read_images(

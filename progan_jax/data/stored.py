@@ -4,9 +4,7 @@ Unlike `sources`, which opens what a run trains on, this takes nothing for grant
 level is opened by itself, with the number of images that its own files hold.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,15 @@ from typing import Any
 import numpy as np
 
 from progan_jax.data.checks import check_features
-from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
-from progan_jax.data.records import class_label, open_records
-from progan_jax.data.sources import make_decoder
+from progan_jax.data.layout import LABELS, RECORD, UNFINISHED, VERSION, level_name
+from progan_jax.data.prepared import read_labels, read_record
+from progan_jax.data.records import (
+    class_label,
+    make_decoder,
+    newest_version,
+    open_folder,
+    open_records,
+)
 from progan_jax.errors import UserError
 
 _CHUNK_BYTES = 2**26
@@ -45,10 +49,8 @@ class StoredLevel:
         Raises:
           UserError: if it cannot be read, or holds no images.
         """
-        import tensorflow_datasets as tfds
-
         self.folder = folder
-        builder: Any = tfds.builder_from_directory(folder)
+        builder = open_folder(folder)
         features = builder.info.features
         if split not in builder.info.splits:
             raise UserError(
@@ -59,9 +61,7 @@ class StoredLevel:
         self._records = open_records(builder, split)
         self._decode = make_decoder(features, features["image"].shape[-1] or 3)
         self.num_classes = getattr(class_label(features), "num_classes", 0) or 0
-        self.num_bytes = sum(
-            Path(path).stat().st_size for path in builder.info.splits[split].filepaths
-        )
+        self.num_bytes = self._count_bytes(builder.info.splits[split].filepaths)
         first = self._read_records([0])[0][0]
         self.shape = (len(self._records), *first.shape)
 
@@ -83,6 +83,12 @@ class StoredLevel:
                 )
         images, labels = zip(*decoded, strict=True)
         return np.stack(images), np.array(labels)
+
+    def _count_bytes(self, paths: Sequence[Any]) -> int:
+        try:
+            return sum(Path(path).stat().st_size for path in paths)
+        except OSError as error:
+            raise _unreadable(self.folder, error) from error
 
     def _read_records(self, rows: list[int]) -> list[tuple[np.ndarray, int]]:
         try:
@@ -148,9 +154,9 @@ def open_stored(folder: Path, split: str = "train") -> StoredSet:
     """
     if (folder / RECORD).exists():
         return _open_pyramid(folder, split)
-    version = folder if (folder / "features.json").exists() else _newest(folder)
+    version = folder if (folder / "features.json").exists() else newest_version(folder)
     if version is None:
-        unfinished = (folder / ".partial").exists()
+        unfinished = (folder / UNFINISHED).exists()
         raise UserError(
             f"{folder}: the pyramid is not finished; give prepare_data's command again"
             if unfinished
@@ -162,12 +168,8 @@ def open_stored(folder: Path, split: str = "train") -> StoredSet:
 
 
 def _open_pyramid(folder: Path, split: str) -> StoredSet:
-    try:
-        record = json.loads((folder / RECORD).read_text())
-        side, num_classes = record["resolution"], record["num_classes"]
-        labels = np.load(folder / LABELS)
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(folder, error) from error
+    record, labels = read_record(folder), read_labels(folder)
+    side, num_classes = record["resolution"], record["num_classes"]
     folders = {
         side >> k: folder / level_name(side >> k) / VERSION
         for k in range(side.bit_length() - 2)
@@ -185,13 +187,3 @@ def _open_pyramid(folder: Path, split: str) -> StoredSet:
         )
     missing = tuple(r for r in folders if r not in there)
     return StoredSet(folder, levels, missing, num_classes, labels)
-
-
-def _newest(folder: Path) -> Path | None:
-    versions = [
-        path.parent
-        for path in folder.glob("*/features.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
-    ]
-    numbers = [[int(part) for part in path.name.split(".")] for path in versions]
-    return versions[numbers.index(max(numbers))] if versions else None

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from progan_jax.data.layout import RECORD
+from progan_jax.data.layout import RECORD, UNFINISHED
 from progan_jax.errors import UserError
 from progan_jax.files import lock_folder, write_json
 
-UNFINISHED = ".partial"
 _IDENTITY = "identity.json"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
+from progan_jax.data.layout import LABELS, RECORD, UNFINISHED, VERSION, level_name
 from progan_jax.data.processes import call_for_each
 from progan_jax.data.readers import Reader
 from progan_jax.data.shards import (
@@ -28,7 +28,7 @@ from progan_jax.data.shards import (
     refuse_bad,
     write_shard,
 )
-from progan_jax.data.unfinished import UNFINISHED, begin
+from progan_jax.data.unfinished import begin
 from progan_jax.files import write_json, write_whole
 
 
@@ -113,6 +113,11 @@ def finish(
         "num_bytes": {
             str(r): sum(shard.num_bytes[str(r)] for shard in shards)
             for r in settings.levels
+        },
+        "file_bytes": {
+            str(path.relative_to(folder)): path.stat().st_size
+            for r in settings.levels
+            for path in sorted((folder / level_name(r) / VERSION).iterdir())
         },
         "num_skipped": sum(len(shard.skipped) for shard in shards) + also_skipped,
     }

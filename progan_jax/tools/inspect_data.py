@@ -6,7 +6,7 @@
 DIR is DIR/NAME of a set that prepare_data has written, or a TFDS set. Every level is
 counted, checked against the one above it and drawn to FOLDER/rNNN.png, DIR_inspection/
 by default. The exit code is 0 if nothing is wrong, or the two sets are equal, and 1
-otherwise.
+otherwise; it is 2 if a file cannot be read.
 """
 
 import sys
@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
+from progan_jax.data.checks import check_local
 from progan_jax.data.comparison import Comparison, Difference, compare
 from progan_jax.data.inspection import Summary, contact_sheet, inspect
 from progan_jax.data.layout import level_name
@@ -35,9 +36,14 @@ def main(folder: str) -> None:
     """Reads the flags, looks at the set and tells of it."""
     if MAX_IMAGES.value is not None and MAX_IMAGES.value < 1:
         raise UserError(f"--max_images={MAX_IMAGES.value} must be at least 1; raise it")
-    images = open_stored(Path(folder), SPLIT.value)
+    images = _open("DIR", folder)
     fine = _compare(images) if COMPARE.value else _inspect(images)
     sys.exit(0 if fine else 1)
+
+
+def _open(field: str, folder: str) -> StoredSet:
+    check_local(field, folder)
+    return open_stored(Path(folder), SPLIT.value)
 
 
 def _inspect(images: StoredSet) -> bool:
@@ -52,7 +58,7 @@ def _inspect(images: StoredSet) -> bool:
 
 
 def _compare(images: StoredSet) -> bool:
-    other = open_stored(Path(COMPARE.value or ""), SPLIT.value)
+    other = _open("--compare", COMPARE.value or "")
     with _bar(min(len(images.largest), len(other.largest))) as bar:
         comparison = compare(images, other, MAX_IMAGES.value, bar.update)
     print("\n".join(_comparison_lines(images, other, comparison)))
@@ -101,7 +107,7 @@ def _draw(images: StoredSet) -> str:
             write_png(out / f"{level_name(side)}.png", contact_sheet(level))
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another folder") from error
-    return f"look at {out}/rNNN.png"
+    return f"look at the contact sheets in {out}"
 
 
 def _comparison_lines(

@@ -235,8 +235,9 @@ def test_a_folder_that_is_no_set_is_refused(tmp_path):
 
 
 def test_a_pyramid_without_levels_is_refused(tmp_path):
-    record = {"resolution": 8, "num_classes": 0}
-    np.save(tmp_path / "labels.npy", np.zeros(0))
+    record = {"resolution": 8, "num_classes": 0, "num_images": 0, "channels": 3}
+    record["identity"] = {}
+    np.save(tmp_path / "labels.npy", np.zeros(0, np.int32))
     (tmp_path / "pyramid.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="none of its levels is there"):
         open_stored(tmp_path)
@@ -247,10 +248,10 @@ def test_a_record_or_labels_that_do_not_fit_are_refused(mixed):
     with pytest.raises(UserError, match="holds 10 labels, and level 16 11 images"):
         open_stored(mixed)
     (mixed / "labels.npy").unlink()
-    with pytest.raises(UserError, match=r"cannot be read \(.*labels\.npy"):
+    with pytest.raises(UserError, match=r"labels\.npy cannot be read \(No such"):
         open_stored(mixed)
     (mixed / "pyramid.json").write_text("{")
-    with pytest.raises(UserError, match="mixed: cannot be read"):
+    with pytest.raises(UserError, match=r"pyramid\.json cannot be read"):
         open_stored(mixed)
 
 
@@ -270,4 +271,20 @@ def test_damaged_bytes_are_refused_in_one_line(whole, tmp_path):
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"r016/1\.0\.0: cannot be read") as caught:
         faults(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_shard_is_refused_in_one_line(mixed):
+    path = sorted((mixed / "r008" / "1.0.0").glob("*.array_record*"))[1]
+    path.unlink()
+    with pytest.raises(UserError, match=rf"cannot be read \(.*{path.name}") as caught:
+        open_stored(mixed)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_level_that_is_described_by_damaged_json_is_refused(mixed):
+    path = mixed / "r008" / "1.0.0" / "dataset_info.json"
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(UserError, match=r"1\.0\.0: dataset_info\.json or") as caught:
+        open_stored(mixed)
     assert "\n" not in str(caught.value)

@@ -1,3 +1,4 @@
+import importlib
 import io
 import os
 import subprocess
@@ -256,6 +257,26 @@ def test_unprepared_set_is_refused_with_those_that_are_there(write_bugs, tmp_pat
         f"{_preparation(tmp_path)}"
     )
     assert "(there: mnist, svhn/b)" in _error("svhn", tmp_path)
+
+
+def test_pyramids_are_named_once_and_not_by_their_levels(write_bugs, tmp_path):
+    for name in ("celeba", "lsun/bedroom"):
+        for level in ("r004", "r008"):
+            version = tmp_path / name / level / "1.0.0"
+            version.mkdir(parents=True)
+            (version / "features.json").touch()
+        (tmp_path / name / "pyramid.json").touch()
+    write_bugs("mnist")
+    assert "(there: celeba, lsun/bedroom, mnist)" in _error("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["celeba", "celeba_hq"])
+def test_sets_of_our_recipes_get_the_command_of_their_recipe(tmp_path, name):
+    recipe = importlib.import_module(f"configs.{name}").__doc__.replace("\\\n", "")
+    command = next(line for line in recipe.split("\n") if "prepare_data" in line)
+    given = _error(name, tmp_path).partition("prepare it by: ")[2]
+    written = command.replace("--out=DIR", f"--out={tmp_path}")
+    assert sorted(given.split()) == sorted(written.split())
 
 
 def test_set_outside_the_catalogue_gets_no_command(tmp_path):

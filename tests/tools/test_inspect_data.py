@@ -46,6 +46,8 @@ def test_a_set_is_told_of_and_drawn(digits):
     )
     assert [line.split()[:2] for line in lines[2:4]] == [["8", "1,797"], ["4", "1,797"]]
     assert "images of each class: 0=178, 1=182" in done.stdout
+    sheets = lines[-1].removeprefix("look at the contact sheets in ")
+    assert Path(sheets).is_dir()
     for side in ("r008", "r004"):
         with Image.open(digits.parent / "digits_inspection" / f"{side}.png") as sheet:
             assert sheet.size == (2048, 1024)
@@ -82,6 +84,7 @@ def test_two_sets_are_compared(digits, tmp_path):
     ("arguments", "message"),
     [
         (["/no"], "/no: it holds neither a prepared set"),
+        (["gs://b/x"], "DIR = 'gs://b/x' is no folder of this machine; mount the"),
         (["/no", "--max_images=0"], "--max_images=0 must be at least 1; raise it"),
         ([], "one DIR is needed, and 0 are given; see --help"),
     ],
