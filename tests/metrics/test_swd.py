@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from progan_jax.metrics.laplacian import laplacian_pyramid
 from progan_jax.metrics.swd import (
+    Patches,
     average,
-    descriptors,
-    laplacian_pyramid,
-    normalise,
+    distances,
+    draw_patches,
     sliced_distance,
     swd,
 )
+from progan_jax.runtime.mesh import batched, make_mesh
 
 KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
 
@@ -78,40 +80,68 @@ def all_patches(level):
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_descriptors_are_patches_of_their_own_image_from_edge_to_edge(index):
+def test_patches_are_of_their_own_image_from_edge_to_edge(index):
     images = make_images(2, n=2)
-    patches = np.asarray(descriptors(jax.random.key(0), images, index, 4000)).reshape(
-        2, 4000, -1
-    )
-    for image, drawn in zip(images, patches, strict=True):
+    drawn = draw_patches([images], seed=0, number=0, per_image=4000)[32 >> index]
+    for image, patches in zip(images, drawn.values.reshape(2, 4000, -1), strict=True):
         possible = all_patches(pyramid_with_scipy(image, 2)[index])
         nearest = [
-            np.argmin(np.square(possible - patch).sum(1)) for patch in drawn[:50]
+            np.argmin(np.square(possible - patch).sum(1)) for patch in patches[:50]
         ]
-        np.testing.assert_allclose(drawn[:50], possible[nearest], atol=1e-3)
+        np.testing.assert_allclose(patches[:50], possible[nearest], atol=1e-3)
         # Of 4000 draws from 676 or 100 places, few places if any stay empty.
-        distinct = len(np.unique(np.round(drawn, 2), axis=0))
+        distinct = len(np.unique(np.round(patches, 2), axis=0))
         assert 0.97 * len(possible) < distinct <= len(possible)
 
 
-def test_chunks_of_images_leave_the_descriptors_as_they_are(monkeypatch):
-    images = make_images(3, n=5)
-    whole = descriptors(jax.random.key(0), images, 1, 8)
-    monkeypatch.setattr("progan_jax.metrics.swd._CHUNK_PIXELS", 2 * 32 * 32)
-    parts = descriptors(jax.random.key(0), images, 1, 8)
-    np.testing.assert_array_equal(parts, whole)
+def test_parts_and_devices_leave_the_patches_as_they_are(monkeypatch):
+    images = make_images(3, n=11)
+    whole = draw_patches([images], seed=0, number=0, per_image=8)
+    monkeypatch.setattr("progan_jax.metrics.swd._CHUNK_PIXELS", 4 * 32 * 32)
+    parts = [images[:1], images[1:8], images[8:]]
+    mesh = make_mesh(jax.devices()[:4])
+    for sharding in (None, batched(mesh)):
+        drawn = draw_patches(parts, seed=0, number=0, per_image=8, batched=sharding)
+        for resolution, patches in whole.items():
+            other = drawn[resolution].values
+            np.testing.assert_allclose(other, patches.values, rtol=0, atol=1e-4)
 
 
-def test_normalised_channels_have_mean_zero_and_deviation_one():
+def test_directions_split_over_devices_give_the_same_distance(monkeypatch):
+    a, b = (
+        patches_of(np.random.default_rng(i).normal(size=(500, 147))) for i in (0, 1)
+    )
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    alone, split = (
+        sliced_distance(jax.random.key(0), a, b, 16, sharding)
+        for sharding in (None, batched(make_mesh()))
+    )
+    assert split == pytest.approx(alone, rel=1e-6)
+
+
+def patches_of(values, mean=(0, 0, 0), stddev=(1, 1, 1)):
+    """Patches that are taken as normalised already, unless statistics are given."""
+    values = np.asarray(values, np.float32)
+    return Patches(values, np.asarray(mean, float), np.asarray(stddev, float))
+
+
+def test_statistics_are_those_of_each_channel():
+    images = make_images(4, n=9) // np.array([1, 2, 4], np.uint8)
+    patches = draw_patches([images], seed=0, number=0, per_image=8)[16]
+    channels = patches.values.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(patches.mean, channels.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(patches.stddev, channels.std(0), rtol=1e-12)
+
+
+def test_sets_are_normalised_by_their_own_statistics():
     rng = np.random.default_rng(4)
-    patches = rng.normal([5, -3, 100], [2, 30, 7], (1000, 7, 7, 3)).astype(np.float32)
-    flat = np.asarray(normalise(patches), np.float64)
-    assert flat.shape == (1000, 147)
-    channels = flat.reshape(1000, 7, 7, 3)
-    np.testing.assert_allclose(channels.mean((0, 1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(channels.std((0, 1, 2)), 1, atol=1e-5)
-    # Shift and scale alone: the places keep their order.
-    np.testing.assert_array_equal(flat[:, 0].argsort(), patches[:, 0, 0, 0].argsort())
+    mean, stddev = np.array([5, -3, 100]), np.array([2, 30, 7])
+    a, b = rng.normal(size=(2, 1000, 49, 3))
+    plain = [patches_of(x.reshape(1000, 147)) for x in (a, 1.3 * b)]
+    scaled = patches_of((a * stddev + mean).reshape(1000, 147), mean, stddev)
+    expected = sliced_distance(jax.random.key(0), *plain, 16)
+    distance = sliced_distance(jax.random.key(0), scaled, plain[1], 16)
+    assert distance == pytest.approx(expected, rel=1e-4)
 
 
 def descriptors_with_numpy(images, index, rng, patches=128):
@@ -143,32 +173,36 @@ def test_distance_equals_a_naive_numpy_program(index):
 
 def test_shifted_sets_are_as_far_apart_as_the_shift():
     key_set, key = jax.random.split(jax.random.key(0))
-    a = jax.random.normal(key_set, (500, 1))
-    assert sliced_distance(key, a, a + 2.5, 8) == pytest.approx(2.5, rel=1e-5)
+    a = np.zeros((500, 3))
+    a[:, :1] = jax.random.normal(key_set, (500, 1))
+    along_one_axis = sliced_distance(key, patches_of(a), patches_of(a + 2.5), 4000)
+    # Of u uniform on the sphere of three dimensions, |u1 + u2 + u3| is sqrt(3)/2.
+    assert along_one_axis == pytest.approx(2.5 * math.sqrt(3) / 2, rel=0.02)
 
 
 def test_the_same_patches_in_another_order_have_no_distance():
-    a = np.random.default_rng(6).normal(size=(500, 147)).astype(np.float32)
-    distance = sliced_distance(jax.random.key(0), a, a[::-1], 8)
+    a = np.random.default_rng(6).normal(size=(500, 147))
+    distance = sliced_distance(jax.random.key(0), patches_of(a), patches_of(a[::-1]), 8)
     assert distance == pytest.approx(0, abs=1e-6)
 
 
 def test_a_shift_counts_by_its_mean_share_along_random_directions():
     key_set, key = jax.random.split(jax.random.key(1))
-    a = jax.random.normal(key_set, (50, 147))
+    a = np.asarray(jax.random.normal(key_set, (50, 147)))
     shift = np.linspace(-1, 1, 147, dtype=np.float32)
     # E|u.s| for u uniform on the unit sphere of d dimensions.
     share = math.exp(math.lgamma(147 / 2) - math.lgamma(148 / 2)) / math.sqrt(math.pi)
     expected = np.linalg.norm(shift) * share
-    distance = sliced_distance(key, a, a + shift.reshape(1, 147), 20000)
+    distance = sliced_distance(key, patches_of(a), patches_of(a + shift), 20000)
     assert distance == pytest.approx(expected, rel=0.02)
 
 
 def test_accelerators_and_the_cpu_agree(monkeypatch):
-    a, b = np.random.default_rng(7).normal(size=(2, 3000, 147)).astype(np.float32)
-    on_cpu = sliced_distance(jax.random.key(0), a, 1.5 * b, 32)
+    a, b = np.random.default_rng(7).normal(size=(2, 3000, 147))
+    sets = patches_of(a, (1, 2, 3), (4, 5, 6)), patches_of(1.5 * b)
+    on_cpu = sliced_distance(jax.random.key(0), *sets, 32)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    on_device = sliced_distance(jax.random.key(0), a, 1.5 * b, 32)
+    on_device = sliced_distance(jax.random.key(0), *sets, 32)
     assert on_device == pytest.approx(on_cpu, rel=1e-5)
 
 
@@ -223,6 +257,17 @@ def test_levels_end_at_16_and_average_is_their_plain_mean(resolution):
 def test_sets_that_cannot_be_compared_raise(reals, fakes, message):
     with pytest.raises(ValueError, match=message):
         swd(reals.astype(np.uint8), fakes.astype(np.uint8), seed=0)
+
+
+def test_sets_of_other_sizes_raise():
+    images = make_images(16, n=3)
+    few, many = (
+        draw_patches([images[:n]], seed=0, number=0, per_image=4) for n in (2, 3)
+    )
+    with pytest.raises(ValueError, match="differ in shape"):
+        distances(few, many, seed=0)
+    with pytest.raises(ValueError, match="no images"):
+        draw_patches([], seed=0, number=0)
 
 
 def test_images_that_are_not_uint8_raise():
