@@ -3,7 +3,7 @@
 Prints two Markdown tables. Sets of noise are prepared with one worker in a temporary
 folder, then read in the order of the index stream: by one thread in large blocks, which
 tells what a core can do, and as a run reads them, ahead and in threads. Noise does not
-compress, which PNG feels: levels that are stored so are slower than photographs'.
+compress, which WebP feels: levels that are stored so are slower than photographs'.
 
 The second table is of a feed beside a program that keeps a device busy: how long the
 host takes for the batches of a dispatch, which a run hides as long as the dispatch
@@ -60,7 +60,7 @@ def main() -> None:
     for side, num_images, raw_up_to in _SETS:
         with tempfile.TemporaryDirectory() as folder:
             prepared, level = _prepare(Path(folder), side, num_images, raw_up_to)
-            stored = "pixels" if side <= raw_up_to else "PNG"
+            stored = "pixels" if side <= raw_up_to else "WebP"
             by_core, rate = _read_alone(level), _read_ahead(level)
             mib = rate * level.nbytes / len(level) / 2**20
             print(

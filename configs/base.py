@@ -19,6 +19,8 @@ def get_config() -> ml_collections.ConfigDict:
     data.split = "train"  # Split of the set.
     data.mirror = False  # Flip each image left to right with probability 1/2.
     data.requantise_fade = True  # Round faded reals to 8 bits, as the paper's program.
+    data.dequantise = False  # Add noise of one byte's width, U(-0.5, 0.5), to reals.
+    data.truncate_labels = False  # Of the set's classes take the first num_classes.
     data.feed = "auto"  # "resident" (on the devices), "streamed", or "auto": by size.
     data.resident_gib = 4.0  # Largest level that "auto" keeps on the devices.
     data.stream_workers = 0  # Processes that read ahead for "streamed"; 0 = threads.
@@ -80,6 +82,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.tick_kimg = "50, 32:20, 64:10, 128:10, 256:5, 512:2, 1024:1"  # Table.
     train.grid_ticks = 4  # Ticks between sample grids.
     train.grid = "1080p"  # Size of grids: "1080p", "4k", or "COLUMNSxROWS".
+    train.grid_by_class = False  # Each row of the grids shows one class.
     train.snapshot_ticks = 40  # Ticks between snapshots of the averaged generator.
     train.checkpoint_ticks = 4  # Ticks between checkpoints of the whole state.
     train.keep_checkpoints = 3  # Newest checkpoints kept; snapshots are all kept.

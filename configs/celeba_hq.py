@@ -9,7 +9,10 @@ TensorFlow program; all that it does otherwise stands in `use_v2`. They took 2 w
 1 week, 3 days and 2 days on so many V100s, by the authors. Here a preset runs on any
 number of devices that leaves each of them whole groups of four images.
 
-The set, 30,000 images, must be prepared as celeba_hq in DIR; run it as
+Take CelebA's photographs ("in the wild") and their landmarks; prepare 30,000 images and
+run them as
+    python -m progan_jax.tools.prepare_data celeba_hq:img_celeba --name=celeba_hq \
+        --landmarks=list_landmarks_celeba.txt --keep=30000 --out=DIR --resolution=1024
     python -m progan_jax.main --config=configs/celeba_hq.py:v2_8gpus \
         --config.data.data_dir=DIR
 """

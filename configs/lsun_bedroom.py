@@ -1,9 +1,11 @@
 """LSUN bedroom at 256x256, the paper's recipe (Karras et al. 2018, appendix G).
 
 The full set without mirroring, and 16 images of a batch at every resolution. Fréchet
-Inception distance 8.34, by the paper. The set must be prepared as images of 256x256 in
-TFDS_DATA_DIR; run it as
-    python -m progan_jax.main --config=configs/lsun_bedroom.py
+Inception distance 8.34, by the paper. Prepare and run it as
+    python -m progan_jax.tools.prepare_data lmdb:bedroom_train_lmdb.zip --name=bedroom \
+        --out=DIR/lsun --resolution=256
+    python -m progan_jax.main --config=configs/lsun_bedroom.py \
+        --config.data.data_dir=DIR
 """
 
 import ml_collections

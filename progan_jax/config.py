@@ -178,6 +178,7 @@ def make_step_options(
         max_skipped=config.train.max_skipped,
         fake_labels=loss.fake_labels,
         requantise_fade=config.data.requantise_fade,
+        dequantise=config.data.dequantise,
     )
 
 

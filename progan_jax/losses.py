@@ -123,9 +123,15 @@ def gradient_penalty(
 
 
 def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean softmax cross entropy of logits [N, L] against classes int [N]."""
-    entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return jnp.mean(entropy)
+    """Mean softmax cross entropy of logits [N, L] against classes int [N].
+
+    A class from L on is none: all of its one-hot vector is zero, and so is its entropy.
+    """
+    known = labels < logits.shape[-1]
+    entropy = optax.softmax_cross_entropy_with_integer_labels(
+        logits, jnp.where(known, labels, 0)
+    )
+    return jnp.mean(jnp.where(known, entropy, 0))
 
 
 def _wgan_gp(

@@ -49,12 +49,9 @@ class Reporter:
         self._config, self._schedule = config, schedule
         self._seed: Any = config.seed
         self._pyramid, self._workdir = pyramid, workdir
-        columns, rows = self._grid_shape()
-        indices, _ = IndexStream(self._seed, pyramid.num_images, mirror=False).take(
-            0, columns * rows
-        )
-        self._columns, self._grid_indices = columns, indices
-        self._grid_latents = self._latents(_GRID_KEY, columns * rows)
+        self._columns, rows = self._grid_shape()
+        self._grid_indices = self._choose_reals(self._columns, rows)
+        self._grid_latents = self._latents(_GRID_KEY, self._columns * rows)
         self._tick_started = time.perf_counter()
         self._maintenance_started = self._tick_started
 
@@ -195,6 +192,15 @@ class Reporter:
         grid, resolution = self._config.train.grid, self._config.model.resolution
         return parse_grid(grid) or grid_shape(resolution, grid)
 
+    def _choose_reals(self, columns: int, rows: int) -> np.ndarray:
+        """Returns the indices of the grid's reals, whose classes its fakes have."""
+        num_images, labels = self._pyramid.num_images, self._pyramid.labels
+        stream = IndexStream(self._seed, num_images, mirror=False)
+        if labels is None or not self._config.train.grid_by_class:
+            return stream.take(0, columns * rows)[0]
+        epoch, _ = stream.take(0, num_images)
+        return rows_by_class(epoch, labels, columns, rows)
+
     def _latents(self, purpose: int, num: int) -> np.ndarray:
         key = jax.random.fold_in(jax.random.key(self._seed), purpose)
         return draw_latents(key, num, self._config.model.latent_size)
@@ -206,6 +212,31 @@ class Reporter:
         grid = tile(images, self._columns)
         write_png(self._workdir / "grids" / name, grid)
         return grid
+
+
+def rows_by_class(
+    order: np.ndarray, labels: np.ndarray, columns: int, rows: int
+) -> np.ndarray:
+    """Chooses images so that each row of a grid shows one class.
+
+    Args:
+      order: Indices of all images, in the order in which a class shows them.
+      labels: Classes int [n].
+      columns: Of the grid.
+      rows: Of the grid; more rows than classes show the next images of each, and a
+        class of few images shows them again.
+
+    Returns:
+      Indices int [rows * columns].
+    """
+    classes = np.unique(labels)
+    chosen = []
+    for row in range(rows):
+        turn, place = divmod(row, len(classes))
+        of_class = order[labels[order] == classes[place]]
+        positions = np.arange(turn * columns, (turn + 1) * columns)
+        chosen.append(of_class[positions % len(of_class)])
+    return np.concatenate(chosen)
 
 
 def _scalars(totals: Mapping[str, float]) -> dict[str, float]:

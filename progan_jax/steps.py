@@ -14,7 +14,6 @@ import optax
 from flax import struct
 from jax import lax
 
-from progan_jax.images import to_float, to_uint8
 from progan_jax.losses import (
     DiscriminatorFn,
     LossOptions,
@@ -22,8 +21,8 @@ from progan_jax.losses import (
     discriminator_loss,
     generator_loss,
 )
-from progan_jax.networks.layers import downscale2d, lerp, upscale2d
 from progan_jax.networks.progan import Discriminator, Generator
+from progan_jax.reals import prepare_reals
 from progan_jax.state import Params, TrainState, average
 from progan_jax.updates import (
     add_scalars,
@@ -31,6 +30,10 @@ from progan_jax.updates import (
     apply_update,
     count_skipped,
 )
+
+# Purpose of a step's key besides the three that it is split into: `fold_in` with 0, 1
+# and 2 gives these again.
+_NOISE_KEY = 3
 
 
 class Batches(Protocol):
@@ -73,6 +76,7 @@ class StepOptions:
       max_skipped: The loop stops after so many pairs in a row with a skipped update.
       fake_labels: Classes of D's fakes: those of the "reals", or "random" ones.
       requantise_fade: Whether faded reals are rounded to 8 bits (the paper's program).
+      dequantise: Whether reals get noise of one byte's width (an option of it).
     """
 
     loss: LossOptions = field(default_factory=LossOptions)
@@ -83,6 +87,7 @@ class StepOptions:
     max_skipped: int = 100
     fake_labels: str = "reals"
     requantise_fade: bool = False
+    dequantise: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ class Steps:
         d_rate = controls.d_learning_rate[pair]
         skipped = count_skipped(state.sums)
         if self.options.simultaneous:
-            reals, labels = self._reals(batches, pair, jnp.int32(0), alpha)
+            reals, labels = self._reals(batches, pair, jnp.int32(0), alpha, key)
             state = self.simultaneous_step(
                 state, key, reals, labels, alpha, g_rate, d_rate
             )
@@ -147,8 +152,8 @@ class Steps:
             key_d, key_g = jax.random.split(key)
 
             def d_repeat(repeat: jax.Array, state: TrainState) -> TrainState:
-                reals, labels = self._reals(batches, pair, repeat, alpha)
                 step_key = jax.random.fold_in(key_d, repeat)
+                reals, labels = self._reals(batches, pair, repeat, alpha, step_key)
                 return self.d_step(state, step_key, reals, labels, alpha, d_rate)
 
             state = lax.fori_loop(0, self.options.d_repeats, d_repeat, state)
@@ -311,11 +316,20 @@ class Steps:
         return images
 
     def _reals(
-        self, batches: Batches, pair: jax.Array, repeat: jax.Array, alpha: jax.Array
+        self,
+        batches: Batches,
+        pair: jax.Array,
+        repeat: jax.Array,
+        alpha: jax.Array,
+        step_key: jax.Array,
     ) -> tuple[jax.Array, jax.Array | None]:
         images, labels, mirror = batches.take(pair, repeat)
+        noise = None
+        if self.options.dequantise:
+            key = jax.random.fold_in(step_key, _NOISE_KEY)
+            noise = self._shard(jax.random.uniform(key, images.shape) - 0.5)
         reals = prepare_reals(
-            self._shard(images), mirror, alpha, self.options.requantise_fade
+            self._shard(images), mirror, alpha, self.options.requantise_fade, noise
         )
         return reals, labels if self.generator.num_classes else None
 
@@ -329,23 +343,3 @@ class Steps:
         if self.batch_sharding is None:
             return x
         return lax.with_sharding_constraint(x, self.batch_sharding)
-
-
-def prepare_reals(
-    images: jax.Array, mirror: jax.Array, alpha: jax.Array, requantise: bool = False
-) -> jax.Array:
-    """Maps stored images to what D sees: range, mirror, and the fade that G has too.
-
-    Args:
-      images: uint8 [N, r, r, C].
-      mirror: bool [N], whether to flip an image left to right.
-      alpha: Weight of the full detail; the rest is the image at half the resolution.
-      requantise: Whether the blend is rounded to 8 bits again.
-
-    Returns:
-      float32 [N, r, r, C] in [-1, 1].
-    """
-    x = to_float(images)
-    x = jnp.where(mirror.reshape(-1, 1, 1, 1), x[:, :, ::-1], x)
-    x = lerp(upscale2d(downscale2d(x)), x, alpha)
-    return to_float(to_uint8(x)) if requantise else x

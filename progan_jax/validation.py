@@ -244,8 +244,15 @@ def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
             f"config.model.num_classes = {classes}: {pyramid.name} has no labels; set "
             "it to 0, or choose a labelled set"
         )
-    if classes and classes != pyramid.num_classes:
+    truncate = config.data.truncate_labels and classes < pyramid.num_classes
+    if classes and classes != pyramid.num_classes and not truncate:
         raise UserError(
             f"config.model.num_classes = {classes}: {pyramid.name} has "
-            f"{pyramid.num_classes} classes; set it to that, or to 0"
+            f"{pyramid.num_classes} classes; set it to that, or to 0, or to less with "
+            "config.data.truncate_labels"
+        )
+    if config.train.grid_by_class and pyramid.labels is None:
+        raise UserError(
+            f"config.train.grid_by_class = True: {pyramid.name} has no labels; set it "
+            "to False, or choose a labelled set"
         )

@@ -169,7 +169,7 @@ def _check_same_run(
         ) from error
     for field in _leaves(config):
         value = get_field(config, field)
-        before = _get(begun, field)
+        before = _get(begun, field, value)
         if value != before and field not in _FREE_FIELDS:
             raise UserError(
                 f"config.{field} = {value!r}, but the run in {workdir} was begun with "
@@ -203,11 +203,12 @@ def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
     return leaves
 
 
-def _get(config: ml_collections.ConfigDict, field: str) -> object:
+def _get(config: ml_collections.ConfigDict, field: str, new: object) -> object:
+    """Returns a field, or `new` if it is younger than the configuration."""
     try:
         return get_field(config, field)
     except (KeyError, TypeError):
-        return None
+        return new
 
 
 def _mib(num_bytes: int) -> str:

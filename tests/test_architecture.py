@@ -22,6 +22,7 @@ PURE = (
     "steps",
     "updates",
     "images",
+    "reals",
 )
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
 

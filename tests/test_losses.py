@@ -135,6 +135,17 @@ def test_class_penalty_of_a_certain_right_answer_is_zero():
     assert class_penalty(jnp.float32([[50, 0]]), jnp.int32([0])) < 1e-6
 
 
+def test_classes_past_the_last_have_no_entropy_and_no_gradient():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)), jnp.float32)
+    labels = np.int32([1, 2, 0, 7])
+    one_hot = np.float32([[0, 1], [0, 0], [1, 0], [0, 0]])
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    value, gradient = jax.value_and_grad(class_penalty)(logits, labels)
+    np.testing.assert_allclose(value, -(one_hot * np.log(probs)).sum() / 4, rtol=1e-5)
+    known = one_hot.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(gradient, known * (probs - one_hot) / 4, atol=1e-6)
+
+
 def test_penalty_of_a_flat_discriminator_has_finite_gradients():
     """The norm's derivative at zero is 0 / 0; a dead D must not become NaN."""
 

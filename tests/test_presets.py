@@ -342,7 +342,9 @@ def test_wrong_argument_is_refused(recipe, arguments, given, allowed):
 # What the reference, A.9 and A.12, lets one switch, and the fields that do it.
 TOGGLES = {
     "conditional": {"model.num_classes": 10},
+    "first classes": {"model.num_classes": 4, "data.truncate_labels": True},
     "4k grid": {"train.grid": "4k"},
+    "a class to each row": {"train.grid_by_class": True},
     "no growing": {
         "schedule.start_resolution": 1024,
         "schedule.stabilise_kimg": "0",
@@ -371,6 +373,7 @@ TOGGLES = {
     "labels apart": {"model.normalize_labels": False},
     "unfused": {"model.fused_resampling": False},
     "re-quantised fade": {"data.requantise_fade": True},
+    "noise on reals": {"data.dequantise": True},
     "average after G": {"optim.ema_after": "g_step"},
     "warm-up": {"schedule.rampup_kimg": 40.0},
     "random labels": {"loss.fake_labels": "random"},

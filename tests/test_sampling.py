@@ -38,3 +38,11 @@ def test_classes_are_the_ones_asked_for():
     expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(images, expected, atol=0.51)
     assert not np.array_equal(images[0], images[1])
+
+
+def test_a_class_past_the_last_is_a_vector_of_zeros():
+    g, params = make(num_classes=3)
+    images = Sampler(g, batch_size=1).sample(params, 1.0, latents(1), np.array([3]))
+    floats = g.apply({"params": params}, latents(1), 1.0, jnp.zeros((1, 3)))
+    expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
+    np.testing.assert_allclose(images, expected, atol=0.51)

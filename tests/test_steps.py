@@ -11,12 +11,7 @@ from progan_jax.losses import LossOptions
 from progan_jax.networks.progan import Discriminator, Generator
 from progan_jax.optimizer import scale_by_authors_adam
 from progan_jax.state import create_state
-from progan_jax.steps import (
-    Controls,
-    StepOptions,
-    Steps,
-    prepare_reals,
-)
+from progan_jax.steps import Controls, StepOptions, Steps
 from progan_jax.updates import scalar_names
 
 ADAM = scale_by_authors_adam(0.0, 0.99, 1e-8)
@@ -286,24 +281,20 @@ def test_other_losses_and_networks_train_both(steps):
             assert np.isfinite(leaf).all()
 
 
-def faded(images, mirror, alpha):
-    x = images.astype(np.float64) / 127.5 - 1
-    x = np.stack([i[:, ::-1] if m else i for i, m in zip(x, mirror, strict=True)])
-    n, h, w, c = x.shape
-    means = x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
-    return (1 - alpha) * means.repeat(2, axis=1).repeat(2, axis=2) + alpha * x
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_reals_are_ranged_mirrored_and_faded(alpha):
-    images = np.asarray(make_batches().images[:4])
-    mirror = np.array([True, False, True, False])
-    ours = prepare_reals(images, mirror, jnp.float32(alpha))
-    np.testing.assert_allclose(ours, faded(images, mirror, alpha), atol=1e-6)
-    coarse = prepare_reals(images, mirror, jnp.float32(alpha), requantise=True)
-    steps = (np.asarray(coarse) + 1) * 127.5
-    np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
-    np.testing.assert_allclose(coarse, ours, atol=0.51 / 127.5)
+def test_reals_are_dequantised_by_noise_of_a_byte_from_a_key_of_its_own():
+    batches, pair, alpha = make_batches(), jnp.int32(1), jnp.float32(1)
+    plain, _ = STEPS._reals(batches, pair, pair * 0, alpha, step_key())
+    steps = make_steps(dequantise=True)
+    noise = []
+    for key in (step_key(), jax.random.key(4)):
+        reals, _ = steps._reals(batches, pair, pair * 0, alpha, key)
+        noise.append(np.asarray(reals - plain) * 127.5)
+        assert np.abs(noise[-1]).max() <= 0.5 + 1e-4
+        assert np.var(noise[-1]) == pytest.approx(1 / 12, rel=0.1)
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
+    for key in jax.random.split(step_key(), 3):  # What the step itself draws from.
+        drawn = np.asarray(jax.random.uniform(key, plain.shape)) - 0.5
+        assert abs(np.corrcoef(noise[0].ravel(), drawn.ravel())[0, 1]) < 0.1
 
 
 def test_options_are_all_used():

@@ -381,16 +381,37 @@ def test_a_prepared_set_trains_as_the_set_in_memory(finished, tiny_config, tmp_p
     assert without_timing(tmp_path / "run") == without_timing(finished)
 
 
-def test_a_conditional_run_with_repeats_on_eight_devices(tiny_config, tmp_path):
-    tiny_config.model.num_classes = 10
-    tiny_config.optim.d_repeats = 2
-    tiny_config.schedule.start_resolution = 16
-    tiny_config.schedule.total_kimg = 0.064
-    tiny_config.schedule.batch_size = "8"
+def test_a_conditional_run_with_every_switch_turned_on_eight_devices(
+    tiny_config, tmp_path
+):
+    tiny_config.model.num_classes = 4
     tiny_config.model.mbstd_group_size = 1
+    tiny_config.model.pixel_norm = tiny_config.model.equalized = False
+    tiny_config.model.activation = "relu"
+    tiny_config.data.truncate_labels = tiny_config.data.dequantise = True
+    tiny_config.optim.d_repeats = 2
+    tiny_config.optim.reset_at_fades = False
+    tiny_config.optim.ema_decay = 0.0
+    tiny_config.schedule.quantum_pairs = 1
+    tiny_config.schedule.start_resolution = 8
+    tiny_config.schedule.total_kimg = 0.16
+    tiny_config.schedule.batch_size = "8"
+    tiny_config.train.grid_by_class = True
     tiny_config.runtime.num_devices = 8
     tiny_config.eval.stage_swd_images = 64
     train(tiny_config, tmp_path / "run")
     row = rows(tmp_path / "run")[-1]
     assert row["Loss/label_penalty_fakes"] > 0
     assert row["Metrics/swd_16"] > 0
+    assert row["Health/skipped"] == 0
+    state, _ = final_state(tiny_config, tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, state.g_ema, state.g_params)
+    # All of the 10 pairs, since nothing was reset at the fade.
+    assert (state.g_opt.count, state.d_opt.count) == (10, 20)
+    # The grid has two rows of four: zeros, then ones.
+    images = load_digits(16)
+    with Image.open(tmp_path / "run" / "grids" / "reals.png") as picture:
+        shown = np.asarray(picture).reshape(2, 16, 4, 16).transpose(0, 2, 1, 3)
+    for label, row_of_grid in enumerate(shown):
+        of_class = images.levels[16][:][images.labels == label, :, :, 0].tolist()
+        assert all(image.tolist() in of_class for image in row_of_grid)

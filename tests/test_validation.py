@@ -209,3 +209,21 @@ def test_networks_that_fit_the_data_pass(tiny_config, pyramid):
     validate_data(tiny_config, pyramid)
     tiny_config.model.num_classes = 3
     validate_data(tiny_config, pyramid)
+
+
+def test_fewer_classes_than_the_sets_are_taken_when_asked_for(tiny_config, pyramid):
+    tiny_config.model.num_classes = 2
+    with pytest.raises(UserError, match=r"or to less with config\.data\.truncate_lab"):
+        validate_data(tiny_config, pyramid)
+    tiny_config.data.truncate_labels = True
+    validate_data(tiny_config, pyramid)
+    tiny_config.model.num_classes = 4
+    with pytest.raises(UserError, match="num_classes = 4: set has 3 classes"):
+        validate_data(tiny_config, pyramid)
+
+
+def test_rows_by_class_need_classes(tiny_config, pyramid):
+    tiny_config.train.grid_by_class = True
+    validate_data(tiny_config, pyramid)
+    with pytest.raises(UserError, match="grid_by_class = True: set has no labels; set"):
+        validate_data(tiny_config, dataclasses.replace(pyramid, labels=None))

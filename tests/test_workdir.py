@@ -92,6 +92,18 @@ def test_fields_that_change_no_image_may_differ(tiny_config, workdir):
     assert record["config"]["schedule"]["total_kimg"] == 99.0
 
 
+def test_a_field_that_the_program_has_got_since_does_not_stop_a_run(
+    tiny_config, workdir
+):
+    open_workdir(tiny_config, workdir, "data", 1)
+    path = workdir / "config.json"
+    record = json.loads(path.read_text())
+    del record["config"]["data"]["dequantise"]
+    path.write_text(json.dumps(record))
+    open_workdir(tiny_config, workdir, "data", 1)
+    assert json.loads(path.read_text())["config"]["data"]["dequantise"] is False
+
+
 def test_other_images_are_refused(tiny_config, workdir):
     open_workdir(tiny_config, workdir, "data", 1)
     message = refusal(tiny_config, workdir, "other data")

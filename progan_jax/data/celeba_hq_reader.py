@@ -7,7 +7,8 @@ import numpy as np
 from progan_jax.data.celeba_hq import align_face, alignment_steps, draw_steps
 from progan_jax.data.celeba_hq_geometry import read_landmarks
 from progan_jax.data.decoding import BadImage, decode
-from progan_jax.data.readers import FileReader, Item
+from progan_jax.data.file_reader import FileReader
+from progan_jax.data.readers import Item
 from progan_jax.errors import UserError
 
 
@@ -47,6 +48,10 @@ class AlignedReader:
         except ValueError as error:
             raise BadImage(str(error)) from error
         return Item(name, face, 0)
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return self._files.name_of(index)
 
     def draw(self, name: str) -> np.ndarray:
         """Returns the steps of one photograph side by side, uint8 [h, w, 3].

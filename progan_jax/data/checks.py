@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from progan_jax.data.records import find_feature
 from progan_jax.errors import UserError
 
 
@@ -17,18 +18,21 @@ def check_split(name: str, split: str, sizes: dict[str, int]) -> None:
         )
 
 
-def check_features(name: str, features: Any) -> None:
-    """Refuses TFDS features without bytes of grey or RGB images."""
-    if "image" not in features:
+def check_features(name: str, features: Any, wanted: str = "image") -> None:
+    """Refuses TFDS features unless `wanted` holds bytes of grey or RGB images."""
+    image = find_feature(features, wanted)
+    if image is None:
         raise UserError(
             f"config.data.name = {name!r}: its features "
-            f"({', '.join(sorted(features))}) hold no 'image'; choose a set of images"
+            f"({', '.join(sorted(features))}) hold no {wanted!r}; choose a set of "
+            "images, or prepare it with prepare_data --image_feature=NAME"
         )
-    image = features["image"]
-    if image.np_dtype != np.uint8 or image.shape[2:] not in ((1,), (3,), (None,)):
+    shape = image.shape if isinstance(image.shape, tuple) else ()
+    if image.np_dtype != np.uint8 or shape[2:] not in ((1,), (3,), (None,)):
+        kind = f"{np.dtype(image.np_dtype)} {list(shape)}" if shape else "no image"
         raise UserError(
-            f"config.data.name = {name!r}: its 'image' is {np.dtype(image.np_dtype)} "
-            f"{list(image.shape)}, and must be uint8 [h, w, 1 or 3]; choose another set"
+            f"config.data.name = {name!r}: its {wanted!r} is {kind}, and must be uint8 "
+            "[h, w, 1 or 3]; choose another set"
         )
 
 

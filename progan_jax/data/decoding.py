@@ -5,6 +5,7 @@ what lies in a file.
 """
 
 import io
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -45,7 +46,7 @@ def decode(data: bytes, channels: int) -> np.ndarray:
     if not data:
         raise BadImage("the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(f"{image.width}x{image.height} pixels are too many")
             image.load()
@@ -53,9 +54,16 @@ def decode(data: bytes, channels: int) -> np.ndarray:
     except BadImage:
         raise
     except Exception as error:  # Pillow raises many kinds for a damaged file.
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         # It would name the buffer's address, another one each time.
         raise BadImage(reason.split(" <_io.")[0]) from error
+
+
+def _open(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        # Pillow warns of images that are larger than usual, and refuses huge ones.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def _to_pixels(image: Image.Image, channels: int) -> np.ndarray:

@@ -5,8 +5,6 @@ is read. TensorFlow is not needed.
 """
 
 import io
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from progan_jax.data.layout import VERSION, level_name
+from progan_jax.data.records import Parser, Records, open_records, record_parser
 
-_Opened = tuple[Any, Callable[[bytes], Any], bool]
+_Opened = tuple[Records, Parser, bool]
 _OPENING = Lock()
 
 
@@ -57,7 +56,7 @@ class RecordLevel:
         flat = indices.reshape(-1)
         images = np.empty((len(flat), *self.shape[1:]), np.uint8)
         for row, record in enumerate(records.__getitems__(flat.tolist())):
-            images[row] = self._decode(parse(record)["image"], encoded)
+            images[row] = self._decode(parse(record)[0], encoded)
         return images.reshape(*indices.shape, *self.shape[1:])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,15 +82,6 @@ def _open(folder: Path) -> _Opened:
     import tensorflow_datasets as tfds
 
     builder: Any = tfds.builder_from_directory(folder)
-    records = builder.as_data_source(
-        "train",
-        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-        file_format="array_record",
-    )
-    image = builder.info.features["image"]
-    # Of the stored fields the image alone is wanted, and that as it lies there.
-    parse = partial(
-        tfds.features.FeaturesDict({"image": image}).deserialize_example_np,
-        decoders={"image": tfds.decode.SkipDecoding()},
-    )
-    return records, parse, isinstance(image, tfds.features.Image)
+    features = builder.info.features
+    encoded = isinstance(features["image"], tfds.features.Image)
+    return open_records(builder, "train"), record_parser(features), encoded

@@ -1,25 +1,17 @@
-"""Where images come from: TFDS sets, LMDBs, folders, zip files, digits, noise.
+"""What a reader is; and those of digits, of noise, and of some images of another.
 
 A reader is a sequence of images that a worker process can open anew: it holds names
 and positions, and opens files when it is read.
 """
 
-import csv
-import functools
 import hashlib
-import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from progan_jax.data.decoding import BadImage
-from progan_jax.errors import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -54,156 +46,9 @@ class Reader(Protocol):
         """Reads an image; BadImage if it is to be left out."""
         ...
 
-
-class FileReader:
-    """Image files below a folder or in a zip file, in the order of their names.
-
-    Classes are the first folders below, sorted, if there is more than one, or those of
-    a CSV file.
-    """
-
-    def __init__(self, path: Path, labels: Path | None = None) -> None:
-        """Lists the files.
-
-        Args:
-          path: A folder or a zip file.
-          labels: CSV of two columns, file and class (a whole number), without a header.
-
-        Raises:
-          UserError: if there are no images, or the CSV speaks of other files.
-        """
-        self.name = path.name.removesuffix(".zip")
-        self._path, self._zip = path, None
-        self._is_zip = path.is_file()
-        self._names = sorted(n for n in self._list() if _is_image(n))
-        if not self._names:
-            raise UserError(
-                f"{path}: it holds no {', '.join(SUFFIXES)}; name a folder or a zip "
-                "file of images"
-            )
-        if labels is not None:
-            self._labels = _read_labels(labels, self._names)
-        else:
-            self._labels = _labels_of_folders(self._names)
-        self.num_classes = max(self._labels) + 1 if any(self._labels) else 0
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index: int) -> Item:
-        name = self._names[index]
-        return Item(name, self._read(name), self._labels[index])
-
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
-        return self._names[index]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_zip": None}
-
-    def _list(self) -> list[str]:
-        try:
-            if not self._is_zip:
-                files = (p for p in self._path.rglob("*") if p.is_file())
-                return [p.relative_to(self._path).as_posix() for p in files]
-            with zipfile.ZipFile(self._path) as archive:
-                return archive.namelist()
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self._path}: cannot be read ({error})") from error
-
-    def _read(self, name: str) -> bytes:
-        # Members of a zip file are read, never unpacked: their paths lead nowhere.
-        if not self._is_zip:
-            return (self._path / name).read_bytes()
-        if self._zip is None:
-            self._zip = zipfile.ZipFile(self._path)
-        return self._zip.read(name)
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(re.match(r"\.[^.]|__MACOSX$", part) for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
-
-
-def _labels_of_folders(names: Sequence[str]) -> list[int]:
-    folders = [name.split("/")[0] if "/" in name else "" for name in names]
-    known = sorted(set(folders))
-    if len(known) < 2 or "" in known:
-        return [0] * len(names)
-    return [known.index(folder) for folder in folders]
-
-
-def _read_labels(path: Path, names: Sequence[str]) -> list[int]:
-    """Reads file,class for every image, and for no other."""
-    try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-        labels = {name: int(label) for name, label in rows}
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"--labels={path}: cannot be read ({error}); write lines file,class with "
-            "classes from 0 on"
-        ) from error
-    for kind, wrong in (
-        ("speaks of no image of the source", labels.keys() - set(names)),
-        ("is missing", set(names) - labels.keys()),
-    ):
-        if wrong:
-            raise UserError(
-                f"--labels={path}: {sorted(wrong)[0]!r} {kind} ({len(wrong)} such "
-                "file(s)); correct the file"
-            )
-    if min(labels.values()) < 0:
-        raise UserError(
-            f"--labels={path}: classes must be at least 0; correct the file"
-        )
-    return [labels[name] for name in names]
-
-
-class LmdbReader:
-    """An LMDB as LSUN publishes them: keys to encoded images, in the order of keys."""
-
-    num_classes = 0
-
-    def __init__(self, path: Path) -> None:
-        """Lists the keys.
-
-        Args:
-          path: Folder with data.mdb.
-
-        Raises:
-          UserError: if it is no LMDB, or the lmdb package is missing.
-        """
-        self.name = path.name.removesuffix("_lmdb")
-        self._path = path
-        with _open_lmdb(path).begin(buffers=False) as transaction:
-            self._keys = list(transaction.cursor().iternext(values=False))
-        if not self._keys:
-            raise UserError(f"{path}: the LMDB is empty; download it again")
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, index: int) -> Item:
-        key = self._keys[index]
-        with _open_lmdb(self._path).begin(buffers=False) as transaction:
-            return Item(key.decode(errors="replace"), transaction.get(key), 0)
-
-
-@functools.cache
-def _open_lmdb(path: Path) -> Any:
-    """Opens an LMDB; a process may do so only once."""
-    import lmdb
-
-    try:
-        # Without a lock: nothing is written, and the folder may be read-only.
-        return lmdb.open(str(path), readonly=True, lock=False, create=False)
-    except lmdb.Error as error:
-        raise UserError(
-            f"lmdb:{path}: cannot be opened ({error}); name the folder that holds "
-            "data.mdb"
-        ) from error
+        ...
 
 
 class DigitsReader:
@@ -223,7 +68,11 @@ class DigitsReader:
 
     def __getitem__(self, index: int) -> Item:
         label = int(self._labels[index]) if self._labels is not None else 0
-        return Item(str(index), self._images[index], label)
+        return Item(self.name_of(index), self._images[index], label)
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return str(index)
 
 
 class SyntheticReader:
@@ -243,22 +92,31 @@ class SyntheticReader:
         count = self._resolution**2 * 3
         pixels = np.frombuffer(generator.random_raw(-(-count // 8)).tobytes(), np.uint8)
         shape = (self._resolution, self._resolution, 3)
-        return Item(str(index), pixels[:count].reshape(shape), 0)
+        return Item(self.name_of(index), pixels[:count].reshape(shape), 0)
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return str(index)
 
 
 class Subset:
-    """The first images of another reader."""
+    """Some images of another reader."""
 
-    def __init__(self, reader: Reader, num_images: int) -> None:
-        """Takes at most `num_images`."""
+    def __init__(self, reader: Reader, indices: Sequence[int]) -> None:
+        """Takes the images of these indices, in their order."""
         self.name, self.num_classes = reader.name, reader.num_classes
-        self._reader, self._length = reader, min(num_images, len(reader))
+        self.indices = indices
+        self._reader = reader
 
     def __len__(self) -> int:
-        return self._length
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> Item:
-        return self._reader[index]
+        return self._reader[self.indices[index]]
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return self._reader.name_of(self.indices[index])
 
 
 def fingerprint(reader: Reader) -> str:

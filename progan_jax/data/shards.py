@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from progan_jax.data.pyramid import halve
 from progan_jax.data.readers import Reader
 from progan_jax.errors import UserError
 from progan_jax.files import write_json
-from progan_jax.images import encode_png
+from progan_jax.images import encode_png, encode_webp
 
 _SHARD_BYTES = 2**28
 _MOST_IMAGES = 2048
@@ -29,7 +31,8 @@ class Settings:
       channels: 1 or 3.
       crop: See `decoding.square`.
       pad: See `decoding.square`.
-      raw_up_to: Levels up to this side are stored as pixels, larger ones as PNG.
+      raw_up_to: Levels up to this side are stored as pixels, larger ones as lossless
+        WebP, or as PNG if they are grey, which WebP is not.
       strict: Whether a bad image ends the work instead of being left out.
     """
 
@@ -85,7 +88,8 @@ def features(settings: Settings, resolution: int, num_classes: int) -> Any:
             shape=shape, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
         )
     else:
-        image = tfds.features.Image(shape=shape, encoding_format="png")
+        # TFDS has no name for WebP, but stores files as they are, whatever they are.
+        image = tfds.features.Image(shape=shape)
     label = tfds.features.ClassLabel(num_classes=max(num_classes, 1))
     return tfds.features.FeaturesDict({"image": image, "label": label})
 
@@ -102,12 +106,11 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
     labels: list[int] = []
     skipped: list[tuple[str, str]] = []
     for position in range(first, last):
-        name = f"image {position}"
         try:
             item = reader[position]
-            name = item.name
-            image = _to_square(item.data, settings)
+            image = to_square(item.data, settings)
         except BadImage as error:
+            name = reader.name_of(position)
             if settings.strict:
                 raise UserError(
                     f"{name}: {error}; remove it, or leave --strict out"
@@ -124,7 +127,8 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
     return shard
 
 
-def _to_square(data: bytes | np.ndarray, settings: Settings) -> np.ndarray:
+def to_square(data: bytes | np.ndarray, settings: Settings) -> np.ndarray:
+    """Returns an item's image as the largest level holds it, uint8 [r, r, C]."""
     if isinstance(data, bytes):
         data = decode(data, settings.channels)
     return square(data, settings.resolution, settings.crop, settings.pad)
@@ -161,19 +165,40 @@ class _Writer:
 
     def write(self, image: np.ndarray, label: int) -> None:
         """Appends an image uint8 [r, r, C]."""
-        stored = image if self._raw else io.BytesIO(encode_png(image, compress_level=1))
+        stored = image if self._raw else io.BytesIO(_compress(image))
         encoded = self._features.encode_example({"image": stored, "label": label})
         example = self._serializer.get_tf_example(encoded)
         # TFDS's own way orders the fields by a hash that differs in every process.
         record = example.SerializeToString(deterministic=True)
         self._num_bytes += len(record)
-        self._writer.write(record)
+        with _reporting(self._path):
+            self._writer.write(record)
 
     def close(self) -> int:
         """Gives the file its name; returns the bytes of its records."""
-        self._writer.close()
+        with _reporting(self._path):
+            self._writer.close()
         os.replace(self._unfinished, self._path)
         return self._num_bytes
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Tells what ArrayRecord raises when a file cannot be written: a full disk."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split(";")[0]
+        raise UserError(
+            f"--out: {path}: {reason}; make room, and run the same command again"
+        ) from error
+
+
+def _compress(image: np.ndarray) -> bytes:
+    """Returns a file of uint8 [r, r, C]; the choice: benchmarks/README.md."""
+    if image.shape[2] == 1:
+        return encode_png(image, compress_level=1)
+    return encode_webp(image)
 
 
 def stored_bytes(image: np.ndarray, settings: Settings) -> int:
@@ -181,7 +206,7 @@ def stored_bytes(image: np.ndarray, settings: Settings) -> int:
     num_bytes = 0
     for resolution in settings.levels:
         raw = resolution <= settings.raw_up_to
-        num_bytes += image.nbytes if raw else len(encode_png(image, compress_level=1))
+        num_bytes += image.nbytes if raw else len(_compress(image))
         image = halve(image[None])[0]
     return num_bytes
 

@@ -23,6 +23,7 @@ from progan_jax.data.checks import (
 from progan_jax.data.layout import LABELS, RECORD
 from progan_jax.data.levels import RecordLevel
 from progan_jax.data.pyramid import Pyramid, build_pyramid
+from progan_jax.data.records import FORMATS, class_label, open_records, record_parser
 from progan_jax.errors import UserError
 
 _CHUNK = 512  # Records read at a time.
@@ -93,17 +94,11 @@ def load_tfds(
     Classes are those of the ClassLabel feature `label`. Without it, or where it holds
     the -1 of an unlabelled split, the set has none.
     """
-    import tensorflow_datasets as tfds
-
     builder = open_builder(name, data_dir)
     info = builder.info
     check_split(name, split, {s: info.splits[s].num_examples for s in info.splits})
-    records = builder.as_data_source(
-        split,
-        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-        file_format="array_record",
-    )
     check_features(name, info.features)
+    records = open_records(builder, split)
     channels = info.features["image"].shape[-1] or 3
     shape = (len(records), resolution, resolution, channels)
     decode = make_decoder(info.features, channels)
@@ -182,11 +177,11 @@ def open_builder(name: str, data_dir: str) -> Any:
     )
     builder = tfds.builder_from_directory(newest)
     formats = sorted(format.value for format in builder.info.available_file_formats())
-    if "array_record" not in formats:
+    if not set(formats) & set(FORMATS):
         raise UserError(
             f"config.data.name = {name!r}: {newest} is written as "
-            f"{', '.join(formats)}, and only array_record is read without TensorFlow; "
-            f"move that folder away and {prepare}"
+            f"{', '.join(formats)}, and only {' and '.join(FORMATS)} are read without "
+            f"TensorFlow; move that folder away and {prepare}"
         )
     return builder
 
@@ -213,32 +208,21 @@ def _preparation(name: str, root: Path) -> str:
     )
 
 
-def class_label(features: Any) -> Any:
-    """Returns the ClassLabel feature `label`, or None."""
-    import tensorflow_datasets as tfds
-
-    label = dict(features).get("label")
-    return label if isinstance(label, tfds.features.ClassLabel) else None
-
-
 def make_decoder(features: Any, channels: int) -> Decoder:
-    """Returns a decoder that leaves all other features alone, for speed."""
+    """Returns a decoder of records to images of that many channels."""
     import tensorflow_datasets as tfds
 
-    names = ["image"] if class_label(features) is None else ["image", "label"]
-    wanted = tfds.features.FeaturesDict({name: features[name] for name in names})
-    skipped = {name: tfds.decode.SkipDecoding() for name in names}
+    parse = record_parser(features)
     mode = "L" if channels == 1 else "RGB"
     encoded = isinstance(features["image"], tfds.features.Image)
 
     def decode(record: bytes) -> tuple[np.ndarray, int]:
-        example: Any = wanted.deserialize_example_np(record, decoders=skipped)
-        label = int(example.get("label", 0))
+        stored, label = parse(record)
         if not encoded:
-            return features["image"].decode_example_np(example["image"]), label
+            return features["image"].decode_example_np(stored), label
         # Always Pillow: TFDS takes OpenCV where it is installed, and two libraries
         # need not agree on the pixels of a JPEG.
-        with Image.open(io.BytesIO(example["image"])) as image:
+        with Image.open(io.BytesIO(stored)) as image:
             pixels = np.asarray(image if image.mode == mode else image.convert(mode))
         return pixels.reshape(*pixels.shape[:2], channels), label
 

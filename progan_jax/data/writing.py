@@ -4,22 +4,26 @@ A shard is finished when its record stands in DIR/NAME/.partial/done; a process 
 killed is started again and makes the missing ones. No TensorFlow is needed.
 """
 
+import csv
 import io
 import json
-import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
+from progan_jax.data.processes import call_for_each
 from progan_jax.data.readers import Reader
 from progan_jax.data.shards import Settings, Shard, features, file_template, write_shard
 from progan_jax.errors import UserError
 from progan_jax.files import write_json, write_whole
+
+UNFINISHED = ".partial"
+_IDENTITY = "identity.json"
 
 
 def write_pyramid(
@@ -45,13 +49,14 @@ def write_pyramid(
       UserError: if the folder holds something else, or an image is bad and
         `settings.strict` is set.
     """
-    partial = _begin(folder, identity)
-    shards = {shard.index: shard for shard in _finished(partial)}
+    unfinished = begin(folder, identity)
+    shards = {shard.index: shard for shard in _finished(unfinished)}
     for shard in shards.values():
         report(shard)
     size = settings.shard_images
     missing = [i for i in range(-(-len(reader) // size)) if i not in shards]
-    for shard in _run(reader, partial, settings, missing, workers):
+    write_missing = partial(write_shard, reader, unfinished, settings)
+    for shard in call_for_each(write_missing, missing, workers):
         shards[shard.index] = shard
         report(shard)
     return [shards[index] for index in sorted(shards)]
@@ -63,13 +68,23 @@ def finish(
     settings: Settings,
     identity: dict[str, Any],
     shards: list[Shard],
+    also_skipped: int = 0,
 ) -> None:
-    """Describes the levels to TFDS, moves them into place and records the pyramid."""
-    partial = folder / ".partial"
+    """Describes the levels to TFDS, moves them into place and records the pyramid.
+
+    Args:
+      folder: As all arguments but the last, that of `write_pyramid`.
+      reader: The source.
+      settings: How.
+      identity: What tells this pyramid from another.
+      shards: All of them.
+      also_skipped: Images that were left out before there were shards.
+    """
+    unfinished = folder / UNFINISHED
     for resolution in settings.levels:
         target = folder / level_name(resolution)
         if not target.exists():
-            source = partial / level_name(resolution)
+            source = unfinished / level_name(resolution)
             _describe(source / VERSION, reader, settings, resolution, shards)
             source.rename(target)
     labels = np.concatenate([np.asarray(shard.labels, np.int32) for shard in shards])
@@ -87,61 +102,72 @@ def finish(
             str(r): sum(shard.num_bytes[str(r)] for shard in shards)
             for r in settings.levels
         },
-        "num_skipped": sum(len(shard.skipped) for shard in shards),
+        "num_skipped": sum(len(shard.skipped) for shard in shards) + also_skipped,
     }
     write_json(folder / RECORD, record)
-    shutil.rmtree(partial)
+    shutil.rmtree(unfinished)
 
 
-def _begin(folder: Path, identity: dict[str, Any]) -> Path:
-    """Returns the folder of unfinished work, new or taken up again."""
-    partial = folder / ".partial"
-    record = partial / "identity.json"
-    if record.exists():
-        begun = json.loads(record.read_text())
-        changed = [k for k in identity if begun.get(k) != identity[k]]
-        if changed:
-            raise UserError(
-                f"--out: {folder} was begun with {changed[0]} = "
-                f"{begun.get(changed[0])!r}, now {identity[changed[0]]!r}; choose "
-                "another folder, or remove that one"
-            )
-        return partial
-    if folder.exists() and any(folder.iterdir()):
+def write_skipped(folder: Path, skipped: Iterable[tuple[str, str]]) -> None:
+    """Writes skipped.csv: names and reasons of the images that were left out."""
+    buffer = io.StringIO()
+    rows = csv.writer(buffer, lineterminator="\n")
+    rows.writerow(["image", "reason"])
+    rows.writerows(skipped)
+    write_whole(folder / "skipped.csv", buffer.getvalue())
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that holds anything but unfinished work of ours.
+
+    Raises:
+      UserError: if it does.
+    """
+    if (folder / RECORD).exists():
+        raise UserError(
+            f"--out: {folder} holds a finished pyramid; train with it, or remove it"
+        )
+    if (folder / UNFINISHED / _IDENTITY).exists() or not folder.exists():
+        return
+    # Without an identity nothing was made of images yet.
+    if not folder.is_dir() or any(p.name != UNFINISHED for p in folder.iterdir()):
         raise UserError(
             f"--out: {folder} is in use; choose another folder, or remove that one"
         )
-    (partial / "done").mkdir(parents=True, exist_ok=True)
-    write_json(record, identity)
-    return partial
 
 
-def _finished(partial: Path) -> Iterator[Shard]:
-    for path in sorted((partial / "done").glob("*.json")):
+def begin(folder: Path, identity: dict[str, Any]) -> Path:
+    """Returns the folder of unfinished work, new or taken up again.
+
+    Raises:
+      UserError: if the folder holds something else.
+    """
+    check_free(folder)
+    unfinished = folder / UNFINISHED
+    record = unfinished / _IDENTITY
+    try:
+        (unfinished / "done").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out: {folder} cannot be made ({error.strerror}); choose another folder"
+        ) from error
+    if not record.exists():
+        write_json(record, identity)
+    begun = json.loads(record.read_text())
+    changed = [k for k in identity if begun.get(k) != identity[k]]
+    if changed:
+        raise UserError(
+            f"--out: {folder} was begun with {changed[0]} = {begun.get(changed[0])!r}, "
+            f"now {identity[changed[0]]!r}; choose another folder, or remove that one"
+        )
+    return unfinished
+
+
+def _finished(unfinished: Path) -> Iterator[Shard]:
+    for path in sorted((unfinished / "done").glob("*.json")):
         fields = json.loads(path.read_text())
         fields["skipped"] = [tuple(pair) for pair in fields["skipped"]]
         yield Shard(**fields)
-
-
-def _run(
-    reader: Reader, partial: Path, settings: Settings, indices: list[int], workers: int
-) -> Iterator[Shard]:
-    """Yields the shards as they are finished."""
-    if workers == 1:
-        yield from (write_shard(reader, partial, settings, i) for i in indices)
-        return
-    # Spawned, not forked: JAX's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        futures: list[Future[Shard]] = [
-            pool.submit(write_shard, reader, partial, settings, i) for i in indices
-        ]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _describe(

@@ -1,6 +1,7 @@
 """Writes tiny TFDS sets, without TensorFlow."""
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,37 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 Example = dict[str, Any]
 WriteTfds = Callable[..., Path]
+
+
+def crc32c(data: bytes) -> int:
+    """Returns the checksum of Castagnoli's polynomial, bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def _masked(data: bytes) -> bytes:
+    crc = crc32c(data)
+    rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
+    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def write_tfrecord(path: Path, records: Iterable[bytes]) -> None:
+    """Writes a TFRecord file."""
+    with path.open("wb") as file:
+        for record in records:
+            length = struct.pack("<Q", len(record))
+            file.write(length + _masked(length) + record + _masked(record))
+
+
+def write_array_record(path: Path, records: Iterable[bytes]) -> None:
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for record in records:
+        writer.write(record)
+    writer.close()
 
 
 def _write_split(
@@ -25,10 +57,8 @@ def _write_split(
     )
     for index, examples in enumerate(shards):
         path = template.sharded_filepath(shard_index=index, num_shards=len(shards))
-        writer = ArrayRecordWriter(str(path), "group_size:1")
-        for example in examples:
-            writer.write(features.serialize_example(example))
-        writer.close()
+        write_file = write_tfrecord if file_format == "tfrecord" else write_array_record
+        write_file(path, map(features.serialize_example, examples))
     lengths = [len(shard) for shard in shards]
     return tfds.core.SplitInfo(
         name=split, shard_lengths=lengths, num_bytes=0, filename_template=template
@@ -40,9 +70,10 @@ def write_tfds(tmp_path) -> WriteTfds:
     """Returns a function that writes a set under tmp_path, which it returns.
 
     Its arguments: name, features, {split: examples}; config, version and file_format
-    by keyword. A split is written as two shards. Only ArrayRecord files hold examples
-    that can be read; for other formats the metadata alone are meaningful. An Image
-    feature wants an encoded file: TFDS encodes pixels by TensorFlow, files not at all.
+    by keyword. A split is written as two shards. Only ArrayRecord and TFRecord files
+    hold examples that can be read; for other formats the metadata alone are meaningful.
+    An Image feature wants an encoded file: TFDS encodes pixels by TensorFlow, files not
+    at all.
     """
 
     def write(

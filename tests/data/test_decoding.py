@@ -106,6 +106,7 @@ def test_bad_files_are_one_kind_of_error_with_a_reason(data, reason):
 
 def test_a_file_that_claims_to_be_huge_is_not_unpacked(monkeypatch):
     monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # Pillow's warning stays out.
     with pytest.raises(BadImage, match="64x64 pixels are too many"):
         decode(good(), 3)
 

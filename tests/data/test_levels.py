@@ -15,7 +15,7 @@ from progan_jax.data.writing import finish, write_pyramid
 N, SIDE = 40, 8
 
 
-@pytest.fixture(scope="module", params=[0, 128], ids=["png", "raw"])
+@pytest.fixture(scope="module", params=[0, 128], ids=["webp", "raw"])
 def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("set") / "synthetic"
     reader, settings = SyntheticReader(N, SIDE), Settings(SIDE, raw_up_to=request.param)

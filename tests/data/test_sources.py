@@ -111,9 +111,10 @@ def test_digits_have_a_train_split_and_a_size():
 # TFDS sets.
 
 
-def test_tfds_set_is_read_as_written(write_bugs):
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_tfds_set_is_read_as_written(write_bugs, file_format):
     pixels = _pixels(11)
-    pyramid = _load("cifar10", write_bugs(pixels=pixels))
+    pyramid = _load("cifar10", write_bugs(pixels=pixels, file_format=file_format))
     np.testing.assert_array_equal(pyramid.levels[8], pixels)
     assert sorted(pyramid.levels) == [4, 8]
     assert pyramid.labels is not None and pyramid.labels.dtype == np.int32
@@ -304,7 +305,7 @@ def test_set_without_images_is_refused(write_tfds):
     data_dir = write_tfds("words", features, {"train": examples})
     assert _error("words", data_dir) == (
         "config.data.name = 'words': its features (label, text) hold no 'image'; "
-        "choose a set of images"
+        "choose a set of images, or prepare it with prepare_data --image_feature=NAME"
     )
 
 
@@ -336,13 +337,13 @@ def test_set_too_large_for_memory_is_refused_before_it_is_read(write_bugs):
     )
 
 
-@pytest.mark.parametrize("file_format", ["tfrecord", "riegeli"])
-def test_format_that_needs_tensorflow_is_refused(write_bugs, file_format):
+@pytest.mark.parametrize("file_format", ["riegeli", "parquet"])
+def test_format_that_is_not_read_is_refused(write_bugs, file_format):
     data_dir = write_bugs(file_format=file_format)
     assert _error("cifar10", data_dir) == (
         f"config.data.name = 'cifar10': {data_dir}/cifar10/1.0.0 is written as "
-        f"{file_format}, and only array_record is read without TensorFlow; move that "
-        f"folder away and {_preparation(data_dir)}"
+        f"{file_format}, and only array_record and tfrecord are read without "
+        f"TensorFlow; move that folder away and {_preparation(data_dir)}"
     )
 
 

@@ -2,6 +2,7 @@ import functools
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 
@@ -15,7 +16,7 @@ from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.readers import Item, SyntheticReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load
-from progan_jax.data.writing import finish, write_pyramid
+from progan_jax.data.writing import begin, finish, write_pyramid
 from progan_jax.errors import UserError
 
 IDENTITY = {"source": "test"}
@@ -32,6 +33,9 @@ class Shapes:
     def __len__(self):
         return self._n
 
+    def name_of(self, index):
+        return f"{index}.png"
+
     def __getitem__(self, index):
         if index in self._bad:
             return Item(f"{index}.png", b"no image", index % 3)
@@ -40,6 +44,14 @@ class Shapes:
         return Item(
             f"{index}.png", rng.integers(0, 256, (h, w, 3), np.uint8), index % 3
         )
+
+
+class Grey(SyntheticReader):
+    """Grey noise."""
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        return Item(item.name, item.data[..., :1], item.label)
 
 
 class Slow(Shapes):
@@ -112,6 +124,22 @@ def test_levels_are_tfds_sets(tmp_path):
     assert builder.info.splits["train"].num_examples == 5
 
 
+@pytest.mark.parametrize(("channels", "stored"), [(1, b"\x89PNG"), (3, b"RIFF")])
+def test_large_levels_are_compressed_and_lose_nothing(tmp_path, channels, stored):
+    settings = Settings(8, channels=channels, raw_up_to=4)
+    reader = Grey(3, 8) if channels == 1 else SyntheticReader(3, 8)
+    prepare(reader, tmp_path / "set", settings)
+    builder = tfds.builder_from_directory(tmp_path / "set" / "r008" / "1.0.0")
+    skip = {"image": tfds.decode.SkipDecoding()}
+    (example, *_) = builder.as_data_source("train", decoders=skip)
+    assert example["image"].startswith(stored)
+    images = [example["image"] for example in builder.as_data_source("train")]
+    pyramid = load("set", str(tmp_path), "train", 8, 100)
+    for i in range(3):
+        assert np.array_equal(images[i], reader[i].data)
+        assert np.array_equal(pyramid.levels[8][np.array([i])][0], reader[i].data)
+
+
 def test_bad_images_are_left_out_and_named(tmp_path):
     reader = Shapes(9, bad=(2, 5))
     shards = prepare(reader, tmp_path / "shapes", Settings(8))
@@ -126,6 +154,38 @@ def test_strictness_makes_a_bad_image_an_error(tmp_path):
     with pytest.raises(UserError, match=r"2\.png: cannot identify"):
         prepare(Shapes(9, bad=(2,)), tmp_path / "shapes", Settings(8, strict=True))
     assert not (tmp_path / "shapes" / RECORD).exists()
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing(tmp_path):
+    reader, folder = SyntheticReader(600, 16), tmp_path / "set"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, limits[1]))
+    try:
+        with pytest.raises(UserError, match="make room, and run the same command"):
+            prepare(reader, folder, Settings(16))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (folder / RECORD).exists()
+    prepare(reader, folder, Settings(16))
+    prepare(reader, tmp_path / "other" / "set", Settings(16))
+    assert contents(folder) == contents(tmp_path / "other" / "set")
+
+
+@pytest.mark.parametrize("name", ["file/set", "nowhere/set"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    if name == "nowhere/set":
+        (tmp_path / "nowhere").symlink_to(tmp_path / "loop")
+        (tmp_path / "loop").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"cannot be made .*; choose another folder"):
+        begin(tmp_path / name, IDENTITY)
+
+
+def test_work_that_was_ended_before_its_identity_is_taken_up(tmp_path):
+    (tmp_path / "set" / ".partial" / "done").mkdir(parents=True)
+    prepare(SyntheticReader(3, 8), tmp_path / "set", Settings(8))
+    with pytest.raises(UserError, match="holds a finished pyramid"):
+        begin(tmp_path / "set", IDENTITY)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -63,14 +64,20 @@ def test_an_lmdb_a_folder_and_a_zip_of_the_same_images_are_the_same(tmp_path):
             transaction.put(key.encode(), data)
             (tmp_path / "folder" / f"{key}.webp").write_bytes(data)
             archive.writestr(f"{key}.webp", data)
+    # As LSUN is downloaded.
+    with zipfile.ZipFile(tmp_path / "bridge_train_lmdb.zip", "w") as archive:
+        for name in ("data.mdb", "lock.mdb"):
+            archive.write(tmp_path / "tower_lmdb" / name, f"bridge_train_lmdb/{name}")
     out = tmp_path / "out"
-    for source in ("lmdb:tower_lmdb", "folder:folder", "zip:archive.zip"):
+    sources = ("lmdb:tower_lmdb", "lmdb:bridge_train_lmdb.zip")
+    for source in (*sources, "folder:folder", "zip:archive.zip"):
         kind, name = source.split(":")
         done = prepare(f"{kind}:{tmp_path / name}", out, "--resolution=16")
         assert done.returncode == 0, done.stderr
         assert "6 images, 0 classes" in done.stdout
         assert done.stderr == ""
-    for name in ("folder", "archive"):
+    assert not list(out.rglob("data.mdb"))
+    for name in ("bridge", "folder", "archive"):
         for side, level in levels(out, "tower").items():
             assert np.array_equal(level[:], levels(out, name)[side][:])
 
@@ -127,6 +134,18 @@ def test_bad_images_are_listed_with_their_reasons(tmp_path):
         ("folder:/no", ["--resolution=8"], "folder:/no: there is no /no; name another"),
         ("lmdb:/tmp", ["--resolution=8"], "lmdb:/tmp: cannot be opened"),
         (
+            f"lmdb:{__file__}",
+            ["--resolution=8"],
+            f"lmdb:{__file__}: cannot be unpacked",
+        ),
+        ("digits", ["--resolution=64", "--keep=5"], "--keep is for celeba_hq: sources"),
+        (
+            "celeba_hq:/tmp",
+            ["--resolution=32", "--keep=5"],
+            "--keep: spectra of 32 pixels tell little; raise --resolution to 64",
+        ),
+        ("lmdb:/", ["--resolution=8", "--labels=x"], "--labels is for folder: and zip"),
+        (
             "tfds:cifar10",
             ["--resolution=32", "--data_dir=/"],
             "config.data.name = 'cif",
@@ -139,6 +158,20 @@ def test_mistakes_end_in_one_line_and_code_2(tmp_path, source, arguments, messag
     assert done.stderr.startswith(f"error: {message}"), done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_source_of_bad_images_alone_is_no_set(tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "text.png").write_text("no picture")
+    done = prepare(f"folder:{tmp_path / 'bad'}", tmp_path / "out", "--resolution=8")
+    assert done.returncode == 2
+    skipped = tmp_path / "out" / "bad" / "skipped.csv"
+    assert done.stderr == (
+        f"error: folder:{tmp_path / 'bad'}: none of the images can be used; see "
+        f"{skipped}\n"
+    )
+    assert "text.png,cannot identify image file" in skipped.read_text()
+    assert not (tmp_path / "out" / "bad" / "pyramid.json").exists()
 
 
 def test_a_finished_pyramid_is_not_made_again(tmp_path):
@@ -190,3 +223,31 @@ def test_photographs_need_their_landmarks(tmp_path):
     source, _ = make_celeba(tmp_path / "celeba")
     done = prepare(source, tmp_path / "out", "--resolution=16")
     assert "error: --landmarks is missing: name CelebA's list_landmarks" in done.stderr
+
+
+def test_the_best_faces_are_kept(tmp_path):
+    source, landmarks = make_celeba(tmp_path / "celeba")
+    arguments = (source, tmp_path / "out", "--resolution=64", landmarks)
+    done = prepare(*arguments, "--keep=3")
+    assert done.stderr == (
+        "error: --keep=3: only 2 of 4 photographs can be used; lower it\n"
+    )
+    # What is made depends on how many are kept: not the same work.
+    done = prepare(*arguments, "--keep=1")
+    assert "was begun with keep = 3, now 1" in done.stderr
+    done = prepare(*arguments, "--keep=1", "--name=best")
+    assert "1 images, 0 classes" in done.stdout, done.stderr
+    assert "2 skipped" in done.stdout
+    out = tmp_path / "out" / "best"
+    rows = [row.split(",") for row in (out / "scores.csv").read_text().split()[1:]]
+    assert [row[0] for row in rows] == ["000000.webp", "000001.webp"]
+    (kept,) = (row for row in rows if row[2] == "1")
+    assert float(kept[1]) == max(float(row[1]) for row in rows)
+    assert (out / "skipped.csv").read_text() == (
+        "image,reason\n"
+        "000002.webp,it has no landmarks\n"
+        "000003.webp,cannot identify image file\n"
+    )
+    record = json.loads((out / "pyramid.json").read_text())
+    assert (record["num_images"], record["num_skipped"]) == (1, 2)
+    assert record["identity"]["keep"] == 1

@@ -1,0 +1,195 @@
+"""The records of a prepared TFDS set, by index, and what lies in one of them.
+
+TensorFlow is not needed, neither for ArrayRecord files nor for TFRecord files.
+"""
+
+import os
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from progan_jax.errors import UserError
+
+# File formats of TFDS that are read; of those that are there the first is taken.
+FORMATS = ("array_record", "tfrecord")
+
+# A TFRecord file is a row of frames: the length of the data (uint64, little-endian),
+# its checksum (4 bytes), the data, their checksum (4 bytes).
+# Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
+_BEFORE, _AFTER = 12, 4
+
+# Parses a record to its image, as it is stored, and its class.
+Parser = Callable[[bytes], tuple[Any, int]]
+
+
+class Records(Protocol):
+    """The records of one split."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> bytes: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[bytes]:
+        """Returns several records."""
+        ...
+
+
+class TfRecords:
+    """The records of TFRecord files; a file's frames are counted when it is needed.
+
+    Checksums are not compared: no library that does it fast is among ours. Lengths are,
+    with each other and with the file's size.
+    """
+
+    def __init__(self, paths: Iterable[Path], lengths: Iterable[int]) -> None:
+        """Describes the files.
+
+        Args:
+          paths: Of the files, in order.
+          lengths: Records in each.
+        """
+        self._paths = list(paths)
+        self._ends = np.cumsum([0, *lengths])
+        self._starts: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> bytes:
+        """Reads a record.
+
+        Raises:
+          UserError: if its file is missing, cut short or damaged.
+        """
+        shard = int(np.searchsorted(self._ends, index, side="right")) - 1
+        if shard not in self._starts:
+            num_records = int(self._ends[shard + 1] - self._ends[shard])
+            self._starts[shard] = _find_frames(self._paths[shard], num_records)
+        position = index - self._ends[shard]
+        start, end = self._starts[shard][position : position + 2]
+        # Opened anew each time: a set may have more files than a process may open.
+        with self._paths[shard].open("rb") as file:
+            file.seek(start + _BEFORE)
+            return file.read(end - _AFTER - (start + _BEFORE))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[bytes]:
+        return [self[index] for index in indices]
+
+
+def _find_frames(path: Path, num_records: int) -> np.ndarray:
+    """Returns where each frame of a file starts and where the last one ends."""
+    starts = [0]
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            while starts[-1] + _BEFORE <= size and len(starts) <= num_records:
+                header = os.pread(file.fileno(), 8, starts[-1])
+                length = struct.unpack("<Q", header)[0]
+                starts.append(starts[-1] + _BEFORE + length + _AFTER)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); prepare the set again"
+        ) from error
+    if starts[-1] != size or len(starts) - 1 != num_records:
+        raise UserError(
+            f"{path}: it is damaged: {num_records:,} records should fill its "
+            f"{size:,} bytes, and do not; prepare the set again"
+        )
+    return np.array(starts)
+
+
+class ArrayRecords:
+    """The records of ArrayRecord files, as TFDS opens them."""
+
+    def __init__(self, builder: Any, split: str) -> None:
+        """Describes the files; they are opened at the first record."""
+        self._builder, self._split = builder, split
+        self._source: Any = None
+
+    def __len__(self) -> int:
+        return self._builder.info.splits[self._split].num_examples
+
+    def __getitem__(self, index: int) -> bytes:
+        # Not as a list of one, for which threads are started: nine times as slow.
+        return self._read(lambda source: source[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[bytes]:
+        return self._read(lambda source: source.__getitems__(indices))
+
+    def _read(self, read: Callable[[Any], Any]) -> Any:
+        """Reads from TFDS's source; UserError if a file is missing or damaged."""
+        try:
+            if self._source is None:
+                self._source = self._open()
+            return read(self._source)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(
+                f"{self._builder.data_path}: cannot be read ({reason}); prepare the "
+                "set again"
+            ) from error
+
+    def _open(self) -> Any:
+        import tensorflow_datasets as tfds
+
+        return self._builder.as_data_source(
+            self._split,
+            deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+            file_format="array_record",
+        )
+
+
+def open_records(builder: Any, split: str) -> Records:
+    """Opens a split of a set that is written in one of FORMATS."""
+    formats = {format.value for format in builder.info.available_file_formats()}
+    if "array_record" in formats:
+        return ArrayRecords(builder, split)
+    builder.info.set_file_format(
+        "tfrecord", override=True, override_if_initialized=True
+    )
+    info = builder.info.splits[split]
+    return TfRecords(map(Path, info.filepaths), info.shard_lengths)
+
+
+def find_feature(features: Any, name: str) -> Any:
+    """Returns the feature `a`, or `a/b` of the features within `a`; None without."""
+    if name in features:
+        return features[name]
+    for key in name.split("/"):
+        if key not in getattr(features, "keys", tuple)():
+            return None
+        features = features[key]
+    return features
+
+
+def class_label(features: Any, name: str = "label") -> Any:
+    """Returns the feature of that name if it is a ClassLabel, or None."""
+    import tensorflow_datasets as tfds
+
+    label = find_feature(features, name)
+    return label if isinstance(label, tfds.features.ClassLabel) else None
+
+
+def record_parser(features: Any, image: str = "image", label: str = "label") -> Parser:
+    """Returns a parser that leaves all other features alone, for speed.
+
+    Args:
+      features: Of the set.
+      image: Name of the feature of images; see `find_feature`.
+      label: Name of the feature of classes; without such a ClassLabel all are 0.
+    """
+    import tensorflow_datasets as tfds
+
+    names = [image] if class_label(features, label) is None else [image, label]
+    # A record knows a feature within features by the same name, a/b.
+    wanted = tfds.features.FeaturesDict({n: find_feature(features, n) for n in names})
+    skipped = {name: tfds.decode.SkipDecoding() for name in names}
+
+    def parse(record: bytes) -> tuple[Any, int]:
+        example: Any = wanted.deserialize_example_np(record, decoders=skipped)
+        return example[image], int(example.get(label, 0))
+
+    return parse

@@ -1,0 +1,131 @@
+"""Tells what an image set on disk holds, and draws it.
+
+    python -m progan_jax.tools.inspect_data DIR [--max_images=N] [--out=FOLDER]
+    python -m progan_jax.tools.inspect_data DIR --compare=OTHER [--max_images=N]
+
+DIR is DIR/NAME of a set that prepare_data has written, or a TFDS set. Every level is
+counted, checked against the one above it and drawn to FOLDER/rNNN.png, DIR_inspection/
+by default. The exit code is 0 if nothing is wrong, or the two sets are equal, and 1
+otherwise.
+"""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from progan_jax.data.comparison import Comparison, Difference, compare
+from progan_jax.data.inspection import Summary, contact_sheet, inspect
+from progan_jax.data.layout import level_name
+from progan_jax.data.stored import StoredSet, open_stored
+from progan_jax.errors import UserError
+from progan_jax.images import write_png
+from progan_jax.runtime.command_line import run_with_argument
+
+OUT = flags.DEFINE_string("out", None, "Folder for the contact sheets.")
+MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Look only at so many images.")
+COMPARE = flags.DEFINE_string("compare", None, "Another set, to compare with.")
+SPLIT = flags.DEFINE_string("split", "train", "Split of a TFDS set.")
+
+
+def main(folder: str) -> None:
+    """Reads the flags, looks at the set and tells of it."""
+    if MAX_IMAGES.value is not None and MAX_IMAGES.value < 1:
+        raise UserError(f"--max_images={MAX_IMAGES.value} must be at least 1; raise it")
+    images = open_stored(Path(folder), SPLIT.value)
+    fine = _compare(images) if COMPARE.value else _inspect(images)
+    sys.exit(0 if fine else 1)
+
+
+def _inspect(images: StoredSet) -> bool:
+    with _bar(len(images.largest)) as bar:
+        summary = inspect(images, MAX_IMAGES.value, bar.update)
+    print("\n".join(_summary_lines(images, summary)))
+    print(_draw(images))
+    faults = list(summary.faults())
+    for fault in faults:
+        print(f"fault: {fault}")
+    return not faults
+
+
+def _compare(images: StoredSet) -> bool:
+    other = open_stored(Path(COMPARE.value or ""), SPLIT.value)
+    with _bar(min(len(images.largest), len(other.largest))) as bar:
+        comparison = compare(images, other, MAX_IMAGES.value, bar.update)
+    print("\n".join(_comparison_lines(images, other, comparison)))
+    return comparison.equal
+
+
+def _bar(num_images: int) -> tqdm:
+    total = min(num_images, MAX_IMAGES.value or num_images)
+    return tqdm(total=total, unit="img", disable=not sys.stderr.isatty(), leave=False)
+
+
+def _summary_lines(images: StoredSet, summary: Summary) -> Iterator[str]:
+    num_images, *_, channels = images.largest.shape
+    yield (
+        f"{images.folder}: {num_images:,} images, {channels} channel(s), "
+        f"{images.num_classes} classes; {summary.num_inspected:,} looked at"
+    )
+    width = 7 * channels - 1
+    yield (
+        f"{'level':>5}  {'images':>10}  {'MiB':>10}  {'not mean':>8}  "
+        f"{'mean':{width}}  {'stddev':{width}}"
+    )
+    for side, level in summary.levels.items():
+        not_mean = "-" if level.num_not_mean is None else f"{level.num_not_mean:,}"
+        means, stddevs = (
+            " ".join(f"{value:.4f}" for value in values)
+            for values in (level.mean, level.stddev)
+        )
+        yield (
+            f"{side:>5}  {level.num_images:>10,}  {level.num_bytes / 2**20:>10,.1f}  "
+            f"{not_mean:>8}  {means}  {stddevs}"
+        )
+    if images.num_classes:
+        counts = [f"{c}={n:,}" for c, n in enumerate(summary.label_counts)]
+        counts += [f"none={summary.num_unlabelled:,}"] * bool(summary.num_unlabelled)
+        yield textwrap.fill("images of each class: " + ", ".join(counts), 88)
+
+
+def _draw(images: StoredSet) -> str:
+    folder = images.folder.resolve()
+    out = (
+        Path(OUT.value) if OUT.value else folder.with_name(f"{folder.name}_inspection")
+    )
+    try:
+        for side, level in images.levels.items():
+            write_png(out / f"{level_name(side)}.png", contact_sheet(level))
+    except OSError as error:
+        raise UserError(f"--out={out}: {error}; choose another folder") from error
+    return f"look at {out}/rNNN.png"
+
+
+def _comparison_lines(
+    one: StoredSet, other: StoredSet, comparison: Comparison
+) -> Iterator[str]:
+    yield (
+        f"{one.folder} and {other.folder}: {comparison.num_compared:,} images compared"
+    )
+    yield from comparison.notes
+    for side, difference in comparison.levels.items():
+        yield f"level {side}: {_describe(difference, 'images')}"
+    if comparison.levels:
+        yield f"labels: {_describe(comparison.labels, 'labels')}"
+    yield "the sets are equal" if comparison.equal else "the sets differ"
+
+
+def _describe(difference: Difference, what: str) -> str:
+    if difference.first is None:
+        return "equal"
+    return (
+        f"{difference.num_differ:,} {what} differ, by at most {difference.largest}; "
+        f"the first is {difference.first}"
+    )
+
+
+if __name__ == "__main__":
+    run_with_argument(main, "DIR")
