@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from progan_jax.metrics.statistics import FeatureStatistics, check_comparable
+from progan_jax.metrics.feature_statistics import FeatureStatistics, check_comparable
 
 
 def frechet_distance(reals: FeatureStatistics, fakes: FeatureStatistics) -> float:

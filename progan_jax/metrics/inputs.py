@@ -57,8 +57,10 @@ def check_features(features: np.ndarray) -> np.ndarray:
         )
     bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
     if bad:
-        raise ValueError(f"the features of {bad} of {len(features)} images are not "
-                         "finite; the images or the extractor's weights are damaged")
+        raise ValueError(
+            f"the features of {bad} of {len(features)} images are not "
+            "finite; the images or the extractor's weights are damaged"
+        )
     return features
 
 

@@ -1,13 +1,7 @@
-"""Mean and covariance of features, gathered as they come, and kept between runs."""
+"""Mean and covariance of features, gathered as they come."""
 
-import dataclasses
-import hashlib
 import io
-import json
-import os
-import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +9,17 @@ import numpy as np
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
 from progan_jax.metrics.inputs import check_features
+
+# What NumPy and zipfile raise at files that are cut, altered or something else.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+)
 
 
 class FeatureStatistics:
@@ -48,7 +53,9 @@ class FeatureStatistics:
           ValueError: if there are fewer than two images.
         """
         if self.count < 2:
-            raise ValueError(f"{self.count} image(s) have no covariance; give 2 or more")
+            raise ValueError(
+                f"{self.count} image(s) have no covariance; give 2 or more"
+            )
         return self._scatter / (self.count - 1)
 
     def add(self, features: np.ndarray) -> None:
@@ -109,12 +116,12 @@ class FeatureStatistics:
                 statistics._take(
                     int(arrays["count"]), arrays["mean"], arrays["scatter"]
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise UserError(
                 f"{path} cannot be read as statistics of features ({error}); remove it"
             ) from error
         if found != key:
-            raise UserError(f"{path} holds statistics of {found}, not of {key}")
+            raise UserError(f"{path} holds statistics of {found!r}, not of {key!r}")
         return statistics
 
     def _take(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
@@ -138,54 +145,3 @@ def check_comparable(a: FeatureStatistics, b: FeatureStatistics) -> None:
         raise ValueError(
             f"features of {a.extractor!r} and of {b.extractor!r} cannot be compared"
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class StatisticsKey:
-    """Everything that the statistics of a set of reals depend on."""
-
-    dataset: str  # Fingerprint of the set's content, not only its name.
-    num_images: int
-    resolution: int
-    mirror: bool
-    tap: str
-    weights: str  # Fingerprint of the extractor's weights.
-    resize: str
-
-    def __str__(self) -> str:
-        """Returns the key as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
-
-
-def cache_dir() -> Path:
-    """Returns the user's folder for weights and statistics.
-
-    PROGAN_JAX_CACHE names it, or else it lies in XDG_CACHE_HOME or in ~/.cache.
-    """
-    if own := os.environ.get("PROGAN_JAX_CACHE"):
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(shared).expanduser() / "progan_jax"
-
-
-def cached_statistics(
-    key: StatisticsKey, compute: Callable[[], FeatureStatistics]
-) -> FeatureStatistics:
-    """Returns the statistics of the reals, from the cache or else computed.
-
-    A damaged file is warned of and written anew. Where the cache cannot be written, a
-    warning says so and the statistics are returned all the same.
-    """
-    name = hashlib.sha256(str(key).encode()).hexdigest()[:32]
-    path = cache_dir() / "statistics" / f"{name}.npz"
-    if path.exists():
-        try:
-            return FeatureStatistics.load(path, str(key))
-        except UserError as error:
-            warnings.warn(f"{error}; computed anew", stacklevel=2)
-    statistics = compute()
-    try:
-        statistics.save(path, str(key))
-    except OSError as error:
-        warnings.warn(f"statistics are not kept: {error}", stacklevel=2)
-    return statistics
