@@ -110,7 +110,7 @@ class FeatureStatistics:
           UserError: if the file is damaged or was saved under another key.
         """
         try:
-            with np.load(path) as arrays:
+            with np.load(io.BytesIO(path.read_bytes())) as arrays:
                 found = str(arrays["key"])
                 statistics = cls(str(arrays["extractor"]))
                 statistics._take(

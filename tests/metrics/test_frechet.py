@@ -56,9 +56,11 @@ def test_distance_of_features_equals_sqrtm():
 def test_singular_covariances_equal_the_real_part_of_sqrtm():
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(12, 30)), rng.normal(size=(14, 30)) + 0.3
-    with pytest.warns(UserWarning, match="12 reals for 30 features") as warned:
+    with (
+        pytest.warns(UserWarning, match="14 fakes for 30 features"),
+        pytest.warns(UserWarning, match="12 reals for 30 features"),
+    ):
         ours = frechet_distance(statistics_of(a), statistics_of(b))
-    assert "14 fakes for 30 features" in str(warned[1].message)
     assert ours == pytest.approx(distance_with_sqrtm(a, b), rel=1e-6)
 
 
