@@ -67,7 +67,7 @@ class FeatureStatistics:
         Raises:
           ValueError: if they have another form or are not finite.
         """
-        check_features(features)
+        features = check_features(features)
         if len(features):
             mean = features.mean(axis=0, dtype=np.float64)
             centred = features - mean

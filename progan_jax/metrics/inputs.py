@@ -42,7 +42,7 @@ def check_images(images: np.ndarray) -> None:
 
 
 def check_features(features: np.ndarray) -> np.ndarray:
-    """Returns the features as they are.
+    """Returns the features as a NumPy array.
 
     Args:
       features: Floating-point [n, d], a row for each image.
@@ -50,6 +50,7 @@ def check_features(features: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: if they have another form, or a number in them is not finite.
     """
+    features = np.asarray(features)
     if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
         raise ValueError(
             f"features {list(features.shape)} of {features.dtype} must be "
@@ -64,15 +65,19 @@ def check_features(features: np.ndarray) -> np.ndarray:
     return features
 
 
-def check_pair(reals: np.ndarray, fakes: np.ndarray) -> None:
-    """Raises ValueError unless both are finite features of the same dimension."""
-    check_features(reals)
-    check_features(fakes)
+def check_pair(reals: np.ndarray, fakes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both as NumPy arrays.
+
+    Raises:
+      ValueError: unless both are finite features of the same dimension.
+    """
+    reals, fakes = check_features(reals), check_features(fakes)
     if reals.shape[1] != fakes.shape[1]:
         raise ValueError(
             f"features of {reals.shape[1]} and of {fakes.shape[1]} dimensions come "
             "from different extractors"
         )
+    return reals, fakes
 
 
 def _join(kept: np.ndarray, chunk: np.ndarray) -> np.ndarray:

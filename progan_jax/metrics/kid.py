@@ -32,7 +32,7 @@ def kid(
       ValueError: if the features have another form or are not finite, or a set has
         fewer images than a subset.
     """
-    check_pair(reals, fakes)
+    reals, fakes = check_pair(reals, fakes)
     if min(len(reals), len(fakes)) < subset_size:
         raise ValueError(
             f"{len(reals)} reals and {len(fakes)} fakes are fewer than the "

@@ -98,7 +98,7 @@ def centre(images: np.ndarray) -> np.ndarray:
 
 
 def _features_of(images: np.ndarray, features: Features, crop: bool) -> np.ndarray:
-    values = np.asarray(features(centre(images) if crop else images))
+    values = features(centre(images) if crop else images)
     if len(values) != len(images):
         raise ValueError(f"{len(values)} rows of features for {len(images)} images")
     return check_features(values).astype(np.float64)

@@ -33,7 +33,7 @@ def precision_recall(
       ValueError: if the features have another form or are not finite, or a set has
         not more than k images.
     """
-    check_pair(reals, fakes)
+    reals, fakes = check_pair(reals, fakes)
     if min(len(reals), len(fakes)) <= k:
         raise ValueError(
             f"{len(reals)} reals and {len(fakes)} fakes: each needs more than k = {k}"
