@@ -3,7 +3,8 @@
 Source: Kynkaanniemi et al. 2019.
 """
 
-from functools import partial
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,9 +42,16 @@ def precision_recall(
     # Distances stay as they are, and float32 keeps more digits of them near zero.
     centre = reals.mean(axis=0, dtype=np.float64)
     reals, fakes = ((x - centre).astype(np.float32) for x in (reals, fakes))
-    precision = _share_inside(fakes, reals, squared_radii(reals, k))
-    recall = _share_inside(reals, fakes, squared_radii(fakes, k))
-    return precision, recall
+    radii_reals, radii_fakes = squared_radii(reals, k), squared_radii(fakes, k)
+    precise, recalled = np.zeros(len(fakes), bool), np.zeros(len(reals), bool)
+    for i, rows in _blocks(fakes):
+        for j, columns in _blocks(reals):
+            of_fakes, of_reals = _inside(
+                rows, columns, radii_fakes[i : i + _BLOCK], radii_reals[j : j + _BLOCK]
+            )
+            precise[i : i + _BLOCK] |= np.asarray(of_fakes)
+            recalled[j : j + _BLOCK] |= np.asarray(of_reals)
+    return float(precise.mean()), float(recalled.mean())
 
 
 def squared_radii(points: np.ndarray, k: int) -> np.ndarray:
@@ -54,48 +62,52 @@ def squared_radii(points: np.ndarray, k: int) -> np.ndarray:
       k: Neighbours; the point itself is none.
     """
     radii = []
-    for row, rows in _blocks(points):
-        nearest = jnp.full((len(rows), k), jnp.inf)
-        for column, columns in _blocks(points):
-            nearest = _nearer(nearest, rows, columns, row - column)
+    for i, rows in _blocks(points):
+        nearest = jnp.full((len(rows.points), k), jnp.inf)
+        for j, columns in _blocks(points):
+            nearest = _nearer(nearest, rows, columns, i - j)
         radii.append(nearest.max(axis=1))
     return np.concatenate(radii)
 
 
-def _share_inside(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> float:
-    inside = 0
-    for _, rows in _blocks(points):
-        found = jnp.zeros(len(rows), bool)
-        for column, columns in _blocks(centres):
-            found |= _is_inside(rows, columns, radii[column : column + len(columns)])
-        inside += int(found.sum())
-    return inside / len(points)
+class _Block(NamedTuple):
+    points: jax.Array | np.ndarray  # float32 [n, d].
+    squares: jax.Array | np.ndarray  # Their squared norms, float32 [n].
 
 
-def _blocks(points: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    return [(i, points[i : i + _BLOCK]) for i in range(0, len(points), _BLOCK)]
+def _blocks(points: np.ndarray) -> Iterator[tuple[int, _Block]]:
+    for i in range(0, len(points), _BLOCK):
+        block = points[i : i + _BLOCK]
+        # Not summed beside the product: XLA on CPUs fuses the two to a slow program.
+        yield i, _Block(block, np.square(block).sum(axis=1))
 
 
 @jax.jit
 def _nearer(
-    nearest: jax.Array, rows: jax.Array, columns: jax.Array, offset: jax.Array
+    nearest: jax.Array, rows: _Block, columns: _Block, offset: jax.Array
 ) -> jax.Array:
     """Returns the k smallest of the distances so far and those to the columns."""
     distances = _squared_distances(rows, columns)
-    itself = jnp.arange(len(rows))[:, None] + offset == jnp.arange(len(columns))[None]
+    n, m = distances.shape
+    itself = jnp.arange(n)[:, None] + offset == jnp.arange(m)[None]
     distances = jnp.where(itself, jnp.inf, distances)
     k = nearest.shape[1]
-    smallest = -lax.top_k(-distances, min(k, len(columns)))[0]
+    smallest = -lax.top_k(-distances, min(k, m))[0]
     return -lax.top_k(-jnp.concatenate([nearest, smallest], axis=1), k)[0]
 
 
 @jax.jit
-def _is_inside(rows: jax.Array, columns: jax.Array, radii: jax.Array) -> jax.Array:
-    return jnp.any(_squared_distances(rows, columns) <= radii[None], axis=1)
+def _inside(
+    fakes: _Block, reals: _Block, radii_fakes: jax.Array, radii_reals: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns which fakes lie in a ball of these reals, and which reals of fakes."""
+    distances = _squared_distances(fakes, reals)
+    of_fakes = jnp.any(distances <= radii_reals[None], axis=1)
+    of_reals = jnp.any(distances <= radii_fakes[:, None], axis=0)
+    return of_fakes, of_reals
 
 
-def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
+def _squared_distances(a: _Block, b: _Block) -> jax.Array:
     # In full precision: tensor cores would round the features to three digits.
-    product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
-    squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
-    return jnp.maximum(squares - 2 * product(a, b.T), 0)
+    product = jnp.matmul(a.points, b.points.T, precision=lax.Precision.HIGHEST)
+    return jnp.maximum(a.squares[:, None] + b.squares[None] - 2 * product, 0)
