@@ -45,7 +45,7 @@ def resize_clean(images: np.ndarray, side: int) -> np.ndarray:
     planes = images.astype(np.float32).transpose(0, 3, 1, 2).reshape(-1, h, w)
     for index, plane in enumerate(planes):
         picture = Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC)
-        resized[index // channels, :, :, index % channels] = picture
+        resized[index // channels, :, :, index % channels] = np.asarray(picture)
     return resized.clip(0, 255)
 
 
