@@ -132,7 +132,9 @@ GRAPH: dict[str, Conv | MaxPool | Block] = {
     "mixed_10": _block_8("max"),  # 8x8x2048
 }
 
-# Where each tap lies, lowest first, and the length of its vector.
+LOGITS = "softmax"  # The graph's scope of the last layer, after mixed_10.
+
+# The layer each tap is taken from, lowest first, and the length of its vector.
 TAPS = {
     "64": ("pool", 64),
     "192": ("pool_1", 192),
@@ -140,5 +142,5 @@ TAPS = {
     "768": ("mixed_7", 768),
     "1280": ("mixed_8", 1280),
     "2048": ("mixed_10", 2048),
-    "logits": ("mixed_10", CLASSES),
+    "logits": (LOGITS, CLASSES),
 }

@@ -9,7 +9,6 @@ import http.client
 import math
 import os
 import urllib.request
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ def read_inception(file: Path) -> Weights:
     if not file.is_file():
         raise UserError(f"{file}: there is no such file; name one of Inception weights")
     weights = _READERS.get(file.suffix, read_weights)(file)
-    check_shapes(weights.arrays, _expected(weights), str(file))
+    check_shapes(weights.arrays, parameter_shapes(highest_tap(weights)), str(file))
     return weights
 
 
@@ -82,14 +81,9 @@ def require_tap(weights: Weights, tap: str) -> None:
 
 def highest_tap(weights: Weights) -> str:
     """Returns the highest tap that the weights reach, the lowest if they reach none."""
-    reached = [tap for tap in TAPS if tap_parameters(tap) <= weights.arrays.keys()]
+    there = weights.arrays.keys()
+    reached = [tap for tap in TAPS if parameter_shapes(tap).keys() <= there]
     return reached[-1] if reached else next(iter(TAPS))
-
-
-@cache
-def tap_parameters(tap: str) -> frozenset[str]:
-    """Returns the names of the parameters that a tap needs."""
-    return frozenset(parameter_shapes(tap))
 
 
 def random_inception(seed: int) -> Weights:
@@ -109,10 +103,6 @@ def random_inception(seed: int) -> Weights:
         scale = 0 if name.endswith("bias") else math.sqrt(variance)
         arrays[name] = random.standard_normal(shape, np.float32) * np.float32(scale)
     return Weights(f"inception-random-{seed}", arrays)
-
-
-def _expected(weights: Weights) -> dict[str, tuple[int, ...]]:
-    return parameter_shapes(highest_tap(weights))
 
 
 def _read_published(file: Path) -> Weights:
