@@ -116,7 +116,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
       UserError: if it cannot be read.
     """
     try:
-        with np.load(path) as file:
+        # NumPy leaves a file open that it cannot read.
+        with path.open("rb") as stream, np.load(stream) as file:
             return {name: file[name] for name in file}
     except Exception as error:  # Of zip files, of NumPy and of the system.
         raise UserError(f"{path} cannot be read ({error}); fetch it anew") from error
