@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import math
 import os
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from progan_jax.errors import UserError
 from progan_jax.files import write_whole
 from progan_jax.metrics.inception_convert import from_torch, read_npz
 from progan_jax.metrics.inception_graph import parameter_shapes
-from progan_jax.metrics.inception_layers import TAPS
+from progan_jax.metrics.inception_layers import LOGITS, TAPS
 from progan_jax.metrics.pth import read_pth
 from progan_jax.metrics.weights import Weights, check_shapes, read_weights
 
@@ -99,9 +100,12 @@ def random_inception(seed: int) -> Weights:
     random = np.random.default_rng(seed)
     arrays = {}
     for name, shape in parameter_shapes("logits").items():
-        variance = (1 if name.startswith("softmax") else 2) / math.prod(shape[:-1])
-        scale = 0 if name.endswith("bias") else math.sqrt(variance)
-        arrays[name] = random.standard_normal(shape, np.float32) * np.float32(scale)
+        if name.endswith("bias"):
+            arrays[name] = np.zeros(shape, np.float32)
+            continue
+        variance = (1 if name.startswith(LOGITS) else 2) / math.prod(shape[:-1])
+        scale = np.float32(math.sqrt(variance))
+        arrays[name] = random.standard_normal(shape, np.float32) * scale
     return Weights(f"inception-random-{seed}", arrays)
 
 
@@ -131,6 +135,7 @@ def _find() -> Path:
 
 
 def _download(path: Path) -> Path:
+    print(f"fetching {URL} into {path.parent}", file=sys.stderr)
     try:
         with urllib.request.urlopen(URL, timeout=_TIMEOUT_SEC) as response:
             data = response.read()
@@ -141,6 +146,12 @@ def _download(path: Path) -> Path:
         ) from error
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise UserError(f"{URL} came damaged or changed; try again")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise UserError(
+            f"{path.parent} cannot be written ({error}); name another folder in "
+            f"{CACHE_VARIABLE}"
+        ) from error
     return path

@@ -145,6 +145,15 @@ def test_what_comes_damaged_is_not_kept(cache, tmp_path, monkeypatch):
     assert not cache.exists()
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(cache, tmp_path, monkeypatch):
+    cache.write_text("a file where the folder should be")
+    (tmp_path / "server.pth").write_bytes(b"x")
+    monkeypatch.setattr(inception_weights, "URL", (tmp_path / "server.pth").as_uri())
+    monkeypatch.setattr(inception_weights, "SHA256", hashlib.sha256(b"x").hexdigest())
+    with pytest.raises(UserError, match="name another folder in PROGAN_JAX_CACHE"):
+        load_inception()
+
+
 def test_the_cache_lies_where_the_system_says(monkeypatch, tmp_path):
     monkeypatch.delenv("PROGAN_JAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
