@@ -11,6 +11,8 @@ from pathlib import Path
 from progan_jax.errors import UserError
 from progan_jax.metrics.feature_statistics import FeatureStatistics
 
+CACHE_VARIABLE = "PROGAN_JAX_CACHE"
+
 
 @dataclasses.dataclass(frozen=True)
 class StatisticsKey:
@@ -34,7 +36,7 @@ def cache_dir() -> Path:
 
     PROGAN_JAX_CACHE names it, or else it lies in XDG_CACHE_HOME or in ~/.cache.
     """
-    if own := os.environ.get("PROGAN_JAX_CACHE"):
+    if own := os.environ.get(CACHE_VARIABLE):
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(shared).expanduser() / "progan_jax"

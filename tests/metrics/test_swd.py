@@ -8,14 +8,8 @@ import pytest
 from scipy import ndimage
 
 from progan_jax.metrics.laplacian import laplacian_pyramid
-from progan_jax.metrics.swd import (
-    Patches,
-    average,
-    distances,
-    draw_patches,
-    sliced_distance,
-    swd,
-)
+from progan_jax.metrics.patches import Patches, draw_patches
+from progan_jax.metrics.swd import average, distances, sliced_distance, swd
 from progan_jax.runtime.mesh import batched, make_mesh
 
 KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
@@ -82,7 +76,7 @@ def all_patches(level):
 @pytest.mark.parametrize("index", [0, 1])
 def test_patches_are_of_their_own_image_from_edge_to_edge(index):
     images = make_images(2, n=2)
-    drawn = draw_patches([images], seed=0, number=0, per_image=4000)[32 >> index]
+    drawn = draw_patches(images, seed=0, number=0, per_image=4000)[32 >> index]
     for image, patches in zip(images, drawn.values.reshape(2, 4000, -1), strict=True):
         possible = all_patches(pyramid_with_scipy(image, 2)[index])
         nearest = [
@@ -96,8 +90,8 @@ def test_patches_are_of_their_own_image_from_edge_to_edge(index):
 
 def test_parts_and_devices_leave_the_patches_as_they_are(monkeypatch):
     images = make_images(3, n=11)
-    whole = draw_patches([images], seed=0, number=0, per_image=8)
-    monkeypatch.setattr("progan_jax.metrics.swd._CHUNK_PIXELS", 4 * 32 * 32)
+    whole = draw_patches(images, seed=0, number=0, per_image=8)
+    monkeypatch.setattr("progan_jax.metrics.patches._CHUNK_PIXELS", 4 * 32 * 32)
     parts = [images[:1], images[1:8], images[8:]]
     mesh = make_mesh(jax.devices()[:4])
     for sharding in (None, batched(mesh)):
@@ -127,7 +121,7 @@ def patches_of(values, mean=(0, 0, 0), stddev=(1, 1, 1)):
 
 def test_statistics_are_those_of_each_channel():
     images = make_images(4, n=9) // np.array([1, 2, 4], np.uint8)
-    patches = draw_patches([images], seed=0, number=0, per_image=8)[16]
+    patches = draw_patches(images, seed=0, number=0, per_image=8)[16]
     channels = patches.values.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(patches.mean, channels.mean(0), rtol=1e-12)
     np.testing.assert_allclose(patches.stddev, channels.std(0), rtol=1e-12)
@@ -246,25 +240,25 @@ def test_levels_end_at_16_and_average_is_their_plain_mean(resolution):
 
 
 @pytest.mark.parametrize(
-    ("reals", "fakes", "message"),
+    ("shape", "message"),
     [
-        (np.zeros((4, 16, 16, 3)), np.zeros((3, 16, 16, 3)), "differ in shape"),
-        (np.zeros((4, 8, 8, 3)), np.zeros((4, 8, 8, 3)), "8x8 .* power of two from 16"),
-        (np.zeros((4, 48, 48, 3)), np.zeros((4, 48, 48, 3)), "48x48 .* power of two"),
-        (np.zeros((4, 16, 32, 3)), np.zeros((4, 16, 32, 3)), "16x32 .* square"),
+        ((4, 8, 8, 3), "8x8 .* power of two from 16"),
+        ((4, 48, 48, 3), "48x48 .* power of two"),
+        ((4, 16, 32, 3), r"\[4, 16, 32, 3\] must be \[n, r, r, 1 or 3\]"),
+        ((4, 16, 16, 2), r"must be \[n, r, r, 1 or 3\]"),
     ],
 )
-def test_sets_that_cannot_be_compared_raise(reals, fakes, message):
+def test_images_without_a_pyramid_raise(shape, message):
     with pytest.raises(ValueError, match=message):
-        swd(reals.astype(np.uint8), fakes.astype(np.uint8), seed=0)
+        swd(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), seed=0)
 
 
 def test_sets_of_other_sizes_raise():
     images = make_images(16, n=3)
     few, many = (
-        draw_patches([images[:n]], seed=0, number=0, per_image=4) for n in (2, 3)
+        draw_patches(images[:n], seed=0, number=0, per_image=4) for n in (2, 3)
     )
-    with pytest.raises(ValueError, match="differ in shape"):
+    with pytest.raises(ValueError, match="differ in number or size"):
         distances(few, many, seed=0)
     with pytest.raises(ValueError, match="no images"):
         draw_patches([], seed=0, number=0)
