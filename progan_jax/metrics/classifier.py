@@ -23,6 +23,7 @@ from progan_jax.metrics.classifier_networks import ARCHITECTURES
 from progan_jax.metrics.inception_score import score_from_logits
 
 LABEL = "classifier score"
+SIDES = (8, 16, 32, 64)  # Of the images, in pixels.
 _BATCH = 256
 _MEND = "train one with: python -m progan_jax.tools.train_classifier"
 _FIELDS = {
@@ -184,7 +185,19 @@ def read_classifier(path: Path, fingerprint: str | None = None) -> Classifier:
             f"({fingerprint[:8]})",
         )
     variables = traverse_util.unflatten_dict(load(data), sep="/")
+    if jax.tree.map(np.shape, variables) != _shapes(info):
+        raise _refusal(path, f"{_info(path)} describes other weights")
     return Classifier(variables, info, digest)
+
+
+def _shapes(info: dict[str, Any]) -> dict[str, Any]:
+    """Returns the shapes of the variables that a description asks for."""
+    side, channels = info["resolution"], info["channels"]
+    images = jax.ShapeDtypeStruct((1, side, side, channels), np.uint8)
+    init = partial(make_network(info).init, train=False)
+    return jax.tree.map(
+        lambda v: v.shape, jax.eval_shape(init, jax.random.key(0), images)
+    )
 
 
 def _read_info(path: Path) -> dict[str, Any]:
@@ -194,7 +207,13 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise _refusal(path, f"there is no {_info(path)}") from error
     except (OSError, ValueError) as error:
         raise _refusal(path, f"its description cannot be read ({error})") from error
-    if not _is_whole(info, _FIELDS) or not _is_whole(info["data_set"], _SET_FIELDS):
+    if not (
+        _is_whole(info, _FIELDS)
+        and _is_whole(info["data_set"], _SET_FIELDS)
+        and info["resolution"] in SIDES
+        and info["channels"] in (1, 3)
+        and min(info["width"], info["num_classes"]) > 0
+    ):
         raise _refusal(path, f"{_info(path)} does not describe a classifier")
     if info["architecture"] not in ARCHITECTURES:
         raise _refusal(

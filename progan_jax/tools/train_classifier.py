@@ -26,6 +26,7 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
 from progan_jax.metrics.classifier import (
+    SIDES,
     make_classifier,
     make_network,
     write_classifier,
@@ -113,9 +114,9 @@ def _check_place(out: Path) -> None:
 def _load_sets(config: Any) -> tuple[LabelledImages, LabelledImages, Pyramid]:
     """Returns what is learnt from, what is tested, and the set of the former."""
     side = config.model.resolution
-    if side not in (8, 16, 32, 64):
+    if side not in SIDES:
         raise UserError(
-            f"config.model.resolution = {side} must be 8, 16, 32 or 64 for a "
+            f"config.model.resolution = {side} must be one of {SIDES} for a "
             "classifier; change it"
         )
     if TEST_SPLIT.value == config.data.split:

@@ -181,6 +181,9 @@ def change(**fields):
         ("json", lambda path: path.write_text("[]"), "does not describe a classifier"),
         ("json", change(architecture="transformer"), "architecture 'transformer'"),
         ("json", change(width=None), "does not describe a classifier"),
+        ("json", change(resolution=12), "does not describe a classifier"),
+        ("json", change(num_classes=11), "describes other weights"),
+        ("json", change(architecture="digit"), "describes other weights"),
         ("json", change(data_set={}), "does not describe a classifier"),
     ],
 )
