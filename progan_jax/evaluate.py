@@ -51,10 +51,10 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     evaluation.warn_of_repeats()
     rows = [evaluation.measure_reals()]
     for folder in snapshots:
-        params, info = read_snapshot(folder)
-        rows.append(evaluation.measure_snapshot(folder.name, params, info))
+        rows.append(evaluation.measure_snapshot(folder.name, *read_snapshot(folder)))
     best = evaluation.write_best()
-    return format_table(rows) + (f"\nbest: {best}" if best else "")
+    lines = [*evaluation.headings(), format_table(rows)]
+    return "\n".join([*lines, f"best by {config.eval.best}: {best}"] if best else lines)
 
 
 class Evaluation:
@@ -94,6 +94,18 @@ class Evaluation:
         self._scoreboard = Scoreboard(workdir)
         self._environment = environment()
 
+    def headings(self) -> list[str]:
+        """Returns a line for each metric that says how it was measured."""
+        side = self._reals.resolution
+        lines = [f"{self._reals.pyramid.name}, {side}x{side}, seed {self._reals.seed}"]
+        for metric in self._metrics:
+            settings = self._figures.settings(metric)
+            shown = ("features", "weights", "resize", "subset_size", "classifier")
+            rest = [f"{name} {settings[name]}" for name in shown if name in settings]
+            num_images = settings["num_images"]
+            lines.append(", ".join([f"{metric}: {num_images:,} images", *rest]))
+        return lines
+
     def warn_of_repeats(self) -> None:
         """Tells if a metric takes more reals than there are."""
         there = self._reals.pyramid.num_images
@@ -128,6 +140,17 @@ class Evaluation:
         fakes = open_fakes(name, params, info, self._reals, self._sharding)
         values = self._measure(name, info["nimg"], fakes)
         return name, info["nimg"] / 1000, values
+
+    def measure_folder(self, folder: Path) -> dict[str, float]:
+        """Measures a snapshot of a run in training, and the reals if they are not yet.
+
+        Returns:
+          The figures as scalars of the run's log, Metrics/*.
+        """
+        self.measure_reals()
+        _, _, values = self.measure_snapshot(folder.name, *read_snapshot(folder))
+        self.write_best()
+        return {f"Metrics/{name}": value for name, value in values.items()}
 
     def write_best(self) -> str | None:
         """Names the best snapshot in snapshots/best, if a figure is to say which."""
@@ -176,5 +199,5 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 def _snapshots(workdir: Path, name: str) -> list[Path]:
     """Returns the folders of all snapshots, newest first, or of the named one."""
-    newest = find_snapshot(workdir, name or None)
-    return [newest] if name else list_snapshots(workdir)[::-1]
+    found = find_snapshot(workdir, name or None, ("--workdir", "config.eval.snapshot"))
+    return [found] if name else list_snapshots(workdir)[::-1]

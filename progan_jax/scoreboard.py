@@ -9,9 +9,9 @@ from typing import Any
 
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
+from progan_jax.runtime.snapshot import BEST
 
 REALS = "reals"
-BEST = "best"
 # Figures of which more is better; of all others that may be asked for, less is.
 _HIGHER = ("inception_score", "precision", "recall", "classifier_score")
 # Neither way: the nearer to the reals' own, the better.

@@ -18,7 +18,7 @@ from progan_jax.config import (
 )
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
-from progan_jax.metrics.swd import SMALLEST_LEVEL
+from progan_jax.metrics.patches import SMALLEST_LEVEL
 from progan_jax.networks.layers import num_features
 from progan_jax.networks.progan import stage_resolutions
 from progan_jax.schedule import Schedule

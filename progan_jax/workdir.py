@@ -38,6 +38,12 @@ _FREE_FIELDS = (
     "train.max_skipped",
     "runtime.pairs_per_dispatch",
 )
+# Fields that the first runs lack, with the value that they acted by.
+_YOUNGER_FIELDS = {
+    "data.dequantise": False,
+    "data.truncate_labels": False,
+    "train.grid_by_class": False,
+}
 
 
 @contextmanager
@@ -169,7 +175,7 @@ def _check_same_run(
         ) from error
     for field in _leaves(config):
         value = get_field(config, field)
-        before = _get(begun, field, value)
+        before = _get(begun, field)
         free = field in _FREE_FIELDS or field.startswith("eval.")
         if value != before and not free:
             raise UserError(
@@ -204,12 +210,12 @@ def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
     return leaves
 
 
-def _get(config: ml_collections.ConfigDict, field: str, new: object) -> object:
-    """Returns a field, or `new` if it is younger than the configuration."""
+def _get(config: ml_collections.ConfigDict, field: str) -> object:
+    """Returns a field, or what runs did before there was such a field."""
     try:
         return get_field(config, field)
     except (KeyError, TypeError):
-        return new
+        return _YOUNGER_FIELDS.get(field)
 
 
 def _mib(num_bytes: int) -> str:

@@ -100,6 +100,9 @@ def test_a_field_that_the_program_has_got_since_does_not_stop_a_run(
     record = json.loads(path.read_text())
     del record["config"]["data"]["dequantise"]
     path.write_text(json.dumps(record))
+    tiny_config.data.dequantise = True
+    assert "dequantise = True" in refusal(tiny_config, workdir)
+    tiny_config.data.dequantise = False
     open_workdir(tiny_config, workdir, "data", 1)
     assert json.loads(path.read_text())["config"]["data"]["dequantise"] is False
 
