@@ -214,6 +214,7 @@ def _tell_training(
         "seed": options.seed,
         "mirror": options.mirror,
         "epochs": options.epochs,
+        "epochs_begun": len(curve),
         "minutes": options.minutes if limited else None,
         "images": len(train_set.images),
         "test_images": len(test_set.images),

@@ -64,6 +64,7 @@ def test_classifier_its_description_and_its_curve_are_written(tmp_path):
     # Images 9, 19, ..., 1789 of 1,797 are held back.
     assert info["training"]["test_images"] == 179
     assert info["training"]["images"] == 1797 - 179
+    assert info["training"]["epochs"] == info["training"]["epochs_begun"] == 2
     again = train_classifier(out)
     assert again.returncode == 2
     assert "there is a classifier already" in again.stderr
