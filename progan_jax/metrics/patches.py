@@ -4,6 +4,7 @@ Source: Karras et al. 2018, section 5; the authors' program for constants.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -66,7 +67,7 @@ def draw_patches(
     """
     key = jax.random.fold_in(jax.random.key(seed), number)
     multiple = 1 if batched is None else batched.num_devices
-    parts: list[list[np.ndarray]] = []
+    parts: list[list[tuple[np.ndarray, np.ndarray]]] = []
     done = 0
     for chunk in in_chunks(images, _CHUNK_PIXELS, multiple):
         _check_side(chunk.shape[1])
@@ -75,9 +76,9 @@ def draw_patches(
         done += len(chunk)
     if not parts:
         raise ValueError("there are no images to draw patches from")
-    levels = [np.concatenate(level) for level in zip(*parts, strict=True)]
+    levels = [_join(level) for level in zip(*parts, strict=True)]
     side = SMALLEST_LEVEL << (len(levels) - 1)
-    return {side >> i: _with_statistics(values) for i, values in enumerate(levels)}
+    return {side >> i: level for i, level in enumerate(levels)}
 
 
 def _cut(
@@ -86,22 +87,22 @@ def _cut(
     indices: np.ndarray,
     per_image: int,
     batched: jax.sharding.Sharding | None,
-) -> list[np.ndarray]:
-    """Returns the patches of a block for each level, float32 [n * patches, 147]."""
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns patches [n, patches, 7, 7, 3] and moments [n, 2, 3] for each level."""
     n = len(images)
     if batched is not None and n % batched.num_devices:
         rows = np.arange(n + -n % batched.num_devices) % n
         images, indices = images[rows], indices[rows]
     placed = jax.device_put((images, indices.astype(np.uint32)), batched)
     levels = _cut_patches(key, *placed, per_image=per_image)
-    return [np.asarray(level)[:n].reshape(-1, _SIDE**2 * 3) for level in levels]
+    return [(values[:n], moments[:n]) for values, moments in jax.device_get(levels)]
 
 
 @partial(jax.jit, static_argnames="per_image")
 def _cut_patches(
     key: jax.Array, images: jax.Array, indices: jax.Array, *, per_image: int
-) -> list[jax.Array]:
-    """Returns float32 [n, patches, 7, 7, 3] for each level."""
+) -> list[tuple[jax.Array, jax.Array]]:
+    """Returns float32 [n, patches, 7, 7, 3] for each level, and their `_moments`."""
     n, side = images.shape[:2]
     colour = jnp.broadcast_to(images.astype(jnp.float32), (n, side, side, 3))
     num_levels = int(math.log2(side // SMALLEST_LEVEL)) + 1
@@ -114,17 +115,28 @@ def _cut_patches(
             lambda place: lax.dynamic_slice(image, (*place, 0), (_SIDE, _SIDE, 3))
         )(places)
 
-    return [
+    levels = [
         jax.vmap(cut, (0, 0, None))(indices, level, jax.random.fold_in(key, i))
         for i, level in enumerate(laplacian_pyramid(colour, num_levels))
     ]
+    return [(patches, _moments(patches)) for patches in levels]
 
 
-def _with_statistics(values: np.ndarray) -> Patches:
-    channels = values.reshape(len(values), -1, 3)
-    mean = channels.mean(axis=(0, 1), dtype=np.float64)
-    stddev = channels.std(axis=(0, 1), dtype=np.float64)
-    return Patches(values, mean, np.where(stddev > 0, stddev, 1))
+def _moments(patches: jax.Array) -> jax.Array:
+    """Returns the means of values and squares of each image's channels, [n, 2, 3]."""
+    both = jnp.stack([patches, patches**2], axis=1)
+    # In two steps: a float32 sum of few numbers keeps its digits.
+    return both.mean(axis=(3, 4)).mean(axis=2)
+
+
+def _join(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Patches:
+    values = np.concatenate([values for values, _ in parts])
+    moments = np.concatenate([moments for _, moments in parts])
+    mean, square = moments.mean(axis=0, dtype=np.float64)
+    variance = square - mean**2
+    # Less than the rounding of the squares is none.
+    stddev = np.sqrt(np.where(variance > 1e-6 * square, variance, 1))
+    return Patches(values.reshape(-1, _SIDE**2 * 3), mean, stddev)
 
 
 def _check_side(side: int) -> None:

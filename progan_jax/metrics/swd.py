@@ -141,17 +141,26 @@ def _normalising(axes: np.ndarray, patches: Patches) -> tuple[np.ndarray, np.nda
 def _mean_gap_on_host(
     a: np.ndarray, b: np.ndarray, line_a: tuple, line_b: tuple
 ) -> float:
+    shift = line_a[1] - line_b[1]
+    along_a, along_b = np.empty((2, _BLOCK, len(a)), np.float32)
+
+    def gap(row: int, direction: int) -> float:
+        along_a[row].sort()
+        along_b[row].sort()
+        along_a[row] -= along_b[row]
+        along_a[row] -= shift[direction]
+        return float(np.mean(np.abs(along_a[row], out=along_a[row]), dtype=np.float64))
+
     gaps = []
-    # NumPy sorts without holding the interpreter: a thread for each core.
+    # NumPy lets go of the interpreter: a thread for each core.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(line_a[0]), _BLOCK):
-            rows = []
-            for x, (axes, offsets) in ((a, line_a), (b, line_b)):
-                along = axes[start : start + _BLOCK] @ x.T
-                list(pool.map(np.ndarray.sort, along))
-                rows.append(along - offsets[start : start + _BLOCK, None])
-            gaps.append(np.mean(np.abs(rows[0] - rows[1]), axis=1, dtype=np.float64))
-    return float(np.mean(np.concatenate(gaps)))
+        for start in range(0, len(shift), _BLOCK):
+            rows = range(min(_BLOCK, len(shift) - start))
+            block = slice(start, start + len(rows))
+            np.matmul(line_a[0][block], a.T, out=along_a[: len(rows)])
+            np.matmul(line_b[0][block], b.T, out=along_b[: len(rows)])
+            gaps += pool.map(gap, rows, range(start, start + len(rows)))
+    return float(np.mean(gaps))
 
 
 @jax.jit

@@ -11,8 +11,7 @@ from progan_jax.metrics.laplacian import laplacian_pyramid
 from progan_jax.metrics.patches import Patches, draw_patches
 from progan_jax.metrics.swd import average, distances, sliced_distance, swd
 from progan_jax.runtime.mesh import batched, make_mesh
-
-KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+from tests.metrics import plain_swd
 
 
 def make_images(seed, n=16, resolution=32, channels=3, smooth=1.0):
@@ -24,36 +23,12 @@ def make_images(seed, n=16, resolution=32, channels=3, smooth=1.0):
     return np.clip(blurred / blurred.std() * 50 + 128, 0, 255).astype(np.uint8)
 
 
-def filter_with_scipy(image, gain=1.0):
-    layers = [
-        ndimage.convolve(layer, gain * KERNEL, mode="mirror")
-        for layer in np.moveaxis(image, -1, 0)
-    ]
-    return np.stack(layers, axis=-1)
-
-
-def expand_with_scipy(image):
-    spread = np.zeros((2 * image.shape[0], 2 * image.shape[1], image.shape[2]))
-    spread[::2, ::2] = image
-    return filter_with_scipy(spread, gain=4.0)
-
-
-def pyramid_with_scipy(image, levels):
-    """The Laplacian pyramid of one image in float64."""
-    pyramid, image = [], image.astype(np.float64)
-    for _ in range(levels - 1):
-        smaller = filter_with_scipy(image)[::2, ::2]
-        pyramid.append(image - expand_with_scipy(smaller))
-        image = smaller
-    return [*pyramid, image]
-
-
 def test_pyramid_equals_scipy_filters_in_float64():
     images = make_images(0, n=3, resolution=64) / 127.5 - 1
     ours = laplacian_pyramid(np.float32(images), 3)
     assert [level.shape[1] for level in ours] == [64, 32, 16]
     for n, image in enumerate(images):
-        for level, expected in zip(ours, pyramid_with_scipy(image, 3), strict=True):
+        for level, expected in zip(ours, plain_swd.pyramid(image, 3), strict=True):
             np.testing.assert_allclose(level[n], expected, atol=1e-5)
 
 
@@ -63,7 +38,7 @@ def test_pyramid_adds_up_to_the_image():
     for n, image in enumerate(images):
         rebuilt = pyramid[-1][n]
         for level in reversed(pyramid[:-1]):
-            rebuilt = level[n] + expand_with_scipy(rebuilt)
+            rebuilt = level[n] + plain_swd.expanded(rebuilt)
         np.testing.assert_allclose(rebuilt, image, atol=255e-6)
 
 
@@ -78,7 +53,7 @@ def test_patches_are_of_their_own_image_from_edge_to_edge(index):
     images = make_images(2, n=2)
     drawn = draw_patches(images, seed=0, number=0, per_image=4000)[32 >> index]
     for image, patches in zip(images, drawn.values.reshape(2, 4000, -1), strict=True):
-        possible = all_patches(pyramid_with_scipy(image, 2)[index])
+        possible = all_patches(plain_swd.pyramid(image, 2)[index])
         nearest = [
             np.argmin(np.square(possible - patch).sum(1)) for patch in patches[:50]
         ]
@@ -123,8 +98,8 @@ def test_statistics_are_those_of_each_channel():
     images = make_images(4, n=9) // np.array([1, 2, 4], np.uint8)
     patches = draw_patches(images, seed=0, number=0, per_image=8)[16]
     channels = patches.values.reshape(-1, 3).astype(np.float64)
-    np.testing.assert_allclose(patches.mean, channels.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(patches.stddev, channels.std(0), rtol=1e-12)
+    np.testing.assert_allclose(patches.mean, channels.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(patches.stddev, channels.std(0), rtol=1e-5)
 
 
 def test_sets_are_normalised_by_their_own_statistics():
@@ -138,31 +113,12 @@ def test_sets_are_normalised_by_their_own_statistics():
     assert distance == pytest.approx(expected, rel=1e-4)
 
 
-def descriptors_with_numpy(images, index, rng, patches=128):
-    rows = []
-    for image in images:
-        level = pyramid_with_scipy(image, 2)[index]
-        centres = rng.integers(3, len(level) - 3, (patches, 2))
-        rows += [level[y - 3 : y + 4, x - 3 : x + 4] for y, x in centres]
-    rows = np.stack(rows)
-    rows = (rows - rows.mean((0, 1, 2))) / rows.std((0, 1, 2))
-    return rows.reshape(len(rows), -1)
-
-
-@pytest.mark.parametrize("index", [0, 1])
-def test_distance_equals_a_naive_numpy_program(index):
+def test_distance_equals_a_plain_program():
     reals, fakes = make_images(4, n=64), make_images(5, n=64, smooth=1.4)
-    rng = np.random.default_rng(6)
-    a = descriptors_with_numpy(reals, index, rng)
-    b = descriptors_with_numpy(fakes, index, rng)
-    gaps = []
-    for _ in range(200):
-        axis = rng.normal(size=147)
-        axis /= np.sqrt(np.sum(axis**2))
-        gaps.append(np.mean(np.abs(np.sort(a @ axis) - np.sort(b @ axis))))
+    expected = plain_swd.swd(reals, fakes, np.random.default_rng(6), repeats=2)
     # Both draw patches and directions of their own: some per cent.
-    ours = swd(reals, fakes, seed=0, repeats=1)[32 >> index]
-    assert ours == pytest.approx(1e3 * np.mean(gaps), rel=0.12)
+    ours = swd(reals, fakes, seed=0, repeats=2)
+    assert list(ours.values()) == pytest.approx(expected, rel=0.12)
 
 
 def test_distance_of_given_patches_and_directions_is_exact():
