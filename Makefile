@@ -28,7 +28,7 @@ demo: setup  ## Trains Progressive GAN on handwritten digits, 4x4 to 32x32.
 	$(BIN)/python -m progan_jax.main --config=configs/digits.py
 
 test: setup  ## Runs all tests but the slow ones.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 test-slow: setup  ## Runs the slow tests.
 	$(BIN)/python -m pytest -m slow
