@@ -90,6 +90,16 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.eval = evaluate = ml_collections.ConfigDict()
     evaluate.stage_swd_images = 0  # If not 0, images for the SWD at the end of a stage.
+    # Of --mode=eval: swd, ms_ssim, fid, sfid, rfid, kid, is, pr, classifier; by commas.
+    evaluate.metrics = "swd,ms_ssim"
+    evaluate.every_kimg = 0.0  # If not 0, the same while training, so often.
+    evaluate.best = ""  # Figure whose best snapshot snapshots/best names; swd_average.
+    evaluate.snapshot = ""  # Snapshot to measure; "" measures all, newest first.
+    evaluate.num_images = 0  # Images of each kind; 0 = the published number of each.
+    evaluate.tap = "2048"  # Layer of Inception for fid, rfid, kid and pr.
+    evaluate.resize = "tf1"  # Images come to Inception by "tf1" or "clean".
+    evaluate.inception_weights = ""  # File; "" is the cache, then a download.
+    evaluate.classifier = ""  # File of tools.train_classifier, without its suffix.
 
     config.runtime = runtime = ml_collections.ConfigDict()
     runtime.pairs_per_dispatch = 32  # (D, G) pairs that one call may run; not a recipe.

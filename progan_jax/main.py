@@ -1,6 +1,7 @@
 """Command line: python -m progan_jax.main --config=configs/X.py [--workdir=DIR].
 
 --mode=train    trains, or goes on where the same command was stopped (default)
+--mode=eval     measures the snapshots in --workdir by config.eval
 --mode=explain  prints the whole schedule and its costs, and trains nothing
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 """
@@ -17,7 +18,7 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/NAME_OF_CONFIG by default."
 )
-MODE = flags.DEFINE_enum("mode", "train", ["train", "explain"], "What to do.")
+MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "explain"], "What to do.")
 
 
 def main() -> None:
@@ -34,9 +35,15 @@ def main() -> None:
 
         print(explain(config))
         return
+    workdir = Path(WORKDIR.value or Path("runs") / _run_name())
+    if MODE.value == "eval":
+        from progan_jax.evaluate import evaluate
+
+        print(evaluate(config, workdir))
+        return
     from progan_jax.train import train
 
-    train(config, Path(WORKDIR.value or Path("runs") / _run_name()))
+    train(config, workdir)
 
 
 def _run_name() -> str:

@@ -49,9 +49,23 @@ class Sampler:
       batch_size: Images per call of the compiled function.
     """
 
-    def __init__(self, generator: Generator, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        batch_size: int = 64,
+        batched: jax.sharding.NamedSharding | None = None,
+    ) -> None:
+        """Describes how to draw.
+
+        Args:
+          generator: The network.
+          batch_size: Images per call, rounded up to a multiple of the devices.
+          batched: Sharding of the batch axis over several devices; None for one.
+        """
+        devices = batched.num_devices if batched else 1
         self.generator = generator
-        self.batch_size = batch_size
+        self.batch_size = -(-batch_size // devices) * devices
+        self._batched = batched
         self._call = jax.jit(partial(_generate, generator))
 
     def sample(
@@ -69,17 +83,29 @@ class Sampler:
           latents: [n, latent_size].
           labels: Classes int [n]; ignored by an unconditional generator.
         """
+        return self.sample_checked(params, alpha, latents, labels)[0]
+
+    def sample_checked(
+        self,
+        params: Params,
+        alpha: float,
+        latents: np.ndarray,
+        labels: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, bool]:
+        """Returns as `sample`, and whether all pixels were finite before rounding."""
         total = len(latents)
         classes = np.zeros(total, np.int32) if labels is None else labels
-        images = []
+        parts, finite = [], True
         for start in range(0, total, self.batch_size):
             # A short last batch is filled up: one program serves all.
             rows = np.arange(start, start + self.batch_size) % total
-            batch = self._call(
-                params, np.float32(alpha), latents[rows], classes[rows].astype(np.int32)
+            inputs = latents[rows], classes[rows].astype(np.int32)
+            images, are_finite = self._call(
+                params, np.float32(alpha), *jax.device_put(inputs, self._batched)
             )
-            images.append(np.asarray(batch)[: total - start])
-        return np.concatenate(images)
+            parts.append(np.asarray(images)[: total - start])
+            finite &= bool(are_finite)
+        return np.concatenate(parts), finite
 
 
 def _generate(
@@ -88,9 +114,9 @@ def _generate(
     alpha: jax.Array,
     latents: jax.Array,
     labels: jax.Array,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     one_hot = None
     if generator.num_classes:
         one_hot = jax.nn.one_hot(labels, generator.num_classes)
     images: Any = generator.apply({"params": params}, latents, alpha, one_hot)
-    return to_uint8(images)
+    return to_uint8(images), jnp.isfinite(images).all()

@@ -174,6 +174,11 @@ class Schedule:
         end = stage.start_nimg + ((nimg - stage.start_nimg) // length + 1) * length
         return min(end, self.stage_end(stage))
 
+    def tick_start(self, nimg: int) -> int:
+        """Returns where the tick that shows image `nimg` starts."""
+        stage = self.stage_at(nimg)
+        return nimg - (nimg - stage.start_nimg) % self._tick_nimg(stage.resolution)
+
     def is_tick_end(self, nimg: int) -> bool:
         """Returns whether a tick ends when `nimg` images were shown."""
         return nimg > 0 and self.tick_end(nimg - 1) == nimg
@@ -236,6 +241,18 @@ class Schedule:
             return 1.0
         t = min(nimg / (self.rampup_kimg * 1000), 1.0)
         return math.exp(-5 * (1 - t) ** 2)
+
+
+def is_due(before: int, now: int, every_kimg: float) -> bool:
+    """Returns whether a multiple of a cadence was passed or reached.
+
+    Args:
+      before: Images shown at the last occasion.
+      now: Images shown at this one.
+      every_kimg: The cadence; 0 is never.
+    """
+    every = every_kimg * 1000
+    return every > 0 and math.floor(now / every) > math.floor(before / every)
 
 
 def constant(value: float, resolution: int = 1024) -> dict[int, float]:

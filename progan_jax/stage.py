@@ -8,11 +8,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from progan_jax.config import make_networks, make_step_options
+from progan_jax.config import make_networks, make_step_options, stddev_groups
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.optimizer import scale_by_authors_adam
+from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import batched, replicated
 from progan_jax.sampling import Sampler
 from progan_jax.schedule import Schedule
@@ -197,3 +198,14 @@ def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:
     shares = np.asarray(counts, np.float64) / sum(counts)
     with np.errstate(divide="ignore"):
         return tuple(np.log(shares).tolist())
+
+
+def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Tells where the devices leave the minibatch statistic less than it asks for."""
+    one, these = stddev_groups(config, 1), stddev_groups(config, num_devices)
+    if small := [f"{these[r]} at {r}x{r}" for r in one if these[r] < one[r]]:
+        warn(
+            f"on {num_devices} devices the groups of the minibatch statistic are "
+            f"smaller than config.model.mbstd_group_size = "
+            f"{config.model.mbstd_group_size}: {', '.join(small)}"
+        )

@@ -12,23 +12,18 @@ from typing import Any
 import jax
 import ml_collections
 
-from progan_jax.config import make_schedule, stddev_groups
+from progan_jax.config import make_schedule
 from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
+from progan_jax.evaluate import Evaluation
 from progan_jax.reporter import Reporter
 from progan_jax.runtime.checkpoint import Checkpoints
-from progan_jax.runtime.logging import (
-    ProgressBar,
-    RunLog,
-    format_swd,
-    format_tick,
-    warn,
-)
+from progan_jax.runtime.logging import ProgressBar, RunLog, format_swd, format_tick
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
-from progan_jax.schedule import Stage
-from progan_jax.stage import StageProgram
+from progan_jax.schedule import Phase, Stage, is_due
+from progan_jax.stage import StageProgram, warn_of_small_groups
 from progan_jax.state import TrainState
 from progan_jax.validation import validate, validate_data
 from progan_jax.workdir import check_disk, exclusive, open_workdir
@@ -67,7 +62,7 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
         data.max_memory_mib,
     )
     validate_data(config, pyramid)
-    _warn_of_small_groups(config, mesh.size)
+    warn_of_small_groups(config, mesh.size)
     check_disk(config, workdir, mesh.size)
     keep = config.train.keep_checkpoints
     with exclusive(workdir):
@@ -104,6 +99,9 @@ class _Run:
             self.state = _forgive(self.state, config.train.max_skipped)
         self.tick_shown = 0
         self.reporter = Reporter(config, self.schedule, pyramid, workdir, total_sec)
+        self.evaluation: Evaluation | None = None
+        if config.eval.every_kimg:
+            self.evaluation = Evaluation(config, workdir, pyramid, mesh)
         # A run that was made longer has lost the tick that its old end cut short.
         self.log = RunLog(
             workdir,
@@ -177,6 +175,9 @@ class _Run:
             row |= self.reporter.measure_swd(
                 self.program.sampler, self.state.g_ema, phase
             )
+        started = schedule.tick_start(self.nimg - 1)
+        if is_due(started, self.nimg, self.config.eval.every_kimg):
+            row |= self._evaluate(phase)
         self.log.write(row)
         self.bar.print(format_tick(row))
         if stage_ends and self.config.eval.stage_swd_images:
@@ -184,11 +185,21 @@ class _Run:
         if stage_ends or tick % train.grid_ticks == 0:
             self._draw_fakes()
         if stage_ends or tick % train.snapshot_ticks == 0:
-            generator = self.program.steps.generator
-            self.reporter.write_snapshot(generator, self.state.g_ema, self.nimg, phase)
+            self._write_snapshot(phase)
         if stage_ends or tick % train.checkpoint_ticks == 0:
             self._save()
         self.reporter.start_tick()
+
+    def _evaluate(self, phase: Phase) -> dict[str, float]:
+        """Measures a snapshot of this moment; returns the figures for the row."""
+        assert self.evaluation is not None, "opened where it is due at all"
+        self.bar.update(self.nimg, "measuring")
+        return self.evaluation.measure_folder(self._write_snapshot(phase))
+
+    def _write_snapshot(self, phase: Phase) -> Path:
+        generator = self.program.steps.generator
+        ema = self.state.g_ema
+        return self.reporter.write_snapshot(generator, ema, self.nimg, phase)
 
     def _finish(self, end: int) -> None:
         self.program.close()
@@ -266,14 +277,3 @@ def _forgive(state: TrainState, max_skipped: int) -> TrainState:
     if int(state.skipped_in_row) < max_skipped:
         return state
     return state.replace(skipped_in_row=state.skipped_in_row * 0)
-
-
-def _warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Tells where the devices leave the minibatch statistic less than it asks for."""
-    one, these = stddev_groups(config, 1), stddev_groups(config, num_devices)
-    if small := [f"{these[r]} at {r}x{r}" for r in one if these[r] < one[r]]:
-        warn(
-            f"on {num_devices} devices the groups of the minibatch statistic are "
-            f"smaller than config.model.mbstd_group_size = "
-            f"{config.model.mbstd_group_size}: {', '.join(small)}"
-        )

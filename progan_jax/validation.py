@@ -18,7 +18,7 @@ from progan_jax.config import (
 )
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
-from progan_jax.metrics.swd import SMALLEST_LEVEL
+from progan_jax.metrics.patches import SMALLEST_LEVEL
 from progan_jax.networks.layers import num_features
 from progan_jax.networks.progan import stage_resolutions
 from progan_jax.schedule import Schedule
@@ -34,6 +34,7 @@ _CHOICES = {
     "loss.gp_norm_space": ("full", "stage"),
     "loss.fake_labels": ("random", "reals"),
     "optim.ema_after": ("g_step", "d_step"),
+    "eval.resize": ("tf1", "clean"),
     "runtime.matmul_precision": ("default", "high", "highest"),
 }
 
@@ -62,6 +63,8 @@ _LOWER_BOUNDS = {
     "train.keep_checkpoints": 1,
     "train.max_skipped": 1,
     "eval.stage_swd_images": 0,
+    "eval.every_kimg": 0,
+    "eval.num_images": 0,
     "runtime.pairs_per_dispatch": 1,
     "runtime.num_devices": 0,
 }

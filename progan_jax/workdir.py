@@ -167,7 +167,8 @@ def _check_same_run(
     for field in _leaves(config):
         value = get_field(config, field)
         before = _get(begun, field)
-        if value != before and field not in _FREE_FIELDS:
+        free = field in _FREE_FIELDS or field.startswith("eval.")
+        if value != before and not free:
             raise UserError(
                 f"config.{field} = {value!r}, but the run in {workdir} was begun with "
                 f"{before!r}, and a run keeps its configuration; choose another "

@@ -1,4 +1,4 @@
-"""Image sets: the embedded digits, and prepared TFDS sets read without TensorFlow."""
+"""Image sets: embedded digits, MNIST's files, TFDS sets read without TensorFlow."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,7 @@ from progan_jax.data.checks import (
     check_size,
     check_split,
 )
+from progan_jax.data.idx import is_idx, load_idx
 from progan_jax.data.layout import RECORD
 from progan_jax.data.preparation import preparation
 from progan_jax.data.prepared import load_prepared
@@ -42,8 +43,8 @@ def load(
     """Loads an image set and makes its pyramid in memory.
 
     Args:
-      name: "digits", or the name of a TFDS set, NAME or NAME/CONFIG, whose images have
-        the final resolution.
+      name: "digits", or the name of a prepared set or of one of MNIST's form, or of a
+        TFDS set, NAME or NAME/CONFIG, whose images have the final resolution.
       data_dir: TFDS root; "" is $TFDS_DATA_DIR, then ~/tensorflow_datasets. The digits
         need none.
       split: Of the set.
@@ -56,6 +57,8 @@ def load(
     prepared = tfds_root(data_dir) / name
     if (prepared / RECORD).exists():
         return load_prepared(prepared, split, resolution)
+    if is_idx(prepared):
+        return load_idx(prepared, split, resolution, max_memory_mib)
     if name != "digits":
         return load_tfds(name, data_dir, split, resolution, max_memory_mib)
     check_split(name, split, {"train": 1797})

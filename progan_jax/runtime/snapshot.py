@@ -14,6 +14,7 @@ from progan_jax.errors import UserError
 
 _NAME = re.compile(r"\d{6,}_r\d{3,}")
 _WEIGHTS, _INFO = "generator.safetensors", "snapshot.json"
+BEST = "best"  # File beside the snapshots that holds the name of one.
 
 
 def write_snapshot(folder: Path, params: dict[str, Any], info: dict[str, Any]) -> None:
@@ -46,17 +47,20 @@ def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         flat = load_file(folder / _WEIGHTS)
     except Exception as error:  # safetensors raises a type of its own.
         raise UserError(
-            f"snapshot {folder} cannot be read ({error}); name another with --snapshot"
+            f"snapshot {folder} cannot be read ({error}); name another"
         ) from error
     return traverse_util.unflatten_dict(flat, sep="/"), info
 
 
-def find_snapshot(run: Path, name: str | None = None) -> Path:
+def find_snapshot(
+    run: Path, name: str | None = None, flags: tuple[str, str] = ("--run", "--snapshot")
+) -> Path:
     """Returns the folder of a run's newest snapshot, or of the named one.
 
     Args:
       run: Folder of a run, or a snapshot's own folder.
-      name: Such as "000100_r032".
+      name: Such as "000100_r032", or "best" for that which snapshots/best names.
+      flags: By which the user gave run and name.
 
     Raises:
       UserError: if there is no such run or snapshot.
@@ -64,21 +68,25 @@ def find_snapshot(run: Path, name: str | None = None) -> Path:
     if (run / _INFO).exists():
         return run
     if not run.is_dir():
-        raise UserError(f"--run={run}: there is no such folder; name a run's workdir")
+        raise UserError(
+            f"{flags[0]}={run}: there is no such folder; name a run's workdir"
+        )
     there = list_snapshots(run)
     if not there:
         raise UserError(
-            f"--run={run}: it holds no snapshot yet; let the run reach the end of a "
-            "stage or config.train.snapshot_ticks ticks"
+            f"{flags[0]}={run}: it holds no snapshot yet; let the run reach the end of "
+            "a stage or config.train.snapshot_ticks ticks"
         )
     if name is None:
         return there[-1]
+    pointer = run / "snapshots" / BEST
+    wanted = pointer.read_text().strip() if name == BEST and pointer.exists() else name
     for folder in there:
-        if folder.name == name:
+        if folder.name == wanted:
             return folder
     names = ", ".join(folder.name for folder in there)
     raise UserError(
-        f"--snapshot={name}: {run} has no such snapshot; choose from {names}"
+        f"{flags[1]}={name}: {run} has no such snapshot; choose from {names}"
     )
 
 

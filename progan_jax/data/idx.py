@@ -1,0 +1,115 @@
+"""MNIST and sets of its form: four files in the IDX format, gzipped or not.
+
+Source: the format is described on MNIST's own page, and in docs/data.md.
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from progan_jax.data.checks import check_memory, check_size, check_split
+from progan_jax.data.pyramid import Pyramid, build_pyramid
+from progan_jax.errors import UserError
+
+_STEMS = {"train": "train", "test": "t10k"}
+
+
+def is_idx(folder: Path) -> bool:
+    """Returns whether a folder holds the images of a split."""
+    return any(_find(_name(folder, split, "images")) for split in _STEMS)
+
+
+def load_idx(
+    folder: Path, split: str, resolution: int, max_memory_mib: float
+) -> Pyramid:
+    """Loads a split, with as many black pixels all round as make the side full.
+
+    Args:
+      folder: Holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same with
+        t10k, each perhaps with .gz.
+      split: "train" or "test".
+      resolution: The power of two from the images' side on: 32 for MNIST's 28.
+      max_memory_mib: Largest pyramid that is made.
+
+    Raises:
+      UserError: if files are missing or damaged, or the images have another size.
+    """
+    there = {s: int(_find(_name(folder, s, "images")) is not None) for s in _STEMS}
+    check_split(folder.name, split, there)
+    images = read_idx(_name(folder, split, "images"), num_dims=3)
+    labels = read_idx(_name(folder, split, "labels"), num_dims=1)
+    if len(labels) != len(images) or not len(images):
+        raise UserError(
+            f"{folder}: split {split!r} has {len(images)} images and {len(labels)} "
+            "labels; they must be as many: download both files again"
+        )
+    images = _pad(images)
+    check_size(folder.name, images.shape[1:], resolution)
+    check_memory(folder.name, (*images.shape, 1), max_memory_mib)
+    classes = int(labels.max()) + 1
+    return build_pyramid(
+        folder.name, images[..., None], labels.astype(np.int32), classes
+    )
+
+
+def read_idx(path: Path, num_dims: int) -> np.ndarray:
+    """Reads an IDX file of bytes, uint8 of `num_dims` dimensions.
+
+    Args:
+      path: Without the suffix .gz that it may have.
+      num_dims: That it must have.
+
+    Raises:
+      UserError: if it is missing, damaged, or of another type.
+    """
+    data = _read(path)
+    # Two zero bytes, 8 for unsigned bytes, the dimensions; then their sizes.
+    header = 4 + 4 * num_dims
+    if data[:4] != bytes((0, 0, 8, num_dims)) or len(data) < header:
+        raise UserError(
+            f"{path}: it is no IDX file of bytes with {num_dims} dimensions; download "
+            "it again"
+        )
+    shape = tuple(np.frombuffer(data, ">u4", num_dims, offset=4).tolist())
+    if len(data) - header != math.prod(shape):
+        raise UserError(
+            f"{path}: it holds {len(data) - header:,} bytes and announces "
+            f"{math.prod(shape):,}; download it again"
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def _name(folder: Path, split: str, kind: str) -> Path:
+    dims = {"images": 3, "labels": 1}[kind]
+    return folder / f"{_STEMS[split]}-{kind}-idx{dims}-ubyte"
+
+
+def _find(path: Path) -> Path | None:
+    zipped = path.with_name(path.name + ".gz")
+    return next((p for p in (path, zipped) if p.is_file()), None)
+
+
+def _read(path: Path) -> bytes:
+    found = _find(path)
+    if found is None:
+        raise UserError(f"{path}: there is no such file, nor {path.name}.gz; add it")
+    try:
+        data = found.read_bytes()
+        return gzip.decompress(data) if found.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{found}: it cannot be read ({error}); download it again"
+        ) from error
+
+
+def _pad(images: np.ndarray) -> np.ndarray:
+    """Puts [n, h, w] in the middle of black, the side a power of two; if square."""
+    h, w = images.shape[1:]
+    if h != w or not h:
+        return images  # Refused by the check of their size.
+    margin = (1 << (h - 1).bit_length()) - h
+    sides = (margin // 2, margin - margin // 2)
+    return np.pad(images, ((0, 0), sides, sides))

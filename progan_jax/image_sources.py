@@ -1,0 +1,149 @@
+"""Images to be measured, in chunks: reals in random order, or a snapshot's fakes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from progan_jax.data.index_stream import IndexStream
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.errors import UserError
+from progan_jax.images import upscale_nearest
+from progan_jax.sampling import Sampler, draw_latents, generator_from_snapshot
+
+_CHUNK_PIXELS = 2**24
+# Purpose of the run's key besides those of training and of the grids.
+_KEY = 3
+
+
+class ImageSource(Protocol):
+    """Images of one kind, always the same ones in the same order."""
+
+    def chunks(self, num_images: int) -> Iterator[np.ndarray]:
+        """Yields the first `num_images`, uint8 [m, R, R, C]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reals:
+    """Images of a set, in a random order; all of them before any comes again.
+
+    Attributes:
+      pyramid: The set.
+      resolution: R.
+      seed: Of the order.
+      mirror: Whether half of them are mirrored, as a training run does.
+      skip: Images of the order that are passed over first.
+    """
+
+    pyramid: Pyramid
+    resolution: int
+    seed: int
+    mirror: bool
+    skip: int = 0
+
+    def chunks(self, num_images: int) -> Iterator[np.ndarray]:
+        """Yields the first `num_images`, uint8 [m, R, R, C]."""
+        level = self.pyramid.levels[self.resolution]
+        for indices, mirror in self._order(num_images):
+            images = level[indices]
+            images[mirror] = images[mirror, :, ::-1]
+            yield images
+
+    def labels(self, num_images: int) -> np.ndarray | None:
+        """Returns their classes int32 [num_images], None without classes."""
+        if self.pyramid.labels is None:
+            return None
+        order = [indices for indices, _ in self._order(num_images)]
+        return self.pyramid.labels[np.concatenate(order)]
+
+    def _order(self, num_images: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        stream = IndexStream(self.seed, self.pyramid.num_images, self.mirror)
+        size = chunk_size(self.resolution)
+        for start in range(0, num_images, size):
+            yield stream.take(self.skip + start, min(size, num_images - start))
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """Images of a snapshot's generator, enlarged to R by repeating their pixels.
+
+    Attributes:
+      sampler: Of the generator.
+      params: The generator's.
+      alpha: How far its fade had come.
+      reals: Whose classes the fakes have.
+      resolution: R.
+      seed: Of the latents.
+      name: Of the snapshot, for messages.
+    """
+
+    sampler: Sampler
+    params: Mapping[str, Any]
+    alpha: float
+    reals: Reals
+    resolution: int
+    seed: int
+    name: str
+
+    def chunks(self, num_images: int) -> Iterator[np.ndarray]:
+        """Yields the first `num_images`, uint8 [m, R, R, C].
+
+        Raises:
+          UserError: if the generator makes numbers that are not finite.
+        """
+        generator, size = self.sampler.generator, chunk_size(self.resolution)
+        labels = self.reals.labels(num_images) if generator.num_classes else None
+        key = jax.random.fold_in(jax.random.key(self.seed), _KEY)
+        for start in range(0, num_images, size):
+            count = min(size, num_images - start)
+            chunk_key = jax.random.fold_in(key, start // size)
+            latents = draw_latents(chunk_key, size, generator.latent_size)[:count]
+            classes = None if labels is None else labels[start : start + count]
+            images, finite = self.sampler.sample_checked(
+                dict(self.params), self.alpha, latents, classes
+            )
+            if not finite:
+                raise UserError(
+                    f"snapshot {self.name}: its images are not finite; the run has "
+                    "diverged before it, so evaluate an earlier one"
+                )
+            yield upscale_nearest(images, self.resolution // generator.resolution)
+
+
+def open_fakes(
+    name: str,
+    params: Mapping[str, Any],
+    info: Mapping[str, Any],
+    reals: Reals,
+    batched: jax.sharding.NamedSharding | None,
+) -> Fakes:
+    """Returns the fakes of a snapshot, to be compared with reals.
+
+    Raises:
+      UserError: if it was trained on another set, or is larger than the reals.
+    """
+    generator, pyramid = generator_from_snapshot(info), reals.pyramid
+    trained_on = info["dataset"]
+    if trained_on["fingerprint"] != pyramid.fingerprint:
+        raise UserError(
+            f"config.data.name = {pyramid.name!r}: snapshot {name} was trained on "
+            f"other images ({trained_on['name']}); give the run's own configuration"
+        )
+    if generator.resolution > reals.resolution:
+        raise UserError(
+            f"config.model.resolution = {reals.resolution}: snapshot {name} makes "
+            f"{generator.resolution}x{generator.resolution}; give the run's own "
+            "configuration"
+        )
+    sampler = Sampler(generator, batched=batched)
+    return Fakes(
+        sampler, params, info["alpha"], reals, reals.resolution, reals.seed, name
+    )
+
+
+def chunk_size(resolution: int) -> int:
+    """Returns how many images of a side are made at a time."""
+    return max(min(_CHUNK_PIXELS // resolution**2, 4096), 1)

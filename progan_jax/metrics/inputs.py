@@ -1,0 +1,88 @@
+"""What the metrics take: images in chunks, and features as matrices."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+# Images [n, r, r, C] in one array, or in chunks of any sizes that follow each other.
+Images = np.ndarray | Iterable[np.ndarray]
+
+
+def in_chunks(images: Images, pixels: int, multiple: int = 1) -> Iterator[np.ndarray]:
+    """Yields the images in their order, a bounded number at a time.
+
+    Args:
+      images: uint8 [n, r, r, 1 or 3], or an iterable of such chunks.
+      pixels: Of a yielded chunk, at most, unless `multiple` images have more.
+      multiple: Divides the number of images in every chunk but the last.
+
+    Raises:
+      ValueError: if images are not uint8, not square, or of several shapes.
+    """
+    chunks = [images] if isinstance(images, np.ndarray) else images
+    kept: np.ndarray | None = None
+    for chunk in chunks:
+        check_images(chunk)
+        kept = chunk if kept is None else _join(kept, chunk)
+        size = max(pixels // kept.shape[1] ** 2 // multiple, 1) * multiple
+        whole = len(kept) - len(kept) % size
+        yield from (kept[i : i + size] for i in range(0, whole, size))
+        kept = kept[whole:]
+    if kept is not None and len(kept):
+        yield kept
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raises ValueError unless the images are uint8 [n, r, r, 1 or 3]."""
+    if images.dtype != np.uint8:
+        raise ValueError(f"images of {images.dtype} must be uint8, 0 to 255")
+    square = images.ndim == 4 and images.shape[1] == images.shape[2]
+    if not square or images.shape[3] not in (1, 3):
+        raise ValueError(f"images {list(images.shape)} must be [n, r, r, 1 or 3]")
+
+
+def check_features(features: np.ndarray) -> np.ndarray:
+    """Returns the features as a NumPy array.
+
+    Args:
+      features: Floating-point [n, d], a row for each image.
+
+    Raises:
+      ValueError: if they have another form, or a number in them is not finite.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
+        raise ValueError(
+            f"features {list(features.shape)} of {features.dtype} must be "
+            "floating-point [n, d]"
+        )
+    bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
+    if bad:
+        raise ValueError(
+            f"the features of {bad} of {len(features)} images are not "
+            "finite; the images or the extractor's weights are damaged"
+        )
+    return features
+
+
+def check_pair(reals: np.ndarray, fakes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both as NumPy arrays.
+
+    Raises:
+      ValueError: unless both are finite features of the same dimension.
+    """
+    reals, fakes = check_features(reals), check_features(fakes)
+    if reals.shape[1] != fakes.shape[1]:
+        raise ValueError(
+            f"features of {reals.shape[1]} and of {fakes.shape[1]} dimensions come "
+            "from different extractors"
+        )
+    return reals, fakes
+
+
+def _join(kept: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+    if kept.shape[1:] != chunk.shape[1:]:
+        raise ValueError(
+            f"images of {list(kept.shape[1:])} and of {list(chunk.shape[1:])} are mixed"
+        )
+    return np.concatenate([kept, chunk]) if len(kept) else chunk

@@ -1,0 +1,40 @@
+"""Converts Inception weights into safetensors with our names.
+
+    python -m progan_jax.tools.convert_inception FILE [--out=OUT.safetensors]
+
+FILE is pytorch-fid's pt_inception-2015-12-05-6726825d.pth or a prefix in .npz. Without
+--out the result goes into the cache; see docs/metrics.md.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from progan_jax.errors import UserError
+from progan_jax.metrics.inception_weights import (
+    CONVERTED,
+    cache_folder,
+    highest_tap,
+    read_inception,
+)
+from progan_jax.metrics.weights import write_weights
+from progan_jax.runtime.command_line import run_with_argument
+
+OUT = flags.DEFINE_string("out", None, "File to write; in the cache by default.")
+
+
+def main(file: str) -> None:
+    """Reads, checks, writes, and tells which taps the weights reach."""
+    out = Path(OUT.value) if OUT.value else cache_folder() / CONVERTED
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out={out} must end in .safetensors; rename it")
+    weights = read_inception(Path(file))
+    try:
+        write_weights(out, weights)
+    except OSError as error:
+        raise UserError(f"--out={out}: {error}; choose another file") from error
+    print(f"{out}: {weights.name}, up to tap {highest_tap(weights)}")
+
+
+if __name__ == "__main__":
+    run_with_argument(main, "FILE")

@@ -1,0 +1,206 @@
+import hashlib
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.metrics.classifier import (
+    LABEL,
+    Classifier,
+    classifier_score,
+    make_classifier,
+    make_network,
+    read_classifier,
+    write_classifier,
+)
+from progan_jax.metrics.classifier_networks import ARCHITECTURES
+
+
+def make_info(resolution=8, channels=1, num_classes=10, **changes):
+    return {
+        "architecture": "residual",
+        "width": 4,
+        "num_classes": num_classes,
+        "resolution": resolution,
+        "channels": channels,
+        "data_set": {"name": "digits", "split": "train", "fingerprint": "f" * 32},
+        "test_accuracy": 0.5,
+    } | changes
+
+
+def make_untrained(seed=0, **changes):
+    info = make_info(**changes)
+    side = info["resolution"]
+    images = np.zeros((1, side, side, info["channels"]), np.uint8)
+    network = make_network(info)
+    variables = jax.jit(network.init, static_argnames="train")(
+        jax.random.key(seed), images, train=False
+    )
+    return make_classifier(jax.device_get(variables), info)
+
+
+def random_images(n, resolution=8, channels=1, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, resolution, resolution, channels), np.uint8)
+
+
+class Fixed(Classifier):
+    """Answers each image by the class of its first pixel, with full certainty."""
+
+    def logits(self, images):
+        return 1e3 * np.eye(self.info["num_classes"])[images[:, 0, 0, 0]]
+
+
+def fixed(num_classes):
+    return Fixed({}, make_info(num_classes=num_classes), "0" * 64)
+
+
+def images_of_classes(classes):
+    images = np.zeros((len(classes), 8, 8, 1), np.uint8)
+    images[:, 0, 0, 0] = classes
+    return images
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("resolution", [8, 16, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_networks_take_all_sides_and_channels(architecture, resolution, channels):
+    network = ARCHITECTURES[architecture](num_classes=7, width=32)
+    images = jax.ShapeDtypeStruct((5, resolution, resolution, channels), np.uint8)
+
+    def apply(images):
+        variables = network.init(jax.random.key(0), images, train=False)
+        return network.apply(variables, images, train=False)
+
+    logits = jax.eval_shape(apply, images)
+    assert (logits.shape, logits.dtype) == ((5, 7), np.float32)
+
+
+def test_digit_classifier_has_the_stages_of_the_authors():
+    images = np.zeros((1, 32, 32, 1), np.uint8)
+    network = ARCHITECTURES["digit"](num_classes=10)
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), images, False))
+    kernels = [p.shape for p in jax.tree.leaves(shapes["params"]) if len(p.shape) == 4]
+    assert sorted(kernels) == [(3, 3, 1, 32), (3, 3, 32, 55), (3, 3, 55, 96)]
+
+
+def test_each_image_has_its_own_logits_whatever_the_batch():
+    classifier = make_untrained()
+    images = random_images(300)
+    logits = classifier.logits(images)
+    alone = classifier.logits(images[280:283])
+    np.testing.assert_allclose(logits[280:283], alone, atol=1e-5)
+    assert len(np.unique(logits[:, 0])) == 300
+
+
+def test_score_is_the_number_of_classes_where_all_are_certain_and_even():
+    images = images_of_classes(np.arange(60) % 3)
+    score = classifier_score(fixed(num_classes=3), images, splits=4)
+    assert score.mean == pytest.approx(3)
+    assert score.std == pytest.approx(0, abs=1e-9)
+    assert score.histogram == (20, 20, 20)
+
+
+def test_score_is_one_where_all_fall_into_one_class():
+    images = images_of_classes(np.full(40, 2))
+    score = classifier_score(fixed(num_classes=4), images)
+    assert score.mean == pytest.approx(1)
+    assert score.histogram == (0, 0, 40, 0)
+
+
+def test_score_is_the_exponential_of_the_mean_divergence():
+    classifier = make_untrained(seed=3)
+    images = random_images(64)
+    p = np.asarray(jax.nn.softmax(classifier.logits(images)), np.float64)
+    divergences = [np.sum(row * np.log(row / p.mean(0))) for row in p]
+    score = classifier_score(classifier, images, splits=1)
+    assert score.mean == pytest.approx(math.exp(np.mean(divergences)), rel=1e-5)
+
+
+def test_score_names_itself_and_its_classifier_and_never_inception():
+    score = classifier_score(
+        fixed(num_classes=3), images_of_classes([0, 1, 2]), splits=1
+    )
+    assert str(score).startswith(f"{LABEL} 3.000 +- 0.000 (residual-4 of digits, test")
+    assert "inception" not in str(score).lower()
+
+
+def test_images_of_another_kind_raise():
+    classifier = make_untrained()
+    for images in (
+        random_images(2, channels=3),
+        random_images(2, resolution=16),
+        random_images(2) / np.float32(255),
+    ):
+        with pytest.raises(ValueError, match=r"takes uint8 \[n, 8, 8, 1\]"):
+            classifier.logits(images)
+
+
+def test_what_is_written_is_read_with_the_same_logits(tmp_path):
+    classifier = make_untrained()
+    write_classifier(tmp_path / "new" / "digits.v1", classifier)
+    again = read_classifier(tmp_path / "new" / "digits.v1", fingerprint="f" * 32)
+    images = random_images(10)
+    np.testing.assert_array_equal(again.logits(images), classifier.logits(images))
+    assert str(again) == str(classifier)
+    assert again.info == classifier.info
+
+
+def test_digest_is_that_of_the_file(tmp_path):
+    classifier = make_untrained()
+    write_classifier(tmp_path / "digits", classifier)
+    data = (tmp_path / "digits.safetensors").read_bytes()
+    assert classifier.digest == hashlib.sha256(data).hexdigest()
+    assert classifier.digest != make_untrained(seed=1).digest
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def change(**fields):
+    def edit(path):
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage", "words"),
+    [
+        ("safetensors", lambda path: path.unlink(), "weights cannot be read"),
+        ("safetensors", flip_a_bit, "damaged"),
+        ("safetensors", lambda path: path.write_bytes(b""), "damaged"),
+        ("json", lambda path: path.unlink(), "there is no .*digits.json"),
+        ("json", lambda path: path.write_text('{"width": '), "cannot be read"),
+        ("json", lambda path: path.write_text("[]"), "does not describe a classifier"),
+        ("json", change(architecture="transformer"), "architecture 'transformer'"),
+        ("json", change(width=None), "does not describe a classifier"),
+        ("json", change(resolution=12), "does not describe a classifier"),
+        ("json", change(num_classes=11), "describes other weights"),
+        ("json", change(architecture="digit"), "describes other weights"),
+        ("json", change(data_set={}), "does not describe a classifier"),
+    ],
+)
+def test_missing_and_damaged_files_are_told_in_one_line(
+    tmp_path, suffix, damage, words
+):
+    write_classifier(tmp_path / "digits", make_untrained())
+    damage(tmp_path / f"digits.{suffix}")
+    with pytest.raises(UserError, match=words) as caught:
+        read_classifier(tmp_path / "digits")
+    assert "tools.train_classifier" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_classifier_of_another_set_is_refused(tmp_path):
+    write_classifier(tmp_path / "digits", make_untrained())
+    with pytest.raises(
+        UserError, match=r"trained on digits \(ffffffff\).*\(00000000\)"
+    ):
+        read_classifier(tmp_path / "digits", fingerprint="0" * 32)

@@ -1,0 +1,241 @@
+"""Where Inception weights are found, what is refused, and how they are converted."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.metrics import inception_weights
+from progan_jax.metrics.inception_convert import from_torch, torch_names
+from progan_jax.metrics.inception_graph import parameter_shapes
+from progan_jax.metrics.inception_weights import (
+    CONVERTED,
+    PUBLISHED,
+    highest_tap,
+    load_inception,
+    random_inception,
+    require_tap,
+)
+from progan_jax.metrics.weights import Weights, write_weights
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and no way to the network."""
+    monkeypatch.setenv("PROGAN_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(inception_weights, "URL", (tmp_path / "gone").as_uri())
+    return tmp_path / "cache"
+
+
+def make_prefix(tap="64", name="inception-2015-12-05-prefix"):
+    random = np.random.default_rng(0)
+    shapes = parameter_shapes(tap)
+    return Weights(
+        name, {n: random.normal(size=s).astype(np.float16) for n, s in shapes.items()}
+    )
+
+
+def make_torch_state():
+    """Zeros by PyTorch's names; batch norm as it is at birth."""
+    shapes = parameter_shapes("logits")
+    state = {
+        "fc.weight": np.zeros((1008, 2048), np.float32),
+        "fc.bias": np.zeros(1008, np.float32),
+    }
+    for ours, theirs in torch_names().items():
+        height, width, inputs, outputs = shapes[f"{ours}/kernel"]
+        zeros, ones = np.zeros(outputs, np.float32), np.ones(outputs, np.float32)
+        kernel = np.zeros((outputs, inputs, height, width), np.float32)
+        state |= {
+            f"{theirs}.conv.weight": kernel,
+            f"{theirs}.bn.weight": ones,
+            f"{theirs}.bn.bias": zeros,
+            f"{theirs}.bn.running_mean": zeros,
+            f"{theirs}.bn.running_var": ones,
+            f"{theirs}.bn.num_batches_tracked": np.array(0, np.int64),
+        }
+    return state
+
+
+def test_a_file_comes_back_as_it_was_written(tmp_path):
+    weights = make_prefix()
+    write_weights(tmp_path / "a.safetensors", weights)
+    read = load_inception(tmp_path / "a.safetensors")
+    assert (read.name, read.fingerprint) == (weights.name, weights.fingerprint)
+    for name, array in weights.arrays.items():
+        np.testing.assert_array_equal(read.arrays[name], array)
+
+
+def test_the_fingerprint_tells_numbers_names_and_types_apart():
+    base = Weights("a", {"x": np.zeros(4, np.float32)})
+    others = [
+        Weights("a", {"x": np.array([0, 0, 0, 1e-30], np.float32)}),
+        Weights("a", {"y": np.zeros(4, np.float32)}),
+        Weights("a", {"x": np.zeros(4, np.int32)}),
+        Weights("a", {"x": np.zeros((2, 2), np.float32)}),
+    ]
+    assert len({w.fingerprint for w in (base, *others)}) == 5
+    assert base.fingerprint == Weights("b", dict(base.arrays)).fingerprint
+
+
+def test_a_prefix_in_npz_serves_the_taps_it_reaches(tmp_path):
+    np.savez(tmp_path / "a.npz", **make_prefix("192").arrays)
+    weights = load_inception(tmp_path / "a.npz")
+    assert weights.name == "inception-2015-12-05-prefix"
+    assert highest_tap(weights) == "192"
+    require_tap(weights, "64")
+    with pytest.raises(UserError, match=r"tap 2048 is beyond .* end at 192"):
+        require_tap(weights, "2048")
+    with pytest.raises(UserError, match="'2047' is no tap"):
+        require_tap(weights, "2047")
+
+
+def test_published_weights_are_downloaded_once_and_folded(
+    cache, tmp_path, write_pth, monkeypatch
+):
+    state = make_torch_state()
+    random = np.random.default_rng(0)
+    layer = "Mixed_7c.branch3x3_2b"
+    kernel, gain, shift, mean = (
+        random.normal(size=state[f"{layer}.{part}"].shape).astype(np.float32)
+        for part in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean")
+    )
+    variance = random.uniform(0.5, 2, gain.shape).astype(np.float32)
+    values = (kernel, gain, shift, mean, variance)
+    parts = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+    state |= {f"{layer}.{p}": v for p, v in zip(parts, values, strict=True)}
+    published = write_pth(tmp_path / "server.pth", state)
+    digest = hashlib.sha256(published.read_bytes()).hexdigest()
+    monkeypatch.setattr(inception_weights, "URL", published.as_uri())
+    monkeypatch.setattr(inception_weights, "SHA256", digest)
+
+    weights = load_inception()
+    published.unlink()
+    assert [path.name for path in cache.iterdir()] == [PUBLISHED]
+    assert load_inception().fingerprint == weights.fingerprint
+    assert weights.name == "inception-2015-12-05"
+    assert highest_tap(weights) == "logits"
+
+    # One pixel through the middle row of the 3x1 convolution, then batch norm.
+    pixel = random.normal(size=kernel.shape[1])
+    by_hand = kernel[:, :, 1, 0].astype(np.float64) @ pixel
+    by_hand = (by_hand - mean) / np.sqrt(variance + np.float64(0.001)) * gain + shift
+    scope = "mixed_10/tower/mixed/conv_1"
+    folded = pixel @ weights.arrays[f"{scope}/kernel"][1, 0]
+    folded += weights.arrays[f"{scope}/bias"]
+    np.testing.assert_allclose(folded, by_hand, rtol=1e-5, atol=1e-5)
+
+
+def test_offline_the_message_tells_what_to_put_where(cache):
+    with pytest.raises(UserError) as caught:
+        load_inception()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(cache) in message
+    assert PUBLISHED in message
+
+
+def test_what_comes_damaged_is_not_kept(cache, tmp_path, monkeypatch):
+    (tmp_path / "server.pth").write_bytes(b"<html>not found</html>")
+    monkeypatch.setattr(inception_weights, "URL", (tmp_path / "server.pth").as_uri())
+    with pytest.raises(UserError, match="damaged or changed"):
+        load_inception()
+    assert not cache.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(cache, tmp_path, monkeypatch):
+    cache.write_text("a file where the folder should be")
+    (tmp_path / "server.pth").write_bytes(b"x")
+    monkeypatch.setattr(inception_weights, "URL", (tmp_path / "server.pth").as_uri())
+    monkeypatch.setattr(inception_weights, "SHA256", hashlib.sha256(b"x").hexdigest())
+    with pytest.raises(UserError, match="name another folder in PROGAN_JAX_CACHE"):
+        load_inception()
+
+
+def test_converted_weights_in_the_cache_are_found(cache):
+    weights = make_prefix()
+    write_weights(cache / CONVERTED, weights)
+    assert load_inception().fingerprint == weights.fingerprint
+
+
+def flip_last_byte(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_weights(path, make_prefix())
+    flip_last_byte(path)
+    with pytest.raises(UserError, match="is damaged or none of ours"):
+        load_inception(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rule"),
+    [
+        ("a.pth", b"\x80\x02", r"SHA-256 .* must have 6726825d"),
+        ("a.npz", b"PK\x03\x04 cut", "cannot be read"),
+        ("a.safetensors", b"", "cannot be read as safetensors"),
+        ("missing.pth", None, "there is no such file"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_one_line(tmp_path, name, content, rule):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rule) as caught:
+        load_inception(tmp_path / name)
+    assert name in str(caught.value)
+
+
+def mend(arrays, fault):
+    """Returns the arrays with one fault."""
+    kernel = arrays["conv_1/kernel"]
+    return {
+        "lacks conv_1/bias": {k: v for k, v in arrays.items() if k != "conv_1/bias"},
+        "must not have conv_9/bias": arrays | {"conv_9/bias": kernel},
+        "must be (3, 3, 32, 32)": arrays | {"conv_1/kernel": kernel[:, :, 1:]},
+        "is not finite": arrays | {"conv_1/kernel": kernel * np.float16("nan")},
+    }[fault]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "lacks conv_1/bias",
+        "must not have conv_9/bias",
+        "must be (3, 3, 32, 32)",
+        "is not finite",
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path, fault):
+    np.savez(tmp_path / "a.npz", **mend(dict(make_prefix().arrays), fault))
+    with pytest.raises(UserError) as caught:
+        load_inception(tmp_path / "a.npz")
+    assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda s: s.pop("fc.bias"), r"lacks fc\.bias"),
+        (lambda s: s.update(extra=s["fc.bias"]), "must not have extra"),
+        (lambda s: s.update({"fc.bias": s["fc.bias"][:-8]}), r"fc\.bias is \(1000,\)"),
+    ],
+)
+def test_a_state_of_another_network_is_refused(change, rule):
+    state = make_torch_state()
+    change(state)
+    with pytest.raises(UserError, match=rule):
+        from_torch(state, "a.pth")
+
+
+def test_random_weights_follow_from_their_seed():
+    first, again, other = (random_inception(seed) for seed in (0, 0, 1))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert (first.name, other.name) == ("inception-random-0", "inception-random-1")
+    kernel = first.arrays["mixed_9/tower_1/conv_1/kernel"]
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 448)), rtol=0.01)
+    assert not first.arrays["mixed_9/tower_1/conv_1/bias"].any()

@@ -1,0 +1,153 @@
+"""VGG-19's features, against loops over narrow layers, and its weights."""
+
+import functools
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from progan_jax.errors import UserError
+from progan_jax.metrics.vgg import WIDTHS, load_vgg, vgg_features
+from progan_jax.metrics.weights import Weights
+
+# The layers of configuration E up to conv5_2, by torchvision's numbers: those with 3x3
+# kernels, their inputs and outputs. Pooling comes before 5, 10, 19 and 28.
+LAYERS = {
+    0: (3, 64),
+    2: (64, 64),
+    5: (64, 128),
+    7: (128, 128),
+    10: (128, 256),
+    12: (256, 256),
+    14: (256, 256),
+    16: (256, 256),
+    19: (256, 512),
+    21: (512, 512),
+    23: (512, 512),
+    25: (512, 512),
+    28: (512, 512),
+    30: (512, 512),
+}
+POOLED = (5, 10, 19, 28)
+TAPPED = (2, 7, 12, 21, 30)
+
+
+@functools.cache
+def make_state():
+    """Random weights by torchvision's names, with layers that are not used."""
+    random = np.random.default_rng(0)
+    state = {"classifier.0.bias": np.zeros(3, np.float32)}
+    for index, (inputs, outputs) in LAYERS.items():
+        kernel = random.standard_normal((outputs, inputs, 3, 3), np.float32)
+        state |= {
+            f"features.{index}.weight": kernel * np.sqrt(2 / (9 * inputs)),
+            f"features.{index}.bias": random.standard_normal(outputs, np.float32) / 10,
+        }
+    return {name: array.astype(np.float32) for name, array in state.items()}
+
+
+def make_images(n=1, side=16, channels=3):
+    random = np.random.default_rng(side)
+    return random.integers(0, 256, (n, side, side, channels), np.uint8)
+
+
+def run_with_numpy(image, state):
+    """Returns the five maps of one image [h, w, 3], float64, one offset at a time."""
+    x = (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    maps = []
+    for index in LAYERS:
+        if index in POOLED:
+            h, w, c = x.shape
+            x = x.reshape(h // 2, 2, w // 2, 2, c).max((1, 3))
+        kernel = state[f"features.{index}.weight"].astype(np.float64)
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        h, w = x.shape[:2]
+        y = np.zeros((h, w, len(kernel)))
+        for i in range(3):
+            for j in range(3):
+                y += padded[i : i + h, j : j + w] @ kernel[:, :, i, j].T
+        x = np.maximum(y + state[f"features.{index}.bias"], 0)
+        maps += [x] if index in TAPPED else []
+    return maps
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vgg") / "a.safetensors"
+    save_file(make_state(), path)
+    return load_vgg(path)
+
+
+def test_whole_maps_equal_those_of_plain_numpy(weights):
+    features = vgg_features(weights, 16, grid=16)
+    images = make_images(2)
+    vectors = features(images)
+    assert vectors.shape == (2, features.dim)
+    maps = [run_with_numpy(image, make_state()) for image in images]
+    expected = [np.concatenate([x.ravel() / x.size**0.5 for x in m]) for m in maps]
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+    # So that the squared distance is the sum of the layers' mean squared differences.
+    means = [np.mean((x - y) ** 2) for x, y in zip(*maps, strict=True)]
+    distance = np.sum((vectors[0] - vectors[1]) ** 2)
+    np.testing.assert_allclose(distance, sum(means), rtol=1e-4)
+
+
+def test_a_grid_takes_means_over_equal_cells(weights):
+    images = make_images()
+    features = vgg_features(weights, 16, grid=3)
+    # Maps of side 16, 8, 4, 2, 1: the largest divisors up to 3 are 2, 2, 2, 2, 1.
+    cells = (2, 2, 2, 2, 1)
+    assert features.dim == sum(c * c * w for c, w in zip(cells, WIDTHS, strict=True))
+    expected = []
+    for x, c in zip(run_with_numpy(images[0], make_state()), cells, strict=True):
+        side = x.shape[0] // c
+        means = x.reshape(c, side, c, side, -1).mean((1, 3))
+        expected.append(means.ravel() / means.size**0.5)
+    np.testing.assert_allclose(
+        features(images)[0], np.concatenate(expected), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_features_tell_what_they_are():
+    weights = Weights("vgg19", {})
+    features = vgg_features(weights, 64)
+    assert features.name == "vgg19/conv1_2+conv2_2+conv3_2+conv4_2+conv5_2/grid8"
+    assert features.fingerprint == weights.fingerprint
+    assert features.resize == "none"
+    assert features.dim == 64 * (64 + 128 + 256 + 512) + 16 * 512
+
+
+def test_all_forms_of_a_file_give_the_same_weights(tmp_path, write_pth):
+    save_file(make_state(), tmp_path / "theirs.safetensors")
+    theirs = load_vgg(tmp_path / "theirs.safetensors")
+    assert len(theirs.arrays) == 2 * len(LAYERS)
+    arrays = {n: np.ascontiguousarray(a) for n, a in theirs.arrays.items()}
+    save_file(arrays, tmp_path / "ours.safetensors")
+    write_pth(tmp_path / "theirs.pth", make_state())
+    for name in ("ours.safetensors", "theirs.pth"):
+        assert load_vgg(tmp_path / name).fingerprint == theirs.fingerprint
+
+
+def test_missing_weights_are_one_line(tmp_path):
+    for file in (None, tmp_path / "a.safetensors"):
+        with pytest.raises(UserError, match=r"name torchvision's vgg19-dcbb9e9d\.pth"):
+            load_vgg(file)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    state = dict(make_state())
+    del state["features.30.bias"]
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"lacks conv5_2/bias"):
+        load_vgg(tmp_path / "a.safetensors")
+    save_file({"x": np.zeros(3)}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"lacks conv1_1/bias and 27 more"):
+        load_vgg(tmp_path / "a.safetensors")
+
+
+def test_images_of_another_size_are_refused():
+    features = vgg_features(Weights("vgg19", {}), 32)
+    with pytest.raises(ValueError, match="must be of side 32"):
+        features(make_images(side=16))
+    with pytest.raises(ValueError, match="must have 16 at least"):
+        vgg_features(Weights("vgg19", {}), 8)

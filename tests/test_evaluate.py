@@ -1,0 +1,120 @@
+"""Evaluation of the snapshots of a short run, afterwards and while it trains."""
+
+import json
+
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.evaluate import evaluate, parse_metrics
+from progan_jax.figures import Figures
+from progan_jax.train import train
+
+
+@pytest.fixture
+def config(tiny_config):
+    tiny_config.schedule.start_resolution = 16
+    tiny_config.schedule.total_kimg = 0.064
+    tiny_config.eval.metrics = "swd,ms_ssim"
+    tiny_config.eval.num_images = 16
+    tiny_config.eval.best = "swd_average"
+    return tiny_config
+
+
+@pytest.fixture
+def workdir(config, tmp_path):
+    train(config, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def records(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_all_snapshots_are_measured_newest_first_after_the_reals(config, workdir):
+    table = evaluate(config, workdir).splitlines()
+    snapshots = sorted(p.name for p in (workdir / "snapshots").glob("*_r*"))
+    assert table[:3] == [
+        "digits, 16x16, seed 1000",
+        "swd: 16 images",
+        "ms_ssim: 16 images",
+    ]
+    assert [line.split()[0] for line in table[4:-1]] == ["reals", *snapshots[::-1]]
+    best = (workdir / "snapshots" / "best").read_text().strip()
+    values = {
+        r["snapshot"]: r["values"]["swd_average"]
+        for r in records(workdir)
+        if r["metric"] == "swd" and r["snapshot"] != "reals"
+    }
+    assert best == min(values, key=lambda name: values[name])
+    assert table[-1] == f"best by swd_average: {best}"
+
+
+def test_what_was_measured_is_not_measured_again(config, workdir, monkeypatch):
+    first = evaluate(config, workdir)
+    written = records(workdir)
+    monkeypatch.setattr(Figures, "_measure", lambda *_: pytest.fail("measured again"))
+    assert evaluate(config, workdir) == first
+    assert records(workdir) == written
+
+
+def test_one_snapshot_is_measured_if_named_and_best_is_a_name(config, workdir):
+    evaluate(config, workdir)
+    config.eval.snapshot, config.eval.num_images = "best", 8
+    table = evaluate(config, workdir).splitlines()
+    best = (workdir / "snapshots" / "best").read_text().strip()
+    assert [line.split()[0] for line in table[4:-1]] == ["reals", best]
+
+
+def test_training_measures_at_its_cadence_what_evaluation_measures(config, tmp_path):
+    config.eval.every_kimg = 0.064
+    train(config, tmp_path / "run")
+    rows = (tmp_path / "run" / "stats.jsonl").read_text().splitlines()
+    with_figures = [row for row in map(json.loads, rows) if "Metrics/swd_16" in row]
+    assert [row["Progress/nimg"] for row in with_figures] == [64]
+    measured = records(tmp_path / "run")
+    config.eval.snapshot = "000000_r016"
+    evaluate(config, tmp_path / "run")
+    assert records(tmp_path / "run") == measured
+    assert with_figures[0]["Metrics/swd_16"] == measured[2]["values"]["swd_16"]
+    assert (tmp_path / "run" / "snapshots" / "best").read_text() == "000000_r016\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("metrics", "swd,psnr", "'psnr' is no metric; choose from swd, ms_ssim, fid"),
+        ("metrics", " ", "names no metric"),
+        ("best", "ms_ssim", "neither the highest nor the lowest"),
+        ("snapshot", "000009_r016", "config.eval.snapshot=000009_r016: .*no such snap"),
+        ("resize", "bicubic", "config.eval.resize = 'bicubic' must be one of tf1, cl"),
+        ("num_images", -1, "config.eval.num_images = -1 must be at least 0"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(config, tmp_path, field, value, message):
+    folder = tmp_path / "run" / "snapshots" / "000001_r016"
+    folder.mkdir(parents=True)
+    config.eval[field] = value
+    with pytest.raises(UserError, match=message):
+        evaluate(config, tmp_path / "run")
+
+
+def test_a_missing_run_and_one_without_snapshots_are_told(config, tmp_path):
+    with pytest.raises(UserError, match=r"--workdir=.*there is no such folder"):
+        evaluate(config, tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"--workdir=.*holds no snapshot yet"):
+        evaluate(config, tmp_path)
+
+
+def test_missing_weights_are_told_with_what_to_put_where(config, workdir, monkeypatch):
+    monkeypatch.setenv("PROGAN_JAX_CACHE", str(workdir / "cache"))
+    monkeypatch.setattr(
+        "progan_jax.metrics.inception_weights.URL", "file:///nowhere/weights.pth"
+    )
+    config.eval.metrics = "fid"
+    with pytest.raises(UserError, match="put that file there"):
+        evaluate(config, workdir)
+
+
+def test_metrics_are_read_once_each_in_their_order():
+    assert parse_metrics("fid, swd,fid") == ("fid", "swd")

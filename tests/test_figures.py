@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+
+from progan_jax.data.pyramid import build_pyramid
+from progan_jax.errors import UserError
+from progan_jax.figures import NUM_IMAGES, FigureOptions, Figures
+from progan_jax.image_sources import Reals
+from progan_jax.inception_figures import InceptionFigures
+from progan_jax.metrics.ms_ssim import ms_ssim
+from progan_jax.metrics.swd import average, swd
+
+
+@pytest.fixture(scope="module")
+def pyramid():
+    noise = np.random.default_rng(0).normal(128, 40, (48, 16, 16, 3))
+    pixels = np.clip(noise, 0, 255).astype(np.uint8)
+    return build_pyramid("noise", pixels, None, 0)
+
+
+@pytest.fixture
+def reals(pyramid):
+    return Reals(pyramid, 16, seed=3, mirror=False)
+
+
+class Shifted:
+    """Images that are brighter than the reals."""
+
+    def __init__(self, reals, by):
+        self.reals, self.by = reals, by
+
+    def chunks(self, num_images):
+        for images in self.reals.chunks(num_images):
+            yield np.minimum(images.astype(int) + self.by, 255).astype(np.uint8)
+
+
+def whole(source, num_images):
+    return np.concatenate(list(source.chunks(num_images)))
+
+
+def test_swd_and_ms_ssim_are_those_of_the_metrics_themselves(reals):
+    figures = Figures(reals, FigureOptions(("swd", "ms_ssim"), num_images=24))
+    fakes = Shifted(reals, 40)
+    levels = swd(whole(reals, 24), whole(fakes, 24), seed=3)
+    assert figures.measure("swd", fakes) == pytest.approx(
+        {"swd_16": levels[16], "swd_average": average(levels)}
+    )
+    assert figures.measure("ms_ssim", fakes) == {"ms_ssim": ms_ssim(whole(fakes, 24))}
+
+
+def test_numbers_of_images_are_the_published_ones_unless_told(reals):
+    assert Figures(reals, FigureOptions(("swd",))).num_images("swd") == 16384
+    assert NUM_IMAGES["ms_ssim"] == 20000
+    assert Figures(reals, FigureOptions(("swd",), num_images=5)).num_images("swd") == 5
+
+
+def test_settings_hold_all_that_a_figure_depends_on(reals):
+    settings = Figures(reals, FigureOptions(("swd",))).settings("swd")
+    assert settings == {
+        "num_images": 16384,
+        "resolution": 16,
+        "mirror": False,
+        "seed": 3,
+        "data_set": "noise",
+        "data_fingerprint": reals.pyramid.fingerprint,
+    }
+
+
+def test_images_that_do_not_serve_end_in_one_line_that_names_the_metric(reals):
+    figures = Figures(reals, FigureOptions(("ms_ssim",), num_images=3))
+    with pytest.raises(UserError, match=r"config.eval.metrics: ms_ssim of 3 images"):
+        figures.measure("ms_ssim", reals)
+    small = Reals(reals.pyramid, 8, seed=3, mirror=False)
+    figures = Figures(small, FigureOptions(("swd",), num_images=4))
+    with pytest.raises(UserError, match=r"swd of 4 images .8x8.: .*power of two from"):
+        figures.measure("swd", small)
+
+
+class FakeExtractor:
+    """Takes the place of Inception: moments of the pixels, and counts its images."""
+
+    seen = 0
+
+    class _At:
+        name, fingerprint, resize = "stub/2048", "0", "tf1"
+
+    def at(self, tap):
+        return self._At
+
+    def extract(self, images, taps):
+        self.seen += len(images)
+        flat = images.reshape(len(images), -1, 3).astype(np.float32) / 255
+        moments = np.concatenate([flat.mean(1), flat.std(1)], axis=1)
+        return dict.fromkeys(taps, moments)
+
+
+@pytest.fixture
+def by_features(reals, tmp_path, monkeypatch):
+    """Figures by features of the stub, with a cache of their own."""
+    monkeypatch.setenv("PROGAN_JAX_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        "progan_jax.inception_figures.load_inception", lambda file: None
+    )
+    monkeypatch.setattr("progan_jax.inception_figures.require_tap", lambda *_: None)
+
+    def make(*metrics, tap="2048", resize="tf1"):
+        figures = InceptionFigures(
+            reals, metrics, tap=tap, resize=resize, weights="", batched=None
+        )
+        figures.__dict__["_trained"] = FakeExtractor()
+        return figures
+
+    return make
+
+
+def test_all_taps_of_a_set_are_made_in_one_pass(by_features, reals):
+    figures, fakes = by_features("fid", "sfid", "is", "pr"), Shifted(reals, 20)
+    for metric in ("fid", "sfid", "is", "pr"):
+        figures.measure(metric, fakes, 40)
+    assert figures._trained.seen == 40 + 40
+
+
+def test_statistics_of_the_reals_are_kept_from_run_to_run(by_features, reals):
+    first, second = by_features("fid"), by_features("fid")
+    value = first.measure("fid", Shifted(reals, 20), 40)
+    assert second.measure("fid", Shifted(reals, 20), 40) == value
+    assert (first._trained.seen, second._trained.seen) == (80, 40)
+
+
+def test_distances_grow_with_the_shift_and_vanish_without(by_features, reals):
+    figures = by_features("fid", "pr")
+    near, far = (
+        figures.measure("fid", Shifted(reals, by), 40)["fid"] for by in (5, 60)
+    )
+    assert 0 < near < far
+    assert figures.measure("fid", reals, 40)["fid"] == pytest.approx(0, abs=1e-6)
+    assert figures.measure("pr", reals, 40) == {"precision": 1.0, "recall": 1.0}
+    assert figures.measure("pr", Shifted(reals, 120), 40)["precision"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "tap", "resize", "names"),
+    [
+        ("fid", "2048", "tf1", {"fid"}),
+        ("fid", "768", "tf1", {"fid_768"}),
+        ("fid", "768", "clean", {"fid_768_clean"}),
+        ("sfid", "768", "tf1", {"sfid"}),
+        ("is", "768", "clean", {f"inception_score_clean_{x}" for x in ("mean", "std")}),
+        ("pr", "192", "tf1", {"precision_192", "recall_192"}),
+    ],
+)
+def test_names_tell_tap_and_resize_mode(by_features, reals, metric, tap, resize, names):
+    figures = by_features(metric, tap=tap, resize=resize)
+    assert figures.measure(metric, Shifted(reals, 20), 40).keys() == names

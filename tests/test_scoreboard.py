@@ -1,0 +1,93 @@
+import csv
+import json
+
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.scoreboard import Scoreboard, check_best, format_table
+
+SETTINGS = {"num_images": 8}
+
+
+def add(board, snapshot, metric="swd", settings=SETTINGS, **values):
+    nimg = 0 if snapshot == "reals" else int(snapshot.split("_")[0]) * 1000
+    board.add(snapshot, nimg, metric, values, settings, {"date": "today"})
+
+
+@pytest.fixture
+def board(tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    return Scoreboard(tmp_path)
+
+
+def test_what_was_written_is_found_again_under_the_same_settings_only(board, tmp_path):
+    add(board, "000001_r004", swd_average=3.0)
+    again = Scoreboard(tmp_path)
+    assert again.find("000001_r004", "swd", SETTINGS) == {"swd_average": 3.0}
+    assert again.find("000001_r004", "swd", {"num_images": 16}) is None
+    assert again.find("000001_r004", "fid", SETTINGS) is None
+    assert again.find("000002_r004", "swd", SETTINGS) is None
+
+
+def test_a_line_that_a_kill_cut_short_is_left_out(board, tmp_path):
+    add(board, "000001_r004", swd_average=3.0)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"snapshot": "0000')
+    again = Scoreboard(tmp_path)
+    add(again, "000002_r004", swd_average=2.0)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["nimg"] for line in lines] == [1000, 2000]
+
+
+def test_csv_has_a_row_for_each_snapshot_and_settings(board, tmp_path):
+    add(board, "reals", swd_average=0.5)
+    add(board, "000001_r004", swd_average=3.0)
+    add(board, "000001_r004", "ms_ssim", ms_ssim=0.25)
+    add(board, "000001_r004", settings={"num_images": 16}, swd_average=2.5)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["snapshot"] for row in rows] == ["reals", "000001_r004", "000001_r004"]
+    assert rows[1]["ms_ssim"] == "0.25"
+    assert rows[1]["swd_average"] == "3.0"
+    assert json.loads(rows[2]["settings"]) == {"num_images": 16}
+
+
+@pytest.mark.parametrize(
+    ("figure", "best"),
+    [("swd_average", "000002_r008"), ("inception_score_mean", "000003_r008")],
+)
+def test_best_is_the_lowest_or_the_highest_by_the_figure(board, tmp_path, figure, best):
+    for snapshot, value in (("000001_r004", 3), ("000002_r008", 1), ("000003_r008", 5)):
+        add(board, snapshot, **{figure: value})
+    add(board, "reals", **{figure: 0 if figure == "swd_average" else 9})
+    assert board.write_best(figure) == best
+    assert (tmp_path / "snapshots" / "best").read_text() == best + "\n"
+
+
+def test_figures_of_other_settings_do_not_compete(board):
+    add(board, "000001_r004", settings={"num_images": 2}, swd_average=0.1)
+    add(board, "000002_r004", swd_average=2.0)
+    add(board, "000003_r004", swd_average=3.0)
+    assert board.write_best("swd_average") == "000002_r004"
+
+
+def test_a_figure_that_was_not_measured_names_none(board, tmp_path):
+    add(board, "000001_r004", swd_average=3.0)
+    assert board.write_best("fid") is None
+    assert not (tmp_path / "snapshots" / "best").exists()
+
+
+def test_a_figure_without_a_direction_is_refused():
+    with pytest.raises(UserError, match="neither the highest nor the lowest"):
+        check_best("ms_ssim")
+
+
+def test_table_aligns_all_figures_and_leaves_gaps():
+    text = format_table(
+        [("reals", 0.0, {"swd": 0.5}), ("000012_r032", 12.0, {"swd": 3.25, "fid": 9})]
+    )
+    assert text.splitlines() == [
+        "snapshot     kimg   swd  fid",
+        "reals               0.5",
+        "000012_r032  12.0  3.25    9",
+    ]
