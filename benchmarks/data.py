@@ -1,13 +1,13 @@
 """How fast images are prepared, read and fed: `python -m benchmarks.data`.
 
-Prints two Markdown tables. Sets of noise are prepared with one worker in a temporary
+Prints three Markdown tables. Sets of noise are prepared with one worker in a temporary
 folder, then read in the order of the index stream: by one thread in large blocks, which
 tells what a core can do, and as a run reads them, ahead and in threads. Noise does not
 compress, which WebP feels: levels that are stored so are slower than photographs'.
 
 The second table is of a feed beside a program that keeps a device busy: how long the
 host takes for the batches of a dispatch, which a run hides as long as the dispatch
-before takes longer.
+before takes longer. The third is of preparing photographs, by the kind of source.
 """
 
 import os
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from benchmarks.sources import source_rows
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.levels import RecordLevel
 from progan_jax.data.pipeline import Feed
@@ -72,6 +73,9 @@ def main() -> None:
     print("\n| side | stored as | feed | host, ms a pair | fed and taken, pairs/s |")
     print("|---|---|---|---|---|")
     print("\n".join(fed))
+    print("\n| source | files | prepared, images/s by one core's second |")
+    print("|---|---|---|")
+    print("\n".join(source_rows()))
 
 
 def _prepare(

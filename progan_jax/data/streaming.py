@@ -78,7 +78,9 @@ class PairStream:
         """Ends the reading ahead, with its threads and processes."""
         if self._iterator is not None:
             self._iterator.close()
-        self._iterator, self._left, self._next_nimg = None, self._left[:0], -1
+        # An empty view would hold on to memory that is shared with a process.
+        self._left = np.empty((0, *self.pair_shape), np.uint8)
+        self._iterator, self._next_nimg = None, -1
 
     def _read_from(self, nimg: int) -> Any:
         import grain

@@ -1,4 +1,6 @@
 import pickle
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,11 +128,21 @@ def test_a_stream_travels_to_other_processes():
         assert np.array_equal(one, other)
 
 
+def shared_blocks():
+    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
 @pytest.mark.slow
-def test_processes_read_what_threads_read(folder, images):
+def test_processes_read_what_threads_read_and_leave_nothing(folder, images):
+    before = shared_blocks()
     flags.FLAGS.mark_as_parsed()  # grain asks them; a command has parsed them.
     level, stream = RecordLevel(folder, SIDE, N, 3), IndexStream(1, N, mirror=False)
     pairs = open_pairs(level, stream, 4, workers=2)
     expected = wanted(images, stream, 0, 7, 4)
     assert np.array_equal(pairs.take(0, 7), expected)
     pairs.close()
+    # Grain frees what processes share by a thread of its own, soon after.
+    deadline = time.monotonic() + 10
+    while (left := shared_blocks() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left

@@ -1,12 +1,22 @@
-"""The whole way from images to a snapshot where TensorFlow cannot be imported."""
+"""A TFDS set is prepared, and trained on over a growth, where TensorFlow is missing.
 
+The set is a tiny cifar10 of PNG files in ArrayRecord, as TFDS writes them. TensorFlow
+can be imported neither to prepare it nor to train.
+"""
+
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import numpy as np
+import tensorflow_datasets as tfds
+
+from progan_jax.images import encode_png
+
+ROOT = Path(__file__).parents[2]
 
 # Runs module argv[1] with the other arguments.
 BLOCKED = """
@@ -41,29 +51,46 @@ def run(*arguments):
     )
 
 
-def test_preparing_and_training_need_no_tensorflow(tmp_path):
+def write_cifar10(write_tfds):
+    """Writes 24 images of ten classes, with the features of TFDS's cifar10."""
+    features = {
+        "id": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(32, 32, 3)),
+        "label": tfds.features.ClassLabel(num_classes=10),
+    }
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
+    examples = [
+        {"id": f"train_{i}", "image": io.BytesIO(encode_png(image)), "label": i % 10}
+        for i, image in enumerate(pixels)
+    ]
+    return write_tfds("cifar10", features, {"train": examples})
+
+
+def test_preparing_and_training_over_a_growth_need_no_tensorflow(tmp_path, write_tfds):
     prepared = run(
         "progan_jax.tools.prepare_data",
-        "synthetic:32",
-        f"--out={tmp_path}",
-        "--name=cifar10",
-        "--resolution=4",
+        "tfds:cifar10",
+        f"--data_dir={write_cifar10(write_tfds)}",
+        f"--out={tmp_path / 'out'}",
+        "--resolution=8",
         "--workers=1",
     )
     assert prepared.returncode == 0, prepared.stderr
+    assert "24 images, 10 classes" in prepared.stdout
     fields = {
-        "data.data_dir": tmp_path,
+        "data.data_dir": tmp_path / "out",
         "data.feed": "streamed",
-        "model.resolution": 4,
+        "model.resolution": 8,
         "model.fmap_max": 4,
         "model.latent_size": 4,
         "schedule.batch_size": "4",
         "schedule.stabilise_kimg": "0.016",
         "schedule.fade_kimg": "0.016",
-        "schedule.total_kimg": 0.016,
+        "schedule.total_kimg": 0.048,
         "runtime.pairs_per_dispatch": 2,
         "runtime.num_devices": 1,
         "train.grid": "2x2",
+        "train.tick_kimg": "0.016",
     }
     trained = run(
         "progan_jax.main",
@@ -72,6 +99,8 @@ def test_preparing_and_training_need_no_tensorflow(tmp_path):
         *(f"--config.{name}={value}" for name, value in fields.items()),
     )
     assert trained.returncode == 0, trained.stderr
-    rows = (tmp_path / "run" / "stats.jsonl").read_text().splitlines()
-    assert json.loads(rows[-1])["Progress/nimg"] == 16
+    lines = (tmp_path / "run" / "stats.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert rows[-1]["Progress/nimg"] == 48
+    assert {row["Progress/resolution"] for row in rows} == {4, 8}
     assert list((tmp_path / "run" / "snapshots").glob("*/generator.safetensors"))
