@@ -20,9 +20,9 @@ from sklearn.datasets import load_sample_images
 from progan_jax.data.file_reader import FileReader
 from progan_jax.data.lmdb_reader import LmdbReader
 from progan_jax.data.readers import Reader
-from progan_jax.data.shards import Settings, file_template, write_shard
+from progan_jax.data.shards import Settings, file_template
 from progan_jax.data.tfds_reader import TfdsReader
-from progan_jax.data.writing import begin
+from progan_jax.data.writing import write_pyramid
 
 _NUM_IMAGES, _H, _W, _SIDE = 300, 218, 178, 128
 
@@ -45,11 +45,11 @@ def source_rows() -> Iterator[str]:
 
 def _rate(reader: Reader, folder: Path) -> float:
     """Returns images prepared, at all levels, for each second of a core."""
-    settings, unfinished = Settings(_SIDE), begin(folder, {})
     reader[0]  # Opens the files.
     started = time.process_time()
-    write_shard(reader, unfinished, settings, 0)
-    return len(reader) / (time.process_time() - started)
+    shards = write_pyramid(reader, folder, Settings(_SIDE), {}, 1, lambda shard: None)
+    seconds = time.process_time() - started
+    return sum(shard.num_images for shard in shards) / seconds
 
 
 def _photographs() -> Iterator[np.ndarray]:
