@@ -11,9 +11,9 @@ from pathlib import Path
 from absl import flags
 
 from progan_jax.errors import UserError
+from progan_jax.metrics.cache import cache_dir
 from progan_jax.metrics.inception_weights import (
     CONVERTED,
-    cache_folder,
     highest_tap,
     read_inception,
 )
@@ -25,7 +25,7 @@ OUT = flags.DEFINE_string("out", None, "File to write; in the cache by default."
 
 def main(file: str) -> None:
     """Reads, checks, writes, and tells which taps the weights reach."""
-    out = Path(OUT.value) if OUT.value else cache_folder() / CONVERTED
+    out = Path(OUT.value) if OUT.value else cache_dir() / CONVERTED
     if out.suffix != ".safetensors":
         raise UserError(f"--out={out} must end in .safetensors; rename it")
     weights = read_inception(Path(file))

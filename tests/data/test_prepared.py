@@ -19,7 +19,8 @@ SHARD = "r008/1.0.0/synthetic-train.array_record-00001-of-00002"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     class Small(Settings):
-        shard_images = 3
+        def shard_images(self, num_images):
+            return 3
 
     folder = tmp_path_factory.mktemp("whole") / "set"
     reader, settings = SyntheticReader(N, 16), Small(16)

@@ -128,7 +128,7 @@ def run_main(*arguments, module="progan_jax.main", cwd=ROOT, pythonpath=ROOT):
         ),
         (
             ["--config=configs/digits.py", "--mode=test"],
-            "error: flag --mode=test: value should be one of <train|explain>",
+            "error: flag --mode=test: value should be one of <train|eval|explain>",
         ),
     ],
 )
