@@ -125,13 +125,8 @@ def open_fakes(
     Raises:
       UserError: if it was trained on another set, or is larger than the reals.
     """
-    generator, pyramid = generator_from_snapshot(info), reals.pyramid
-    trained_on = info["dataset"]
-    if trained_on["fingerprint"] != pyramid.fingerprint:
-        raise UserError(
-            f"config.data.name = {pyramid.name!r}: snapshot {name} was trained on "
-            f"other images ({trained_on['name']}); give the run's own configuration"
-        )
+    generator = generator_from_snapshot(info)
+    check_trained_on(name, info, reals.pyramid)
     if generator.resolution > reals.resolution:
         raise UserError(
             f"config.model.resolution = {reals.resolution}: snapshot {name} makes "
@@ -142,6 +137,17 @@ def open_fakes(
     return Fakes(
         sampler, params, info["alpha"], reals, reals.resolution, reals.seed, name
     )
+
+
+def check_trained_on(name: str, info: Mapping[str, Any], pyramid: Pyramid) -> None:
+    """Raises UserError if a snapshot was trained on another set than this."""
+    trained_on = info["dataset"]
+    if trained_on["fingerprint"] != pyramid.fingerprint:
+        raise UserError(
+            f"config.data.name = {pyramid.name!r}: snapshot {name} was trained on "
+            f"other images ({trained_on['name']}); give the run's own configuration "
+            "and data"
+        )
 
 
 def chunk_size(resolution: int) -> int:

@@ -41,6 +41,34 @@ def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
     return np.asarray(jax.random.normal(key, (num, latent_size)))
 
 
+def draw_samples(
+    params: Params,
+    info: Mapping[str, Any],
+    num: int,
+    seed: int,
+    label: int | None = None,
+) -> np.ndarray:
+    """Returns uint8 images [num, r, r, C]; the first n of a seed are always the same.
+
+    Args:
+      params: Of the snapshot's generator.
+      info: The snapshot's description.
+      num: Number of images.
+      seed: Of the latents, and of the classes where `label` is None.
+      label: Class of all images; None for random ones, or where there are none.
+    """
+    generator = generator_from_snapshot(info)
+    labels = None if label is None else np.full(num, label, np.int32)
+    if label is None and generator.num_classes:
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, generator.num_classes, num, np.int32)
+    # One key for each image, so that asking for more images keeps the first ones.
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
+    draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
+    sampler = Sampler(generator, batch_size=min(num, 64))
+    return sampler.sample(params, info["alpha"], np.asarray(draw(keys)), labels)
+
+
 class Sampler:
     """Draws images from a generator of one resolution; compiled once.
 

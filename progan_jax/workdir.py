@@ -107,6 +107,26 @@ def open_workdir(
         raise _unwritable(workdir, error) from error
 
 
+def read_config(workdir: Path, flag: str) -> Any:
+    """Returns the configuration that a run was last started with.
+
+    Args:
+      workdir: The run's folder.
+      flag: By which the user named it.
+
+    Raises:
+      UserError: if the folder is not a run's.
+    """
+    path = workdir / "config.json"
+    try:
+        return ml_collections.ConfigDict(json.loads(path.read_text())["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{flag}={workdir}: it is no folder of a run: config.json cannot be read "
+            f"({error}); name a run's workdir"
+        ) from error
+
+
 def check_disk(
     config: ml_collections.ConfigDict, workdir: Path, num_devices: int
 ) -> None:

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from progan_jax.networks.progan import Generator
-from progan_jax.sampling import Sampler, draw_latents
+from progan_jax.sampling import (
+    Sampler,
+    draw_latents,
+    draw_samples,
+    generator_from_snapshot,
+)
 
 
 def make(num_classes=0):
@@ -46,3 +51,38 @@ def test_a_class_past_the_last_is_a_vector_of_zeros():
     floats = g.apply({"params": params}, latents(1), 1.0, jnp.zeros((1, 3)))
     expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(images, expected, atol=0.51)
+
+
+def snapshot(config, num_classes=0):
+    config.model.num_classes = num_classes
+    info = {"resolution": 8, "alpha": 0.5, "model": config.model.to_dict()}
+    generator = generator_from_snapshot(info)
+    labels = np.zeros((1, num_classes), np.float32) if num_classes else None
+    z = np.zeros((1, config.model.latent_size), np.float32)
+    return generator.init(jax.random.key(0), z, 1.0, labels)["params"], info
+
+
+def test_first_images_of_a_seed_do_not_depend_on_their_number(tiny_config):
+    params, info = snapshot(tiny_config)
+    few = draw_samples(params, info, 3, seed=1)
+    many = draw_samples(params, info, 70, seed=1)
+    assert np.array_equal(few, many[:3])
+    other = draw_samples(params, info, 3, seed=2)
+    assert not np.array_equal(few, other)
+
+
+def test_samples_are_of_the_snapshots_alpha(tiny_config):
+    params, info = snapshot(tiny_config)
+    half = draw_samples(params, info, 4, seed=1)
+    assert half.dtype == np.uint8
+    for alpha in (0.0, 1.0):
+        end = draw_samples(params, info | {"alpha": alpha}, 4, seed=1)
+        assert not np.array_equal(half, end)
+
+
+def test_a_class_is_drawn_alone_or_all_of_them(tiny_config):
+    params, info = snapshot(tiny_config, num_classes=3)
+    fixed = draw_samples(params, info, 8, seed=1, label=2)
+    mixed = draw_samples(params, info, 8, seed=1)
+    same = [np.array_equal(a, b) for a, b in zip(fixed, mixed, strict=True)]
+    assert any(same) and not all(same)

@@ -9,7 +9,6 @@ one grid. The snapshot knows its resolution and how far its fade had come.
 import math
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -17,7 +16,7 @@ from progan_jax.errors import UserError
 from progan_jax.images import tile, write_png
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
-from progan_jax.sampling import Sampler, generator_from_snapshot
+from progan_jax.sampling import draw_samples
 
 RUN = flags.DEFINE_string("run", None, "Folder of a run, or of one of its snapshots.")
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
@@ -40,6 +39,7 @@ def main() -> None:
         raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
     snapshot = find_snapshot(Path(RUN.value), SNAPSHOT.value)
     params, info = read_snapshot(snapshot)
+    _check_class(info["model"]["num_classes"], CLASS.value)
     images = draw_samples(params, info, NUM.value, SEED.value, CLASS.value)
     name = f"{snapshot.name}_seed{SEED.value}"
     out = Path(OUT.value) if OUT.value else Path(RUN.value) / "samples" / name
@@ -47,30 +47,6 @@ def main() -> None:
         print(write_samples(out, images, GRID.value))
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another folder") from error
-
-
-def draw_samples(
-    params: dict, info: dict, num: int, seed: int, label: int | None
-) -> np.ndarray:
-    """Returns uint8 images [num, r, r, C]; the first n of a seed are always the same.
-
-    Args:
-      params: Of the snapshot's generator.
-      info: The snapshot's description.
-      num: Number of images.
-      seed: Of the latents, and of the classes where `label` is None.
-      label: Class of all images, or None for random ones.
-
-    Raises:
-      UserError: if the generator has no such class.
-    """
-    generator = generator_from_snapshot(info)
-    labels = _labels(generator.num_classes, num, seed, label)
-    # One key for each image, so that asking for more images keeps the first ones.
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
-    draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
-    sampler = Sampler(generator, batch_size=min(num, 64))
-    return sampler.sample(params, info["alpha"], np.asarray(draw(keys)), labels)
 
 
 def write_samples(out: Path, images: np.ndarray, grid: bool) -> str:
@@ -85,21 +61,11 @@ def write_samples(out: Path, images: np.ndarray, grid: bool) -> str:
     return f"{len(images)} images in {out}"
 
 
-def _labels(
-    num_classes: int, num: int, seed: int, label: int | None
-) -> np.ndarray | None:
-    if label is None:
-        if not num_classes:
-            return None
-        return np.random.default_rng(seed).integers(0, num_classes, num, np.int32)
-    if not 0 <= label < num_classes:
-        rule = (
-            f"from 0 to {num_classes - 1}"
-            if num_classes
-            else "unset: it has no classes"
-        )
-        raise UserError(f"--class={label} must be {rule} for this generator; change it")
-    return np.full(num, label, np.int32)
+def _check_class(num_classes: int, label: int | None) -> None:
+    if label is None or 0 <= label < num_classes:
+        return
+    rule = f"from 0 to {num_classes - 1}" if num_classes else "unset: it has no classes"
+    raise UserError(f"--class={label} must be {rule} for this generator; change it")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan_jax.errors import UserError
-from progan_jax.images import to_uint8
-from progan_jax.runtime.snapshot import read_snapshot, write_snapshot
+from progan_jax.runtime.snapshot import write_snapshot
 from progan_jax.sampling import generator_from_snapshot
-from progan_jax.tools.sample import draw_samples
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,39 +55,6 @@ def test_images_are_written_one_by_one_and_as_a_grid(tiny_config, tmp_path):
         assert np.array_equal(np.asarray(grid)[8:, :8], np.asarray(one))
 
 
-def test_first_images_of_a_seed_do_not_depend_on_their_number(tiny_config, tmp_path):
-    params, info = read_snapshot(
-        make_run(tmp_path, tiny_config) / "snapshots/000001_r008"
-    )
-    few = draw_samples(params, info, 3, seed=1, label=None)
-    many = draw_samples(params, info, 70, seed=1, label=None)
-    assert np.array_equal(few, many[:3])
-    other = draw_samples(params, info, 3, seed=2, label=None)
-    assert not np.array_equal(few, other)
-
-
-def test_samples_are_of_the_snapshots_alpha(tiny_config, tmp_path):
-    params, info = read_snapshot(
-        make_run(tmp_path, tiny_config) / "snapshots/000001_r008"
-    )
-    half = draw_samples(params, info, 4, seed=1, label=None)
-    ends = [
-        draw_samples(params, info | {"alpha": alpha}, 4, seed=1, label=None)
-        for alpha in (0.0, 1.0)
-    ]
-    assert not any(np.array_equal(half, end) for end in ends)
-    assert to_uint8(np.zeros(1)).dtype == half.dtype
-
-
-def test_a_class_is_drawn_alone_or_all_of_them(tiny_config, tmp_path):
-    run = make_run(tmp_path, tiny_config, num_classes=3)
-    params, info = read_snapshot(run / "snapshots" / "000001_r008")
-    fixed = draw_samples(params, info, 8, seed=1, label=2)
-    mixed = draw_samples(params, info, 8, seed=1, label=None)
-    same = [np.array_equal(a, b) for a, b in zip(fixed, mixed, strict=True)]
-    assert any(same) and not all(same)
-
-
 @pytest.mark.parametrize(
     ("num_classes", "label", "words"),
     [(3, 3, "must be from 0 to 2"), (0, 1, "must be unset: it has no classes")],
@@ -98,10 +62,9 @@ def test_a_class_is_drawn_alone_or_all_of_them(tiny_config, tmp_path):
 def test_a_class_that_is_not_there_is_a_mistake(
     tiny_config, tmp_path, num_classes, label, words
 ):
-    run = make_run(tmp_path, tiny_config, num_classes)
-    params, info = read_snapshot(run / "snapshots" / "000001_r008")
-    with pytest.raises(UserError, match=f"--class={label} {words}"):
-        draw_samples(params, info, 2, seed=0, label=label)
+    done = sample(make_run(tmp_path, tiny_config, num_classes), f"--class={label}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --class={label} {words}")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""Draws the reals nearest to a snapshot's images: does the generator copy its data?
+
+    python -m progan_jax.tools.neighbours --run=DIR [--features=vgg19 --weights=FILE]
+
+The fakes are the first images of tools.sample under the same seed; the reals are all
+images of the run's set. Written are a figure, fakes in the top row and their neighbours
+below them, the nearest first, and a table of the neighbours' places in the set:
+DIR/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by default.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from progan_jax.data import sources
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.errors import UserError
+from progan_jax.files import write_whole
+from progan_jax.image_sources import check_trained_on, chunk_size
+from progan_jax.images import upscale_nearest, write_png
+from progan_jax.metrics.features import Features
+from progan_jax.metrics.inception import InceptionExtractor
+from progan_jax.metrics.inception_layers import TAPS
+from progan_jax.metrics.inception_weights import load_inception
+from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, pixels
+from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
+from progan_jax.runtime.command_line import run
+from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
+from progan_jax.sampling import draw_samples
+from progan_jax.workdir import read_config
+
+RUN = flags.DEFINE_string("run", None, "Folder of a run.")
+SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the sets; the run's own.")
+FEATURES = flags.DEFINE_enum(
+    "features",
+    "pixels",
+    ["pixels", "vgg19", *TAPS],
+    "What is compared: pixels, VGG-19's five layers as in the paper, or an Inception "
+    "tap.",
+)
+WEIGHTS = flags.DEFINE_string("weights", "", "File of the weights of the features.")
+CENTRE_CROP = flags.DEFINE_bool("centre_crop", False, "Compare only the centres.")
+NUM = flags.DEFINE_integer("num", 8, "Number of fakes.")
+K = flags.DEFINE_integer("k", 3, "Neighbours of each.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the fakes.")
+OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
+
+
+def main() -> None:
+    """Reads the flags, searches, draws and writes."""
+    folder = _check_flags()
+    snapshot = find_snapshot(folder, SNAPSHOT.value)
+    params, info = read_snapshot(snapshot)
+    config = read_config(folder, "--run")
+    pyramid = _load_set(config.data, config.model.resolution)
+    check_trained_on(snapshot.name, info, pyramid)
+    features = _open_features(config.model.resolution)
+    fakes = draw_samples(params, info, NUM.value, SEED.value)
+    fakes = upscale_nearest(fakes, config.model.resolution // info["resolution"])
+    found = _search(fakes, pyramid, features)
+    name = f"{snapshot.name}_{FEATURES.value}_seed{SEED.value}"
+    out = Path(OUT.value) if OUT.value else folder / "neighbours" / name
+    try:
+        _write(out, fakes, found)
+    except OSError as error:
+        raise UserError(f"--out={out}: {error}; choose another place") from error
+    print(f"{len(fakes)} fakes above {K.value} neighbours each: {out}.png, {out}.csv")
+
+
+def _check_flags() -> Path:
+    if not RUN.value:
+        raise UserError(
+            "--run is missing: name the folder of a run, as in --run=runs/X"
+        )
+    for flag in (NUM, K):
+        if flag.value < 1:
+            raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
+    if not 0 <= SEED.value < 2**32:
+        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    if WEIGHTS.value and FEATURES.value == "pixels":
+        raise UserError(
+            f"--weights={WEIGHTS.value}: pixels need none; set --features, or leave "
+            "--weights out"
+        )
+    return Path(RUN.value)
+
+
+def _load_set(data: Any, resolution: int) -> Pyramid:
+    folder = data.data_dir if DATA_DIR.value is None else DATA_DIR.value
+    pyramid = sources.load(
+        data.name, folder, data.split, resolution, data.max_memory_mib
+    )
+    if K.value > pyramid.num_images:
+        raise UserError(
+            f"--k={K.value}: {pyramid.name} has {pyramid.num_images:,} images; lower it"
+        )
+    return pyramid
+
+
+def _open_features(resolution: int) -> Any:
+    """Returns the function of images to features that the flags name."""
+    if FEATURES.value == "pixels":
+        return pixels
+    weights = Path(WEIGHTS.value) if WEIGHTS.value else None
+    if FEATURES.value == "vgg19":
+        side = resolution // 2 if CENTRE_CROP.value else resolution
+        return _vgg(weights, side)
+    return InceptionExtractor(load_inception(weights)).at(FEATURES.value)
+
+
+def _vgg(weights: Path | None, side: int) -> Features:
+    if weights is None:
+        raise UserError(
+            "--weights is missing: vgg19 needs torchvision's vgg19-dcbb9e9d.pth or its "
+            "arrays as safetensors (see docs/metrics.md)"
+        )
+    if side < SMALLEST_SIDE:
+        raise UserError(
+            f"--features=vgg19 needs {SMALLEST_SIDE} pixels a side, here {side}; "
+            "leave --centre_crop out, or choose pixels"
+        )
+    return vgg_features(load_vgg(weights), side)
+
+
+def _search(fakes: np.ndarray, pyramid: Pyramid, features: Any) -> Neighbours:
+    reals = _reals(pyramid, fakes.shape[1])
+    try:
+        return nearest_neighbours(
+            fakes, reals, features, k=K.value, centre_crop=CENTRE_CROP.value
+        )
+    except ValueError as error:
+        raise UserError(f"--features={FEATURES.value}: {error}") from error
+
+
+def _reals(pyramid: Pyramid, resolution: int) -> Iterator[np.ndarray]:
+    """Yields all images of the set in its own order, behind a bar."""
+    level, size = pyramid.levels[resolution], min(chunk_size(resolution), 1024)
+    with tqdm(total=len(level), unit="img", disable=None, leave=False) as bar:
+        for start in range(0, len(level), size):
+            yield level[np.arange(start, min(start + size, len(level)))]
+            bar.update(min(size, len(level) - start))
+
+
+def _write(out: Path, fakes: np.ndarray, found: Neighbours) -> None:
+    write_png(out.with_name(out.name + ".png"), draw(fakes, found))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("fake", "rank", "real", "distance"))
+    for fake, (places, distances) in enumerate(
+        zip(found.indices, found.distances, strict=True)
+    ):
+        for rank, (place, distance) in enumerate(zip(places, distances, strict=True)):
+            writer.writerow((fake, rank + 1, place, f"{distance:.6g}"))
+    write_whole(out.with_name(out.name + ".csv"), buffer.getvalue())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,137 @@
+"""The tool, as its user types it, on a short run on forty images of noise."""
+
+import csv
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from progan_jax.metrics.vgg import VGG19
+from progan_jax.runtime.snapshot import list_snapshots, read_snapshot
+from progan_jax.sampling import draw_samples
+from progan_jax.train import train
+
+ROOT = Path(__file__).parents[2]
+
+
+REALS = np.random.default_rng(0).integers(0, 256, (40, 32, 32), np.uint8)
+
+
+def write_idx(path, array):
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    from configs import digits
+
+    config = digits.get_config()
+    config.data.name = "noise"
+    config.data.data_dir = str(tmp_path_factory.mktemp("sets"))
+    files = Path(config.data.data_dir) / "noise"
+    files.mkdir()
+    for stem in ("train", "t10k"):
+        write_idx(files / f"{stem}-images-idx3-ubyte", REALS)
+        write_idx(files / f"{stem}-labels-idx1-ubyte", np.zeros(40))
+    config.model.update(resolution=32, latent_size=8, fmap_base=32, fmap_max=8)
+    config.schedule.update(
+        start_resolution=32, total_kimg=0.064, batch_size="16", rampup_kimg=0.0
+    )
+    config.train.update(grid="4x2", tick_kimg="0.032")
+    config.eval.every_kimg = 0.0
+    config.runtime.update(num_devices=1, pairs_per_dispatch=2)
+    folder = tmp_path_factory.mktemp("run") / "run"
+    train(config, folder)
+    return folder
+
+
+def neighbours(run, *arguments):
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "progan_jax.tools.neighbours",
+            f"--run={run}",
+            "--num=3",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+
+def test_figure_and_table_show_the_reals_nearest_to_the_samples(run):
+    done = neighbours(run, "--k=2", "--seed=5")
+    assert done.returncode == 0, done.stderr
+    newest = list_snapshots(run)[-1]
+    out = run / "neighbours" / f"{newest.name}_pixels_seed5"
+    assert done.stdout == f"3 fakes above 2 neighbours each: {out}.png, {out}.csv\n"
+    assert done.stderr == ""
+    reals = REALS.astype(np.int64)
+    fakes = draw_samples(*read_snapshot(newest), num=3, seed=5)[..., 0].astype(np.int64)
+    squares = np.array(
+        [[np.sum((real - fake) ** 2) for real in reals] for fake in fakes]
+    )
+    nearest = squares.argsort(axis=1, kind="stable")[:, :2]
+    with Path(f"{out}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["real"]) for row in rows] == nearest.ravel().tolist()
+    distances = np.sqrt(np.take_along_axis(squares, nearest, axis=1)).ravel()
+    found = [float(row["distance"]) for row in rows]
+    np.testing.assert_allclose(found, distances, rtol=1e-5)
+    with Image.open(f"{out}.png") as figure:
+        pixels = np.asarray(figure)
+    assert pixels.shape == (3 * 34 - 2, 3 * 34 - 2)
+    np.testing.assert_array_equal(pixels[:32, 34:66], fakes[1])
+    np.testing.assert_array_equal(pixels[68:, 34:66], reals[nearest[1, 1]])
+
+
+def test_centres_are_compared_by_the_papers_network(run, tmp_path):
+    image = np.zeros((1, 16, 16, 3), np.float32)
+    layers = VGG19().init(jax.random.key(0), image)["params"]
+    arrays = {
+        f"{layer}/{name}": np.asarray(array)
+        for layer, parts in layers.items()
+        for name, array in parts.items()
+    }
+    save_file(arrays, tmp_path / "vgg.safetensors")
+    weights = f"--weights={tmp_path / 'vgg.safetensors'}"
+    out = f"--out={tmp_path / 'figure'}"
+    done = neighbours(run, "--features=vgg19", weights, "--centre_crop", out, "--k=1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figure.png").exists()
+    assert len((tmp_path / "figure.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run="], "error: --run is missing"),
+        (["--k=0"], "error: --k=0 must be at least 1"),
+        (["--k=41"], "error: --k=41: noise has 40 images; lower it"),
+        (["--weights=W"], "error: --weights=W: pixels need none"),
+        (["--features=vgg19"], "error: --weights is missing: vgg19 needs"),
+        (
+            ["--features=vgg19", "--weights=/nowhere"],
+            "error: VGG-19 weights: there is no file /nowhere",
+        ),
+        (["--features=768", "--weights=/nowhere"], "error: "),
+        (["--out=/dev/null/x"], "error: --out=/dev/null/x: "),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(run, arguments, message):
+    done = neighbours(run, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(message), done.stderr
+    assert done.stderr.count("\n") == 1
