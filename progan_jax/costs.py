@@ -55,7 +55,7 @@ def stage_cost(
     # G, its average and its two moments; D and its two moments.
     state_bytes = 4 * (4 * g_params + 3 * d_params)
     width = jnp.dtype(generator.dtype).itemsize
-    activations = 2 * _activation_count(generator) * per_device_batch * width
+    activations = 2 * activation_count(generator) * per_device_batch * width
     return StageCost(
         g_params=g_params,
         d_params=d_params,
@@ -82,7 +82,8 @@ def multiply_adds(generator: Generator) -> int:
     return total
 
 
-def _activation_count(generator: Generator) -> int:
+def activation_count(generator: Generator) -> int:
+    """Returns the numbers that G's convolutions put out for one image."""
     widths = _widths(generator)
     return sum(2 * r * r * width for r, width in widths.items())
 

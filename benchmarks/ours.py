@@ -1,0 +1,92 @@
+"""Times this project's steps at one resolution; `benchmarks.train_step` starts it.
+
+Reads a request as JSON from the standard input and prints the answer as JSON: each
+measurement is a process of its own, as the peers' are.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from progan_jax.config import make_schedule
+from progan_jax.data.pyramid import Pyramid, build_pyramid
+from progan_jax.runtime.mesh import make_mesh
+from progan_jax.stage import StageProgram
+
+
+def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:
+    """Trains on noise on one device.
+
+    Args:
+      config: Of a run.
+      resolution: Of the stage.
+      seconds: Of the timed part, at least.
+
+    Returns:
+      ms of a (D, G) pair, images of it, compile_sec and peak memory in bytes.
+    """
+    schedule, mesh = make_schedule(config), make_mesh(jax.devices()[:1])
+    pyramid = _noise(config, resolution, schedule.batch_size[resolution])
+    program = StageProgram(config, schedule, resolution, mesh, pyramid.label_counts)
+    state = program.create()
+    started = time.perf_counter()
+    program.prepare(state, pyramid)
+    compile_sec = time.perf_counter() - started
+    return {
+        "ms": 1000 * _seconds_of_pair(program, state, seconds),
+        "images": schedule.pair_nimg(resolution),
+        "compile_sec": compile_sec,
+        "peak_bytes": _peak_bytes(program),
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+
+
+def _noise(config: Any, resolution: int, batch: int) -> Pyramid:
+    rng = np.random.default_rng(0)
+    shape = (2 * batch, resolution, resolution, config.model.channels)
+    images = rng.integers(0, 256, shape, np.uint8)
+    classes = config.model.num_classes
+    labels = np.arange(len(images), dtype=np.int32) % classes if classes else None
+    return build_pyramid("noise", images, labels, classes)
+
+
+def _seconds_of_pair(program: StageProgram, state: Any, seconds: float) -> float:
+    """Returns the seconds of a pair in full dispatches, one always waiting."""
+    state, before = program.run(state, 0, 1)
+    before.block_until_ready()
+    pairs, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        state, done = program.run(state, 0, program.max_pairs)
+        before.block_until_ready()
+        before, pairs = done, pairs + program.max_pairs
+    before.block_until_ready()
+    return (time.perf_counter() - started) / pairs
+
+
+def _peak_bytes(program: StageProgram) -> int:
+    """Returns what the compiled step holds at its worst, its arguments included."""
+    assert program.compiled is not None, "prepared above"
+    memory: Any = program.compiled.memory_analysis()
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+
+
+def main() -> None:
+    """Answers one request."""
+    request = json.load(sys.stdin)
+    config = ml_collections.ConfigDict(request["config"])
+    print(json.dumps(measure(config, request["resolution"], request["seconds"])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Times other programs' training steps; `benchmarks.train_step` starts it.
+
+The programs are checkouts that the user names; nothing of them is here. Each is asked
+for the same widths, batch, loss (WGAN-GP) and alternating steps as ours, with what
+favours it: TF32, channels last and cuDNN's own tuning on GPUs, and no fade between two
+resolutions, which costs ours two more small layers.
+
+    gan_zoo     github.com/facebookresearch/pytorch_GAN_zoo: its `optimizeParameters`
+    rosinality  github.com/rosinality/progressive-gan-pytorch: its networks in the steps
+                of its train.py, which cannot be imported
+
+Reads a request as JSON from the standard input and prints the answer as JSON. Needs
+PyTorch and nothing of ours: it may run under another Python.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def gan_zoo(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
+    """Returns a (D, G) pair of pytorch_GAN_zoo as a function of the reals."""
+    from models.progressive_gan import ProgressiveGAN
+
+    def adam(network: torch.nn.Module) -> torch.optim.Optimizer:
+        # Its own call has an integer beta, which newer PyTorch refuses.
+        return torch.optim.Adam(network.parameters(), lr=0.001, betas=(0.0, 0.99))
+
+    class Gan(ProgressiveGAN):
+        def getOptimizerD(self) -> torch.optim.Optimizer:
+            return adam(self.netD)
+
+        def getOptimizerG(self) -> torch.optim.Optimizer:
+            return adam(self.netG)
+
+    first, *others = request["widths"]
+    gan = Gan(
+        dimLatentVector=request["latent_size"],
+        depthScale0=first,
+        miniBatchStdDev=True,
+        lossMode="WGANGP",
+        lambdaGP=10.0,
+        epsilonD=0.001,
+        dimOutput=request["channels"],
+        useGPU=True,
+    )
+    for width in others:
+        gan.addScale(width)
+    for network in (gan.netG, gan.netD):
+        _channels_last(network)
+    return lambda reals: gan.optimizeParameters(reals)
+
+
+def rosinality(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
+    """Returns a (D, G) pair of progressive-gan-pytorch as a function of the reals."""
+    g, d, average = (_rosinality_network(request, kind) for kind in ("G", "D", "G"))
+    g_adam, d_adam = (
+        torch.optim.Adam(network.parameters(), lr=0.001, betas=(0.0, 0.99))
+        for network in (g, d)
+    )
+    step = len(request["widths"]) - 1
+    latent_size = request["latent_size"] - 1
+
+    def draw(n: int) -> torch.Tensor:
+        labels = torch.zeros(n, dtype=torch.long, device=DEVICE)
+        return g(torch.randn(n, latent_size, device=DEVICE), labels, step, -1)
+
+    def update_d(reals: torch.Tensor) -> None:
+        _freeze(g, d)
+        d_adam.zero_grad()
+        scores = d(reals, step, -1)[0]
+        (0.001 * scores.square().mean() - scores.mean()).backward()
+        fakes = draw(len(reals))
+        d(fakes, step, -1)[0].mean().backward()
+        share = torch.rand(len(reals), 1, 1, 1, device=DEVICE)
+        mixed = (share * reals + (1 - share) * fakes.detach()).requires_grad_()
+        (slope,) = torch.autograd.grad(
+            d(mixed, step, -1)[0].sum(), mixed, create_graph=True
+        )
+        norms = slope.flatten(1).norm(dim=1)
+        (10 * (norms - 1).square().mean()).backward()
+        d_adam.step()
+
+    def update_g(reals: torch.Tensor) -> None:
+        _freeze(d, g)
+        g_adam.zero_grad()
+        (-d(draw(len(reals)), step, -1)[0].mean()).backward()
+        g_adam.step()
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), g.parameters(), strict=True):
+                mean.mul_(0.999).add_(value, alpha=0.001)
+
+    def pair(reals: torch.Tensor) -> None:
+        update_d(reals)
+        update_g(reals)
+
+    return pair
+
+
+def _rosinality_network(request: dict[str, Any], kind: str) -> torch.nn.Module:
+    """Builds a network of its blocks with the widths and latents of the request."""
+    import model
+
+    widths, channels = request["widths"], request["channels"]
+    latent_size = request["latent_size"]
+    block, conv = model.ConvBlock, torch.nn.Conv2d
+    if kind == "G":
+        network = model.Generator(latent_size - 1, 1)
+        sizes = zip([latent_size, *widths], widths, strict=False)
+        network.progression = torch.nn.ModuleList(
+            block(a, b, 3, 1) if i else block(a, b, 4, 3, 3, 1)
+            for i, (a, b) in enumerate(sizes)
+        )
+        network.to_rgb = torch.nn.ModuleList(conv(w, channels, 1) for w in widths)
+    else:
+        network = model.Discriminator(1)
+        down = widths[::-1]
+        network.progression = torch.nn.ModuleList(
+            [block(a, b, 3, 1, pixel_norm=False) for a, b in pairwise(down)]
+            + [block(widths[0] + 1, widths[0], 3, 1, 4, 0, pixel_norm=False)]
+        )
+        network.from_rgb = torch.nn.ModuleList(conv(channels, w, 1) for w in down)
+        network.n_layer = len(widths)
+        network.linear = torch.nn.Linear(widths[0], 2)
+    return _channels_last(network.to(DEVICE))
+
+
+def _freeze(frozen: torch.nn.Module, trained: torch.nn.Module) -> None:
+    frozen.requires_grad_(False)
+    trained.requires_grad_(True)
+
+
+def _channels_last(network: torch.nn.Module) -> torch.nn.Module:
+    # Measured on CPUs too: slower there.
+    layout = torch.channels_last if DEVICE == "cuda" else torch.contiguous_format
+    return network.to(memory_format=layout)
+
+
+PEERS = {"gan_zoo": gan_zoo, "rosinality": rosinality}
+
+
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Returns the ms of a pair, and its images."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    pair = PEERS[request["peer"]](request)
+    side, n = 4 * 2 ** (len(request["widths"]) - 1), request["batch"]
+    reals = torch.rand(n, request["channels"], side, side, device=DEVICE) * 2 - 1
+    with _autocast(request["dtype"]):
+        for _ in range(2):
+            pair(reals)
+        seconds = _seconds(lambda: pair(reals), request["seconds"])
+    return {"ms": 1000 * seconds, "images": n, "torch": torch.__version__}
+
+
+def _autocast(dtype: str) -> contextlib.AbstractContextManager[Any]:
+    if dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(DEVICE, dtype=getattr(torch, dtype))
+
+
+def _seconds(run: Callable[[], None], seconds: float) -> float:
+    _wait()
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        run()
+        count += 1
+        if DEVICE == "cpu" or count % 8 == 0:
+            _wait()
+    _wait()
+    return (time.perf_counter() - started) / count
+
+
+def _wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Answers one request."""
+    warnings.simplefilter("ignore")
+    request = json.load(sys.stdin)
+    sys.path.insert(0, request["path"])
+    with contextlib.redirect_stdout(open(os.devnull, "w")):
+        answer = measure(request)
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What the device can do, measured, and what a (D, G) pair must cost at least.
+
+The floor of a pair is the larger of two times:
+  arithmetic  20 forward passes x 2 x multiply-adds x images / measured matmul peak
+  memory      20 forward passes x activations x 2 (written once, read once) x bytes
+              x images / measured bandwidth
+A forward pass is one of G or D for one image, which cost about the same. The 20 are an
+estimate of one D step with its penalty's double backward pass and one G step.
+
+As a program it prints the two peaks: `python -m benchmarks.roofline`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from progan_jax.costs import activation_count, multiply_adds
+from progan_jax.networks.progan import Generator
+
+PASSES = 20
+_SECONDS = 1.0  # Of each measurement.
+_SIDES = {"cpu": (1024, 2048), "gpu": (4096, 8192), "tpu": (4096, 8192)}
+_COPY_BYTES = {"cpu": 2**28, "gpu": 2**31, "tpu": 2**30}
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The device's limits.
+
+    Attributes:
+      flops: Multiplications and additions of a matrix product, per second.
+      bandwidth: Bytes read and written, per second.
+    """
+
+    flops: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What a (D, G) pair must cost at least.
+
+    Attributes:
+      flops: Multiplications and additions.
+      num_bytes: Of activations that pass through memory.
+    """
+
+    flops: float
+    num_bytes: float
+
+    def seconds(self, peaks: Peaks) -> float:
+        """Returns the larger of the two floors."""
+        return max(self.flops / peaks.flops, self.num_bytes / peaks.bandwidth)
+
+
+def floors(generator: Generator, batch: int) -> Floors:
+    """Returns the floors of a pair of `batch` images by the formula above."""
+    width = jnp.dtype(generator.dtype).itemsize
+    return Floors(
+        PASSES * 2.0 * multiply_adds(generator) * batch,
+        PASSES * 2.0 * activation_count(generator) * width * batch,
+    )
+
+
+def measure_peaks(dtype: str) -> Peaks:
+    """Measures the best matrix product of a dtype, and the best copy."""
+    platform = jax.devices()[0].platform
+    flops = max(_matmul(side, dtype) for side in _SIDES[platform])
+    return Peaks(flops, _copy(_COPY_BYTES[platform]))
+
+
+def _matmul(side: int, dtype: str) -> float:
+    a = jnp.ones((side, side), dtype)
+    return 2 * side**3 / _fastest(jax.jit(lambda x: x @ x), a)
+
+
+def _copy(num_bytes: int) -> float:
+    a = jnp.ones(num_bytes // 4, jnp.float32)
+    return 2 * num_bytes / _fastest(jax.jit(lambda x: x + 1), a)
+
+
+def _fastest(run: Callable[[jax.Array], jax.Array], a: jax.Array) -> float:
+    """Returns the seconds of the fastest call in a second."""
+    run(a).block_until_ready()
+    times, began = [], time.perf_counter()
+    while time.perf_counter() - began < _SECONDS or len(times) < 3:
+        started = time.perf_counter()
+        run(a).block_until_ready()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def main() -> None:
+    """Prints the peaks as JSON; the dtype is the one argument."""
+    peaks = measure_peaks(sys.argv[1] if len(sys.argv) > 1 else "float32")
+    device = jax.devices()[0].device_kind
+    print(json.dumps({"device": device, **vars(peaks)}))
+
+
+if __name__ == "__main__":
+    main()
