@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from progan_jax.networks.convolution import conv2d
+from progan_jax.networks.convolution import conv2d, conv2d_down, conv2d_up
 
 LEAKY_SLOPE = 0.2
 DEFAULT_GAIN = math.sqrt(2)
@@ -123,25 +123,12 @@ def upscale_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Doubling pixels is a convolution of the zero-interleaved image with a 2x2 box, so
     box and kernel merge into one 4x4 kernel (`_merge_box`).
     """
-    return lax.conv_general_dilated(
-        x,
-        _merge_box(kernel),
-        window_strides=(1, 1),
-        padding=((2, 2), (2, 2)),
-        lhs_dilation=(2, 2),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    return conv2d_up(x, _merge_box(kernel))
 
 
 def conv_downscale2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Equals `downscale2d(conv2d(x, kernel))` for 3x3 kernels, in one convolution."""
-    return lax.conv_general_dilated(
-        x,
-        _merge_box(kernel) * 0.25,
-        window_strides=(2, 2),
-        padding=((1, 1), (1, 1)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    return conv2d_down(x, _merge_box(kernel) * 0.25)
 
 
 def _merge_box(kernel: jax.Array) -> jax.Array:
