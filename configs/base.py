@@ -73,6 +73,7 @@ def get_config() -> ml_collections.ConfigDict:
     schedule.stabilise_kimg = "600"  # Table: training without a fade.
     schedule.fade_kimg = "600"  # Table: fade into a resolution.
     schedule.batch_size = "16"  # Table: images of a step, over all devices.
+    schedule.microbatch = "0"  # Table: images a device takes at a time; 0 = all its.
     schedule.g_learning_rate = "0.001"  # Table.
     schedule.d_learning_rate = "0.001"  # Table.
     schedule.rampup_kimg = 40.0  # Rise of the learning rates at the start; 0 = none.

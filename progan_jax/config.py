@@ -10,11 +10,11 @@ from typing import Any
 import jax.numpy as jnp
 import ml_collections
 
+from progan_jax.controls import StepOptions
 from progan_jax.errors import UserError
 from progan_jax.losses import LossOptions
 from progan_jax.networks.progan import Discriminator, Generator, stage_resolutions
 from progan_jax.schedule import Schedule, Stage
-from progan_jax.steps import StepOptions
 
 RESOLUTIONS = tuple(stage_resolutions(1024))
 
@@ -23,6 +23,7 @@ TABLES = {
     "schedule.stabilise_kimg": 0.0,
     "schedule.fade_kimg": 0.0,
     "schedule.batch_size": 1,
+    "schedule.microbatch": 0,
     "schedule.g_learning_rate": 0.0,
     "schedule.d_learning_rate": 0.0,
     "train.tick_kimg": 0.001,
@@ -154,9 +155,13 @@ def stddev_groups(
 
 
 def make_step_options(
-    config: ml_collections.ConfigDict, resolution: int, batch_size: int
+    config: ml_collections.ConfigDict,
+    resolution: int,
+    batch_size: int,
+    num_devices: int = 1,
 ) -> StepOptions:
     """Returns the options of one stage's steps."""
+    microbatch = make_schedule(config).microbatch[resolution]
     loss, optim = config.loss, config.optim
     full = loss.gp_norm_space == "full"
     decay = optim.ema_decay
@@ -179,7 +184,14 @@ def make_step_options(
         fake_labels=loss.fake_labels,
         requantise_fade=config.data.requantise_fade,
         dequantise=config.data.dequantise,
+        microbatches=count_microbatches(batch_size // num_devices, microbatch),
     )
+
+
+def count_microbatches(per_device_batch: int, microbatch: int) -> int:
+    """Returns the parts that a device takes its batch in; 0 and more is the whole."""
+    whole = microbatch == 0 or microbatch >= per_device_batch
+    return 1 if whole else per_device_batch // microbatch
 
 
 def parse_grid(text: str) -> tuple[int, int] | None:

@@ -69,6 +69,7 @@ class Schedule:
       stabilise_kimg: By resolution, length of training without a fade.
       fade_kimg: By resolution, length of the fade into it.
       batch_size: By resolution, images of a step over all devices.
+      microbatch: By resolution, images of it that a device takes at a time; 0 = all.
       g_learning_rate: By resolution.
       d_learning_rate: By resolution.
       tick_kimg: By resolution, reporting interval.
@@ -85,6 +86,7 @@ class Schedule:
     g_learning_rate: Table
     d_learning_rate: Table
     tick_kimg: Table
+    microbatch: Mapping[int, int]
     start_resolution: int = 4
     rampup_kimg: float = 0
     quantum_pairs: int = 4

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 
 from progan_jax.config import make_networks, make_step_options, stddev_groups
+from progan_jax.controls import Controls
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
@@ -24,7 +25,7 @@ from progan_jax.state import (
     reset_optimizers,
     reset_sums,
 )
-from progan_jax.steps import Controls, Steps
+from progan_jax.steps import Steps
 from progan_jax.updates import scalar_names
 
 
@@ -56,7 +57,7 @@ class StageProgram:
             generator,
             discriminator,
             scale_by_authors_adam(optim.beta1, optim.beta2, optim.epsilon),
-            make_step_options(config, resolution, batch_size),
+            make_step_options(config, resolution, batch_size, mesh.size),
             batched(mesh),
             label_log_probs=_log_probs(label_counts),
         )

@@ -5,18 +5,19 @@ runs any number of pairs up to the length of its arrays. Source: Karras et al. 2
 appendix A.1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax import lax
 
+from progan_jax.accumulation import accumulate
+from progan_jax.controls import Controls, StepOptions
 from progan_jax.losses import (
     DiscriminatorFn,
-    LossOptions,
     Metrics,
     discriminator_loss,
     generator_loss,
@@ -46,48 +47,14 @@ class Batches(Protocol):
         ...
 
 
-class Controls(struct.PyTreeNode):
-    """What the schedule says of each pair of a dispatch.
+class _Batch(NamedTuple):
+    """What a D step takes: all arrays [N, ...]; labels are None without classes."""
 
-    Attributes:
-      num_pairs: Pairs to run, int32, at most K.
-      alpha: [K] float32.
-      g_learning_rate: [K] float32.
-      d_learning_rate: [K] float32.
-    """
-
-    num_pairs: jax.Array
-    alpha: jax.Array
-    g_learning_rate: jax.Array
-    d_learning_rate: jax.Array
-
-
-@dataclass(frozen=True)
-class StepOptions:
-    """How the steps run.
-
-    Attributes:
-      loss: Kind and weights of the losses.
-      ema_decay: Share of the moving average that one update keeps.
-      ema_after: "d_step" (authors' TensorFlow program: before G's own step, once per D
-        step) or "g_step" (the paper's program).
-      d_repeats: D steps per G step.
-      simultaneous: Whether D and G step at once, on one batch of fakes.
-      max_skipped: The loop stops after so many pairs in a row with a skipped update.
-      fake_labels: Classes of D's fakes: those of the "reals", or "random" ones.
-      requantise_fade: Whether faded reals are rounded to 8 bits (the paper's program).
-      dequantise: Whether reals get noise of one byte's width (an option of it).
-    """
-
-    loss: LossOptions = field(default_factory=LossOptions)
-    ema_decay: float = 0.999
-    ema_after: str = "d_step"
-    d_repeats: int = 1
-    simultaneous: bool = False
-    max_skipped: int = 100
-    fake_labels: str = "reals"
-    requantise_fade: bool = False
-    dequantise: bool = False
+    reals: jax.Array
+    labels: jax.Array | None
+    z: jax.Array
+    fake_labels: jax.Array | None
+    mix: jax.Array
 
 
 @dataclass(frozen=True)
@@ -108,7 +75,7 @@ class Steps:
     generator: Generator
     discriminator: Discriminator
     tx: optax.GradientTransformation
-    options: StepOptions = StepOptions()
+    options: StepOptions = field(default_factory=StepOptions)
     batch_sharding: jax.sharding.Sharding | None = None
     label_log_probs: tuple[float, ...] = ()
 
@@ -174,15 +141,14 @@ class Steps:
         rate: jax.Array,
     ) -> TrainState:
         """Updates D on reals [N, r, r, C] and fresh fakes, then perhaps the EMA."""
-        key_latents, key_labels, key_mix = jax.random.split(key, 3)
-        n = reals.shape[0]
-        fake_labels = labels
-        if self.options.fake_labels == "random":
-            fake_labels = self._draw_labels(key_labels, n)
-        fakes = self._generate(state.g_params, key_latents, n, fake_labels, alpha)
-        state = self._update_d(
-            state, key_mix, reals, fakes, labels, fake_labels, alpha, rate
-        )
+        batch = self._draw(key, reals, labels)
+
+        def gradients(part: _Batch) -> tuple[Params, Metrics]:
+            fakes = self._generate(state.g_params, part.z, part.fake_labels, alpha)
+            return self._d_gradients(state.d_params, part, fakes, alpha)
+
+        grads, metrics = self._accumulate(gradients, batch)
+        state = self._update(state, "d", grads, metrics, rate)
         return self._average(state) if self.options.ema_after == "d_step" else state
 
     def g_step(
@@ -195,14 +161,18 @@ class Steps:
     ) -> TrainState:
         """Updates G on fresh latents, then perhaps the EMA."""
         key_latents, key_labels = jax.random.split(key)
+        z = self._latents(key_latents, batch_size)
         labels = self._draw_labels(key_labels, batch_size)
 
-        def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
-            fakes = self._generate(params, key_latents, batch_size, labels, alpha)
-            return self._g_loss(state.d_params, fakes, labels, alpha)
+        def gradients(part: tuple[jax.Array, jax.Array | None]) -> Any:
+            def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
+                fakes = self._generate(params, *part, alpha)
+                return self._g_loss(state.d_params, fakes, part[1], alpha)
 
-        grads, metrics = jax.grad(loss_of, has_aux=True)(state.g_params)
-        state = self._update_g(state, grads, metrics, rate)
+            return jax.grad(loss_of, has_aux=True)(state.g_params)
+
+        grads, metrics = self._accumulate(gradients, (z, labels))
+        state = self._update(state, "g", grads, metrics, rate)
         return self._average(state) if self.options.ema_after == "g_step" else state
 
     def simultaneous_step(
@@ -216,65 +186,73 @@ class Steps:
         d_rate: jax.Array,
     ) -> TrainState:
         """Updates D and G on one batch of fakes, each against the other's old self."""
+        batch = self._draw(key, reals, labels)
+        d_params = state.d_params
+
+        def gradients(part: _Batch) -> Any:
+            fakes, pull_back = jax.vjp(
+                lambda params: self._generate(params, part.z, part.fake_labels, alpha),
+                state.g_params,
+            )
+            fakes_grad, g_metrics = jax.grad(
+                lambda x: self._g_loss(d_params, x, part.fake_labels, alpha),
+                has_aux=True,
+            )(fakes)
+            d_gradients = self._d_gradients(d_params, part, fakes, alpha)
+            return d_gradients, (*pull_back(fakes_grad), g_metrics)
+
+        (d_grads, d_metrics), (g_grads, g_metrics) = self._accumulate(gradients, batch)
+        state = self._update(state, "d", d_grads, d_metrics, d_rate)
+        state = self._update(state, "g", g_grads, g_metrics, g_rate)
+        return self._average(state)
+
+    def _draw(
+        self, key: jax.Array, reals: jax.Array, labels: jax.Array | None
+    ) -> _Batch:
+        """Draws all that a D step takes besides its reals."""
         key_latents, key_labels, key_mix = jax.random.split(key, 3)
-        n, d_params = reals.shape[0], state.d_params
-        fake_labels = labels
+        n, fake_labels = reals.shape[0], labels
         if self.options.fake_labels == "random":
             fake_labels = self._draw_labels(key_labels, n)
-        fakes, pull_back = jax.vjp(
-            lambda params: self._generate(params, key_latents, n, fake_labels, alpha),
-            state.g_params,
-        )
-        fakes_grad, metrics = jax.grad(
-            lambda x: self._g_loss(d_params, x, fake_labels, alpha), has_aux=True
-        )(fakes)
-        state = self._update_d(
-            state, key_mix, reals, fakes, labels, fake_labels, alpha, d_rate
-        )
-        (grads,) = pull_back(fakes_grad)
-        return self._average(self._update_g(state, grads, metrics, g_rate))
+        mix = self._shard(jax.random.uniform(key_mix, (n, 1, 1, 1)))
+        return _Batch(reals, labels, self._latents(key_latents, n), fake_labels, mix)
 
-    def _update_d(
-        self,
-        state: TrainState,
-        key_mix: jax.Array,
-        reals: jax.Array,
-        fakes: jax.Array,
-        labels: jax.Array | None,
-        fake_labels: jax.Array | None,
-        alpha: jax.Array,
-        rate: jax.Array,
-    ) -> TrainState:
-        mix = self._shard(jax.random.uniform(key_mix, (reals.shape[0], 1, 1, 1)))
+    def _accumulate(self, gradients: Callable[[Any], Any], batch: Any) -> Any:
+        sharding = self.batch_sharding
+        shards = sharding.num_devices if sharding is not None else 1
+        return accumulate(gradients, batch, self.options.microbatches, shards)
 
+    def _d_gradients(
+        self, params: Params, batch: _Batch, fakes: jax.Array, alpha: jax.Array
+    ) -> tuple[Params, Metrics]:
         def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
             return discriminator_loss(
                 self._discriminate(params, alpha),
-                reals,
+                batch.reals,
                 fakes,
-                mix,
-                labels,
-                fake_labels,
+                batch.mix,
+                batch.labels,
+                batch.fake_labels,
                 self.options.loss,
             )
 
-        grads, metrics = jax.grad(loss_of, has_aux=True)(state.d_params)
-        ok = all_finite((grads, metrics["d_loss"]))
-        params, opt = apply_update(
-            self.tx, state.d_params, state.d_opt, grads, rate, ok
-        )
-        sums = add_scalars(state.sums, metrics, "d", ok)
-        return state.replace(d_params=params, d_opt=opt, sums=sums)
+        return jax.grad(loss_of, has_aux=True)(params)
 
-    def _update_g(
-        self, state: TrainState, grads: Params, metrics: Metrics, rate: jax.Array
+    def _update(
+        self,
+        state: TrainState,
+        network: str,
+        grads: Params,
+        metrics: Metrics,
+        rate: jax.Array,
     ) -> TrainState:
-        ok = all_finite((grads, metrics["g_loss"]))
-        params, opt = apply_update(
-            self.tx, state.g_params, state.g_opt, grads, rate, ok
-        )
-        sums = add_scalars(state.sums, metrics, "g", ok)
-        return state.replace(g_params=params, g_opt=opt, sums=sums)
+        """Updates the network "d" or "g"."""
+        names = f"{network}_params", f"{network}_opt"
+        ok = all_finite((grads, metrics[f"{network}_loss"]))
+        params, opt = (getattr(state, name) for name in names)
+        updated = apply_update(self.tx, params, opt, grads, rate, ok)
+        sums = add_scalars(state.sums, metrics, network, ok)
+        return state.replace(**dict(zip(names, updated, strict=True)), sums=sums)
 
     def _average(self, state: TrainState) -> TrainState:
         decay = self.options.ema_decay
@@ -300,15 +278,16 @@ class Steps:
 
         return discriminate
 
+    def _latents(self, key: jax.Array, n: int) -> jax.Array:
+        return self._shard(jax.random.normal(key, (n, self.generator.latent_size)))
+
     def _generate(
         self,
         params: Params,
-        key: jax.Array,
-        n: int,
+        z: jax.Array,
         labels: jax.Array | None,
         alpha: jax.Array,
     ) -> jax.Array:
-        z = self._shard(jax.random.normal(key, (n, self.generator.latent_size)))
         one_hot = None
         if labels is not None:
             one_hot = jax.nn.one_hot(labels, self.generator.num_classes)

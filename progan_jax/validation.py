@@ -11,10 +11,12 @@ import ml_collections
 from progan_jax.config import (
     RESOLUTIONS,
     TABLES,
+    count_microbatches,
     get_field,
     make_schedule,
     parse_grid,
     parse_table,
+    stddev_groups,
 )
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
@@ -157,7 +159,8 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             f"config.model.resolution = {final}; set it to 0"
         )
     yield from _schedule_faults(make_schedule(config))
-    yield from _batch_faults(config, num_devices)
+    faults = list(_batch_faults(config, num_devices))
+    yield from faults or _microbatch_faults(config, num_devices)
 
 
 def _width_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
@@ -212,6 +215,26 @@ def _batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             f"{where}) {rule}; the nearest valid batches are "
             f"{_nearest_batches(batch, num_devices, group)}"
         )
+
+
+def _microbatch_faults(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> Iterator[str]:
+    schedule, groups = make_schedule(config), stddev_groups(config, num_devices)
+    for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
+        microbatch = schedule.microbatch[r]
+        per_device = schedule.batch_size[r] // num_devices
+        if count_microbatches(per_device, microbatch) == 1:
+            continue
+        unit = groups.get(r, 1)
+        if per_device % microbatch or microbatch % unit:
+            legal = [n for n in range(unit, per_device, unit) if per_device % n == 0]
+            yield (
+                f"config.schedule.microbatch = {config.schedule.microbatch!r}: "
+                f"{microbatch} (at {r}) must divide the {per_device} images of a "
+                f"device into whole groups of {unit} of the minibatch statistic; "
+                f"choose {', '.join(map(str, [*legal, '0 (all)']))}"
+            )
 
 
 def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:

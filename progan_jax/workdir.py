@@ -29,6 +29,7 @@ _FREE_FIELDS = (
     "data.resident_gib",
     "data.max_memory_mib",
     "data.stream_workers",
+    "schedule.microbatch",
     "schedule.total_kimg",
     "train.grid_ticks",
     "train.snapshot_ticks",

@@ -33,6 +33,8 @@ PURE = (
     "schedule",
     "state",
     "steps",
+    "controls",
+    "accumulation",
     "updates",
     "images",
     "reals",

@@ -16,6 +16,7 @@ def make_schedule(**changes):
         "stabilise_kimg": constant(6),
         "fade_kimg": constant(4),
         "batch_size": constant(16) | {16: 12, 32: 6},
+        "microbatch": constant(0),
         "g_learning_rate": constant(0.001) | {32: 0.002},
         "d_learning_rate": constant(0.003),
         "tick_kimg": constant(1.5),

@@ -76,6 +76,18 @@ def test_gradients_of_eight_devices_are_those_of_one(config, pyramid, monkeypatc
     assert_same_gradients(one, eight)
 
 
+@pytest.mark.parametrize(("devices", "microbatch"), [(1, "8"), (2, "4")])
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_gradients_of_parts_of_the_batch_are_those_of_the_whole(
+    config, pyramid, monkeypatch, devices, microbatch, simultaneous
+):
+    config.optim.simultaneous = simultaneous
+    whole = one_steps_gradients(config, devices, pyramid, monkeypatch)
+    config.schedule.microbatch = microbatch
+    parts = one_steps_gradients(config, devices, pyramid, monkeypatch)
+    assert_same_gradients(whole, parts)
+
+
 def test_gradients_of_both_feeds_are_the_same(config, pyramid, monkeypatch):
     # The same images, but two programs, which may round in two ways.
     gradients = []

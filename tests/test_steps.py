@@ -6,12 +6,13 @@ import numpy as np
 import optax
 import pytest
 
+from progan_jax.controls import Controls, StepOptions
 from progan_jax.data.pipeline import ResidentBatches
 from progan_jax.losses import LossOptions
 from progan_jax.networks.progan import Discriminator, Generator
 from progan_jax.optimizer import scale_by_authors_adam
 from progan_jax.state import create_state
-from progan_jax.steps import Controls, StepOptions, Steps
+from progan_jax.steps import Steps
 from progan_jax.updates import scalar_names
 
 ADAM = scale_by_authors_adam(0.0, 0.99, 1e-8)

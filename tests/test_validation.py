@@ -84,6 +84,25 @@ def test_batches_are_divided_over_the_devices(tiny_config):
     )
 
 
+def test_microbatches_keep_the_groups_of_the_statistic_whole(tiny_config):
+    tiny_config.schedule.batch_size = "24"
+    tiny_config.schedule.microbatch = "0, 16:6"
+    with pytest.raises(UserError) as caught:
+        validate(tiny_config, num_devices=1)
+    assert str(caught.value) == (
+        "config.schedule.microbatch = '0, 16:6': 6 (at 16) must divide the 24 images "
+        "of a device into whole groups of 4 of the minibatch statistic; choose 4, 8, "
+        "12, 0 (all)"
+    )
+    for legal in ("4", "8", "12", "24", "100"):
+        tiny_config.schedule.microbatch = legal
+        validate(tiny_config, num_devices=1)
+    tiny_config.model.mbstd_group_size = 0  # The whole batch is one group.
+    tiny_config.schedule.microbatch = "12"
+    with pytest.raises(UserError, match=r"groups of 24 .*; choose 0 \(all\)"):
+        validate(tiny_config, num_devices=1)
+
+
 def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
     tiny_config.schedule.batch_size = "8, 16:6"
     (line,) = faults(tiny_config)
