@@ -76,8 +76,9 @@ def test_gradients_of_eight_devices_are_those_of_one(config, pyramid, monkeypatc
     assert_same_gradients(one, eight)
 
 
-@pytest.mark.parametrize(("devices", "microbatch"), [(1, "8"), (2, "4")])
-@pytest.mark.parametrize("simultaneous", [False, True])
+@pytest.mark.parametrize(
+    ("devices", "microbatch", "simultaneous"), [(1, "8", False), (2, "4", True)]
+)
 def test_gradients_of_parts_of_the_batch_are_those_of_the_whole(
     config, pyramid, monkeypatch, devices, microbatch, simultaneous
 ):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from progan_jax.networks.convolution import conv2d
+from progan_jax.networks.convolution import conv2d, conv2d_down, conv2d_up
 
 
 def reference(x, kernel):
@@ -48,6 +48,41 @@ def test_second_derivatives_equal_those_of_xla(arrays):
     expected = jax.grad(penalty(reference), argnums=(0, 1))(*arrays)
     for one, other in zip(ours, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
+def resampled(direction):
+    """The strided convolution, and the dilated one, as XLA has them."""
+
+    def conv(x, kernel):
+        up = direction == "up"
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (1, 1) if up else (2, 2),
+            [(2, 2)] * 2 if up else [(1, 1)] * 2,
+            lhs_dilation=(2, 2) if up else (1, 1),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    return conv
+
+
+@pytest.mark.parametrize(
+    ("ours", "direction"), [(conv2d_up, "up"), (conv2d_down, "down")]
+)
+def test_resampling_convolutions_and_their_derivatives_equal_xlas(
+    float64, ours, direction
+):
+    rng = np.random.default_rng(2)
+    x, kernel = rng.normal(size=(2, 6, 4, 3)), rng.normal(size=(4, 4, 3, 5))
+    expected = resampled(direction)
+    np.testing.assert_allclose(ours(x, kernel), expected(x, kernel), rtol=1e-12)
+    for one, other in zip(
+        jax.grad(penalty(ours), argnums=(0, 1))(x, kernel),
+        jax.grad(penalty(expected), argnums=(0, 1))(x, kernel),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-11)
 
 
 def test_single_pixel_kernels_mix_channels(arrays):
