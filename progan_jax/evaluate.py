@@ -113,7 +113,10 @@ class Evaluation:
         for metric in self._metrics:
             settings, counts = self._figures.settings(metric), self._counts(metric)
             shown = ("features", "weights", "resize", "subset_size", "classifier")
-            rest = [f"{name} {settings[name]}" for name in shown if name in settings]
+            values = {name: settings[name] for name in shown if name in settings}
+            if "weights" in values:
+                values["weights"] = values["weights"][:8]  # As Git shows commits.
+            rest = [f"{name} {value}" for name, value in values.items()]
             if counts.reals not in (0, counts.fakes):
                 rest.insert(0, f"{counts.reals:,} reals")
             lines.append(", ".join([f"{metric}: {counts.fakes:,} images", *rest]))
