@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The exceptions that stand for a user's mistake."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line naming the field, the value received, the rule and the
     mend. `main` and the tools print it without a traceback and exit with code 2.
     """
+
+
+class NotFiniteError(UserError):
+    """A snapshot whose images are not finite; other snapshots may serve."""

@@ -1,6 +1,7 @@
 """Snapshots of a run to one table of figures; the reals' own come first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,20 @@ from tqdm import tqdm
 
 from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
-from progan_jax.errors import UserError
-from progan_jax.figures import NUM_IMAGES, FigureOptions, Figures
-from progan_jax.image_sources import ImageSource, Reals, open_fakes
+from progan_jax.errors import NotFiniteError, UserError
+from progan_jax.figures import FigureOptions, Figures
+from progan_jax.image_sources import ImageSource, Reals, check_snapshot, open_fakes
+from progan_jax.protocols import PROTOCOLS, Counts
 from progan_jax.runtime.environment import environment
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import batched, make_mesh, select_devices
-from progan_jax.runtime.snapshot import find_snapshot, list_snapshots, read_snapshot
+from progan_jax.runtime.snapshot import (
+    digest,
+    find_snapshot,
+    list_snapshots,
+    read_info,
+    read_snapshot,
+)
 from progan_jax.scoreboard import REALS, Scoreboard, check_best, format_table
 from progan_jax.validation import validate, validate_data
 
@@ -36,7 +44,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
       UserError: if configuration, data, snapshots or weights are at fault.
     """
     mesh = make_mesh(select_devices(config.runtime.num_devices))
-    validate(config, mesh.size)
+    validate(config, num_devices=1)  # Batches are those of training, not split here.
     snapshots = _snapshots(workdir, config.eval.snapshot)
     data: Any = config.data
     pyramid = sources.load(
@@ -48,10 +56,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     )
     validate_data(config, pyramid)
     evaluation = Evaluation(config, workdir, pyramid, mesh)
-    evaluation.warn_of_repeats()
+    evaluation.check(snapshots)
     rows = [evaluation.measure_reals()]
-    for folder in snapshots:
-        rows.append(evaluation.measure_snapshot(folder.name, *read_snapshot(folder)))
+    rows += evaluation.measure_all(snapshots)
     best = evaluation.write_best()
     lines = [*evaluation.headings(), format_table(rows)]
     return "\n".join([*lines, f"best by {config.eval.best}: {best}"] if best else lines)
@@ -70,12 +77,12 @@ class Evaluation:
         """Opens the scoreboard, and the weights that the metrics need.
 
         Raises:
-          UserError: if `config.eval` or the weights are at fault.
+          UserError: if `config.eval`, the images or the weights are at fault: what a
+            metric cannot measure is known here, before any work.
         """
         options: Any = config.eval
         self._metrics = parse_metrics(options.metrics)
         self._best = options.best
-        check_best(self._best)
         self._sharding = batched(mesh) if mesh.size > 1 else None
         seed: Any = config.seed
         self._reals = Reals(pyramid, config.model.resolution, seed, config.data.mirror)
@@ -93,53 +100,71 @@ class Evaluation:
         )
         self._scoreboard = Scoreboard(workdir)
         self._environment = environment()
+        if self._best:
+            names = [n for m in self._metrics for n in self._figures.names(m)]
+            check_best(self._best, names)
+        self._warn_of_floors()
 
     def headings(self) -> list[str]:
         """Returns a line for each metric that says how it was measured."""
-        side = self._reals.resolution
-        lines = [f"{self._reals.pyramid.name}, {side}x{side}, seed {self._reals.seed}"]
+        side, pyramid = self._reals.resolution, self._reals.pyramid
+        grey = ", grey taken as RGB" if pyramid.channels == 1 else ""
+        lines = [f"{pyramid.name}, {side}x{side}{grey}, seed {self._reals.seed}"]
         for metric in self._metrics:
-            settings = self._figures.settings(metric)
+            settings, counts = self._figures.settings(metric), self._counts(metric)
             shown = ("features", "weights", "resize", "subset_size", "classifier")
-            rest = [f"{name} {settings[name]}" for name in shown if name in settings]
-            num_images = settings["num_images"]
-            lines.append(", ".join([f"{metric}: {num_images:,} images", *rest]))
+            values = {name: settings[name] for name in shown if name in settings}
+            if "weights" in values:
+                values["weights"] = values["weights"][:8]  # As Git shows commits.
+            rest = [f"{name} {value}" for name, value in values.items()]
+            if counts.reals not in (0, counts.fakes):
+                rest.insert(0, f"{counts.reals:,} reals")
+            lines.append(", ".join([f"{metric}: {counts.fakes:,} images", *rest]))
         return lines
 
-    def warn_of_repeats(self) -> None:
-        """Tells if a metric takes more reals than there are."""
-        there = self._reals.pyramid.num_images
-        for metric in self._metrics:
-            if metric != "ms_ssim" and self._figures.num_images(metric) > there:
-                warn(
-                    f"{metric} takes {self._figures.num_images(metric):,} reals and "
-                    f"{self._reals.pyramid.name} has {there:,}: they come again; "
-                    "config.eval.num_images takes fewer"
-                )
+    def check(self, snapshots: Iterable[Path]) -> None:
+        """Raises UserError if a snapshot was trained on other images."""
+        for folder in snapshots:
+            check_snapshot(folder.name, read_info(folder), self._reals)
 
     def measure_reals(self) -> tuple[str, float, dict[str, float]]:
         """Measures other reals against the reals: the floor of what can be reached."""
-        most = max(map(self._figures.num_images, self._metrics))
-        others = Reals(
-            self._reals.pyramid,
-            self._reals.resolution,
-            self._reals.seed,
-            self._reals.mirror,
-            skip=most,
-        )
-        return REALS, 0.0, self._measure(REALS, 0, others)
+        values: dict[str, float] = {}
+        for metric in self._with_bar(REALS):
+            counts = self._counts(metric)
+            if counts.floor:
+                skipped = {"floor_skip": counts.floor_skip}
+                source = replace(self._reals, skip=counts.floor_skip)
+                values |= self._measure(metric, REALS, source, counts.floor, skipped)
+        return REALS, 0.0, values
 
-    def measure_snapshot(
-        self, name: str, params: Mapping[str, Any], info: Mapping[str, Any]
-    ) -> tuple[str, float, dict[str, float]]:
+    def measure_all(
+        self, snapshots: Sequence[Path]
+    ) -> Iterator[tuple[str, float, dict[str, float]]]:
+        """Yields name, kimg and figures of snapshots; diverged ones have none."""
+        for folder in snapshots:
+            try:
+                yield self.measure_snapshot(folder)
+            except NotFiniteError as error:
+                if len(snapshots) == 1:
+                    raise
+                warn(str(error))
+                yield folder.name, read_info(folder)["nimg"] / 1000, {}
+
+    def measure_snapshot(self, folder: Path) -> tuple[str, float, dict[str, float]]:
         """Returns name, kimg and figures of a snapshot.
 
         Raises:
           UserError: if it was trained on other images, or its images are not finite.
         """
-        fakes = open_fakes(name, params, info, self._reals, self._sharding)
-        values = self._measure(name, info["nimg"], fakes)
-        return name, info["nimg"] / 1000, values
+        params, info = read_snapshot(folder)
+        fakes = open_fakes(folder.name, params, info, self._reals, self._sharding)
+        values: dict[str, float] = {}
+        of_weights = {"digest": digest(folder), "nimg": info["nimg"]}
+        for metric in self._with_bar(folder.name):
+            count = self._counts(metric).fakes
+            values |= self._measure(metric, folder.name, fakes, count, **of_weights)
+        return folder.name, info["nimg"] / 1000, values
 
     def measure_folder(self, folder: Path) -> dict[str, float]:
         """Measures a snapshot of a run in training, and the reals if they are not yet.
@@ -148,26 +173,50 @@ class Evaluation:
           The figures as scalars of the run's log, Metrics/*.
         """
         self.measure_reals()
-        _, _, values = self.measure_snapshot(folder.name, *read_snapshot(folder))
+        _, _, values = self.measure_snapshot(folder)
         self.write_best()
         return {f"Metrics/{name}": value for name, value in values.items()}
 
     def write_best(self) -> str | None:
         """Names the best snapshot in snapshots/best, if a figure is to say which."""
-        return self._scoreboard.write_best(self._best) if self._best else None
+        for metric in self._metrics:
+            if self._best in self._figures.names(metric):
+                settings = self._figures.settings(metric)
+                return self._scoreboard.write_best(self._best, metric, settings)
+        return None
 
-    def _measure(self, name: str, nimg: int, source: ImageSource) -> dict[str, float]:
-        values: dict[str, float] = {}
-        for metric in self._with_bar(name):
-            settings = self._figures.settings(metric)
-            found = self._scoreboard.find(name, metric, settings)
-            if found is None:
-                found = self._figures.measure(metric, source)
-                self._scoreboard.add(
-                    name, nimg, metric, found, settings, self._environment
-                )
-            values |= found
-        return values
+    def _measure(
+        self,
+        metric: str,
+        name: str,
+        source: ImageSource,
+        num_images: int,
+        more_settings: Mapping[str, Any] | None = None,
+        *,
+        digest: str = "",
+        nimg: int = 0,
+    ) -> dict[str, float]:
+        settings = self._figures.settings(metric) | dict(more_settings or {})
+        found = self._scoreboard.find(name, digest, metric, settings)
+        if found is None:
+            found = self._figures.measure(metric, source, num_images)
+            self._scoreboard.add(
+                name, digest, nimg, metric, found, settings, self._environment
+            )
+        return found
+
+    def _counts(self, metric: str) -> Counts:
+        return self._figures.counts(metric)
+
+    def _warn_of_floors(self) -> None:
+        """Tells which metrics have too few reals for a floor."""
+        pyramid = self._reals.pyramid
+        if without := [m for m in self._metrics if not self._counts(m).floor]:
+            warn(
+                f"{pyramid.name} has {pyramid.num_images:,} images, too few for the "
+                f"row of the reals in {', '.join(without)}; for that row lower "
+                f"config.eval.num_images to {pyramid.num_images // 2} or less"
+            )
 
     def _with_bar(self, name: str) -> Iterator[str]:
         with tqdm(self._metrics, disable=None, leave=False) as bar:
@@ -184,20 +233,25 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """
     metrics = tuple(dict.fromkeys(m.strip() for m in text.split(",") if m.strip()))
     for metric in metrics:
-        if metric not in NUM_IMAGES:
+        if metric not in PROTOCOLS:
             raise UserError(
                 f"config.eval.metrics = {text!r}: {metric!r} is no metric; choose from "
-                f"{', '.join(NUM_IMAGES)}"
+                f"{', '.join(PROTOCOLS)}"
             )
     if not metrics:
         raise UserError(
             f"config.eval.metrics = {text!r} names no metric; choose from "
-            f"{', '.join(NUM_IMAGES)}"
+            f"{', '.join(PROTOCOLS)}"
         )
     return metrics
 
 
 def _snapshots(workdir: Path, name: str) -> list[Path]:
     """Returns the folders of all snapshots, newest first, or of the named one."""
+    if not (workdir / "snapshots").is_dir() and (workdir / "snapshot.json").exists():
+        raise UserError(
+            f"--workdir={workdir}: this is a snapshot; name its run, and the snapshot "
+            "in config.eval.snapshot"
+        )
     found = find_snapshot(workdir, name or None, ("--workdir", "config.eval.snapshot"))
     return [found] if name else list_snapshots(workdir)[::-1]

@@ -22,21 +22,11 @@ from progan_jax.metrics.classifier import (
     classifier_score,
     read_classifier,
 )
-from progan_jax.metrics.patches import Patches, draw_patches
+from progan_jax.metrics.patches import SMALLEST_LEVEL, Patches, draw_patches
+from progan_jax.networks.progan import stage_resolutions
+from progan_jax.protocols import PROTOCOLS, Counts, check_images, count_images
 from progan_jax.runtime.logging import warn
 
-# Figures that may be asked for, with the images that the published protocol takes.
-NUM_IMAGES = {
-    "swd": swd.NUM_IMAGES,
-    "ms_ssim": ms_ssim.NUM_IMAGES,
-    "fid": 50_000,
-    "sfid": 50_000,
-    "rfid": 50_000,
-    "kid": 50_000,
-    "is": 50_000,
-    "pr": 50_000,
-    "classifier": 50_000,
-}
 _INCEPTION = ("fid", "sfid", "rfid", "kid", "is", "pr")
 
 
@@ -45,7 +35,7 @@ class FigureOptions:
     """How figures are made; see `config.eval`.
 
     Attributes:
-      metrics: Of NUM_IMAGES.
+      metrics: Of PROTOCOLS.
       num_images: Of each kind; 0 takes the published number.
       tap: Of Inception, for fid, rfid, kid and pr.
       resize: "tf1" or "clean".
@@ -78,10 +68,15 @@ class Figures:
           batched: Sharding of a batch axis over several devices; None for one.
 
         Raises:
-          UserError: if weights are missing, damaged or do not serve.
+          UserError: if the images do not serve a metric, or weights are missing,
+            damaged or do not serve.
         """
         self._reals, self._options, self._batched = reals, options, batched
+        for metric in options.metrics:
+            there, name = reals.pyramid.num_images, reals.pyramid.name
+            check_images(metric, options.num_images, there, reals.resolution, name)
         self._patches: dict[int, Patches] = {}
+        self._warned: set[str] = set()
         self._inception: InceptionFigures | None = None
         self._classifier: Classifier | None = None
         if inception := [m for m in options.metrics if m in _INCEPTION]:
@@ -94,18 +89,34 @@ class Figures:
                 batched=batched,
             )
         if "classifier" in options.metrics:
-            path = Path(options.classifier)
-            self._classifier = read_classifier(path, reals.pyramid.fingerprint)
+            self._classifier = _open_classifier(options.classifier, reals)
 
-    def num_images(self, metric: str) -> int:
+    def counts(self, metric: str) -> Counts:
         """Returns how many images of each kind a metric takes."""
-        return self._options.num_images or NUM_IMAGES[metric]
+        there = self._reals.pyramid.num_images
+        return count_images(metric, self._options.num_images, there)
+
+    def names(self, metric: str) -> tuple[str, ...]:
+        """Returns the names of a metric's figures, of which one may be the best's."""
+        if metric in _INCEPTION:
+            assert self._inception is not None, "opened if asked for"
+            return self._inception.names(metric)
+        if metric == "swd":
+            levels = stage_resolutions(self._reals.resolution, SMALLEST_LEVEL)
+            return (*map(_swd_name, levels[::-1]), "swd_average")
+        return {"ms_ssim": ("ms_ssim",), "classifier": ("classifier_score_mean",)}[
+            metric
+        ]
 
     def settings(self, metric: str) -> dict[str, Any]:
         """Returns all that a figure depends on besides the images measured."""
+        counts = self.counts(metric)
         settings = {
-            "num_images": self.num_images(metric),
+            "num_images": counts.fakes,
+            "num_reals": counts.reals,
+            **PROTOCOLS[metric].constants,
             "resolution": self._reals.resolution,
+            "channels": self._reals.pyramid.channels,
             "mirror": self._reals.mirror,
             "seed": self._reals.seed,
             "data_set": self._reals.pyramid.name,
@@ -117,22 +128,31 @@ class Figures:
             settings["classifier"] = str(self._classifier)
         return settings
 
-    def measure(self, metric: str, source: ImageSource) -> dict[str, float]:
+    def measure(
+        self, metric: str, source: ImageSource, num_images: int
+    ) -> dict[str, float]:
         """Returns the figures of one metric by their names.
 
+        Args:
+          metric: One of those asked for.
+          source: Of the images to measure.
+          num_images: How many of them.
+
         Raises:
-          UserError: if the images do not serve, such as too few of them.
+          UserError: if the images do not serve.
         """
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                values = self._measure(metric, source, self.num_images(metric))
+                values = self._measure(metric, source, num_images)
         except ValueError as error:
             raise UserError(
-                f"config.eval.metrics: {metric} of {self.num_images(metric):,} images "
-                f"({self._reals.resolution}x{self._reals.resolution}): {error}"
+                f"config.eval.metrics: {metric} of {num_images:,} images "
+                f"({self._reals.resolution}x{self._reals.resolution}): {error}; leave "
+                f"{metric} out, or change config.eval.num_images"
             ) from error
-        for message in dict.fromkeys(str(warning.message) for warning in caught):
+        for message in {str(warning.message) for warning in caught} - self._warned:
+            self._warned.add(message)
             warn(message)
         return values
 
@@ -141,7 +161,9 @@ class Figures:
     ) -> dict[str, float]:
         if metric in _INCEPTION:
             assert self._inception is not None, "opened if asked for"
-            return self._inception.measure(metric, source, num_images)
+            return self._inception.measure(
+                metric, source, num_images, self.counts(metric).reals
+            )
         own: Mapping[str, Callable[[ImageSource, int], dict[str, float]]] = {
             "swd": self._swd,
             "ms_ssim": self._ms_ssim,
@@ -160,7 +182,7 @@ class Figures:
         levels = swd.distances(
             self._patches, draw(source, 1), seed=seed, batched=self._batched
         )
-        values = {f"swd_{resolution}": value for resolution, value in levels.items()}
+        values = {_swd_name(r): value for r, value in levels.items()}
         return values | {"swd_average": swd.average(levels)}
 
     def _ms_ssim(self, source: ImageSource, num_images: int) -> dict[str, float]:
@@ -174,3 +196,20 @@ class Figures:
         values = {f"classifier_score_{name}": score[name] for name in ("mean", "std")}
         shares = np.array(score["histogram"]) / num_images
         return values | {f"classifier_share_{c}": s for c, s in enumerate(shares)}
+
+
+def _swd_name(resolution: int) -> str:
+    return f"swd_{resolution}"
+
+
+def _open_classifier(name: str, reals: Reals) -> Classifier:
+    if not name:
+        raise UserError(
+            "config.eval.classifier = '': the classifier score needs a classifier; "
+            "train one with python -m progan_jax.tools.train_classifier and name its "
+            "--out"
+        )
+    try:
+        return read_classifier(Path(name), reals.pyramid.fingerprint)
+    except UserError as error:
+        raise UserError(f"config.eval.classifier = {name!r}: {error}") from error

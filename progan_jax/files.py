@@ -21,6 +21,20 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2) + "\n")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Appends a line that other processes may append to as well.
+
+    A last line that a kill has cut short is ended first.
+    """
+    with path.open("ab+") as file:
+        with suppress(OSError):  # Some network file systems have no locks.
+            fcntl.flock(file, fcntl.LOCK_EX)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        start = "\n" if file.read(1) not in (b"", b"\n") else ""
+        file.write(f"{start}{line}\n".encode())
+
+
 def move_whole(unfinished: Path, path: Path) -> None:
     """Gives a file that was written its name in the same folder.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
-from progan_jax.errors import UserError
+from progan_jax.errors import NotFiniteError, UserError
 from progan_jax.images import upscale_nearest
 from progan_jax.sampling import Sampler, draw_latents, generator_from_snapshot
 
@@ -92,7 +92,7 @@ class Fakes:
         """Yields the first `num_images`, uint8 [m, R, R, C].
 
         Raises:
-          UserError: if the generator makes numbers that are not finite.
+          NotFiniteError: if the generator makes numbers that are not finite.
         """
         generator, size = self.sampler.generator, chunk_size(self.resolution)
         labels = self.reals.labels(num_images) if generator.num_classes else None
@@ -106,9 +106,9 @@ class Fakes:
                 dict(self.params), self.alpha, latents, classes
             )
             if not finite:
-                raise UserError(
-                    f"snapshot {self.name}: its images are not finite; the run has "
-                    "diverged before it, so evaluate an earlier one"
+                raise NotFiniteError(
+                    f"config.eval.snapshot: the images of {self.name} are not finite; "
+                    "the run had diverged before it, so name an earlier one"
                 )
             yield upscale_nearest(images, self.resolution // generator.resolution)
 
@@ -125,18 +125,23 @@ def open_fakes(
     Raises:
       UserError: if it was trained on another set, or is larger than the reals.
     """
+    check_snapshot(name, info, reals)
     generator = generator_from_snapshot(info)
-    check_trained_on(name, info, reals.pyramid)
-    if generator.resolution > reals.resolution:
-        raise UserError(
-            f"config.model.resolution = {reals.resolution}: snapshot {name} makes "
-            f"{generator.resolution}x{generator.resolution}; give the run's own "
-            "configuration"
-        )
     sampler = Sampler(generator, batched=batched)
     return Fakes(
         sampler, params, info["alpha"], reals, reals.resolution, reals.seed, name
     )
+
+
+def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:
+    """Raises UserError if a snapshot is of another set, or larger than the reals."""
+    check_trained_on(name, info, reals.pyramid)
+    side = info["resolution"]
+    if side > reals.resolution:
+        raise UserError(
+            f"config.model.resolution = {reals.resolution}: snapshot {name} makes "
+            f"{side}x{side}; give the run's own configuration"
+        )
 
 
 def check_trained_on(name: str, info: Mapping[str, Any], pyramid: Pyramid) -> None:

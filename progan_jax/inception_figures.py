@@ -8,11 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from progan_jax.errors import UserError
 from progan_jax.image_sources import ImageSource, Reals
 from progan_jax.metrics.cache import StatisticsKey, cached_statistics
 from progan_jax.metrics.feature_statistics import FeatureStatistics
 from progan_jax.metrics.frechet import frechet_distance
 from progan_jax.metrics.inception import InceptionExtractor
+from progan_jax.metrics.inception_layers import TAPS
 from progan_jax.metrics.inception_score import score_from_logits
 from progan_jax.metrics.inception_weights import (
     load_inception,
@@ -21,9 +23,20 @@ from progan_jax.metrics.inception_weights import (
 )
 from progan_jax.metrics.kid import kid
 from progan_jax.metrics.precision_recall import precision_recall
+from progan_jax.metrics.weights import Weights
 
 # Taps of figures that have one of their own.
 _TAPS = {"sfid": "spatial", "is": "logits"}
+_NAMES = {
+    "fid": ("fid{}",),
+    "sfid": ("sfid{}",),
+    "rfid": ("rfid{}",),
+    "kid": ("kid{}_mean", "kid{}_std"),
+    "is": ("inception_score{}_mean", "inception_score{}_std"),
+    "pr": ("precision{}", "recall{}"),
+}
+# Rows whose float64 copies are made at a time.
+_ROWS = 4096
 # The seed of rFID's weights is part of its definition, not of a run.
 _RANDOM_SEED = 0
 
@@ -57,43 +70,59 @@ class InceptionFigures:
         self._reals, self._resize, self._batched = reals, resize, batched
         self._taps = {metric: _TAPS.get(metric, tap) for metric in metrics}
         trained = [t for m, t in self._taps.items() if m != "rfid"]
+        if tap not in TAPS:
+            raise UserError(
+                f"config.eval.tap = {tap!r} must be one of {', '.join(TAPS)}; choose "
+                "one"
+            )
         if trained:
-            self._weights = load_inception(Path(weights) if weights else None)
-            for wanted in trained:
-                require_tap(self._weights, wanted)
+            self._weights = _load(weights)
+            for metric in metrics:
+                self._check_reach(metric)
         self._latest: tuple[ImageSource, dict[tuple[str, str, int], np.ndarray]]
         self._latest = reals, {}
 
     def settings(self, metric: str) -> dict[str, Any]:
         """Returns what a figure depends on besides the images."""
         features = self._extractor(metric).at(self._taps[metric])
-        settings = {
+        return {
             "features": features.name,
             "weights": features.fingerprint,
             "resize": features.resize,
         }
-        return settings | ({"subset_size": 1000} if metric == "kid" else {})
+
+    def names(self, metric: str) -> tuple[str, ...]:
+        """Returns the names of a metric's figures."""
+        return tuple(name.format(self._suffix(metric)) for name in _NAMES[metric])
 
     def measure(
-        self, metric: str, source: ImageSource, num_images: int
+        self, metric: str, source: ImageSource, num_images: int, num_reals: int
     ) -> dict[str, float]:
-        """Returns the figures of one metric by their names."""
-        suffix = self._suffix(metric)
+        """Returns the figures of one metric by their names.
+
+        Args:
+          metric: One of those asked for.
+          source: Of the images to measure.
+          num_images: How many of them.
+          num_reals: That they are compared with.
+        """
+        values = self._measure(metric, source, num_images, num_reals)
+        return dict(zip(self.names(metric), values, strict=True))
+
+    def _measure(
+        self, metric: str, source: ImageSource, num_images: int, num_reals: int
+    ) -> tuple[float, ...]:
         if metric in ("fid", "sfid", "rfid"):
             statistics = self._statistics(metric, source, num_images)
-            reals = self._statistics_of_reals(metric, num_images)
-            return {metric + suffix: frechet_distance(reals, statistics)}
+            reals = self._statistics_of_reals(metric, num_reals)
+            return (frechet_distance(reals, statistics),)
         features = self._features(metric, source, num_images)
         if metric == "is":
-            mean, std = score_from_logits(features)
-            name = f"inception_score{suffix}"
-            return {f"{name}_mean": mean, f"{name}_std": std}
-        reals = self._features_of_reals(metric, num_images)
+            return score_from_logits(features)
+        reals = self._features(metric, self._reals, num_reals)
         if metric == "kid":
-            mean, std = kid(reals, features, seed=self._reals.seed)
-            return {f"kid{suffix}_mean": mean, f"kid{suffix}_std": std}
-        precision, recall = precision_recall(reals, features)
-        return {f"precision{suffix}": precision, f"recall{suffix}": recall}
+            return kid(reals, features, seed=self._reals.seed)
+        return precision_recall(reals, features)
 
     @cached_property
     def _trained(self) -> InceptionExtractor:
@@ -107,6 +136,14 @@ class InceptionFigures:
     def _kept(self) -> dict[tuple[str, str, int], np.ndarray]:
         """Features of the reals."""
         return {}
+
+    def _check_reach(self, metric: str) -> None:
+        if metric == "rfid":
+            return
+        try:
+            require_tap(self._weights, self._taps[metric])
+        except UserError as error:
+            raise UserError(f"config.eval.metrics: {metric}: {error}") from error
 
     def _open(self, weights: Any) -> InceptionExtractor:
         return InceptionExtractor(weights, resize=self._resize, sharding=self._batched)
@@ -124,12 +161,11 @@ class InceptionFigures:
         self, metric: str, source: ImageSource, num_images: int
     ) -> np.ndarray:
         """Returns the features of a set, which are kept until another one comes."""
+        if source is self._reals:
+            return self._extract(metric, source, num_images, self._kept)
         if source is not self._latest[0]:
             self._latest = source, {}
         return self._extract(metric, source, num_images, self._latest[1])
-
-    def _features_of_reals(self, metric: str, num_images: int) -> np.ndarray:
-        return self._extract(metric, self._reals, num_images, self._kept)
 
     def _extract(
         self,
@@ -156,11 +192,9 @@ class InceptionFigures:
         features = self._extractor(metric).at(self._taps[metric])
         label = f"{features.name} {features.fingerprint} {features.resize}"
         statistics = FeatureStatistics(label)
-        statistics.add(
-            self._features_of_reals(metric, num_images)
-            if source is self._reals
-            else self._features(metric, source, num_images)
-        )
+        rows = self._features(metric, source, num_images)
+        for start in range(0, len(rows), _ROWS):
+            statistics.add(rows[start : start + _ROWS])
         return statistics
 
     def _statistics_of_reals(self, metric: str, num_images: int) -> FeatureStatistics:
@@ -177,6 +211,13 @@ class InceptionFigures:
         return cached_statistics(
             key, lambda: self._statistics(metric, reals, num_images)
         )
+
+
+def _load(file: str) -> Weights:
+    try:
+        return load_inception(Path(file) if file else None)
+    except UserError as error:
+        raise UserError(f"config.eval.inception_weights = {file!r}: {error}") from error
 
 
 def _kind(metric: str) -> str:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from progan_jax.errors import UserError
 from progan_jax.images import to_uint8
 from progan_jax.networks.progan import Generator
 from progan_jax.state import Params
@@ -56,6 +57,9 @@ def draw_samples(
       num: Number of images.
       seed: Of the latents, and of the classes where `label` is None.
       label: Class of all images; None for random ones, or where there are none.
+
+    Raises:
+      UserError: if the images are not finite.
     """
     generator = generator_from_snapshot(info)
     labels = None if label is None else np.full(num, label, np.int32)
@@ -66,7 +70,14 @@ def draw_samples(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
     draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
     sampler = Sampler(generator, batch_size=min(num, 64))
-    return sampler.sample(params, info["alpha"], np.asarray(draw(keys)), labels)
+    latents = np.asarray(draw(keys))
+    images, finite = sampler.sample_checked(params, info["alpha"], latents, labels)
+    if not finite:
+        raise UserError(
+            "--snapshot: its images are not finite; the run had diverged before it, so "
+            "name an earlier one"
+        )
+    return images
 
 
 class Sampler:

@@ -4,99 +4,99 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from progan_jax.errors import UserError
-from progan_jax.files import write_whole
+from progan_jax.files import append_line, write_whole
 from progan_jax.runtime.snapshot import BEST
 
 REALS = "reals"
 # Figures of which more is better; of all others that may be asked for, less is.
 _HIGHER = ("inception_score", "precision", "recall", "classifier_score")
-# Neither way: the nearer to the reals' own, the better.
-_NEITHER = ("ms_ssim", "classifier_share")
 
 
 class Scoreboard:
     """The records of a run: one for each snapshot, metric and settings.
 
-    A record in metrics.jsonl has the snapshot's name ("reals" for the floor), nimg, the
-    metric, its figures by name and its settings. metrics.csv has a row for each
-    snapshot and settings.
+    A record in metrics.jsonl has the snapshot's name ("reals" for the floor), the
+    SHA-256 of its weights, nimg, the metric, its figures by name and its settings.
+    metrics.csv has a row for each snapshot and settings.
     """
 
     def __init__(self, workdir: Path) -> None:
-        """Reads what is there; broken lines, as of a kill, are left out."""
+        """Opens the records of a run; there may be none yet."""
         self._workdir, self._path = workdir, workdir / "metrics.jsonl"
-        self._records: list[dict[str, Any]] = []
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        for line in lines:
-            try:
-                self._records.append(json.loads(line))
-            except ValueError:
-                continue
 
     def find(
-        self, snapshot: str, metric: str, settings: Mapping[str, Any]
+        self, snapshot: str, digest: str, metric: str, settings: Mapping[str, Any]
     ) -> dict[str, float] | None:
-        """Returns the figures that were measured under these settings, or None."""
-        for record in self._records:
-            named = record["snapshot"] == snapshot and record["metric"] == metric
-            if named and record["settings"] == settings:
+        """Returns what was measured of these weights under these settings, or None."""
+        wanted = _identity(snapshot, digest, metric, settings)
+        for record in self._read():
+            if {name: record.get(name) for name in wanted} == wanted:
                 return record["values"]
         return None
 
     def add(
         self,
         snapshot: str,
+        digest: str,
         nimg: int,
         metric: str,
         values: Mapping[str, float],
         settings: Mapping[str, Any],
         environment: Mapping[str, Any],
     ) -> None:
-        """Writes a record, and metrics.csv anew."""
+        """Appends a record, and writes metrics.csv anew."""
         record = {
-            "snapshot": snapshot,
+            **_identity(snapshot, digest, metric, settings),
             "nimg": nimg,
-            "metric": metric,
             "values": dict(values),
-            "settings": dict(settings),
             "environment": dict(environment),
         }
-        self._records.append(record)
-        lines = (json.dumps(record) + "\n" for record in self._records)
-        write_whole(self._path, "".join(lines))
+        append_line(self._path, json.dumps(record))
         write_whole(self._workdir / "metrics.csv", self._to_csv())
 
-    def write_best(self, figure: str) -> str | None:
+    def write_best(
+        self, figure: str, metric: str, settings: Mapping[str, Any]
+    ) -> str | None:
         """Names the snapshot with the best value of a figure in snapshots/best.
 
-        Records of other settings than the newest one's are left aside.
+        Args:
+          figure: Its name.
+          metric: The one that it is a figure of.
+          settings: Of the figures that compete.
 
         Returns:
-          Its name; None if the figure was not measured.
+          The snapshot's name; None if the figure was not measured.
         """
-        with_figure = [
-            record
-            for record in self._records
-            if record["snapshot"] != REALS and figure in record["values"]
-        ]
-        if not with_figure:
-            return None
-        newest = with_figure[-1]["settings"]
         sign = -1 if figure.startswith(_HIGHER) else 1
-        best = min(
-            (record for record in with_figure if record["settings"] == newest),
-            key=lambda record: sign * record["values"][figure],
-        )
-        write_whole(self._workdir / "snapshots" / BEST, best["snapshot"] + "\n")
-        return best["snapshot"]
+        values = {
+            record["snapshot"]: sign * record["values"][figure]
+            for record in self._read()
+            if record["snapshot"] != REALS
+            and (record["metric"], record["settings"]) == (metric, dict(settings))
+        }
+        if not values:
+            return None
+        best = min(values, key=lambda name: values[name])
+        write_whole(self._workdir / "snapshots" / BEST, best + "\n")
+        return best
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Returns all records; a line that is broken, as by a kill, is left out."""
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        records = []
+        for line in lines:
+            with suppress(ValueError):
+                records.append(json.loads(line))
+        return records
 
     def _to_csv(self) -> str:
         rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for record in self._records:
+        for record in self._read():
             settings = json.dumps(record["settings"], sort_keys=True)
             row = rows.setdefault((record["snapshot"], settings), {})
             row |= {
@@ -114,13 +114,25 @@ class Scoreboard:
         return buffer.getvalue()
 
 
-def check_best(figure: str) -> None:
-    """Refuses a figure by which no snapshot is the best."""
-    if figure.startswith(_NEITHER):
+def _identity(
+    snapshot: str, digest: str, metric: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot,
+        "sha256": digest,
+        "metric": metric,
+        "settings": dict(settings),
+    }
+
+
+def check_best(figure: str, names: Iterable[str]) -> None:
+    """Refuses a figure that is not measured, or by which no snapshot is the best."""
+    allowed = [n for n in names if n != "ms_ssim" and not n.endswith("_std")]
+    if figure not in allowed:
         raise UserError(
-            f"config.eval.best = {figure!r}: neither the highest nor the lowest is the "
-            "best; choose another figure, such as swd_average, fid or "
-            "inception_score_mean"
+            f"config.eval.best = {figure!r} must be a figure of config.eval.metrics of "
+            f"which the highest or the lowest is best; choose from "
+            f"{', '.join(allowed) or 'none: add another metric'}"
         )
 
 

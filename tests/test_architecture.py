@@ -20,6 +20,7 @@ LOOP = (
     "inception_figures",
     "image_sources",
     "scoreboard",
+    "protocols",
     "stage",
     "reporter",
     "explain",

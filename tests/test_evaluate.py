@@ -2,11 +2,14 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from progan_jax.errors import UserError
 from progan_jax.evaluate import evaluate, parse_metrics
 from progan_jax.figures import Figures
+from progan_jax.runtime.snapshot import read_snapshot, write_snapshot
 from progan_jax.train import train
 
 
@@ -35,7 +38,7 @@ def test_all_snapshots_are_measured_newest_first_after_the_reals(config, workdir
     table = evaluate(config, workdir).splitlines()
     snapshots = sorted(p.name for p in (workdir / "snapshots").glob("*_r*"))
     assert table[:3] == [
-        "digits, 16x16, seed 1000",
+        "digits, 16x16, grey taken as RGB, seed 1000",
         "swd: 16 images",
         "ms_ssim: 16 images",
     ]
@@ -85,7 +88,10 @@ def test_training_measures_at_its_cadence_what_evaluation_measures(config, tmp_p
     [
         ("metrics", "swd,psnr", "'psnr' is no metric; choose from swd, ms_ssim, fid"),
         ("metrics", " ", "names no metric"),
-        ("best", "ms_ssim", "neither the highest nor the lowest"),
+        ("best", "ms_ssim", "choose from swd_16, swd_average"),
+        ("best", "fid", "'fid' must be a figure of config.eval.metrics"),
+        ("num_images", 899, "ms_ssim takes at least 2, a multiple of 2"),
+        ("num_images", 1798, "swd takes 1,798 reals or more, and digits has 1,797"),
         ("snapshot", "000009_r016", "config.eval.snapshot=000009_r016: .*no such snap"),
         ("resize", "bicubic", "config.eval.resize = 'bicubic' must be one of tf1, cl"),
         ("num_images", -1, "config.eval.num_images = -1 must be at least 0"),
@@ -94,6 +100,7 @@ def test_training_measures_at_its_cadence_what_evaluation_measures(config, tmp_p
 def test_mistakes_are_told_before_any_work(config, tmp_path, field, value, message):
     folder = tmp_path / "run" / "snapshots" / "000001_r016"
     folder.mkdir(parents=True)
+    (folder / "snapshot.json").write_text("{}")
     config.eval[field] = value
     with pytest.raises(UserError, match=message):
         evaluate(config, tmp_path / "run")
@@ -114,6 +121,52 @@ def test_missing_weights_are_told_with_what_to_put_where(config, workdir, monkey
     config.eval.metrics = "fid"
     with pytest.raises(UserError, match="put that file there"):
         evaluate(config, workdir)
+
+
+def test_weights_that_are_written_anew_under_a_name_are_measured_anew(config, workdir):
+    evaluate(config, workdir)
+    first = {r["snapshot"]: r["values"] for r in records(workdir)}
+    folder = sorted((workdir / "snapshots").glob("*_r*"))[-1]
+    params, info = read_snapshot(folder)
+    write_snapshot(folder, jax.tree.map(lambda x: x * 1.5, params), info)
+    before = len(records(workdir))
+    evaluate(config, workdir)
+    new = records(workdir)[before:]
+    assert {r["snapshot"] for r in new} == {folder.name}
+    assert new[-1]["values"] != first[folder.name]
+
+
+def test_a_snapshot_that_diverged_leaves_the_others_their_rows(config, workdir, capsys):
+    folder = sorted((workdir / "snapshots").glob("*_r*"))[-1]
+    params, info = read_snapshot(folder)
+    write_snapshot(folder, jax.tree.map(lambda x: x * np.nan, params), info)
+    newer = folder.with_name("000009_r016")
+    write_snapshot(newer, params, info)
+    rows = {
+        line.split()[0]: line.split() for line in evaluate(config, workdir).splitlines()
+    }
+    assert len(rows[folder.name]) == 2  # Name and kimg, no figure.
+    assert len(rows[newer.name]) > 2
+    assert f"the images of {folder.name} are not finite" in capsys.readouterr().err
+    config.eval.snapshot = folder.name
+    with pytest.raises(UserError, match=r"config\.eval\.snapshot: the images of"):
+        evaluate(config, workdir)
+
+
+def test_too_few_images_for_the_reals_row_leave_it_out_with_a_word(
+    config, workdir, capsys
+):
+    config.eval.num_images = 900
+    config.eval.metrics = "swd"
+    table = evaluate(config, workdir).splitlines()
+    assert next(line for line in table if line.startswith("reals")).split() == ["reals"]
+    assert "lower config.eval.num_images to 898 or less" in capsys.readouterr().err
+
+
+def test_a_snapshots_own_folder_is_no_run(config, workdir):
+    folder = sorted((workdir / "snapshots").glob("*_r*"))[-1]
+    with pytest.raises(UserError, match="this is a snapshot; name its run"):
+        evaluate(config, folder)
 
 
 def test_metrics_are_read_once_each_in_their_order():

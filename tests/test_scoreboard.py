@@ -11,7 +11,7 @@ SETTINGS = {"num_images": 8}
 
 def add(board, snapshot, metric="swd", settings=SETTINGS, **values):
     nimg = 0 if snapshot == "reals" else int(snapshot.split("_")[0]) * 1000
-    board.add(snapshot, nimg, metric, values, settings, {"date": "today"})
+    board.add(snapshot, "0f", nimg, metric, values, settings, {"date": "today"})
 
 
 @pytest.fixture
@@ -23,10 +23,24 @@ def board(tmp_path):
 def test_what_was_written_is_found_again_under_the_same_settings_only(board, tmp_path):
     add(board, "000001_r004", swd_average=3.0)
     again = Scoreboard(tmp_path)
-    assert again.find("000001_r004", "swd", SETTINGS) == {"swd_average": 3.0}
-    assert again.find("000001_r004", "swd", {"num_images": 16}) is None
-    assert again.find("000001_r004", "fid", SETTINGS) is None
-    assert again.find("000002_r004", "swd", SETTINGS) is None
+    assert again.find("000001_r004", "0f", "swd", SETTINGS) == {"swd_average": 3.0}
+    assert again.find("000001_r004", "0f", "swd", {"num_images": 16}) is None
+    assert again.find("000001_r004", "0f", "fid", SETTINGS) is None
+    assert again.find("000002_r004", "0f", "swd", SETTINGS) is None
+
+
+def test_a_snapshot_of_the_same_name_with_other_weights_is_another(board):
+    add(board, "000001_r004", swd_average=3.0)
+    assert board.find("000001_r004", "1e", "swd", SETTINGS) is None
+
+
+def test_two_processes_may_write_at_once(board, tmp_path):
+    other = Scoreboard(tmp_path)
+    add(board, "000001_r004", swd_average=3.0)
+    add(other, "000001_r004", "fid", fid=9.0)
+    add(board, "000002_r004", swd_average=2.0)
+    assert other.find("000002_r004", "0f", "swd", SETTINGS) == {"swd_average": 2.0}
+    assert board.find("000001_r004", "0f", "fid", SETTINGS) == {"fid": 9.0}
 
 
 def test_a_line_that_a_kill_cut_short_is_left_out(board, tmp_path):
@@ -35,8 +49,10 @@ def test_a_line_that_a_kill_cut_short_is_left_out(board, tmp_path):
         file.write('{"snapshot": "0000')
     again = Scoreboard(tmp_path)
     add(again, "000002_r004", swd_average=2.0)
+    for snapshot in ("000001_r004", "000002_r004"):
+        assert again.find(snapshot, "0f", "swd", SETTINGS) is not None
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["nimg"] for line in lines] == [1000, 2000]
+    assert [json.loads(lines[i])["nimg"] for i in (0, 2)] == [1000, 2000]
 
 
 def test_csv_has_a_row_for_each_snapshot_and_settings(board, tmp_path):
@@ -60,7 +76,7 @@ def test_best_is_the_lowest_or_the_highest_by_the_figure(board, tmp_path, figure
     for snapshot, value in (("000001_r004", 3), ("000002_r008", 1), ("000003_r008", 5)):
         add(board, snapshot, **{figure: value})
     add(board, "reals", **{figure: 0 if figure == "swd_average" else 9})
-    assert board.write_best(figure) == best
+    assert board.write_best(figure, "swd", SETTINGS) == best
     assert (tmp_path / "snapshots" / "best").read_text() == best + "\n"
 
 
@@ -68,18 +84,30 @@ def test_figures_of_other_settings_do_not_compete(board):
     add(board, "000001_r004", settings={"num_images": 2}, swd_average=0.1)
     add(board, "000002_r004", swd_average=2.0)
     add(board, "000003_r004", swd_average=3.0)
-    assert board.write_best("swd_average") == "000002_r004"
+    assert board.write_best("swd_average", "swd", SETTINGS) == "000002_r004"
+    other = {"num_images": 2}
+    assert board.write_best("swd_average", "swd", other) == "000001_r004"
+
+
+def test_the_latest_figure_of_a_name_counts(board):
+    add(board, "000001_r004", swd_average=1.0)
+    add(board, "000002_r004", swd_average=2.0)
+    add(board, "000001_r004", swd_average=3.0)
+    assert board.write_best("swd_average", "swd", SETTINGS) == "000002_r004"
 
 
 def test_a_figure_that_was_not_measured_names_none(board, tmp_path):
     add(board, "000001_r004", swd_average=3.0)
-    assert board.write_best("fid") is None
+    assert board.write_best("fid", "fid", SETTINGS) is None
     assert not (tmp_path / "snapshots" / "best").exists()
 
 
-def test_a_figure_without_a_direction_is_refused():
-    with pytest.raises(UserError, match="neither the highest nor the lowest"):
-        check_best("ms_ssim")
+@pytest.mark.parametrize("figure", ["ms_ssim", "fid", "kid_std", "swd"])
+def test_a_figure_that_is_not_measured_or_has_no_direction_is_refused(figure):
+    names = ["swd_16", "swd_average", "ms_ssim", "kid_mean", "kid_std"]
+    with pytest.raises(UserError, match=r"from swd_16, swd_average, kid_mean$"):
+        check_best(figure, names)
+    check_best("swd_average", names)
 
 
 def test_table_aligns_all_figures_and_leaves_gaps():

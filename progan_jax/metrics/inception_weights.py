@@ -50,7 +50,8 @@ def load_inception(file: Path | None = None) -> Weights:
 def read_inception(file: Path) -> Weights:
     """Reads one file, of any of the kinds that `load_inception` takes."""
     if not file.is_file():
-        raise UserError(f"{file}: there is no such file; name one of Inception weights")
+        what = "it is a folder" if file.is_dir() else "there is no such file"
+        raise UserError(f"{file}: {what}; name a file of Inception weights")
     weights = _READERS.get(file.suffix, read_weights)(file)
     check_shapes(weights.arrays, parameter_shapes(highest_tap(weights)), str(file))
     return weights
@@ -67,7 +68,7 @@ def require_tap(weights: Weights, tap: str) -> None:
     if order.index(tap) > order.index(reached):
         raise UserError(
             f"tap {tap} is beyond the weights {weights.name}, which end at {reached}; "
-            f"choose a lower one, or get {PUBLISHED} (see docs/metrics.md)"
+            f"get {PUBLISHED} (see docs/metrics.md), or ask for no figure of that tap"
         )
 
 

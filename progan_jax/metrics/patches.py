@@ -76,9 +76,11 @@ def draw_patches(
         done += len(chunk)
     if not parts:
         raise ValueError("there are no images to draw patches from")
-    levels = [_join(level) for level in zip(*parts, strict=True)]
-    side = SMALLEST_LEVEL << (len(levels) - 1)
-    return {side >> i: level for i, level in enumerate(levels)}
+    by_level = [list(level) for level in zip(*parts, strict=True)]
+    parts.clear()
+    side = SMALLEST_LEVEL << (len(by_level) - 1)
+    # One level lies there twice while it is joined, not all of them.
+    return {side >> i: _join(by_level.pop(0)) for i in range(len(by_level))}
 
 
 def _cut(

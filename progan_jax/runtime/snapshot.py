@@ -1,5 +1,6 @@
 """Snapshots: the averaged generator for use, as safetensors and JSON."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -42,14 +43,34 @@ def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
       UserError: if the folder holds no whole snapshot.
     """
+    info = read_info(folder)
     try:
-        info = json.loads((folder / _INFO).read_text())
         flat = load_file(folder / _WEIGHTS)
     except Exception as error:  # safetensors raises a type of its own.
         raise UserError(
             f"snapshot {folder} cannot be read ({error}); name another"
         ) from error
     return traverse_util.unflatten_dict(flat, sep="/"), info
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Returns a snapshot's description alone.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    try:
+        return json.loads((folder / _INFO).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"snapshot {folder} cannot be read ({error}); name another"
+        ) from error
+
+
+def digest(folder: Path) -> str:
+    """Returns the SHA-256 of a snapshot's weights, in hex."""
+    with (folder / _WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_snapshot(

@@ -29,6 +29,11 @@ def main(file: str) -> None:
     if out.suffix != ".safetensors":
         raise UserError(f"--out={out} must end in .safetensors; rename it")
     weights = read_inception(Path(file))
+    if not OUT.value and highest_tap(weights) != "logits":
+        raise UserError(
+            f"--out is missing: {file} ends at tap {highest_tap(weights)}, and the "
+            "cache is for whole weights; name a file"
+        )
     try:
         write_weights(out, weights)
     except OSError as error:

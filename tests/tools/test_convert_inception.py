@@ -32,14 +32,19 @@ def prefix(tmp_path):
     return tmp_path / "a.npz"
 
 
-def test_a_prefix_is_converted_into_the_cache(prefix, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    done = convert(cache, str(prefix))
+def test_a_prefix_is_converted_into_a_file(prefix, tmp_path):
+    written = tmp_path / "new" / "a.safetensors"
+    done = convert(tmp_path / "cache", str(prefix), f"--out={written}")
     assert done.returncode == 0, done.stderr
-    written = cache / "inception-2015-12-05.safetensors"
     assert done.stdout == f"{written}: inception-2015-12-05-prefix, up to tap 192\n"
-    monkeypatch.setenv("PROGAN_JAX_CACHE", str(cache))
-    assert load_inception().fingerprint == load_inception(prefix).fingerprint
+    assert load_inception(written).fingerprint == load_inception(prefix).fingerprint
+
+
+def test_a_prefix_does_not_take_the_place_of_whole_weights(prefix, tmp_path):
+    done = convert(tmp_path / "cache", str(prefix))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --out is missing: ")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_mistake_is_one_line_and_writes_nothing(prefix, tmp_path):

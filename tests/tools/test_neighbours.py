@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from progan_jax.metrics.vgg import VGG19
-from progan_jax.runtime.snapshot import list_snapshots, read_snapshot
+from progan_jax.runtime.snapshot import list_snapshots, read_snapshot, write_snapshot
 from progan_jax.sampling import draw_samples
 from progan_jax.train import train
 
@@ -135,3 +136,14 @@ def test_mistakes_end_in_one_line_and_code_2(run, arguments, message):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(message), done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_snapshot_that_diverged_is_not_drawn(run):
+    folder = list_snapshots(run)[-1]
+    params, info = read_snapshot(folder)
+    diverged = folder.with_name("000009_r032")
+    write_snapshot(diverged, jax.tree.map(lambda x: x * np.nan, params), info)
+    done = neighbours(run, "--snapshot=000009_r032")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --snapshot: its images are not finite")
+    shutil.rmtree(diverged)
