@@ -14,7 +14,7 @@ from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.optimizer import scale_by_authors_adam
 from progan_jax.runtime.logging import warn
-from progan_jax.runtime.mesh import batched, replicated
+from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.sampling import Sampler
 from progan_jax.schedule import Schedule
 from progan_jax.state import (
@@ -169,7 +169,8 @@ class StageProgram:
         names = ("alpha", "g_learning_rate", "d_learning_rate")
         values = {name: column(name) for name in names}
         values["num_pairs"] = np.asarray(num_pairs, np.int32)
-        return Controls(**jax.device_put(values, replicated(self._mesh)))
+        everywhere = replicated(self._mesh)
+        return Controls(**{n: lay_out(v, everywhere) for n, v in values.items()})
 
     def _key(self) -> jax.Array:
         return jax.random.key(self._seed)

@@ -22,6 +22,7 @@ LOOP = (
     "scoreboard",
     "stage",
     "reporter",
+    "record",
     "explain",
     "workdir",
     "validation",
