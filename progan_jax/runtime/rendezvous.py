@@ -7,11 +7,12 @@ at the same address first and tells a mistake in one line.
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from progan_jax.errors import UserError
 
 _RETRY_SEC = 0.2
+_STRANGER_SEC = 5  # What calls and says nothing is no process of the run.
 _GO = b"go\n"
 
 
@@ -42,32 +43,30 @@ def meet(
 def _receive(
     host: str, port: int, num_processes: int, deadline: float, timeout_sec: float
 ) -> None:
+    """Waits for the others' calls, and lets all go on together."""
     here: dict[int, socket.socket] = {}
-    with _listening(host, port) as server:
-        while len(here) < num_processes - 1:
+    with ExitStack() as calls, _listening(host, port) as server:
+        while absent := {*range(1, num_processes)} - here.keys():
             try:
                 server.settimeout(_left(deadline))
-                connection, _ = server.accept()
-                connection.settimeout(_left(deadline))
-                number = _read_number(connection, num_processes)
+                call = calls.enter_context(server.accept()[0])
             except TimeoutError:
-                absent = sorted({*range(1, num_processes)} - here.keys())
                 raise UserError(
                     f"--coordinator={host}:{port}: process(es) "
-                    f"{', '.join(map(str, absent))} of {num_processes} did not come "
-                    f"within {timeout_sec:g} s; start the same command there too, "
+                    f"{', '.join(map(str, sorted(absent)))} of {num_processes} did not "
+                    f"come within {timeout_sec:g} s; start the same command there too, "
                     "with its own --process_id"
                 ) from None
+            number = _read_number(call, num_processes)
             if number in here:
                 raise UserError(
                     f"--process_id={number}: two processes have it; give each of the "
                     f"{num_processes} its own number, from 0 to {num_processes - 1}"
                 )
             if number is not None:
-                here[number] = connection
-    for connection in here.values():
-        with connection:
-            connection.sendall(_GO)
+                here[number] = call
+        for call in here.values():
+            call.sendall(_GO)
 
 
 def _call(
@@ -111,9 +110,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield server
 
 
-def _read_number(connection: socket.socket, num_processes: int) -> int | None:
+def _read_number(call: socket.socket, num_processes: int) -> int | None:
     """Returns the caller's number; None if it is no process of this run."""
-    words = connection.makefile().readline(64).split()
+    call.settimeout(_STRANGER_SEC)
+    try:
+        with call.makefile() as lines:
+            words = lines.readline(64).split()
+    except (OSError, UnicodeDecodeError):
+        return None
     if len(words) != 3 or words[1:] != ["of", str(num_processes)]:
         return None
     return int(words[0]) if words[0].isdecimal() else None
