@@ -124,11 +124,12 @@ def assert_same_run(one, other):
     assert mine.keys() == theirs.keys()
     for name, array in mine.items():
         np.testing.assert_allclose(array, theirs[name], rtol=1e-9, atol=1e-9)
-    ticks = [
-        [json.loads(line)["Progress/nimg"] for line in (w / "stats.jsonl").open()]
-        for w in (one, other)
-    ]
-    assert ticks[0] == ticks[1]
+    assert ticks(one) == ticks(other)
+
+
+def ticks(workdir):
+    rows = (workdir / "stats.jsonl").read_text().splitlines()
+    return [json.loads(row)["Progress/nimg"] for row in rows]
 
 
 def assert_told_of_the_loss(code, errors):
