@@ -8,7 +8,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from progan_jax.config import make_networks, make_step_options, stddev_groups
+from progan_jax.config import (
+    make_networks,
+    make_step_options,
+    most_devices,
+    stddev_groups,
+)
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
@@ -208,5 +213,6 @@ def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) ->
         warn(
             f"on {num_devices} devices the groups of the minibatch statistic are "
             f"smaller than config.model.mbstd_group_size = "
-            f"{config.model.mbstd_group_size}: {', '.join(small)}"
+            f"{config.model.mbstd_group_size}: {', '.join(small)}; "
+            f"{most_devices(config, num_devices)} leave them whole"
         )

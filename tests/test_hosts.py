@@ -32,7 +32,7 @@ def config(tiny_config):
 
 def flags(config, names):
     """Writes fields of the configuration as the flags of a command."""
-    values = {name: config for name in names}
+    values = dict.fromkeys(names, config)
     for name in names:
         for part in name.split("."):
             values[name] = values[name][part]
