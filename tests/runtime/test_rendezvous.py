@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 import pytest
 
@@ -69,16 +70,15 @@ def test_a_taken_port_is_named():
 
 
 def test_strangers_are_not_counted(port):
-    def knock():
-        while True:
-            try:
-                with socket.create_connection(("localhost", port), 1) as connection:
-                    return connection.sendall(b"GET / HTTP/1.1\r\n")
-            except OSError:
-                continue
-
-    stranger = threading.Thread(target=knock)
-    stranger.start()
-    told = outcomes(port, [0, 1], of=2, timeout_sec=20)
-    stranger.join()
-    assert told == [None, None]
+    primary = threading.Thread(target=meet, args=("localhost", port, 2, 0, 20))
+    primary.start()
+    for _ in range(100):  # Until process 0 listens.
+        try:
+            with socket.create_connection(("localhost", port), 1) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n")
+                break
+        except OSError:
+            time.sleep(0.05)
+    assert primary.is_alive()
+    meet("localhost", port, 2, 1, timeout_sec=20)
+    primary.join()
