@@ -43,13 +43,8 @@ def main() -> None:
         precision = config.runtime.matmul_precision
         jax.config.update("jax_default_matmul_precision", precision)
     workdir = local_folder("--workdir", WORKDIR.value or f"runs/{_run_name()}")
-    with connected(
-        COORDINATOR.value,
-        NUM_PROCESSES.value,
-        PROCESS_ID.value,
-        auto=DISTRIBUTED.value,
-        timeout_sec=CONNECT_SEC.value,
-    ):
+    process = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    with connected(*process, auto=DISTRIBUTED.value, timeout_sec=CONNECT_SEC.value):
         _dispatch(MODE.value, config, workdir)
 
 
