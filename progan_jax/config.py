@@ -154,6 +154,30 @@ def stddev_groups(
     }
 
 
+def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
+    """Returns the most devices that leave all groups of the statistic whole.
+
+    Args:
+      config: The run's.
+      limit: Devices that there are.
+
+    Returns:
+      A number up to the limit that divides every batch into whole groups, or None if
+      not even one device does.
+    """
+    model, schedule = config.model, make_schedule(config)
+    group = model.mbstd_group_size if model.minibatch_stddev else 0
+    used = stage_resolutions(model.resolution, schedule.start_resolution)
+    # A batch that is smaller than a group is one group, on one device.
+    units = [min(group, schedule.batch_size[r]) or 1 for r in used]
+    batches = [schedule.batch_size[r] for r in used]
+    for number in range(limit, 0, -1):
+        pairs = zip(batches, units, strict=True)
+        if all(batch % (number * unit) == 0 for batch, unit in pairs):
+            return number
+    return None
+
+
 def make_step_options(
     config: ml_collections.ConfigDict,
     resolution: int,

@@ -83,7 +83,9 @@ class Evaluation:
         options: Any = config.eval
         self._metrics = parse_metrics(options.metrics)
         self._best = options.best
-        self._sharding = batched(mesh) if mesh.size > 1 else None
+        # One process measures, while others may wait: it has its own devices alone.
+        here = mesh.local_mesh
+        self._sharding = batched(here) if here.size > 1 else None
         seed: Any = config.seed
         self._reals = Reals(pyramid, config.model.resolution, seed, config.data.mirror)
         self._figures = Figures(

@@ -7,6 +7,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from progan_jax.errors import UserError
+
+
+def local_folder(flag: str, name: str) -> Path:
+    """Returns the path of a folder that the system can open.
+
+    Args:
+      flag: By which the user named it, for the message.
+      name: As the user wrote it.
+
+    Raises:
+      UserError: if it is the address of a bucket or such.
+    """
+    _, separator, rest = name.partition("://")
+    if separator:
+        raise UserError(
+            f"{flag}={name}: only mounted folders can be used; mount it first (gcsfuse "
+            f"for gs://, see docs/tpu.md) and give for example {flag}=/mnt/{rest}"
+        )
+    return Path(name)
+
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file beside its place and moves it there."""

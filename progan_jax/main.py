@@ -4,14 +4,19 @@
 --mode=eval     measures the snapshots in --workdir by config.eval
 --mode=explain  prints the whole schedule and its costs, and trains nothing
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
+
+On several hosts, start the same command on each, with --distributed on Cloud TPU, Slurm
+and Open MPI, or else with --coordinator, --num_processes and --process_id.
 """
 
 import re
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
+from progan_jax.files import local_folder
 from progan_jax.runtime.command_line import run
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
@@ -19,31 +24,47 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/NAME_OF_CONFIG by default."
 )
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "explain"], "What to do.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Connect by the environment.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+CONNECT_SEC = flags.DEFINE_float("connect_sec", 120.0, "Longest wait for the others.")
 
 
 def main() -> None:
-    """Sets JAX up as the configuration says and dispatches to one function."""
+    """Sets JAX up as the configuration says, and does what --mode says."""
     import jax
+
+    from progan_jax.runtime.distributed import connected
 
     config = CONFIG.value
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     if config.runtime.matmul_precision != "default":
         precision = config.runtime.matmul_precision
         jax.config.update("jax_default_matmul_precision", precision)
-    if MODE.value == "explain":
+    workdir = local_folder("--workdir", WORKDIR.value or f"runs/{_run_name()}")
+    process = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    with connected(*process, auto=DISTRIBUTED.value, timeout_sec=CONNECT_SEC.value):
+        _dispatch(MODE.value, config, workdir)
+
+
+def _dispatch(mode: str, config: Any, workdir: Path) -> None:
+    from progan_jax.runtime.distributed import is_primary, together
+
+    if mode == "train":
+        from progan_jax.train import train
+
+        return train(config, workdir)
+    if mode == "explain":
         from progan_jax.explain import explain
 
-        print(explain(config))
-        return
-    workdir = Path(WORKDIR.value or Path("runs") / _run_name())
-    if MODE.value == "eval":
+        text = explain(config)
+    else:
         from progan_jax.evaluate import evaluate
 
-        print(evaluate(config, workdir))
-        return
-    from progan_jax.train import train
-
-    train(config, workdir)
+        text = together(lambda: evaluate(config, workdir) if is_primary() else "")
+    if is_primary():
+        print(text)
 
 
 def _run_name() -> str:

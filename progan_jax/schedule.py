@@ -185,6 +185,10 @@ class Schedule:
         """Returns whether a tick ends when `nimg` images were shown."""
         return nimg > 0 and self.tick_end(nimg - 1) == nimg
 
+    def is_stage_end(self, nimg: int) -> bool:
+        """Returns whether a stage ends when `nimg` images were shown."""
+        return nimg > 0 and self.stage_end(self.stage_at(nimg - 1)) == nimg
+
     def ticks_until(self, nimg: int) -> int:
         """Returns the number of ticks that have ended when `nimg` images were shown."""
         ticks = 0

@@ -8,14 +8,19 @@ import jax
 import ml_collections
 import numpy as np
 
-from progan_jax.config import make_networks, make_step_options, stddev_groups
+from progan_jax.config import (
+    make_networks,
+    make_step_options,
+    most_devices,
+    stddev_groups,
+)
 from progan_jax.controls import Controls
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.optimizer import scale_by_authors_adam
 from progan_jax.runtime.logging import warn
-from progan_jax.runtime.mesh import batched, replicated
+from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.sampling import Sampler
 from progan_jax.schedule import Schedule
 from progan_jax.state import (
@@ -170,7 +175,8 @@ class StageProgram:
         names = ("alpha", "g_learning_rate", "d_learning_rate")
         values = {name: column(name) for name in names}
         values["num_pairs"] = np.asarray(num_pairs, np.int32)
-        return Controls(**jax.device_put(values, replicated(self._mesh)))
+        everywhere = replicated(self._mesh)
+        return Controls(**{n: lay_out(v, everywhere) for n, v in values.items()})
 
     def _key(self) -> jax.Array:
         return jax.random.key(self._seed)
@@ -208,5 +214,6 @@ def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) ->
         warn(
             f"on {num_devices} devices the groups of the minibatch statistic are "
             f"smaller than config.model.mbstd_group_size = "
-            f"{config.model.mbstd_group_size}: {', '.join(small)}"
+            f"{config.model.mbstd_group_size}: {', '.join(small)}; "
+            f"{most_devices(config, num_devices)} leave them whole"
         )

@@ -6,6 +6,7 @@ uninterrupted run did.
 """
 
 import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ from progan_jax.config import make_schedule
 from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
-from progan_jax.evaluate import Evaluation
-from progan_jax.reporter import Reporter
+from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
-from progan_jax.runtime.logging import ProgressBar, RunLog, format_swd, format_tick
+from progan_jax.runtime.distributed import StopVote, is_primary, together
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
-from progan_jax.schedule import Phase, Stage, is_due
+from progan_jax.schedule import Stage
 from progan_jax.stage import StageProgram, warn_of_small_groups
 from progan_jax.state import TrainState
 from progan_jax.validation import validate, validate_data
@@ -31,6 +31,8 @@ from progan_jax.workdir import check_disk, exclusive, open_workdir
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Trains a run to its end, from its newest checkpoint if it has one.
+
+    Of several processes each trains its part; the primary alone writes to the folder.
 
     Args:
       config: As configs/base.py describes it.
@@ -53,6 +55,15 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
 def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> None:
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
+    pyramid = together(lambda: _load(config))
+    keep = config.train.keep_checkpoints
+    with ExitStack() as stack:
+        together(lambda: _open(config, workdir, pyramid, mesh.size, stack))
+        saved = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=keep))
+        _Run(config, workdir, mesh, pyramid, saved, stop).run()
+
+
+def _load(config: ml_collections.ConfigDict) -> Pyramid:
     data: Any = config.data
     pyramid = sources.load(
         data.name,
@@ -62,17 +73,30 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
         data.max_memory_mib,
     )
     validate_data(config, pyramid)
-    warn_of_small_groups(config, mesh.size)
-    check_disk(config, workdir, mesh.size)
-    keep = config.train.keep_checkpoints
-    with exclusive(workdir):
-        open_workdir(config, workdir, pyramid.fingerprint, mesh.size)
-        with Checkpoints(workdir / "checkpoints", keep=keep) as saved:
-            _Run(config, workdir, mesh, pyramid, saved, stop).run()
+    return pyramid
+
+
+def _open(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    pyramid: Pyramid,
+    num_devices: int,
+    stack: ExitStack,
+) -> None:
+    """Takes the folder for this run, if this process is the one that writes there."""
+    if is_primary():
+        warn_of_small_groups(config, num_devices)
+        check_disk(config, workdir, num_devices)
+        stack.enter_context(exclusive(workdir))
+        open_workdir(config, workdir, pyramid.fingerprint, num_devices)
 
 
 class _Run:
-    """One process's part of a run."""
+    """One process's part of a run.
+
+    Attributes:
+      record: What the primary writes; None on the other processes.
+    """
 
     def __init__(
         self,
@@ -98,28 +122,22 @@ class _Run:
             self.program = self._program(meta["resolution"])
             self.state = _forgive(self.state, config.train.max_skipped)
         self.tick_shown = 0
-        self.reporter = Reporter(config, self.schedule, pyramid, workdir, total_sec)
-        self.evaluation: Evaluation | None = None
-        if config.eval.every_kimg:
-            self.evaluation = Evaluation(config, workdir, pyramid, mesh)
-        # A run that was made longer has lost the tick that its old end cut short.
-        self.log = RunLog(
-            workdir,
-            lambda nimg: nimg <= self.nimg and self.schedule.is_tick_end(nimg),
-        )
-        self.bar = ProgressBar(self.schedule.end_nimg(), self.nimg)
+        self.record = together(lambda: self._open_record(total_sec))
 
     def run(self) -> None:
         """Trains until the end of the schedule or a request to stop."""
         end = self.schedule.end_nimg()
-        self._greet(end)
-        if self.nimg == 0:
-            self.reporter.draw_reals()
-            self._draw_fakes()
+        if self.record:
+            self.record.greet(self.nimg)
+            if self.nimg == 0:
+                self.record.draw_start(self.program, self.state)
         in_row = self.state.skipped_in_row + 0
-        if self.nimg < end and not self.stop:
+        vote = StopVote(self.stop, self.mesh)
+        vote.cast()
+        if self.nimg < end and not vote.passed():
             self._prepare()
-        while self.nimg < end and not self.stop:
+        while self.nimg < end and not vote.passed():
+            vote.cast()
             self._change_phase()
             in_row = self._dispatch(in_row)
             if self.schedule.is_tick_end(self.nimg):
@@ -138,15 +156,16 @@ class _Run:
         self.nimg += num_pairs * shown
         self.tick_shown += num_pairs * shown
         self._check_skipped(previous_in_row)
-        self.bar.update(self.nimg, f"{r}x{r}")
+        self._show(f"{r}x{r}")
         return in_row
 
     def _prepare(self) -> None:
         """Loads the reals and compiles the steps; the tick is timed from here on."""
         r = self.program.resolution
-        self.bar.update(self.nimg, f"compiling {r}x{r}")
+        self._show(f"compiling {r}x{r}")
         self.program.prepare(self.state, self.pyramid)
-        self.reporter.start_tick()
+        if self.record:
+            self.record.start_tick()
 
     def _change_phase(self) -> None:
         """Grows where a stage begins, and resets the optimizers where a fade ends."""
@@ -164,56 +183,30 @@ class _Run:
 
     def _end_tick(self) -> None:
         """Reports, draws and saves what is due at the end of a tick."""
-        train, schedule = self.config.train, self.schedule
-        tick = schedule.ticks_until(self.nimg)
-        phase = schedule.phase_at(self.nimg - 1)
-        row = self.reporter.tick(self.state.sums, self.nimg, self.tick_shown, phase)
+        if self.record:
+            self.record.end_tick(self.program, self.state, self.nimg, self.tick_shown)
         self.tick_shown = 0
         self.state = self.program.reset_sums(self.state)
-        stage_ends = self.nimg == schedule.stage_end(schedule.stage_at(self.nimg - 1))
-        if stage_ends and self.config.eval.stage_swd_images:
-            row |= self.reporter.measure_swd(
-                self.program.sampler, self.state.g_ema, phase
-            )
-        started = schedule.tick_start(self.nimg - 1)
-        if is_due(started, self.nimg, self.config.eval.every_kimg):
-            row |= self._evaluate(phase)
-        self.log.write(row)
-        self.bar.print(format_tick(row))
-        if stage_ends and self.config.eval.stage_swd_images:
-            self.bar.print(format_swd(row))
-        if stage_ends or tick % train.grid_ticks == 0:
-            self._draw_fakes()
-        if stage_ends or tick % train.snapshot_ticks == 0:
-            self._write_snapshot(phase)
-        if stage_ends or tick % train.checkpoint_ticks == 0:
+        tick = self.schedule.ticks_until(self.nimg)
+        due = tick % self.config.train.checkpoint_ticks == 0
+        if due or self.schedule.is_stage_end(self.nimg):
             self._save()
-        self.reporter.start_tick()
-
-    def _evaluate(self, phase: Phase) -> dict[str, float]:
-        """Measures a snapshot of this moment; returns the figures for the row."""
-        assert self.evaluation is not None, "opened where it is due at all"
-        self.bar.update(self.nimg, "measuring")
-        return self.evaluation.measure_folder(self._write_snapshot(phase))
-
-    def _write_snapshot(self, phase: Phase) -> Path:
-        generator = self.program.steps.generator
-        ema = self.state.g_ema
-        return self.reporter.write_snapshot(generator, ema, self.nimg, phase)
+        if self.record:
+            self.record.start_tick()
 
     def _finish(self, end: int) -> None:
         self.program.close()
-        if self.nimg < end:
+        stopped = self.nimg < end
+        if stopped:
             self._save(wait=True)
-            where = f"{self.stop.signal_name} at {self.nimg / 1000:.1f} kimg"
-            self.bar.print(f"{where}: state saved; run the same command to go on")
+        self.checkpoints.wait()
+        if self.record is None:
+            return
+        if stopped:
+            self.record.tell_stop(self.nimg, self.stop.signal_name)
         else:
-            self.checkpoints.wait()
-            grids = sorted((self.workdir / "grids").glob("fakes_*.png"))
-            see = grids[-1] if grids else self.workdir
-            self.bar.print(f"done: {self.nimg / 1000:.1f} kimg; see {see}")
-        self.bar.close()
-        self.log.close()
+            self.record.tell_end(self.nimg)
+        self.record.close()
 
     def _check_skipped(self, in_row: jax.Array) -> None:
         """Ends the run if the loop on the device has given up."""
@@ -222,8 +215,8 @@ class _Run:
             return
         self.nimg = self.schedule.nimg_after(int(self.state.pairs))
         self._save(wait=True)
-        self.bar.close()
-        self.log.close()
+        if self.record:
+            self.record.close()
         raise UserError(
             f"stopped at {self.nimg / 1000:.1f} kimg: {limit} updates in a row had a "
             "loss or gradient that is not finite "
@@ -235,20 +228,20 @@ class _Run:
         )
 
     def _save(self, wait: bool = False) -> None:
+        if self.record is None:
+            return
         stages = [s for s in self.schedule.stages() if s.start_nimg < max(self.nimg, 1)]
         meta = {
             "nimg": self.nimg,
             "resolution": self.program.resolution,
             "stages": [dataclasses.asdict(stage) for stage in stages],
-            "total_sec": self.reporter.total_sec,
+            "total_sec": self.record.total_sec,
         }
         self.checkpoints.save(self.nimg, self.state, meta, wait=wait)
 
-    def _draw_fakes(self) -> None:
-        phase = self.schedule.phase_at(max(self.nimg - 1, 0))
-        self.reporter.draw_fakes(
-            self.program.sampler, self.state.g_ema, self.nimg, phase
-        )
+    def _show(self, text: str) -> None:
+        if self.record:
+            self.record.bar.update(self.nimg, text)
 
     def _program(self, resolution: int) -> StageProgram:
         return StageProgram(
@@ -258,13 +251,17 @@ class _Run:
     def _abstract_state(self, meta: dict) -> TrainState:
         return self._program(meta["resolution"]).abstract_state()
 
-    def _greet(self, end: int) -> None:
-        devices = self.mesh.devices.flatten()
-        verb = "goes on from" if self.nimg else "starts at"
-        self.bar.print(
-            f"{self.workdir}: {self.pyramid.name}, {self.pyramid.num_images} images, "
-            f"{len(devices)} x {devices[0].device_kind}; {verb} "
-            f"{self.nimg / 1000:.1f} of {end / 1000:.1f} kimg"
+    def _open_record(self, total_sec: float) -> Record | None:
+        if not is_primary():
+            return None
+        return Record(
+            self.config,
+            self.schedule,
+            self.workdir,
+            self.mesh,
+            self.pyramid,
+            self.nimg,
+            total_sec,
         )
 
 

@@ -14,6 +14,7 @@ from progan_jax.config import (
     count_microbatches,
     get_field,
     make_schedule,
+    most_devices,
     parse_grid,
     parse_table,
     stddev_groups,
@@ -198,6 +199,13 @@ def _batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
     table = make_schedule(config).batch_size
     group = config.model.mbstd_group_size if config.model.minibatch_stddev else 0
     used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
+    most = most_devices(config, num_devices)
+    fewer = (
+        f", or all batches of the run fit at most {most} device(s): set "
+        f"config.runtime.num_devices to {most}"
+        if most
+        else ""
+    )
     for batch in dict.fromkeys(table[r] for r in used):
         if batch % num_devices:
             rule = f"is not divisible by {num_devices} devices"
@@ -213,7 +221,7 @@ def _batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
         yield (
             f"config.schedule.batch_size = {config.schedule.batch_size!r}: {batch} (at "
             f"{where}) {rule}; the nearest valid batches are "
-            f"{_nearest_batches(batch, num_devices, group)}"
+            f"{_nearest_batches(batch, num_devices, group)}{fewer}"
         )
 
 

@@ -37,6 +37,7 @@ _FREE_FIELDS = (
     "train.keep_checkpoints",
     "train.max_skipped",
     "runtime.pairs_per_dispatch",
+    "runtime.num_devices",
 )
 # Fields that the first runs lack, with the value that they acted by.
 _YOUNGER_FIELDS = {

@@ -23,6 +23,7 @@ LOOP = (
     "protocols",
     "stage",
     "reporter",
+    "record",
     "explain",
     "workdir",
     "validation",

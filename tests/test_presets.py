@@ -87,6 +87,12 @@ V2_BATCHES = {
         [512, 256, 128, 64, 32, 32, 32, 32, 32],
         {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003},
     ),
+    # Ours: four images to each of 16 devices at the least.
+    "pod16": (
+        16,
+        [512, 256, 128, 64, 64, 64, 64, 64, 64],
+        {64: 0.0015, 128: 0.002, 256: 0.003, 512: 0.003, 1024: 0.003},
+    ),
 }
 FOLDER_SMALL = {
     "data.mirror": True,
@@ -210,6 +216,16 @@ def test_later_preset_differs_in_what_is_documented(recipe, category, own, prese
     assert g_rate == d_rate
     expected = dict.fromkeys(parse_table("0", "rate"), 0.001) | rates
     assert parse_table(g_rate, "rate") == expected
+
+
+def test_the_pods_rates_rise_one_resolution_before_those_for_half_its_batch():
+    rates = [
+        parse_table(load("celeba_hq", preset).schedule.g_learning_rate, "rate")
+        for preset in ("v2_8gpus", "pod16")
+    ]
+    for resolution in (4, 8, 16, 32, 64, 128, 256, 512):
+        assert rates[1][resolution] == rates[0][2 * resolution]
+    assert max(rates[1].values()) == max(rates[0].values())
 
 
 def test_presets_are_all_tested():

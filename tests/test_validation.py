@@ -80,7 +80,8 @@ def test_batches_are_divided_over_the_devices(tiny_config):
     (line,) = faults(tiny_config, num_devices=8)
     assert line == (
         "config.schedule.batch_size = '12': 12 (at 4, 8, 16) is not divisible by 8 "
-        "devices; the nearest valid batches are 8 and 16"
+        "devices; the nearest valid batches are 8 and 16, or all batches of the run "
+        "fit at most 6 device(s): set config.runtime.num_devices to 6"
     )
 
 
@@ -118,10 +119,36 @@ def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
 def test_nearest_batches_are_valid_for_devices_and_groups(tiny_config):
     tiny_config.schedule.batch_size = "40"
     lines = faults(tiny_config, num_devices=8)
-    assert lines[0].endswith("the nearest valid batches are 32 and 64")
+    assert "the nearest valid batches are 32 and 64, or" in lines[0]
     for batch in ("32", "64"):
         tiny_config.schedule.batch_size = batch
         validate(tiny_config, 8)
+
+
+@pytest.mark.parametrize(
+    ("batches", "group", "devices", "most"),
+    [
+        ("64, 16:24", 4, 32, 2),  # Six groups and sixteen: both by two, not by four.
+        ("64, 16:20", 4, 16, 1),
+        ("32, 16:4", 4, 8, 1),  # More devices than images.
+        ("48", 0, 32, 24),
+        ("64, 16:24", 0, 32, 8),
+    ],
+)
+def test_a_refusal_names_the_most_devices_with_whole_groups(
+    tiny_config, batches, group, devices, most
+):
+    tiny_config.schedule.batch_size = batches
+    tiny_config.model.mbstd_group_size = group
+    lines = faults(tiny_config, devices)
+    assert all(
+        line.endswith(
+            f"all batches of the run fit at most {most} device(s): set "
+            f"config.runtime.num_devices to {most}"
+        )
+        for line in lines
+    )
+    validate(tiny_config, most)
 
 
 def test_without_the_statistic_any_batch_will_do(tiny_config):

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.data.streaming import PairStream
+from progan_jax.runtime.mesh import lay_out
 
 _DISPATCH_BYTES = 2**28  # Of pixels that one dispatch takes along, over all devices.
 
@@ -142,8 +143,8 @@ class Feed:
         self._resident: tuple[jax.Array, jax.Array] | None = None
         if mode == "resident":
             self._resident = (
-                _place(level[:], replicated),
-                _place(self._labels, replicated),
+                lay_out(level[:], replicated),
+                lay_out(self._labels, replicated),
             )
 
     def batches(self, nimg: int, num_pairs: int) -> ResidentBatches | StreamedBatches:
@@ -161,15 +162,15 @@ class Feed:
         indices.reshape(-1)[:count], mirror.reshape(-1)[:count] = self._stream.take(
             nimg, count
         )
-        mirrors = _place(mirror, self._batched)
+        mirrors = lay_out(mirror, self._batched)
         if self._resident is not None:
             return ResidentBatches(
-                *self._resident, _place(indices, self._batched), mirrors
+                *self._resident, lay_out(indices, self._batched), mirrors
             )
         labels = np.zeros(self._shape, np.int32)
         labels[:num_pairs] = self._labels[indices[:num_pairs]]
         images = self._read(nimg, num_pairs)
-        return StreamedBatches(images, _place(labels, self._batched), mirrors)
+        return StreamedBatches(images, lay_out(labels, self._batched), mirrors)
 
     def _read(self, nimg: int, num_pairs: int) -> jax.Array:
         """Returns images uint8 [K, D, N, r, r, C]; a process reads its own rows."""
@@ -187,13 +188,6 @@ class Feed:
     def close(self) -> None:
         """Ends the reading ahead."""
         self._pairs.close()
-
-
-def _place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """Lays out an array that every process has whole."""
-    return jax.make_array_from_callback(
-        array.shape, sharding, lambda index: array[index]
-    )
 
 
 def _local_rows(batched: NamedSharding, shape: tuple[int, ...]) -> np.ndarray:

@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding
 
 from progan_jax.errors import UserError
+from progan_jax.runtime.distributed import is_primary, share, share_json, together
 from progan_jax.runtime.logging import warn
+from progan_jax.runtime.mesh import lay_out
 
 
 class Checkpoints:
@@ -20,6 +23,10 @@ class Checkpoints:
 
     Steps are numbered by images shown. Orbax writes into a temporary folder and
     renames it, so that a kill during a save leaves the earlier checkpoints whole.
+
+    Of several processes the primary alone writes and reads: every device has the same
+    state. So a run may go on with other devices and processes than before, and only
+    the primary needs the folder.
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
@@ -30,13 +37,23 @@ class Checkpoints:
           keep: Number of newest ones that stay.
         """
         self._directory = Path(directory).absolute()
+        self._manager: Any = together(lambda: self._open(keep))
+
+    def _open(self, keep: int) -> ocp.CheckpointManager | None:
+        if not is_primary():
+            return None
+        self._directory.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            create=True,
+            create=False,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
+            # Orbax would otherwise wait for the other processes.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                active_processes={0}, barrier_sync_key_prefix="primary"
+            ),
         )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        return ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -47,7 +64,8 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
 
     def save(
         self, nimg: int, state: Any, meta: dict[str, Any], *, wait: bool = False
@@ -60,6 +78,8 @@ class Checkpoints:
           meta: What JSON can hold; comes back with the state.
           wait: Whether to return only when everything is on the disk.
         """
+        if self._manager is None:
+            return
         if nimg not in self._manager.all_steps():
             # A copy that shares nothing with the devices: on the CPU, arrays given to
             # Orbax could be views of buffers that the next step overwrites.
@@ -78,6 +98,7 @@ class Checkpoints:
         """Restores the newest checkpoint that is whole.
 
         Damaged ones that are newer are moved to `damaged/` beside it, with a warning.
+        All processes must come here.
 
         Args:
           make_abstract: From the meta data to a tree of jax.ShapeDtypeStruct with
@@ -90,10 +111,33 @@ class Checkpoints:
           UserError: if all checkpoints are damaged, or one is of another form than
             asked for; nothing is moved.
         """
+        found = together(lambda: self._read_newest(make_abstract))
+        arrays, meta = found or ({}, None)
+        meta = share_json(meta)
+        if meta is None:
+            return None
+        abstract = make_abstract(meta)
+        placed = [
+            _to_devices(share(arrays.get(name, _host_form(leaf))), leaf)
+            for name, leaf in _named_leaves(abstract)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(abstract), placed), meta
+
+    def wait(self) -> None:
+        """Returns when everything is on the disk."""
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+
+    def _read_newest(
+        self, make_abstract: Callable[[dict[str, Any]], Any]
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Returns arrays by their names, and the meta data; None but on the primary."""
+        if self._manager is None:
+            return None
         damaged: dict[int, Exception] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                restored = self._restore(step, make_abstract)
+                found = self._read(step, make_abstract)
             except (UserError, MemoryError):
                 raise
             except Exception as error:  # Orbax raises many kinds for a damaged file.
@@ -101,7 +145,7 @@ class Checkpoints:
                 continue
             for newer, error in damaged.items():
                 self._set_aside(newer, error)
-            return restored
+            return found
         if damaged:
             newest, error = next(iter(damaged.items()))
             raise UserError(
@@ -111,13 +155,9 @@ class Checkpoints:
             )
         return None
 
-    def wait(self) -> None:
-        """Returns when everything is on the disk."""
-        self._manager.wait_until_finished()
-
-    def _restore(
+    def _read(
         self, step: int, make_abstract: Callable[[dict[str, Any]], Any]
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         only_meta = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = dict(self._manager.restore(step, args=only_meta)["meta"])
         saved = meta.pop("arrays")
@@ -128,8 +168,7 @@ class Checkpoints:
         arrays = self._manager.restore(step, args=args)["state"]
         if any(_crc32(arrays[name]) != saved[name]["crc32"] for name in wanted):
             raise ValueError("checksums differ")
-        placed = [_to_devices(arrays[n], leaf) for n, leaf in _named_leaves(abstract)]
-        return jax.tree.unflatten(jax.tree.structure(abstract), placed), meta
+        return arrays, meta
 
     def _check_form(
         self, step: int, saved: dict[str, Any], wanted: dict[str, np.ndarray]
@@ -165,9 +204,10 @@ def _to_host(leaf: jax.Array) -> np.ndarray:
 
 def _to_devices(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(jnp.asarray(array))
-        return jax.device_put(key, like.sharding)
-    return jax.device_put(array, like.sharding)
+        wrap = jax.jit(jax.random.wrap_key_data, out_shardings=like.sharding)
+        return wrap(array)
+    assert isinstance(like.sharding, NamedSharding), "of a mesh"
+    return lay_out(array, like.sharding)
 
 
 def _host_form(leaf: jax.ShapeDtypeStruct) -> np.ndarray:

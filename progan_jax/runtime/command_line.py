@@ -179,9 +179,14 @@ def _fits(value: str, default: object) -> bool:
     return True
 
 
-def _fail(message: str) -> NoReturn:
-    """Prints each line of the message as an error and exits with code 2."""
+def report(message: str) -> None:
+    """Prints each line of the message as an error."""
     sys.stdout.flush()
     for line in message.split("\n"):
         print(f"error: {line}", file=sys.stderr)
+
+
+def _fail(message: str) -> NoReturn:
+    """Reports the message and exits with code 2."""
+    report(message)
     sys.exit(2)

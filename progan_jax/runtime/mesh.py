@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from progan_jax.errors import UserError
@@ -30,16 +31,37 @@ def batched(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
+def lay_out(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Lays out an array of which every process has its own part, or the whole."""
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index]
+    )
+
+
+def local(tree: Any) -> Any:
+    """Returns replicated arrays as one device of this process holds them."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
+
+
 def select_devices(number: int) -> list[Any]:
-    """Returns the first `number` devices, all of them for 0.
+    """Returns the first `number` devices, equally many of each process, or all for 0.
 
     Raises:
-      UserError: if there are fewer.
+      UserError: if there are fewer, or processes would have unequally many.
     """
-    devices = jax.devices()
+    devices, processes = jax.devices(), jax.process_count()
     if number > len(devices):
+        where = "this machine" if processes == 1 else f"{processes} processes"
         raise UserError(
             f"config.runtime.num_devices = {number} exceeds the {len(devices)} "
-            f"{devices[0].platform} device(s) of this machine; lower it, or 0 for all"
+            f"{devices[0].platform} device(s) of {where}; lower it, or 0 for all"
         )
-    return devices[: number or None]
+    if number % processes:
+        raise UserError(
+            f"config.runtime.num_devices = {number} is not divisible by {processes} "
+            "processes; choose a multiple, or 0 for all"
+        )
+    if not number:
+        return devices
+    each = number // processes
+    return [d for p in range(processes) for d in jax.local_devices(p)[:each]]

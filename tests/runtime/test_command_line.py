@@ -142,6 +142,17 @@ def test_mistakes_end_in_one_line_and_code_2(arguments, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_address_of_a_bucket_is_no_folder():
+    done = run_main("--config=configs/digits.py", "--workdir=gs://b/run")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: --workdir=gs://b/run: only mounted folders can be used; mount it first "
+        "(gcsfuse for gs://, see docs/tpu.md) and give for example "
+        "--workdir=/mnt/b/run\n"
+    )
+    assert not (ROOT / "gs:").exists()
+
+
 def test_help_lists_the_flags():
     done = run_main("--help")
     assert "--workdir" in done.stdout

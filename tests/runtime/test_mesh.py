@@ -29,3 +29,13 @@ def test_devices_are_the_first_ones_or_all():
 def test_more_devices_than_there_are_is_a_mistake():
     with pytest.raises(UserError, match=r"num_devices = 9 exceeds the 8 cpu device"):
         select_devices(9)
+
+
+def test_processes_have_equally_many_devices(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    local = {0: jax.devices()[:4], 1: jax.devices()[4:]}
+    monkeypatch.setattr(jax, "local_devices", local.get)
+    chosen = select_devices(4)
+    assert chosen == [*jax.devices()[:2], *jax.devices()[4:6]]
+    with pytest.raises(UserError, match="num_devices = 3 is not divisible by 2 proc"):
+        select_devices(3)

@@ -1,0 +1,150 @@
+"""What a run writes and prints, all of it by its primary process."""
+
+from pathlib import Path
+
+import jax
+import ml_collections
+
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.evaluate import Evaluation
+from progan_jax.reporter import Reporter
+from progan_jax.runtime.logging import ProgressBar, RunLog, format_swd, format_tick
+from progan_jax.runtime.mesh import local
+from progan_jax.schedule import Phase, Schedule, is_due
+from progan_jax.stage import StageProgram
+from progan_jax.state import Params, TrainState
+
+
+class Record:
+    """The rows, grids, snapshots and lines of a run.
+
+    Attributes:
+      bar: Shows how far the run has come, and prints lines.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        schedule: Schedule,
+        workdir: Path,
+        mesh: jax.sharding.Mesh,
+        pyramid: Pyramid,
+        nimg: int,
+        total_sec: float,
+    ) -> None:
+        """Opens the log, and cuts off what comes after the point to go on from.
+
+        Args:
+          config: The run's.
+          schedule: The run's.
+          workdir: The run's folder.
+          mesh: Of all processes.
+          pyramid: The image set.
+          nimg: Images shown so far.
+          total_sec: Wall time so far.
+
+        Raises:
+          UserError: if what is to be measured is at fault.
+          OSError: if the folder is.
+        """
+        self._config, self._schedule, self._workdir = config, schedule, workdir
+        self._mesh, self._pyramid = mesh, pyramid
+        self._reporter = Reporter(config, schedule, pyramid, workdir, total_sec)
+        self._evaluation: Evaluation | None = None
+        if config.eval.every_kimg:
+            self._evaluation = Evaluation(config, workdir, pyramid, mesh)
+        # A run that was made longer has lost the tick that its old end cut short.
+        self._log = RunLog(workdir, lambda n: n <= nimg and schedule.is_tick_end(n))
+        self.bar = ProgressBar(schedule.end_nimg(), nimg)
+
+    @property
+    def total_sec(self) -> float:
+        """Wall time of the run so far, over all its restarts."""
+        return self._reporter.total_sec
+
+    def greet(self, nimg: int) -> None:
+        """Tells what is trained on what, and from where on."""
+        devices, end = self._mesh.devices.flatten(), self._schedule.end_nimg()
+        verb = "goes on from" if nimg else "starts at"
+        hosts = jax.process_count()
+        among = f" of {hosts} processes" if hosts > 1 else ""
+        self.bar.print(
+            f"{self._workdir}: {self._pyramid.name}, {self._pyramid.num_images} "
+            f"images, {len(devices)} x {devices[0].device_kind}{among}; {verb} "
+            f"{nimg / 1000:.1f} of {end / 1000:.1f} kimg"
+        )
+
+    def start_tick(self) -> None:
+        """Times the tick from here on."""
+        self._reporter.start_tick()
+
+    def draw_start(self, program: StageProgram, state: TrainState) -> None:
+        """Draws the reals, and the fakes of a generator that has seen none."""
+        self._reporter.draw_reals()
+        self._draw_fakes(program, local(state.g_ema), 0)
+
+    def end_tick(
+        self, program: StageProgram, state: TrainState, nimg: int, shown: int
+    ) -> None:
+        """Measures, reports and draws what is due at the end of a tick.
+
+        Args:
+          program: Of the stage.
+          state: With the sums of the tick.
+          nimg: Images shown.
+          shown: Images shown in this tick since the program was started.
+        """
+        train, schedule = self._config.train, self._schedule
+        tick, phase = schedule.ticks_until(nimg), schedule.phase_at(nimg - 1)
+        ema = local(state.g_ema)
+        row = self._reporter.tick(state.sums, nimg, shown, phase)
+        stage_ends = schedule.is_stage_end(nimg)
+        measures_stage = stage_ends and self._config.eval.stage_swd_images
+        if measures_stage:
+            row |= self._reporter.measure_swd(program.sampler, ema, phase)
+        started = schedule.tick_start(nimg - 1)
+        if is_due(started, nimg, self._config.eval.every_kimg):
+            row |= self._evaluate(program, ema, nimg, phase)
+        self._log.write(row)
+        self.bar.print(format_tick(row))
+        if measures_stage:
+            self.bar.print(format_swd(row))
+        if stage_ends or tick % train.grid_ticks == 0:
+            self._draw_fakes(program, ema, nimg)
+        if stage_ends or tick % train.snapshot_ticks == 0:
+            self._write_snapshot(program, ema, nimg, phase)
+
+    def tell_end(self, nimg: int) -> None:
+        """Tells that the run is done, and where to look."""
+        grids = sorted((self._workdir / "grids").glob("fakes_*.png"))
+        see = grids[-1] if grids else self._workdir
+        self.bar.print(f"done: {nimg / 1000:.1f} kimg; see {see}")
+
+    def tell_stop(self, nimg: int, signal_name: str) -> None:
+        """Tells that the run was asked to stop."""
+        where = f"{signal_name or 'a stop on another host'} at {nimg / 1000:.1f} kimg"
+        self.bar.print(f"{where}: state saved; run the same command to go on")
+
+    def close(self) -> None:
+        """Writes what is pending and removes the bar."""
+        self.bar.close()
+        self._log.close()
+
+    def _evaluate(
+        self, program: StageProgram, ema: Params, nimg: int, phase: Phase
+    ) -> dict[str, float]:
+        """Measures a snapshot of this moment; returns the figures for the row."""
+        assert self._evaluation is not None, "opened where it is due at all"
+        self.bar.update(nimg, "measuring")
+        folder = self._write_snapshot(program, ema, nimg, phase)
+        return self._evaluation.measure_folder(folder)
+
+    def _write_snapshot(
+        self, program: StageProgram, ema: Params, nimg: int, phase: Phase
+    ) -> Path:
+        generator = program.steps.generator
+        return self._reporter.write_snapshot(generator, ema, nimg, phase)
+
+    def _draw_fakes(self, program: StageProgram, ema: Params, nimg: int) -> None:
+        phase = self._schedule.phase_at(max(nimg - 1, 0))
+        self._reporter.draw_fakes(program.sampler, ema, nimg, phase)

@@ -1,0 +1,259 @@
+"""Several processes as one program: starting them, agreeing, and losing one.
+
+Process 0, the primary, writes a run's files and tells of it; all take part in what
+their devices do together. With one process everything here is free of charge.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from progan_jax.errors import UserError
+from progan_jax.runtime.command_line import report
+from progan_jax.runtime.mesh import batched, lay_out, replicated
+from progan_jax.runtime.preemption import StopRequest
+from progan_jax.runtime.rendezvous import meet
+
+T = TypeVar("T")
+
+# JAX's default of 100 s would let a lost host go unnoticed for longer than a minute.
+_HEARTBEAT_SEC = 40
+# That the others can tell their own mistake before process 0, and with it JAX's
+# service, is gone.
+_GRACE_SEC = 2
+_TEXT_BYTES = 4096
+_MEND = "run the same command on all hosts, which goes on from the newest checkpoint"
+_FAILED_COLLECTIVE = re.compile(r"gloo|nccl|coordination service|collective", re.I)
+
+
+@contextmanager
+def connected(
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    *,
+    auto: bool,
+    timeout_sec: float,
+) -> Iterator[None]:
+    """Connects this process with the others of the run, if there are to be others.
+
+    Args:
+      coordinator: HOST:PORT of process 0; None with the next two for one process.
+      num_processes: Of the run.
+      process_id: Which this is.
+      auto: Whether Cloud TPU, Slurm or Open MPI is asked for the three instead.
+      timeout_sec: How long the others are waited for.
+
+    Raises:
+      UserError: if the flags are at fault, or the processes do not meet. An error of
+        what it encloses ends a process among others at once, by its line.
+    """
+    given = [v is not None for v in (coordinator, num_processes, process_id)]
+    if not auto and not any(given):
+        yield
+        return
+    if auto and any(given):
+        raise UserError(
+            "--distributed finds the processes out by itself; leave --coordinator, "
+            "--num_processes and --process_id away"
+        )
+    # A service of JAX would otherwise take SIGTERM for itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if not auto:
+        address = _check(coordinator, num_processes, process_id)
+        meet(*address, timeout_sec)
+    failure = None
+    with _last_words():
+        _initialize(coordinator, num_processes, process_id, timeout_sec)
+        try:
+            yield
+            multihost_utils.sync_global_devices("end")
+        except BaseException as error:
+            failure = error
+    if failure is not None:
+        _end_at_once(failure)
+    jax.distributed.shutdown()
+
+
+def is_primary() -> bool:
+    """Returns whether this process writes the run's files and lines."""
+    return jax.process_index() == 0
+
+
+def together(action: Callable[[], T]) -> T:
+    """Runs what may fail on one process alone, so that it then fails on all.
+
+    All processes must come here.
+
+    Raises:
+      UserError: if it failed on another process.
+      Exception: as `action` raised it here.
+    """
+    if jax.process_count() == 1:
+        return action()
+    result, caught = None, None
+    try:
+        result = action()
+    except Exception as error:
+        caught = error
+    told = "" if caught is None else str(caught) or type(caught).__name__
+    texts = multihost_utils.process_allgather(_to_bytes(told, _TEXT_BYTES))
+    if caught is not None:
+        raise caught
+    for number, text in enumerate(map(_from_bytes, texts)):
+        if text:
+            raise UserError(f"process {number}: {text}")
+    return result  # type: ignore[return-value]
+
+
+def share(array: np.ndarray) -> np.ndarray:
+    """Returns the primary's array on every process; all give one of the same form."""
+    if jax.process_count() == 1:
+        return array
+    # As bytes: sums of numbers, of which a broadcast is made, lose the sign of zero.
+    words = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    shared = multihost_utils.broadcast_one_to_all(words)
+    return np.asarray(shared).view(array.dtype).reshape(array.shape)
+
+
+def share_json(value: Any) -> Any:
+    """Returns what the primary gave, on every process."""
+    if jax.process_count() == 1:
+        return value
+    text = json.dumps(value)
+    size = int(share(np.asarray(len(text.encode()), np.int32)))
+    words = _to_bytes(text if is_primary() else "", size)
+    return json.loads(_from_bytes(share(words)))
+
+
+class StopVote:
+    """Whether any process is asked to stop; all learn it before the same dispatch."""
+
+    def __init__(self, stop: StopRequest, mesh: jax.sharding.Mesh) -> None:
+        self._stop, self._size = stop, mesh.size
+        self._alone = jax.process_count() == 1
+        self._ballots, everywhere = batched(mesh), replicated(mesh)
+        self._count = jax.jit(jnp.max, out_shardings=everywhere)
+        self._outcome: jax.Array | None = None
+
+    def cast(self) -> None:
+        """Tells the others, without waiting for them."""
+        if not self._alone:
+            ballot = np.full(self._size, bool(self._stop), np.int32)
+            self._outcome = self._count(lay_out(ballot, self._ballots))
+
+    def passed(self) -> bool:
+        """Returns the outcome of the last vote; alone, what holds at this moment."""
+        if self._alone:
+            return bool(self._stop)
+        assert self._outcome is not None, "cast first"
+        return bool(self._outcome)
+
+
+def _check(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> tuple[str, int, int, int]:
+    """Returns host, port, number of processes and of this one."""
+    if coordinator is None or num_processes is None or process_id is None:
+        raise UserError(
+            "--coordinator, --num_processes and --process_id belong together; give "
+            "all three, or --distributed on Cloud TPU, Slurm and Open MPI, or none"
+        )
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(
+            f"--coordinator={coordinator}: it must be HOST:PORT of process 0; write "
+            "for example 10.0.0.1:8476"
+        )
+    if not 0 <= process_id < num_processes:
+        raise UserError(
+            f"--process_id={process_id} must lie in [0, {num_processes}) for "
+            f"--num_processes={num_processes}; number the processes from 0"
+        )
+    return host.strip("[]"), int(port), num_processes, process_id
+
+
+def _initialize(
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    timeout_sec: float,
+) -> None:
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            initialization_timeout=max(int(timeout_sec), 1),
+            heartbeat_timeout_seconds=_HEARTBEAT_SEC,
+            # With all three given, JAX is not to look for a cluster besides.
+            cluster_detection_method="deactivate" if coordinator else None,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--distributed: the processes cannot be connected ({_one_line(error)}); "
+            "on anything but Cloud TPU, Slurm and Open MPI give --coordinator, "
+            "--num_processes and --process_id"
+        ) from error
+
+
+@contextmanager
+def _last_words() -> Iterator[None]:
+    """Lets a small process tell why this one has gone, should JAX abort it.
+
+    JAX's client does so when it hears of a lost process while Python waits for a
+    device; nothing of Python runs then.
+    """
+    line = f"error: a process of the run was lost, this one or another; {_MEND}"
+    script = 'read -r word || printf "%s\\n" "$0" >&2'
+    with subprocess.Popen(
+        ["sh", "-c", script, line], stdin=subprocess.PIPE, start_new_session=True
+    ) as speaker:
+        try:
+            yield
+        finally:
+            speaker.communicate(b"nothing to say\n")
+
+
+def _end_at_once(error: BaseException) -> NoReturn:
+    """Ends this process without waiting for the others, who may wait for it."""
+    code = 1
+    if isinstance(error, UserError):
+        report(str(error))
+        code = 2
+    elif isinstance(error, Exception) and _FAILED_COLLECTIVE.search(str(error)):
+        report(f"process(es) lost ({_one_line(error)}); {_MEND}")
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_primary():
+        time.sleep(_GRACE_SEC)
+    os._exit(code)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _to_bytes(text: str, size: int) -> np.ndarray:
+    """Returns the text's bytes, cut or filled up with zeros, uint8 [size]."""
+    data = text.encode()[:size].ljust(size, b"\0")
+    return np.frombuffer(data, np.uint8)
+
+
+def _from_bytes(data: np.ndarray) -> str:
+    return data.tobytes().rstrip(b"\0").decode(errors="ignore")

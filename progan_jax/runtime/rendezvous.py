@@ -1,0 +1,128 @@
+"""Whether all processes of a run can reach each other, before JAX connects them.
+
+JAX's own client ends the process by an abort when one does not come in time. This meets
+at the same address first and tells a mistake in one line.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from progan_jax.errors import UserError
+
+_RETRY_SEC = 0.2
+_STRANGER_SEC = 5  # What calls and says nothing is no process of the run.
+_GO = b"go\n"
+
+
+def meet(
+    host: str, port: int, num_processes: int, process_id: int, timeout_sec: float
+) -> None:
+    """Returns when all processes have come to the address, on each of them.
+
+    Process 0 must run at the address. It is free again afterwards.
+
+    Args:
+      host: Name or address of process 0.
+      port: Free there.
+      num_processes: How many are to come, process 0 with them.
+      process_id: Which this is, in [0, num_processes).
+      timeout_sec: How long the others are waited for.
+
+    Raises:
+      UserError: if one does not come in time, or two have the same number.
+    """
+    deadline = time.monotonic() + timeout_sec
+    if process_id == 0:
+        _receive(host, port, num_processes, deadline, timeout_sec)
+    else:
+        _call(host, port, num_processes, process_id, deadline, timeout_sec)
+
+
+def _receive(
+    host: str, port: int, num_processes: int, deadline: float, timeout_sec: float
+) -> None:
+    """Waits for the others' calls, and lets all go on together."""
+    here: dict[int, socket.socket] = {}
+    with ExitStack() as calls, _listening(host, port) as server:
+        while absent := {*range(1, num_processes)} - here.keys():
+            try:
+                server.settimeout(_left(deadline))
+                call = calls.enter_context(server.accept()[0])
+            except TimeoutError:
+                raise UserError(
+                    f"--coordinator={host}:{port}: process(es) "
+                    f"{', '.join(map(str, sorted(absent)))} of {num_processes} did not "
+                    f"come within {timeout_sec:g} s; start the same command there too, "
+                    "with its own --process_id"
+                ) from None
+            number = _read_number(call, num_processes)
+            if number in here:
+                raise UserError(
+                    f"--process_id={number}: two processes have it; give each of the "
+                    f"{num_processes} its own number, from 0 to {num_processes - 1}"
+                )
+            if number is not None:
+                here[number] = call
+        for call in here.values():
+            call.sendall(_GO)
+
+
+def _call(
+    host: str,
+    port: int,
+    num_processes: int,
+    process_id: int,
+    deadline: float,
+    timeout_sec: float,
+) -> None:
+    reason = "nothing answers there"
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((host, port), _left(deadline)) as connection:
+                connection.sendall(f"{process_id} of {num_processes}\n".encode())
+                if connection.recv(len(_GO), socket.MSG_WAITALL) == _GO:
+                    return
+                reason = "it gave up: see its own message"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        time.sleep(_RETRY_SEC)
+    raise UserError(
+        f"--coordinator={host}:{port}: not all {num_processes} processes met there "
+        f"within {timeout_sec:g} s ({reason}); start process 0 on that machine, the "
+        "others too, and let the port through"
+    )
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        server = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
+    except OSError as error:
+        raise UserError(
+            f"--coordinator={host}:{port}: process 0 cannot listen on that port "
+            f"({error.strerror}); choose a free one"
+        ) from error
+    with server:
+        yield server
+
+
+def _read_number(call: socket.socket, num_processes: int) -> int | None:
+    """Returns the caller's number; None if it is no process of this run."""
+    call.settimeout(_STRANGER_SEC)
+    try:
+        with call.makefile() as lines:
+            words = lines.readline(64).split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    if len(words) != 3 or words[1:] != ["of", str(num_processes)]:
+        return None
+    return int(words[0]) if words[0].isdecimal() else None
+
+
+def _left(deadline: float) -> float:
+    """Returns the seconds that are left; a socket takes 0 for no waiting at all."""
+    return max(deadline - time.monotonic(), 0.001)
