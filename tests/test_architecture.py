@@ -27,6 +27,7 @@ LOOP = (
     "explain",
     "workdir",
     "validation",
+    "batch_rules",
 )
 PURE = (
     "networks",
