@@ -145,7 +145,7 @@ class _Run:
         """Loads the reals and compiles the steps; the tick is timed from here on."""
         r = self.program.resolution
         self.bar.update(self.nimg, f"compiling {r}x{r}")
-        self.program.prepare(self.state, self.pyramid)
+        self.program.prepare(self.pyramid)
         self.reporter.start_tick()
 
     def _change_phase(self) -> None:

@@ -28,6 +28,7 @@ _CHOICES = {
     "model.activation": ("leaky_relu", "relu"),
     "model.channels": (1, 3),
     "model.dtype": ("float32", "bfloat16", "float64"),
+    "model.remat": ("none", "blocks"),
     "model.resolution": RESOLUTIONS,
     "schedule.start_resolution": RESOLUTIONS,
     "loss.kind": ("wgan_gp", "lsgan"),
@@ -212,6 +213,15 @@ def _batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             f"{where}) {rule}; the nearest valid batches are "
             f"{_nearest_batches(batch, num_devices, group)}"
         )
+
+
+def largest_split(config: ml_collections.ConfigDict, most: int) -> int:
+    """Returns the largest number of devices, up to `most`, that suits every batch.
+
+    One device suits any batch of a valid configuration.
+    """
+    counts = range(most, 0, -1)
+    return next(n for n in counts if not any(True for _ in _batch_faults(config, n)))
 
 
 def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:

@@ -29,6 +29,7 @@ _FREE_FIELDS = (
     "data.resident_gib",
     "data.max_memory_mib",
     "data.stream_workers",
+    "model.remat",
     "schedule.total_kimg",
     "train.grid_ticks",
     "train.snapshot_ticks",
@@ -41,6 +42,7 @@ _FREE_FIELDS = (
 _YOUNGER_FIELDS = {
     "data.dequantise": False,
     "data.truncate_labels": False,
+    "model.remat": "none",
     "train.grid_by_class": False,
 }
 

@@ -52,7 +52,7 @@ def one_steps_gradients(config, devices, pyramid, monkeypatch):
     config.schedule.g_learning_rate = config.schedule.d_learning_rate = "1"
     stage = program(config, devices, 8)
     before = stage.create()
-    stage.prepare(before, pyramid)
+    stage.prepare(pyramid)
     start = host(before)
     after, _ = stage.run(before, 0, 1)
     end = host(after)
@@ -89,12 +89,12 @@ def train_over_growth(config, devices, pyramid):
     """Ten pairs at 4x4 and, after growth, ten at 8x8."""
     stage = program(config, devices, 4)
     state = stage.create()
-    stage.prepare(state, pyramid)
+    stage.prepare(pyramid)
     for first, pairs in ((0, 4), (4, 4), (8, 2)):
         state, _ = stage.run(state, 32 * first, pairs)
     stage = program(config, devices, 8)
     state = stage.grow(state)
-    stage.prepare(state, pyramid)
+    stage.prepare(pyramid)
     for first, pairs in ((10, 4), (14, 4), (18, 2)):
         state, _ = stage.run(state, 32 * first, pairs)
     return host(state)
@@ -135,7 +135,7 @@ def test_compiled_steps_have_no_collective_but_all_reduce(
     config.optim.simultaneous = simultaneous
     config.model.mbstd_group_size = group
     stage = program(config, 8, 8)
-    stage.prepare(stage.create(), pyramid)
+    stage.prepare(pyramid)
     text = stage.compiled.as_text()
     found = {
         name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES
@@ -148,6 +148,6 @@ def test_compiled_steps_refuse_another_shape(config, pyramid):
     """So that a stage can never be compiled twice unnoticed."""
     small = program(config, 1, 4)
     state = small.create()
-    small.prepare(state, pyramid)
+    small.prepare(pyramid)
     with pytest.raises(TypeError, match="compiled"):
         small.run(program(config, 1, 8).create(), 0, 1)
