@@ -2,7 +2,8 @@
 
 --mode=train    trains, or goes on where the same command was stopped (default)
 --mode=eval     measures the snapshots in --workdir by config.eval
---mode=explain  prints the whole schedule and its costs, and trains nothing
+--mode=explain  prints the whole schedule and its costs, and trains nothing; --memory
+                compiles the steps and prints the memory that they take
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 """
 
@@ -19,6 +20,9 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/NAME_OF_CONFIG by default."
 )
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "explain"], "What to do.")
+MEMORY = flags.DEFINE_bool(
+    "memory", None, "Whether explain compiles the steps; unless on a CPU by default."
+)
 
 
 def main() -> None:
@@ -33,7 +37,7 @@ def main() -> None:
     if MODE.value == "explain":
         from progan_jax.explain import explain
 
-        print(explain(config))
+        print(explain(config, MEMORY.value))
         return
     workdir = Path(WORKDIR.value or Path("runs") / _run_name())
     if MODE.value == "eval":

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from progan_jax.compiled import collectives, host_transfers
 from progan_jax.config import make_schedule
 from progan_jax.data.sources import load_digits
 from progan_jax.runtime.mesh import make_mesh
@@ -144,10 +145,32 @@ def test_compiled_steps_have_no_collective_but_all_reduce(
     assert not any(found.values()), found
 
 
+@pytest.mark.parametrize("feed", ["resident", "streamed"])
+def test_steps_lowered_from_shapes_are_those_lowered_from_data(config, pyramid, feed):
+    config.data.feed = feed
+    stage = program(config, 8, 8)
+    stage.prepare(pyramid)
+    state, batches = stage.create(), stage._feed.batches(32, 2)
+    real = stage._run.lower(state, batches, stage._controls(32, 2))
+    abstract = stage.lower(pyramid.levels[8].shape)
+    assert abstract.as_text() == real.as_text()
+
+
+def test_compiled_steps_never_talk_to_the_host(config, pyramid):
+    stage = program(config, 8, 8)
+    stage.prepare(pyramid)
+    text = stage.compiled.as_text()
+    assert not host_transfers(text)
+    # Each network's gradients are reduced once a pair, and the logged scalars.
+    _, size = collectives(text)["all-reduce"]
+    params = [stage.abstract_state().g_params, stage.abstract_state().d_params]
+    least = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert least <= size < 1.5 * least
+
+
 def test_compiled_steps_refuse_another_shape(config, pyramid):
     """So that a stage can never be compiled twice unnoticed."""
     small = program(config, 1, 4)
-    state = small.create()
     small.prepare(pyramid)
     with pytest.raises(TypeError, match="compiled"):
         small.run(program(config, 1, 8).create(), 0, 1)

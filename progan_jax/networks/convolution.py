@@ -18,7 +18,7 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Correlates [N, H, W, C] with [k, k, C, F], k 1 or 3, zero-padded: [N, H, W, F]."""
+    """Correlates [N, H, W, C] with [k, k, C, F], k 1 or 3, padded: [N, H, W, F]."""
     if kernel.shape[:2] == (1, 1):
         return x @ kernel[0, 0]
     return _conv2d(x, kernel)

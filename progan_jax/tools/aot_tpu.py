@@ -3,12 +3,11 @@
     python -m progan_jax.tools.aot_tpu --config=configs/celeba_hq.py:v2_8gpus \
         --topology=v5e:4x4 [--resolutions=4,64,256,1024] [--batch_per_chip=4]
 
-It needs libtpu, which the extra `tpu` installs, and neither a TPU nor data. Every row is
+It needs libtpu, which the extra `tpu` installs, and neither a TPU nor data. A row is
 one resolution: how long it compiled, what it takes of each chip's memory, and what the
 chips exchange in one (D, G) pair. A step that does not fit says what it needs.
 """
 
-import math
 import re
 import time
 from collections.abc import Iterator
@@ -32,7 +31,9 @@ from progan_jax.validation import largest_split, validate
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "Generation and shape of a TPU.")
-RESOLUTIONS = flags.DEFINE_list("resolutions", None, "Sides; all of the run's if unset.")
+RESOLUTIONS = flags.DEFINE_list(
+    "resolutions", None, "Sides; all of the run's if unset."
+)
 BATCH_PER_CHIP = flags.DEFINE_integer(
     "batch_per_chip", None, "Images of a step on each chip; the recipe's if unset."
 )
@@ -165,7 +166,9 @@ def _exceeds(error: jax.errors.JaxRuntimeError) -> str:
     """
     if "RESOURCE_EXHAUSTED" not in str(error):
         raise error
-    sizes = re.findall(r"(\d[\d.]*[KMGT]?) (?:of|exceeds)|\((\d[\d.]*[KMGT])\)", str(error))
+    sizes = re.findall(
+        r"(\d[\d.]*[KMGT]?) (?:of|exceeds)|\((\d[\d.]*[KMGT])\)", str(error)
+    )
     needs, there = [next(filter(None, pair)) for pair in sizes][:2]
     return f"exceeds: needs {needs} of {there}"
 
