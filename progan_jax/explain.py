@@ -49,11 +49,11 @@ def explain(
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
     schedule = make_schedule(config)
-    if compile_steps is None:
-        compile_steps = mesh.devices.flat[0].platform != "cpu"
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    compiled = not on_cpu if compile_steps is None else compile_steps
     header = _line([name for name, _ in _COLUMNS])
-    rows = [_row(config, schedule, s, mesh, compile_steps) for s in schedule.stages()]
-    summary = _summary(config, schedule, compile_steps)
+    rows = [_row(config, schedule, s, mesh, compiled) for s in schedule.stages()]
+    summary = _summary(config, schedule, compiled)
     return "\n".join([header, "-" * len(header), *rows, "", summary])
 
 

@@ -91,9 +91,7 @@ class StageProgram:
         plan = plan_feed(level_shape, **self._feed_options())
         everywhere = replicated(self._mesh)
         batches = plan.abstract(everywhere, batched(self._mesh, axis=2))
-        rows = jax.ShapeDtypeStruct(plan.shape[:1], np.float32, sharding=everywhere)
-        num_pairs = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
-        controls = Controls(num_pairs, rows, rows, rows)
+        controls = _abstract_controls(plan.shape[0], everywhere)
         return self._run.lower(self.abstract_state(), batches, controls)
 
     def close(self) -> None:
@@ -205,6 +203,12 @@ class StageProgram:
             steps.tx,
             reset=self._config.optim.reset_at_fades,
         )
+
+
+def _abstract_controls(capacity: int, sharding: jax.sharding.Sharding) -> Controls:
+    rows: Any = jax.ShapeDtypeStruct((capacity,), np.float32, sharding=sharding)
+    num_pairs: Any = jax.ShapeDtypeStruct((), np.int32, sharding=sharding)
+    return Controls(num_pairs, rows, rows, rows)
 
 
 def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:

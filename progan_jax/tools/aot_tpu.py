@@ -158,7 +158,7 @@ def _figures(compiled: jax.stages.Compiled, capacity: float | None) -> list[str]
     ]
 
 
-def _exceeds(error: jax.errors.JaxRuntimeError) -> str:
+def _exceeds(error: Exception) -> str:
     """Returns what the compiler asked for and what there is.
 
     Raises:

@@ -10,7 +10,7 @@ import pytest
 from progan_jax.losses import LossOptions, discriminator_loss, generator_loss
 from progan_jax.networks.progan import Discriminator, Generator
 
-SIZES = {"resolution": 16, "fmap_base": 32, "fmap_max": 8}
+SIZES = {"resolution": 8, "fmap_base": 16, "fmap_max": 8}
 
 
 def gradients(remat, dtype, fused):
@@ -19,7 +19,7 @@ def gradients(remat, dtype, fused):
     g, d = Generator(latent_size=8, **options), Discriminator(**options)
     keys = jax.random.split(jax.random.key(0), 5)
     z = jax.random.normal(keys[0], (4, 8), dtype)
-    reals = jax.random.normal(keys[1], (4, 16, 16, 3), dtype)
+    reals = jax.random.normal(keys[1], (4, 8, 8, 3), dtype)
     mix = jax.random.uniform(keys[2], (4, 1, 1, 1), dtype)
     g_params, d_params = g.init(keys[3], z, 0.5), d.init(keys[4], reals, 0.5)
 
