@@ -161,11 +161,11 @@ def test_compiled_steps_never_talk_to_the_host(config, pyramid):
     stage.prepare(pyramid)
     text = stage.compiled.as_text()
     assert not host_transfers(text)
-    # Each network's gradients are reduced once a pair, and the logged scalars.
+    # The gradients of both networks, and scalars; D's three passes may be apart.
     _, size = collectives(text)["all-reduce"]
     params = [stage.abstract_state().g_params, stage.abstract_state().d_params]
     least = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert least <= size < 1.5 * least
+    assert least <= size < 3 * least
 
 
 def test_compiled_steps_refuse_another_shape(config, pyramid):

@@ -7,7 +7,7 @@ import pytest
 
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.errors import UserError
-from progan_jax.validation import validate, validate_data
+from progan_jax.validation import largest_split, validate, validate_data
 
 
 def faults(config, num_devices=1):
@@ -19,6 +19,24 @@ def faults(config, num_devices=1):
 def set_field(config, field, value):
     *group, name = field.split(".")
     (config[group[0]] if group else config)[name] = value
+
+
+@pytest.mark.parametrize(
+    ("batch", "group", "most", "expected"),
+    [
+        ("32", 4, 16, 16),  # Two images each: smaller groups, but whole ones.
+        ("32", 4, 64, 32),
+        ("24", 4, 5, 3),  # Not 4, which would get 6 images each; nor 5.
+        ("8, 16:12", 4, 8, 4),  # What suits 8x8 must suit 16x16 too.
+        ("16", 0, 12, 8),
+    ],
+)
+def test_the_largest_split_leaves_whole_groups(
+    tiny_config, batch, group, most, expected
+):
+    tiny_config.schedule.batch_size = batch
+    tiny_config.model.mbstd_group_size = group
+    assert largest_split(tiny_config, most) == expected
 
 
 def test_a_good_configuration_passes(tiny_config):
@@ -39,6 +57,7 @@ def test_a_good_configuration_passes(tiny_config):
         ("model.resolution", 2048, "must be one of 4, 8, 16"),
         ("model.channels", 4, "must be one of 1, 3"),
         ("model.dtype", "float16", "must be one of float32, bfloat16, float64"),
+        ("model.remat", "all", "must be one of none, blocks"),
         ("model.latent_size", 0, "must be at least 1"),
         ("model.fmap_max", 0, "must be at least 1"),
         ("model.activation", "gelu", "must be one of leaky_relu, relu"),
