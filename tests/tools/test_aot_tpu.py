@@ -19,9 +19,9 @@ needs_libtpu = pytest.mark.skipif(
 
 
 def aot_tpu(*arguments):
-    command = [sys.executable, "-m", "progan_jax.tools.aot_tpu", *arguments]
+    command = [sys.executable, "-m", "progan_jax.tools.aot_tpu"]
     return subprocess.run(
-        [*command, "--config=configs/cifar10.py"],
+        [*command, "--config=configs/cifar10.py", *arguments],
         cwd=ROOT,
         env=os.environ | {"XLA_FLAGS": ""},
         capture_output=True,
@@ -39,7 +39,6 @@ def test_without_libtpu_the_error_says_how_to_get_it(monkeypatch):
 
 
 @needs_libtpu
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["banana", "v9:2x2", "v5e:3x3x9"])
 def test_a_topology_that_does_not_exist_is_one_clear_line(name):
     done = aot_tpu(f"--topology={name}")
@@ -51,7 +50,6 @@ def test_a_topology_that_does_not_exist_is_one_clear_line(name):
 
 
 @needs_libtpu
-@pytest.mark.slow
 def test_too_many_chips_for_the_batch_name_the_largest_number():
     done = aot_tpu("--topology=v5e:4x8")
     assert done.returncode == 2
