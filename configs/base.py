@@ -46,6 +46,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.minibatch_stddev = True  # D sees the spread of its batch.
     model.mbstd_group_size = 0  # Images per group of that statistic; 0 = whole batch.
     model.dtype = "float32"  # Of activations: "float32", "bfloat16" or "float64".
+    model.remat = "none"  # Backward passes compute "blocks" anew, to save memory.
 
     config.loss = loss = ml_collections.ConfigDict()
     loss.kind = "wgan_gp"  # "wgan_gp" or "lsgan".

@@ -108,6 +108,7 @@ def make_networks(
     shared = {
         "resolution": resolution,
         "dtype": jnp.dtype(model.dtype),
+        "remat": model.remat == "blocks",
         **{
             name: model[name]
             for name in (

@@ -1,11 +1,16 @@
 """The whole schedule as a table, before anyone pays for it."""
 
+import sys
+
+import jax
 import ml_collections
 
+from progan_jax.compiled import memory
 from progan_jax.config import make_networks, make_schedule
 from progan_jax.costs import stage_cost
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.schedule import Schedule, Stage
+from progan_jax.stage import StageProgram
 from progan_jax.validation import validate
 
 _COLUMNS = (
@@ -20,35 +25,66 @@ _COLUMNS = (
     ("pairs", 8),
     ("G params (active)", 25),
     ("D params (active)", 25),
-    ("memory", 9),
+    ("memory", 10),
 )
 
+# Of the set whose levels the compiled steps are given, where there is no set yet.
+_NUM_IMAGES = 30_000
 
-def explain(config: ml_collections.ConfigDict) -> str:
+
+def explain(
+    config: ml_collections.ConfigDict, compile_steps: bool | None = None
+) -> str:
     """Returns the table: one row for each stage of the run.
+
+    Args:
+      config: As configs/base.py describes it.
+      compile_steps: Whether memory is that of the compiled steps, which takes minutes,
+        or an estimate. None compiles for accelerators alone: there memory is what
+        binds, and the programs are kept in the cache for the run.
 
     Raises:
       UserError: if the configuration is faulty.
     """
-    num_devices = make_mesh(select_devices(config.runtime.num_devices)).size
-    validate(config, num_devices)
+    mesh = make_mesh(select_devices(config.runtime.num_devices))
+    validate(config, mesh.size)
     schedule = make_schedule(config)
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    compiled = not on_cpu if compile_steps is None else compile_steps
     header = _line([name for name, _ in _COLUMNS])
-    rows = [_row(config, schedule, s, num_devices) for s in schedule.stages()]
-    lines = [header, "-" * len(header), *rows, "", _summary(config, schedule)]
-    return "\n".join(lines)
+    rows = [_row(config, schedule, s, mesh, compiled) for s in schedule.stages()]
+    summary = _summary(config, schedule, compiled)
+    return "\n".join([header, "-" * len(header), *rows, "", summary])
+
+
+def _compiled_bytes(
+    config: ml_collections.ConfigDict,
+    schedule: Schedule,
+    resolution: int,
+    mesh: jax.sharding.Mesh,
+) -> int:
+    """Compiles the steps of one resolution; returns their peak on one device."""
+    print(f"compiling {resolution}x{resolution}", file=sys.stderr, flush=True)
+    classes = config.model.num_classes
+    program = StageProgram(config, schedule, resolution, mesh, (1,) * classes)
+    shape = (_NUM_IMAGES, resolution, resolution, config.model.channels)
+    return memory(program.lower(shape).compile()).total
 
 
 def _row(
     config: ml_collections.ConfigDict,
     schedule: Schedule,
     stage: Stage,
-    num_devices: int,
+    mesh: jax.sharding.Mesh,
+    compile_steps: bool,
 ) -> str:
-    r = stage.resolution
+    r, num_devices = stage.resolution, mesh.size
     batch, end = schedule.batch_size[r], schedule.stage_end(stage)
     per_device = batch // num_devices
     cost = stage_cost(*make_networks(config, r, per_device), per_device)
+    num_bytes = cost.state_bytes + cost.step_bytes
+    if compile_steps:
+        num_bytes = _compiled_bytes(config, schedule, r, mesh)
     fade_end = schedule.fade_end(stage)
     cells = [
         f"{stage.start_nimg / 1000:.1f}",
@@ -62,18 +98,29 @@ def _row(
         str((end - stage.start_nimg) // schedule.pair_nimg(r)),
         f"{cost.g_params:,} ({cost.g_active:,})",
         f"{cost.d_params:,} ({cost.d_active:,})",
-        f"{(cost.state_bytes + cost.step_bytes) / 2**20:,.0f} MiB",
+        f"{num_bytes / 2**20:,.0f} MiB",
     ]
     return _line(cells)
 
 
-def _summary(config: ml_collections.ConfigDict, schedule: Schedule) -> str:
+def _summary(
+    config: ml_collections.ConfigDict, schedule: Schedule, compiled: bool
+) -> str:
+    memory_is = (
+        "a rough estimate per device: the state, and a step's activations; --memory "
+        "compiles the steps and asks the compiler."
+    )
+    if compiled:
+        memory_is = (
+            "the compiled step's peak per device: state, temporaries, code, and the "
+            f"reals of a set of {_NUM_IMAGES:,} images."
+        )
     lines = [
         f"The run shows {schedule.end_nimg() / 1000:g} kimg in "
         f"{schedule.ticks_until(schedule.end_nimg())} ticks; alpha and the learning "
         f"rates are held for quanta of {schedule.quantum_pairs} pair(s).",
         "Parameters count every RGB layer; in parentheses, the newest one only.",
-        "Memory is a rough estimate per device: the state, and a step's activations.",
+        f"Memory is {memory_is}",
     ]
     if schedule.rampup_kimg:
         lines.insert(

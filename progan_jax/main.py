@@ -2,7 +2,8 @@
 
 --mode=train    trains, or goes on where the same command was stopped (default)
 --mode=eval     measures the snapshots in --workdir by config.eval
---mode=explain  prints the whole schedule and its costs, and trains nothing
+--mode=explain  prints the whole schedule and its costs, and trains nothing; --memory
+                compiles the steps and prints the memory that they take
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 
 On several hosts, start the same command on each, with --distributed on Cloud TPU, Slurm
@@ -29,6 +30,9 @@ COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0."
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 CONNECT_SEC = flags.DEFINE_float("connect_sec", 120.0, "Longest wait for the others.")
+MEMORY = flags.DEFINE_bool(
+    "memory", None, "Whether explain compiles the steps; unless on a CPU by default."
+)
 
 
 def main() -> None:
@@ -58,7 +62,7 @@ def _dispatch(mode: str, config: Any, workdir: Path) -> None:
     if mode == "explain":
         from progan_jax.explain import explain
 
-        text = explain(config)
+        text = explain(config, MEMORY.value)
     else:
         from progan_jax.evaluate import evaluate
 

@@ -15,6 +15,7 @@ from progan_jax.config import (
     stddev_groups,
 )
 from progan_jax.controls import Controls
+from progan_jax.data.batches import plan_feed
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
@@ -81,16 +82,23 @@ class StageProgram:
         )
         self._reset_sums = jit(reset_sums, donate_argnums=0)
 
-    def prepare(self, state: TrainState, pyramid: Pyramid) -> None:
-        """Opens the feed of the reals, and compiles the steps for the one shape.
+    def prepare(self, pyramid: Pyramid) -> None:
+        """Opens the feed of the reals, and compiles the steps for the one shape."""
+        self._feed = self._open_feed(pyramid)
+        level_shape = pyramid.levels[self.resolution].shape
+        self.compiled = self.lower(level_shape).compile()
+
+    def lower(self, level_shape: tuple[int, ...]) -> jax.stages.Lowered:
+        """Lowers the steps from shapes alone: no data, and no device, is needed.
 
         Args:
-          state: Of this resolution; it is not changed.
-          pyramid: The image set.
+          level_shape: (n, r, r, C) of the level of this resolution.
         """
-        self._feed = self._open_feed(pyramid)
-        examples = self._feed.batches(0, 1), self._controls(0, 1)
-        self.compiled = self._run.lower(state, *examples).compile()
+        plan = plan_feed(level_shape, **self._feed_options())
+        everywhere = replicated(self._mesh)
+        batches = plan.abstract(everywhere, batched(self._mesh, axis=2))
+        controls = _abstract_controls(plan.shape[0], everywhere)
+        return self._run.lower(self.abstract_state(), batches, controls)
 
     def close(self) -> None:
         """Ends the feed of the reals."""
@@ -103,15 +111,21 @@ class StageProgram:
             pyramid,
             IndexStream(self._seed, pyramid.num_images, data.mirror),
             resolution=self.resolution,
-            batch_size=self._schedule.batch_size[self.resolution],
-            d_repeats=self._schedule.d_repeats,
-            max_pairs=self._config.runtime.pairs_per_dispatch,
             replicated=replicated(self._mesh),
             batched=batched(self._mesh, axis=2),
-            mode=data.feed,
-            resident_gib=data.resident_gib,
             stream_workers=data.stream_workers,
+            **self._feed_options(),
         )
+
+    def _feed_options(self) -> dict[str, Any]:
+        """Returns what form and shapes of the batches follow from."""
+        return {
+            "batch_size": self._schedule.batch_size[self.resolution],
+            "d_repeats": self._schedule.d_repeats,
+            "max_pairs": self._config.runtime.pairs_per_dispatch,
+            "mode": self._config.data.feed,
+            "resident_gib": self._config.data.resident_gib,
+        }
 
     def create(self) -> TrainState:
         """Returns the state of a run that starts at this resolution."""
@@ -196,6 +210,12 @@ class StageProgram:
             steps.tx,
             reset=self._config.optim.reset_at_fades,
         )
+
+
+def _abstract_controls(capacity: int, sharding: jax.sharding.Sharding) -> Controls:
+    rows: Any = jax.ShapeDtypeStruct((capacity,), np.float32, sharding=sharding)
+    num_pairs: Any = jax.ShapeDtypeStruct((), np.int32, sharding=sharding)
+    return Controls(num_pairs, rows, rows, rows)
 
 
 def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:

@@ -163,7 +163,7 @@ class _Run:
         """Loads the reals and compiles the steps; the tick is timed from here on."""
         r = self.program.resolution
         self._show(f"compiling {r}x{r}")
-        self.program.prepare(self.state, self.pyramid)
+        self.program.prepare(self.pyramid)
         if self.record:
             self.record.start_tick()
 

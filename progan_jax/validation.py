@@ -28,6 +28,7 @@ _CHOICES = {
     "model.activation": ("leaky_relu", "relu"),
     "model.channels": (1, 3),
     "model.dtype": ("float32", "bfloat16", "float64"),
+    "model.remat": ("none", "blocks"),
     "model.resolution": RESOLUTIONS,
     "schedule.start_resolution": RESOLUTIONS,
     "loss.kind": ("wgan_gp", "lsgan"),

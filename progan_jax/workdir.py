@@ -30,6 +30,7 @@ _FREE_FIELDS = (
     "data.max_memory_mib",
     "data.stream_workers",
     "schedule.microbatch",
+    "model.remat",
     "schedule.total_kimg",
     "train.grid_ticks",
     "train.snapshot_ticks",
@@ -43,6 +44,7 @@ _FREE_FIELDS = (
 _YOUNGER_FIELDS = {
     "data.dequantise": False,
     "data.truncate_labels": False,
+    "model.remat": "none",
     "train.grid_by_class": False,
 }
 

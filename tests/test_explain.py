@@ -7,9 +7,9 @@ from progan_jax.errors import UserError
 from progan_jax.explain import explain
 
 
-def table(config):
+def table(config, **options):
     config.runtime.num_devices = 1
-    lines = explain(config).split("\n")
+    lines = explain(config, **options).split("\n")
     rows = [re.split(r" {2,}", line.strip()) for line in lines]
     return [dict(zip(rows[0], row, strict=True)) for row in rows[2 : rows.index([""])]]
 
@@ -43,3 +43,23 @@ def test_it_needs_no_data_and_refuses_what_training_refuses():
     config.schedule.total_kimg = 100.0
     with pytest.raises(UserError, match="the run ends before 32x32"):
         explain(config)
+
+
+def mebibytes(row):
+    return float(row["memory"].removesuffix(" MiB").replace(",", ""))
+
+
+def test_memory_of_compiled_steps_grows_with_the_batch(tiny_config, capsys):
+    tiny_config.model.resolution = tiny_config.schedule.start_resolution = 8
+    (small,) = table(tiny_config, compile_steps=True)
+    assert capsys.readouterr().err == "compiling 8x8\n"
+    tiny_config.schedule.batch_size = "512"
+    (large,) = table(tiny_config, compile_steps=True)
+    # The level of 30,000 grey images lies on the device.
+    assert mebibytes(small) > 30_000 * 8 * 8 / 2**20
+    assert mebibytes(large) > mebibytes(small) + 1
+
+
+def test_memory_is_estimated_on_cpus_unless_it_is_asked_for(tiny_config, capsys):
+    assert "rough estimate" in explain(tiny_config)
+    assert not capsys.readouterr().err

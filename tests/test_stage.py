@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from progan_jax.compiled import collectives, host_transfers
 from progan_jax.config import make_schedule
 from progan_jax.data.sources import load_digits
 from progan_jax.runtime.mesh import make_mesh
@@ -52,7 +53,7 @@ def one_steps_gradients(config, devices, pyramid, monkeypatch):
     config.schedule.g_learning_rate = config.schedule.d_learning_rate = "1"
     stage = program(config, devices, 8)
     before = stage.create()
-    stage.prepare(before, pyramid)
+    stage.prepare(pyramid)
     start = host(before)
     after, _ = stage.run(before, 0, 1)
     end = host(after)
@@ -102,12 +103,12 @@ def train_over_growth(config, devices, pyramid):
     """Ten pairs at 4x4 and, after growth, ten at 8x8."""
     stage = program(config, devices, 4)
     state = stage.create()
-    stage.prepare(state, pyramid)
+    stage.prepare(pyramid)
     for first, pairs in ((0, 4), (4, 4), (8, 2)):
         state, _ = stage.run(state, 32 * first, pairs)
     stage = program(config, devices, 8)
     state = stage.grow(state)
-    stage.prepare(state, pyramid)
+    stage.prepare(pyramid)
     for first, pairs in ((10, 4), (14, 4), (18, 2)):
         state, _ = stage.run(state, 32 * first, pairs)
     return host(state)
@@ -148,7 +149,7 @@ def test_compiled_steps_have_no_collective_but_all_reduce(
     config.optim.simultaneous = simultaneous
     config.model.mbstd_group_size = group
     stage = program(config, 8, 8)
-    stage.prepare(stage.create(), pyramid)
+    stage.prepare(pyramid)
     text = stage.compiled.as_text()
     found = {
         name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES
@@ -157,10 +158,32 @@ def test_compiled_steps_have_no_collective_but_all_reduce(
     assert not any(found.values()), found
 
 
+@pytest.mark.parametrize("feed", ["resident", "streamed"])
+def test_steps_lowered_from_shapes_are_those_lowered_from_data(config, pyramid, feed):
+    config.data.feed = feed
+    stage = program(config, 8, 8)
+    stage.prepare(pyramid)
+    state, batches = stage.create(), stage._feed.batches(32, 2)
+    real = stage._run.lower(state, batches, stage._controls(32, 2))
+    abstract = stage.lower(pyramid.levels[8].shape)
+    assert abstract.as_text() == real.as_text()
+
+
+def test_compiled_steps_never_talk_to_the_host(config, pyramid):
+    stage = program(config, 8, 8)
+    stage.prepare(pyramid)
+    text = stage.compiled.as_text()
+    assert not host_transfers(text)
+    # The gradients of both networks, and scalars; D's three passes may be apart.
+    _, size = collectives(text)["all-reduce"]
+    params = [stage.abstract_state().g_params, stage.abstract_state().d_params]
+    least = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert least <= size < 3 * least
+
+
 def test_compiled_steps_refuse_another_shape(config, pyramid):
     """So that a stage can never be compiled twice unnoticed."""
     small = program(config, 1, 4)
-    state = small.create()
-    small.prepare(state, pyramid)
+    small.prepare(pyramid)
     with pytest.raises(TypeError, match="compiled"):
         small.run(program(config, 1, 8).create(), 0, 1)

@@ -39,6 +39,7 @@ def test_a_good_configuration_passes(tiny_config):
         ("model.resolution", 2048, "must be one of 4, 8, 16"),
         ("model.channels", 4, "must be one of 1, 3"),
         ("model.dtype", "float16", "must be one of float32, bfloat16, float64"),
+        ("model.remat", "all", "must be one of none, blocks"),
         ("model.latent_size", 0, "must be at least 1"),
         ("model.fmap_max", 0, "must be at least 1"),
         ("model.activation", "gelu", "must be one of leaky_relu, relu"),

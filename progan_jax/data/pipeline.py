@@ -8,62 +8,13 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from flax import struct
 from jax.sharding import NamedSharding
 
+from progan_jax.data.batches import ResidentBatches, StreamedBatches, plan_feed
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.data.streaming import PairStream
 from progan_jax.runtime.mesh import lay_out
-
-_DISPATCH_BYTES = 2**28  # Of pixels that one dispatch takes along, over all devices.
-
-
-class ResidentBatches(struct.PyTreeNode):
-    """Batches gathered on the devices from a level that lies there.
-
-    Attributes:
-      images: The level, uint8 [n, r, r, C], on every device.
-      labels: int32 [n]; zeros without classes.
-      indices: int32 [K, D, N] for K pairs of D repeats of N images.
-      mirror: bool [K, D, N].
-    """
-
-    images: jax.Array
-    labels: jax.Array
-    indices: jax.Array
-    mirror: jax.Array
-
-    def take(
-        self, pair: jax.Array, repeat: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns images uint8 [N, r, r, C], labels int32 [N] and mirror bool [N]."""
-        rows = self.indices[pair, repeat]
-        return self.images[rows], self.labels[rows], self.mirror[pair, repeat]
-
-
-class StreamedBatches(struct.PyTreeNode):
-    """Batches whose pixels were gathered on the host.
-
-    Attributes:
-      images: uint8 [K, D, N, r, r, C].
-      labels: int32 [K, D, N]; zeros without classes.
-      mirror: bool [K, D, N].
-    """
-
-    images: jax.Array
-    labels: jax.Array
-    mirror: jax.Array
-
-    def take(
-        self, pair: jax.Array, repeat: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns images uint8 [N, r, r, C], labels int32 [N] and mirror bool [N]."""
-        return (
-            self.images[pair, repeat],
-            self.labels[pair, repeat],
-            self.mirror[pair, repeat],
-        )
 
 
 class Feed:
@@ -111,26 +62,24 @@ class Feed:
         Raises:
           ValueError: if there is no such mode.
         """
-        if mode not in ("auto", "resident", "streamed"):
-            raise ValueError(f"mode {mode!r} must be auto, resident or streamed")
         level = pyramid.levels[resolution]
+        plan = plan_feed(
+            level.shape,
+            batch_size=batch_size,
+            d_repeats=d_repeats,
+            max_pairs=max_pairs,
+            mode=mode,
+            resident_gib=resident_gib,
+        )
         labels = pyramid.labels
         if labels is None:
             labels = np.zeros(len(level), np.int32)
-        if mode == "auto":
-            mode = "resident" if level.nbytes <= resident_gib * 2**30 else "streamed"
-        self.mode = mode
+        self.mode = plan.mode
         self._stream, self._batched = stream, batched
         self._labels = labels.astype(np.int32)
         self._image_shape = level.shape[1:]
-        if mode == "streamed":
-            pair_bytes = d_repeats * batch_size * level.nbytes // len(level)
-            max_pairs = min(max_pairs, max(_DISPATCH_BYTES // pair_bytes, 1))
-        self.max_pairs = max_pairs
-        # With a single row XLA would leave the indexing out, and round otherwise than
-        # with more: the pairs per dispatch must not show in the numbers.
-        self.capacity = max(max_pairs, 2)
-        self._shape = (self.capacity, d_repeats, batch_size)
+        self.max_pairs, self.capacity = plan.max_pairs, plan.shape[0]
+        self._shape = plan.shape
         self._rows = _local_rows(batched, self._shape)
         self._pairs = PairStream(
             level,
@@ -141,7 +90,7 @@ class Feed:
             workers=stream_workers,
         )
         self._resident: tuple[jax.Array, jax.Array] | None = None
-        if mode == "resident":
+        if plan.mode == "resident":
             self._resident = (
                 lay_out(level[:], replicated),
                 lay_out(self._labels, replicated),

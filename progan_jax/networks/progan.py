@@ -131,6 +131,7 @@ class Generator(nn.Module):
       pixel_norm: Whether pixel norm follows every activation.
       activation: "leaky_relu" or "relu".
       tanh: Whether images end in tanh instead of linearly.
+      remat: Whether backward passes compute the insides of blocks anew.
       dtype: Of the activations.
     """
 
@@ -148,6 +149,7 @@ class Generator(nn.Module):
     pixel_norm: bool = True
     activation: str = "leaky_relu"
     tanh: bool = False
+    remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
@@ -168,6 +170,7 @@ class Generator(nn.Module):
         dense = partial(EqualizedDense, **options)
         conv = partial(EqualizedConv, **options)
         maps = partial(_maps, self)
+        up_block = nn.remat(_UpBlock) if self.remat else _UpBlock
         x = _FirstBlock(maps(4), dense, conv, self._activate, name="block_4x4")(
             self._join(z, labels)
         )
@@ -176,7 +179,7 @@ class Generator(nn.Module):
             # Only the newest two RGB layers take part, but a network holds them all.
             if r == self.resolution or self.is_initializing():
                 old = self._to_rgb(x, r // 2)
-            block = _UpBlock(
+            block = up_block(
                 maps(r), conv, self._activate, self.fused_resampling, name=_block(r)
             )
             x = block(x)
@@ -243,6 +246,7 @@ class Discriminator(nn.Module):
       equalized: Run-time weight scaling.
       minibatch_stddev: Whether the statistic is appended at 4x4.
       mbstd_group_size: See `layers.minibatch_stddev`; 0 is the whole batch.
+      remat: See `Generator`.
       dtype: Of the activations.
     """
 
@@ -256,6 +260,7 @@ class Discriminator(nn.Module):
     equalized: bool = True
     minibatch_stddev: bool = True
     mbstd_group_size: int = 4
+    remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
@@ -271,9 +276,10 @@ class Discriminator(nn.Module):
         options = {"equalized": self.equalized, "dtype": self.dtype}
         conv = partial(EqualizedConv, **options)
         maps = partial(_maps, self)
+        down_block = nn.remat(_DownBlock) if self.remat else _DownBlock
         x = self._from_rgb(images, self.resolution)
         for r in reversed(stage_resolutions(self.resolution)[1:]):
-            block = _DownBlock(
+            block = down_block(
                 maps(r), maps(r // 2), conv, self.fused_resampling, name=_block(r)
             )
             x = block(x)

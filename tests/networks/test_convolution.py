@@ -89,3 +89,23 @@ def test_single_pixel_kernels_mix_channels(arrays):
     x, _ = arrays
     kernel = np.random.default_rng(1).normal(size=(1, 1, 3, 2))
     np.testing.assert_allclose(conv2d(x, kernel), x @ kernel[0, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_programs_for_tpus_hold_convolutions_and_no_form_for_cpus(order):
+    """Whatever machine lowers them: here it has no TPU."""
+
+    def loss(x, kernel):
+        return (conv2d(x, kernel) ** 3).sum()
+
+    of = loss if order == 1 else penalty(conv2d)
+    function = jax.grad(of, argnums=(0, 1))
+    shapes = [jax.ShapeDtypeStruct(s, "float32") for s in ((2, 8, 8, 4), (3, 3, 4, 6))]
+    traced = jax.jit(function).trace(*shapes)
+    tpu, cpu = (
+        traced.lower(lowering_platforms=(name,)).as_text() for name in ("tpu", "cpu")
+    )
+    assert "stablehlo.dot_general" not in tpu
+    assert cpu.count("stablehlo.dot_general") >= 9
+    if order == 1:
+        assert tpu.count("stablehlo.convolution") == 3
