@@ -167,10 +167,8 @@ def _exceeds(error: Exception) -> str:
     """
     if "RESOURCE_EXHAUSTED" not in str(error):
         raise error
-    sizes = re.findall(
-        r"(\d[\d.]*[KMGT]?) (?:of|exceeds)|\((\d[\d.]*[KMGT])\)", str(error)
-    )
-    needs, there = [next(filter(None, pair)) for pair in sizes][:2]
+    # "... temporaries (50.1G) exceeds available HBM (15.75G)", "Used 50.1G of 15.75G".
+    needs, there = re.findall(r"\d[\d.]*[KMGT]\b", str(error))[:2]
     return f"exceeds: needs {needs} of {there}"
 
 
