@@ -2,8 +2,7 @@
 
 --mode=train    trains, or goes on where the same command was stopped (default)
 --mode=eval     measures the snapshots in --workdir by config.eval
---mode=explain  prints the whole schedule and its costs, and trains nothing; --memory
-                compiles the steps and prints the memory that they take
+--mode=explain  prints the schedule and its costs; with --memory it compiles the steps
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 
 On several hosts, start the same command on each, with --distributed on Cloud TPU, Slurm
@@ -30,9 +29,7 @@ COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0."
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 CONNECT_SEC = flags.DEFINE_float("connect_sec", 120.0, "Longest wait for the others.")
-MEMORY = flags.DEFINE_bool(
-    "memory", None, "Whether explain compiles the steps; unless on a CPU by default."
-)
+MEMORY = flags.DEFINE_bool("memory", None, "Explain compiles; if unset, not on CPUs.")
 
 
 def main() -> None:
