@@ -13,6 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from progan_jax.compiled import memory
 from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.runtime.mesh import make_mesh
@@ -37,11 +38,12 @@ def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:
     started = time.perf_counter()
     program.prepare(pyramid)
     compile_sec = time.perf_counter() - started
+    assert program.compiled is not None, "prepared above"
     return {
         "ms": 1000 * _seconds_of_pair(program, state, seconds),
         "images": schedule.pair_nimg(resolution),
         "compile_sec": compile_sec,
-        "peak_bytes": _peak_bytes(program),
+        "peak_bytes": memory(program.compiled).total,
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }
@@ -73,18 +75,6 @@ def _seconds_of_pair(program: StageProgram, state: Any, seconds: float) -> float
         before, pairs = done, pairs + several
     before.block_until_ready()
     return (time.perf_counter() - started) / pairs
-
-
-def _peak_bytes(program: StageProgram) -> int:
-    """Returns what the compiled step holds at its worst, its arguments included."""
-    assert program.compiled is not None, "prepared above"
-    memory: Any = program.compiled.memory_analysis()
-    return (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-    )
 
 
 def main() -> None:

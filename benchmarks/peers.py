@@ -141,7 +141,6 @@ def _freeze(frozen: torch.nn.Module, trained: torch.nn.Module) -> None:
 
 
 def _channels_last(network: torch.nn.Module) -> torch.nn.Module:
-    # Measured on CPUs too: slower there.
     layout = torch.channels_last if DEVICE == "cuda" else torch.contiguous_format
     return network.to(memory_format=layout)
 

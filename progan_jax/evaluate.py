@@ -9,11 +9,16 @@ import jax
 import ml_collections
 from tqdm import tqdm
 
-from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import NotFiniteError, UserError
 from progan_jax.figures import FigureOptions, Figures
-from progan_jax.image_sources import ImageSource, Reals, check_snapshot, open_fakes
+from progan_jax.image_sources import (
+    ImageSource,
+    Reals,
+    check_snapshot,
+    open_fakes,
+    open_set,
+)
 from progan_jax.protocols import PROTOCOLS, Counts
 from progan_jax.runtime.environment import environment
 from progan_jax.runtime.logging import warn
@@ -26,7 +31,7 @@ from progan_jax.runtime.snapshot import (
     read_snapshot,
 )
 from progan_jax.scoreboard import REALS, Scoreboard, check_best, format_table
-from progan_jax.validation import validate, validate_data
+from progan_jax.validation import validate
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
@@ -46,15 +51,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, num_devices=1)  # Batches are those of training, not split here.
     snapshots = _snapshots(workdir, config.eval.snapshot)
-    data: Any = config.data
-    pyramid = sources.load(
-        data.name,
-        data.data_dir,
-        data.split,
-        config.model.resolution,
-        data.max_memory_mib,
-    )
-    validate_data(config, pyramid)
+    pyramid = open_set(config)
     evaluation = Evaluation(config, workdir, pyramid, mesh)
     evaluation.check(snapshots)
     rows = [evaluation.measure_reals()]

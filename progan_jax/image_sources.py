@@ -5,17 +5,38 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
+import ml_collections
 import numpy as np
 
+from progan_jax.data import sources
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import NotFiniteError, UserError
 from progan_jax.images import upscale_nearest
 from progan_jax.sampling import Sampler, draw_latents, generator_from_snapshot
+from progan_jax.validation import validate_data
 
 _CHUNK_PIXELS = 2**24
 # Purpose of the run's key besides those of training and of the grids.
 _KEY = 3
+
+
+def open_set(config: ml_collections.ConfigDict) -> Pyramid:
+    """Opens the image set of a run, at its final resolution.
+
+    Raises:
+      UserError: if it is not there, or the networks do not fit its images and labels.
+    """
+    data: Any = config.data
+    pyramid = sources.load(
+        data.name,
+        data.data_dir,
+        data.split,
+        config.model.resolution,
+        data.max_memory_mib,
+    )
+    validate_data(config, pyramid)
+    return pyramid
 
 
 class ImageSource(Protocol):

@@ -8,15 +8,14 @@ uninterrupted run did.
 import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import jax
 import ml_collections
 
 from progan_jax.config import make_schedule
-from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
+from progan_jax.image_sources import open_set
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.distributed import StopVote, is_primary, together
@@ -25,7 +24,7 @@ from progan_jax.runtime.preemption import StopRequest
 from progan_jax.schedule import Stage
 from progan_jax.stage import StageProgram, warn_of_small_groups
 from progan_jax.state import TrainState
-from progan_jax.validation import validate, validate_data
+from progan_jax.validation import validate
 from progan_jax.workdir import check_disk, exclusive, open_workdir
 
 
@@ -55,25 +54,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
 def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> None:
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
-    pyramid = together(lambda: _load(config))
+    pyramid = together(lambda: open_set(config))
     keep = config.train.keep_checkpoints
     with ExitStack() as stack:
         together(lambda: _open(config, workdir, pyramid, mesh.size, stack))
         saved = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=keep))
         _Run(config, workdir, mesh, pyramid, saved, stop).run()
-
-
-def _load(config: ml_collections.ConfigDict) -> Pyramid:
-    data: Any = config.data
-    pyramid = sources.load(
-        data.name,
-        data.data_dir,
-        data.split,
-        config.model.resolution,
-        data.max_memory_mib,
-    )
-    validate_data(config, pyramid)
-    return pyramid
 
 
 def _open(

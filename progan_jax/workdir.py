@@ -123,12 +123,17 @@ def read_config(workdir: Path, flag: str) -> Any:
     """
     path = workdir / "config.json"
     try:
-        return ml_collections.ConfigDict(json.loads(path.read_text())["config"])
+        config: Any = ml_collections.ConfigDict(json.loads(path.read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{flag}={workdir}: it is no folder of a run: config.json cannot be read "
             f"({error}); name a run's workdir"
         ) from error
+    for field, value in _YOUNGER_FIELDS.items():
+        group, name = field.split(".")
+        if name not in config[group]:
+            config[group][name] = value
+    return config
 
 
 def check_disk(

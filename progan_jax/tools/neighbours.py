@@ -18,11 +18,10 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
-from progan_jax.image_sources import check_trained_on, chunk_size
+from progan_jax.image_sources import check_trained_on, chunk_size, open_set
 from progan_jax.images import upscale_nearest, write_png
 from progan_jax.metrics.features import Features
 from progan_jax.metrics.inception import InceptionExtractor
@@ -59,7 +58,7 @@ def main() -> None:
     snapshot = find_snapshot(folder, SNAPSHOT.value)
     params, info = read_snapshot(snapshot)
     config = read_config(folder, "--run")
-    pyramid = _load_set(config.data, config.model.resolution)
+    pyramid = _load_set(config)
     check_trained_on(snapshot.name, info, pyramid)
     features = _open_features(config.model.resolution)
     fakes = draw_samples(params, info, NUM.value, SEED.value)
@@ -92,11 +91,10 @@ def _check_flags() -> Path:
     return Path(RUN.value)
 
 
-def _load_set(data: Any, resolution: int) -> Pyramid:
-    folder = data.data_dir if DATA_DIR.value is None else DATA_DIR.value
-    pyramid = sources.load(
-        data.name, folder, data.split, resolution, data.max_memory_mib
-    )
+def _load_set(config: Any) -> Pyramid:
+    if DATA_DIR.value is not None:
+        config.data.data_dir = DATA_DIR.value
+    pyramid = open_set(config)
     if K.value > pyramid.num_images:
         raise UserError(
             f"--k={K.value}: {pyramid.name} has {pyramid.num_images:,} images; lower it"
