@@ -36,7 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
     )
     model.fmap_decay = 1.0  # ... with this decay,
     model.fmap_max = 512  # ... and at most so many.
-    model.fused_resampling = False  # One convolution for resampling and filtering.
+    model.fused_resampling = False  # D takes means before bias and rectifier.
     model.equalized = True  # Equalized learning rate: weights scaled at run time.
     model.normalize_latents = True  # Pixel norm on the latents.
     model.normalize_labels = False  # That norm spans latents and labels together.

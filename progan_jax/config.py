@@ -117,7 +117,6 @@ def make_networks(
                 "fmap_base",
                 "fmap_decay",
                 "fmap_max",
-                "fused_resampling",
                 "equalized",
             )
         },
@@ -132,6 +131,7 @@ def make_networks(
         **shared,
     )
     discriminator = Discriminator(
+        fused_resampling=model.fused_resampling,
         minibatch_stddev=model.minibatch_stddev,
         mbstd_group_size=min(model.mbstd_group_size, per_device_batch),
         **shared,

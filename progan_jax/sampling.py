@@ -20,7 +20,6 @@ _MODEL_FIELDS = (
     "fmap_base",
     "fmap_decay",
     "fmap_max",
-    "fused_resampling",
     "equalized",
     "normalize_latents",
     "normalize_labels",

@@ -17,7 +17,6 @@ MODEL = {
     "fmap_base": 16,
     "fmap_decay": 1.0,
     "fmap_max": 8,
-    "fused_resampling": False,
     "equalized": True,
     "normalize_latents": True,
     "normalize_labels": False,

@@ -20,13 +20,13 @@ N, RESOLUTION, LATENT = 8, 8, 8
 PAIRS = 4  # Length of the arrays, whatever number of pairs is run.
 
 
-def make_steps(tx=ADAM, num_classes=0, network=None, **options):
+def make_steps(tx=ADAM, num_classes=0, network=None, fused=False, **options):
     narrow = {"fmap_base": 16, "fmap_max": 8, "num_classes": num_classes}
     narrow |= network or {}
     log_probs = (0.0, -np.inf, 0.0)[:num_classes]
     return Steps(
         Generator(RESOLUTION, latent_size=LATENT, **narrow),
-        Discriminator(RESOLUTION, mbstd_group_size=4, **narrow),
+        Discriminator(RESOLUTION, mbstd_group_size=4, fused_resampling=fused, **narrow),
         tx,
         StepOptions(**options),
         label_log_probs=log_probs,
@@ -265,7 +265,7 @@ def test_conditional_steps_train_both_networks(fake_labels, simultaneous):
     [
         make_steps(loss=LossOptions(kind="lsgan")),
         make_steps(network={"dtype": jnp.bfloat16}),
-        make_steps(network={"fused_resampling": True}),
+        make_steps(fused=True),
         make_steps(network={"equalized": False}),
     ],
     ids=["lsgan", "bfloat16", "fused", "unequalized"],

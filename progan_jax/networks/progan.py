@@ -61,15 +61,10 @@ class _UpBlock(nn.Module):
     maps: int
     conv: Callable[..., EqualizedConv]
     activate: Callable[[jax.Array], jax.Array]
-    fused: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.fused:
-            x = self.conv(self.maps, resample="up", name="conv0")(x)
-        else:
-            x = self.conv(self.maps, name="conv0")(upscale2d(x))
-        x = self.activate(x)
+        x = self.activate(self.conv(self.maps, resample="up", name="conv0")(x))
         return self.activate(self.conv(self.maps, name="conv1")(x))
 
 
@@ -122,8 +117,6 @@ class Generator(nn.Module):
       fmap_base: See `layers.num_features`.
       fmap_decay: See `layers.num_features`.
       fmap_max: See `layers.num_features`.
-      fused_resampling: One 4x4 transposed convolution in place of upsampling and
-        convolution: the same function, with fewer multiplications.
       equalized: Run-time weight scaling.
       normalize_latents: Whether z passes through pixel norm.
       normalize_labels: Whether that norm spans z and the labels together (authors'
@@ -142,7 +135,6 @@ class Generator(nn.Module):
     fmap_base: int = 8192
     fmap_decay: float = 1.0
     fmap_max: int = 512
-    fused_resampling: bool = False
     equalized: bool = True
     normalize_latents: bool = True
     normalize_labels: bool = False
@@ -179,10 +171,7 @@ class Generator(nn.Module):
             # Only the newest two RGB layers take part, but a network holds them all.
             if r == self.resolution or self.is_initializing():
                 old = self._to_rgb(x, r // 2)
-            block = up_block(
-                maps(r), conv, self._activate, self.fused_resampling, name=_block(r)
-            )
-            x = block(x)
+            x = up_block(maps(r), conv, self._activate, name=_block(r))(x)
         new = self._to_rgb(x, self.resolution)
         return new if old is None else lerp(upscale2d(old), new, alpha)
 

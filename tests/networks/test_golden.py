@@ -28,7 +28,7 @@ from progan_jax.networks.progan import Discriminator, Generator
 RESOLUTION = 16
 GROUP = 4
 NETS = {
-    "fused": {"fmap_base": 64, "fmap_max": 16, "fused_resampling": True},
+    "fused": {"fmap_base": 64, "fmap_max": 16},
     "cond": {"fmap_base": 64, "fmap_max": 12, "num_classes": 5},
 }
 LODS = (0.0, 0.3, 0.75, 1.0, 1.5, 1.75, 2.0)
@@ -132,7 +132,13 @@ def networks(net, resolution):
         normalize_labels=True,
         **NETS[net],
     )
-    return g, Discriminator(resolution, mbstd_group_size=GROUP, **NETS[net])
+    d = Discriminator(
+        resolution,
+        fused_resampling=net == "fused",
+        mbstd_group_size=GROUP,
+        **NETS[net],
+    )
+    return g, d
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from progan_jax.state import init_params
 
 NARROW = {"fmap_base": 32, "fmap_max": 8}
 ONLY_G = ("normalize_latents", "pixel_norm", "tanh")
-ONLY_D = ("minibatch_stddev", "mbstd_group_size")
+ONLY_D = ("fused_resampling", "minibatch_stddev", "mbstd_group_size")
 LADDER = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
 # The authors' numbers at the default widths, every RGB layer counted.

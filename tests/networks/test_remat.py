@@ -15,8 +15,9 @@ SIZES = {"resolution": 8, "fmap_base": 16, "fmap_max": 8}
 
 def gradients(remat, dtype, fused):
     """Returns the gradients of D's loss, with its penalty, and of G's."""
-    options = SIZES | {"dtype": dtype, "fused_resampling": fused, "remat": remat}
-    g, d = Generator(latent_size=8, **options), Discriminator(**options)
+    options = SIZES | {"dtype": dtype, "remat": remat}
+    g = Generator(latent_size=8, **options)
+    d = Discriminator(fused_resampling=fused, **options)
     keys = jax.random.split(jax.random.key(0), 5)
     z = jax.random.normal(keys[0], (4, 8), dtype)
     reals = jax.random.normal(keys[1], (4, 8, 8, 3), dtype)
