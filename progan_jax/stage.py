@@ -20,6 +20,7 @@ from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.optimizer import scale_by_authors_adam
+from progan_jax.runtime.background import Background
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.sampling import Sampler
@@ -77,6 +78,7 @@ class StageProgram:
         self._grow = jit(self._grow_state)
         self._run = jit(self.steps.run, donate_argnums=0)
         self.compiled: jax.stages.Compiled | None = None
+        self._ahead: Background[jax.stages.Compiled] | None = None
         self._reset_optimizers = jit(
             partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
         )
@@ -85,8 +87,27 @@ class StageProgram:
     def prepare(self, pyramid: Pyramid) -> None:
         """Opens the feed of the reals, and compiles the steps for the one shape."""
         self._feed = self._open_feed(pyramid)
-        level_shape = pyramid.levels[self.resolution].shape
-        self.compiled = self.lower(level_shape).compile()
+        if self._ahead is not None:
+            self.compiled = self._ahead.result()
+        else:
+            self.compiled = self._compile(pyramid.levels[self.resolution].shape)
+
+    def compile_ahead(self, level_shape: tuple[int, ...]) -> None:
+        """Begins to compile the steps in a thread; `prepare` waits for it.
+
+        Nothing is run or laid on the devices. Errors are raised by `prepare`.
+        """
+        # A thread begins with the process's settings, not with its parent's.
+        x64 = bool(jax.config.jax_enable_x64)
+
+        def compile_steps() -> jax.stages.Compiled:
+            with jax.enable_x64(x64):
+                return self._compile(level_shape)
+
+        self._ahead = Background(compile_steps)
+
+    def _compile(self, level_shape: tuple[int, ...]) -> jax.stages.Compiled:
+        return self.lower(level_shape).compile()
 
     def lower(self, level_shape: tuple[int, ...]) -> jax.stages.Lowered:
         """Lowers the steps from shapes alone: no data, and no device, is needed.

@@ -22,6 +22,7 @@ LOOP = (
     "scoreboard",
     "protocols",
     "stage",
+    "compile_ahead",
     "reporter",
     "record",
     "explain",
