@@ -8,6 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from progan_jax.compiler_options import compiler_options
 from progan_jax.config import (
     make_networks,
     make_step_options,
@@ -68,12 +69,13 @@ class StageProgram:
             batched(mesh),
             label_log_probs=_log_probs(label_counts),
         )
-        self.sampler = Sampler(generator)
+        options = compiler_options(config, mesh.devices.flat[0].platform)
+        self.sampler = Sampler(generator, compiler_options=options)
         self._feed: Feed | None = None
         self._config, self._schedule, self._mesh = config, schedule, mesh
         self._seed: Any = config.seed
         everywhere = replicated(mesh)
-        jit = partial(jax.jit, out_shardings=everywhere)
+        jit = partial(jax.jit, out_shardings=everywhere, compiler_options=options)
         self._create = jit(self._create_state)
         self._grow = jit(self._grow_state)
         self._run = jit(self.steps.run, donate_argnums=0)

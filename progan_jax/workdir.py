@@ -47,6 +47,7 @@ _YOUNGER_FIELDS = {
     "data.truncate_labels": False,
     "model.remat": "none",
     "runtime.compile_ahead": "auto",
+    "runtime.deterministic": False,
     "train.grid_by_class": False,
 }
 

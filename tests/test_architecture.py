@@ -23,6 +23,7 @@ LOOP = (
     "protocols",
     "stage",
     "compile_ahead",
+    "compiler_options",
     "reporter",
     "record",
     "explain",
