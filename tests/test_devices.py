@@ -16,7 +16,7 @@ class Crash(Exception):
 
 @pytest.fixture
 def config(tiny_config):
-    """20 pairs of 32 images: 5 at 4x4, 5 in the fade to 8x8 and 10 after it."""
+    """20 pairs of 32 images: 6 at 4x4, 4 in the fade to 8x8 and 10 after it."""
     tiny_config.model.resolution = 8
     tiny_config.model.dtype = "float64"
     tiny_config.schedule.batch_size = "32"
