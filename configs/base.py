@@ -105,7 +105,11 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.runtime = runtime = ml_collections.ConfigDict()
     runtime.pairs_per_dispatch = 32  # (D, G) pairs that one call may run; not a recipe.
+    runtime.compile_ahead = (
+        "auto"  # Next stage's steps: "on", "off"; "auto", not on CPU.
+    )
     runtime.num_devices = 0  # Devices to use; 0 = all.
+    runtime.deterministic = False  # On GPUs: slower kernels, the same bits on a resume.
     runtime.matmul_precision = "default"  # "default", "high" or "highest".
     # A misspelt field in another file is an error, not a new field.
     return config.lock()

@@ -29,6 +29,16 @@ def local_folder(flag: str, name: str) -> Path:
     return Path(name)
 
 
+def user_cache() -> Path:
+    """Returns the user's own cache, in XDG_CACHE_HOME or in ~/.cache; it may not exist.
+
+    Raises:
+      RuntimeError: if the user has no home.
+    """
+    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(shared).expanduser() / "progan_jax"
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file beside its place and moves it there."""
     unfinished = path.with_name(f".{path.name}.partial")

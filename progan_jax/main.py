@@ -4,9 +4,7 @@
 --mode=eval     measures the snapshots in --workdir by config.eval
 --mode=explain  prints the schedule and its costs; with --memory it compiles the steps
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
-
-On several hosts, start the same command on each, with --distributed on Cloud TPU, Slurm
-and Open MPI, or else with --coordinator, --num_processes and --process_id.
+--distributed, or --coordinator and the next two, on each of several hosts: docs/tpu.md
 """
 
 import re
@@ -36,9 +34,11 @@ def main() -> None:
     """Sets JAX up as the configuration says, and does what --mode says."""
     import jax
 
+    from progan_jax.runtime.compilation_cache import keep_compiled
     from progan_jax.runtime.distributed import connected
 
     config = CONFIG.value
+    keep_compiled()
     jax.config.update("jax_enable_x64", config.model.dtype == "float64")
     if config.runtime.matmul_precision != "default":
         precision = config.runtime.matmul_precision

@@ -92,6 +92,7 @@ class Sampler:
         generator: Generator,
         batch_size: int = 64,
         batched: jax.sharding.NamedSharding | None = None,
+        compiler_options: Mapping[str, bool | str] | None = None,
     ) -> None:
         """Describes how to draw.
 
@@ -99,12 +100,16 @@ class Sampler:
           generator: The network.
           batch_size: Images per call, rounded up to a multiple of the devices.
           batched: Sharding of the batch axis over several devices; None for one.
+          compiler_options: What XLA is told besides.
         """
         devices = batched.num_devices if batched else 1
         self.generator = generator
         self.batch_size = -(-batch_size // devices) * devices
         self._batched = batched
-        self._call = jax.jit(partial(_generate, generator))
+        self._call = jax.jit(
+            partial(_generate, generator),
+            compiler_options=dict(compiler_options or {}),
+        )
 
     def sample(
         self,

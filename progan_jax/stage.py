@@ -8,6 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from progan_jax.compiler_options import compiler_options
 from progan_jax.config import (
     make_networks,
     make_step_options,
@@ -20,6 +21,7 @@ from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.optimizer import scale_by_authors_adam
+from progan_jax.runtime.background import Background
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.sampling import Sampler
@@ -67,16 +69,18 @@ class StageProgram:
             batched(mesh),
             label_log_probs=_log_probs(label_counts),
         )
-        self.sampler = Sampler(generator)
+        options = compiler_options(config, mesh.devices.flat[0].platform)
+        self.sampler = Sampler(generator, compiler_options=options)
         self._feed: Feed | None = None
         self._config, self._schedule, self._mesh = config, schedule, mesh
         self._seed: Any = config.seed
         everywhere = replicated(mesh)
-        jit = partial(jax.jit, out_shardings=everywhere)
+        jit = partial(jax.jit, out_shardings=everywhere, compiler_options=options)
         self._create = jit(self._create_state)
         self._grow = jit(self._grow_state)
         self._run = jit(self.steps.run, donate_argnums=0)
         self.compiled: jax.stages.Compiled | None = None
+        self._ahead: Background[jax.stages.Compiled] | None = None
         self._reset_optimizers = jit(
             partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
         )
@@ -85,8 +89,27 @@ class StageProgram:
     def prepare(self, pyramid: Pyramid) -> None:
         """Opens the feed of the reals, and compiles the steps for the one shape."""
         self._feed = self._open_feed(pyramid)
-        level_shape = pyramid.levels[self.resolution].shape
-        self.compiled = self.lower(level_shape).compile()
+        if self._ahead is not None:
+            self.compiled = self._ahead.result()
+        else:
+            self.compiled = self._compile(pyramid.levels[self.resolution].shape)
+
+    def compile_ahead(self, level_shape: tuple[int, ...]) -> None:
+        """Begins to compile the steps in a thread; `prepare` waits for it.
+
+        Nothing is run or laid on the devices. Errors are raised by `prepare`.
+        """
+        # A thread begins with the process's settings, not with its parent's.
+        x64 = bool(jax.config.jax_enable_x64)
+
+        def compile_steps() -> jax.stages.Compiled:
+            with jax.enable_x64(x64):
+                return self._compile(level_shape)
+
+        self._ahead = Background(compile_steps)
+
+    def _compile(self, level_shape: tuple[int, ...]) -> jax.stages.Compiled:
+        return self.lower(level_shape).compile()
 
     def lower(self, level_shape: tuple[int, ...]) -> jax.stages.Lowered:
         """Lowers the steps from shapes alone: no data, and no device, is needed.

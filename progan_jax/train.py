@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import ml_collections
 
+from progan_jax.compile_ahead import NextProgram
 from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
@@ -96,6 +97,7 @@ class _Run:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.pyramid, self.checkpoints, self.stop = pyramid, checkpoints, stop
         self.schedule = make_schedule(config)
+        self.next = NextProgram(config, mesh, pyramid, self._program)
         restored = checkpoints.restore_newest(self._abstract_state)
         if restored is None:
             self.nimg, total_sec = 0, 0.0
@@ -150,6 +152,7 @@ class _Run:
         r = self.program.resolution
         self._show(f"compiling {r}x{r}")
         self.program.prepare(self.pyramid)
+        self.next.start(self.schedule, self.nimg)
         if self.record:
             self.record.start_tick()
 
@@ -158,7 +161,7 @@ class _Run:
         stage = self.schedule.stage_at(self.nimg)
         if stage.resolution != self.program.resolution:
             self.program.close()
-            self.program = self._program(stage.resolution)
+            self.program = self.next.take(stage.resolution)
             self.state = self.program.grow(self.state)
             self._prepare()
         elif (

@@ -36,6 +36,7 @@ _CHOICES = {
     "loss.fake_labels": ("random", "reals"),
     "optim.ema_after": ("g_step", "d_step"),
     "eval.resize": ("tf1", "clean"),
+    "runtime.compile_ahead": ("auto", "on", "off"),
     "runtime.matmul_precision": ("default", "high", "highest"),
 }
 

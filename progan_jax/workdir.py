@@ -38,6 +38,7 @@ _FREE_FIELDS = (
     "train.keep_checkpoints",
     "train.max_skipped",
     "runtime.pairs_per_dispatch",
+    "runtime.compile_ahead",
     "runtime.num_devices",
 )
 # Fields that the first runs lack, with the value that they acted by.
@@ -45,6 +46,8 @@ _YOUNGER_FIELDS = {
     "data.dequantise": False,
     "data.truncate_labels": False,
     "model.remat": "none",
+    "runtime.compile_ahead": "auto",
+    "runtime.deterministic": False,
     "train.grid_by_class": False,
 }
 

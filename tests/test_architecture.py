@@ -22,6 +22,8 @@ LOOP = (
     "scoreboard",
     "protocols",
     "stage",
+    "compile_ahead",
+    "compiler_options",
     "reporter",
     "record",
     "explain",

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from progan_jax.train import train
+from progan_jax.workdir import exclusive
 
 ROOT = Path(__file__).parents[1]
 
@@ -208,3 +209,17 @@ def test_a_mistake_of_one_process_ends_all_in_a_line(config, tmp_path):
         assert errors.count("\n") == 1
         assert ("process 0: " in errors) == (number == 1)
     assert jax.process_count() == 1
+
+
+@pytest.mark.slow
+def test_a_folder_in_use_is_refused_by_all_processes_at_once(config, tmp_path):
+    with exclusive(tmp_path / "run"):
+        began = time.monotonic()
+        done = ended(start(config, tmp_path / "run", 2))
+        assert time.monotonic() - began < 60
+    for number, (code, _, errors) in enumerate(done):
+        assert code == 2
+        assert "another process trains in it" in errors
+        assert errors.count("\n") == 1
+        assert ("process 0: " in errors) == (number == 1)
+    assert not any((tmp_path / "run").iterdir())

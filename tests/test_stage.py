@@ -181,6 +181,20 @@ def test_compiled_steps_never_talk_to_the_host(config, pyramid):
     assert least <= size < 3 * least
 
 
+def test_parts_of_a_batch_are_summed_by_all_reduce_alone_and_without_the_host(
+    config, pyramid
+):
+    # 8 images on each of 8 devices, in two parts of one group each.
+    config.schedule.batch_size, config.schedule.microbatch = "64", "4"
+    stage = program(config, 8, 8)
+    assert stage.steps.options.microbatches == 2
+    text = stage.lower(pyramid.levels[8].shape).compile().as_text()
+    assert collectives(text).keys() == {"all-reduce"}
+    assert not host_transfers(text)
+    # XLA's memory space of the host, to which a copy would go.
+    assert "S(5)" not in text
+
+
 def test_compiled_steps_refuse_another_shape(config, pyramid):
     """So that a stage can never be compiled twice unnoticed."""
     small = program(config, 1, 4)

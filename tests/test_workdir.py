@@ -107,6 +107,14 @@ def test_a_field_that_the_program_has_got_since_does_not_stop_a_run(
     assert json.loads(path.read_text())["config"]["data"]["dequantise"] is False
 
 
+def test_a_run_keeps_its_word_on_deterministic_kernels(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1)
+    tiny_config.runtime.deterministic = True
+    assert "config.runtime.deterministic = True, but the run" in refusal(
+        tiny_config, workdir
+    )
+
+
 def test_other_images_are_refused(tiny_config, workdir):
     open_workdir(tiny_config, workdir, "data", 1)
     message = refusal(tiny_config, workdir, "other data")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from progan_jax.errors import UserError
+from progan_jax.files import user_cache
 from progan_jax.metrics.feature_statistics import FeatureStatistics
 
 CACHE_VARIABLE = "PROGAN_JAX_CACHE"
@@ -38,8 +39,7 @@ def cache_dir() -> Path:
     """
     if own := os.environ.get(CACHE_VARIABLE):
         return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(shared).expanduser() / "progan_jax"
+    return user_cache()
 
 
 def cached_statistics(

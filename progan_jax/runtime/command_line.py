@@ -14,6 +14,7 @@ import ml_collections
 from absl import app, flags, logging
 
 from progan_jax.errors import UserError
+from progan_jax.runtime.background import leave
 
 _KINDS = {
     bool: "true or false",
@@ -28,10 +29,7 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(argv: list[str]) -> None:
         del argv
-        try:
-            main()
-        except UserError as error:
-            _fail(str(error))
+        _guard(main)
 
     _run(guarded, parse_flags)
 
@@ -40,10 +38,7 @@ def run_with_argument(main: Callable[[str], None], name: str) -> None:
     """As `run`, for a `main` that takes the one argument that is no flag."""
 
     def guarded(argv: list[str]) -> None:
-        try:
-            main(argv[1])
-        except UserError as error:
-            _fail(str(error))
+        _guard(lambda: main(argv[1]))
 
     def parse(argv: list[str]) -> list[str]:
         try:
@@ -55,6 +50,16 @@ def run_with_argument(main: Callable[[str], None], name: str) -> None:
         return rest
 
     _run(guarded, parse)
+
+
+def _guard(main: Callable[[], None]) -> None:
+    try:
+        main()
+    except UserError as error:
+        report(str(error))
+        leave(2)
+        sys.exit(2)
+    leave(0)
 
 
 def _run(main: Callable[[list[str]], None], parse: Callable[..., list[str]]) -> None:

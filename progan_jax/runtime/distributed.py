@@ -178,6 +178,8 @@ def _check(
             f"--coordinator={coordinator}: it must be HOST:PORT of process 0; write "
             "for example 10.0.0.1:8476"
         )
+    if num_processes < 1:
+        raise UserError(f"--num_processes={num_processes} must be at least 1; raise it")
     if not 0 <= process_id < num_processes:
         raise UserError(
             f"--process_id={process_id} must lie in [0, {num_processes}) for "

@@ -49,6 +49,11 @@ def select_devices(number: int) -> list[Any]:
     Raises:
       UserError: if there are fewer, or processes would have unequally many.
     """
+    if number < 0:
+        raise UserError(
+            f"config.runtime.num_devices = {number} must be at least 0; raise it, or "
+            "0 for all"
+        )
     devices, processes = jax.devices(), jax.process_count()
     if number > len(devices):
         where = "this machine" if processes == 1 else f"{processes} processes"

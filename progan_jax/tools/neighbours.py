@@ -30,6 +30,7 @@ from progan_jax.metrics.inception_weights import load_inception
 from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, pixels
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
 from progan_jax.sampling import draw_samples
 from progan_jax.workdir import read_config
@@ -55,6 +56,7 @@ OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
 def main() -> None:
     """Reads the flags, searches, draws and writes."""
     folder = _check_flags()
+    keep_compiled()
     snapshot = find_snapshot(folder, SNAPSHOT.value)
     params, info = read_snapshot(snapshot)
     config = read_config(folder, "--run")

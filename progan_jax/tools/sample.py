@@ -15,6 +15,7 @@ from absl import flags
 from progan_jax.errors import UserError
 from progan_jax.images import tile, write_png
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
 from progan_jax.sampling import draw_samples
 
@@ -40,6 +41,7 @@ def main() -> None:
     snapshot = find_snapshot(Path(RUN.value), SNAPSHOT.value)
     params, info = read_snapshot(snapshot)
     _check_class(info["model"]["num_classes"], CLASS.value)
+    keep_compiled()
     images = draw_samples(params, info, NUM.value, SEED.value, CLASS.value)
     name = f"{snapshot.name}_seed{SEED.value}"
     out = Path(OUT.value) if OUT.value else Path(RUN.value) / "samples" / name

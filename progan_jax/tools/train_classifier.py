@@ -39,6 +39,7 @@ from progan_jax.metrics.classifier_training import (
     train,
 )
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.environment import environment
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Names the image set.")
@@ -64,6 +65,7 @@ _BAR = "{percentage:5.1f}%|{bar}| {elapsed}<{remaining}"
 def main() -> None:
     """Reads the flags, trains, writes and tells."""
     out = _check_flags()
+    keep_compiled()
     train_set, test_set, pyramid = _load_sets(CONFIG.value)
     _check_place(out)
     options = TrainOptions(

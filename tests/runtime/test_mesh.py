@@ -31,6 +31,11 @@ def test_more_devices_than_there_are_is_a_mistake():
         select_devices(9)
 
 
+def test_fewer_devices_than_none_are_a_mistake():
+    with pytest.raises(UserError, match="num_devices = -1 must be at least 0"):
+        select_devices(-1)
+
+
 def test_processes_have_equally_many_devices(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     local = {0: jax.devices()[:4], 1: jax.devices()[4:]}

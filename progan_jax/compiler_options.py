@@ -1,0 +1,27 @@
+"""What the compiler is told besides the program."""
+
+import ml_collections
+
+_DETERMINISTIC: dict[str, bool | str] = {
+    # No atomic additions, and the first kernel that fits: which is the fastest would
+    # turn out otherwise after a restart.
+    "xla_gpu_deterministic_ops": True,
+    # Leaves the tuning of plain fusions out too.
+    "xla_gpu_exclude_nondeterministic_ops": True,
+    # JAX keeps tunings beside its cache of programs, where other runs write their own.
+    "xla_gpu_per_fusion_autotune_cache_dir": "",
+}
+
+
+def compiler_options(
+    config: ml_collections.ConfigDict, platform: str
+) -> dict[str, bool | str]:
+    """Returns the options for programs that change or draw from a run's state.
+
+    Args:
+      config: The run's; runtime.deterministic asks for the options.
+      platform: Of the devices, such as "gpu"; others give the same bits anyway.
+    """
+    if config.runtime.deterministic and platform == "gpu":
+        return dict(_DETERMINISTIC)
+    return {}
