@@ -15,18 +15,16 @@ once too, so they are refused or left out.
 """
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
-from benchmarks.counting import flops_by_resolution
+from benchmarks.counting import pair_flops
 from benchmarks.results import line
 from benchmarks.roofline import Peaks, floors, measure_peaks
 from benchmarks.stages import CONFIG, choose_stages
 from progan_jax.config import make_schedule
-from progan_jax.controls import Controls
 from progan_jax.errors import UserError
 from progan_jax.networks.progan import stage_resolutions
 from progan_jax.runtime.command_line import run
@@ -49,19 +47,6 @@ _HEADER = (
 )
 
 
-class _OnePair(NamedTuple):
-    """The reals of a pair, in the form that the steps take them."""
-
-    images: jax.Array
-    labels: jax.Array
-    mirror: jax.Array
-
-    def take(self, pair: jax.Array, repeat: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns all there is."""
-        del pair, repeat
-        return tuple(self)
-
-
 def main() -> None:
     """Counts every resolution and prints its rows."""
     config: Any = CONFIG.value
@@ -82,8 +67,9 @@ def main() -> None:
     splits = {}
     for resolution in resolutions:
         program = _program(config, resolution)
-        print(line(_cells(config, program, peaks)), flush=True)
-        splits[resolution] = split(config, program)
+        cells = _cells(config, program, peaks)
+        print(line(cells), flush=True)
+        splits[resolution] = pair_flops(program, int(cells[1]), config.model.channels)
     print("\n" + "\n".join(_split_table(splits)))
 
 
@@ -118,24 +104,6 @@ def _cells(config: Any, program: StageProgram, peaks: Peaks) -> list[str]:
         f"{memory:,.1f}",
         "arithmetic" if arithmetic > memory else "memory",
     ]
-
-
-def split(config: Any, program: StageProgram) -> Counter[int]:
-    """Counts the convolutions and products of one pair by their layers' resolution."""
-    r, steps = program.resolution, program.steps
-    n = make_schedule(config).batch_size[r]
-    shape = jax.ShapeDtypeStruct
-    pair = _OnePair(
-        shape((n, r, r, config.model.channels), jnp.uint8),
-        shape((n,), jnp.int32),
-        shape((n,), jnp.bool_),
-    )
-    rates = shape((1,), jnp.float32)
-    controls = Controls(shape((), jnp.int32), rates, rates, rates)
-    number = shape((), jnp.int32)
-    return flops_by_resolution(
-        steps.pair, program.abstract_state(), pair, controls, number
-    )
 
 
 def _split_table(splits: dict[int, Counter[int]]) -> list[str]:

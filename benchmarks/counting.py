@@ -9,13 +9,52 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import partial_eval
+
+from progan_jax.controls import Controls
+from progan_jax.stage import StageProgram
 
 # The names of all layers end in their resolution; the innermost counts.
 _LAYER = re.compile(r"_(\d+)x\d+")
+
+
+class _OnePair(NamedTuple):
+    """The reals of a pair, in the form that the steps take."""
+
+    images: jax.Array
+    labels: jax.Array
+    mirror: jax.Array
+
+    def take(self, pair: jax.Array, repeat: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns all there is."""
+        del pair, repeat
+        return tuple(self)
+
+
+def pair_flops(program: StageProgram, batch: int, channels: int) -> Counter[int]:
+    """Counts one (D, G) pair of a stage, whose D steps and parts all count.
+
+    Args:
+      program: Of the stage; nothing is compiled.
+      batch: Images of a step.
+      channels: Of the images.
+    """
+    shape, r = jax.ShapeDtypeStruct, program.resolution
+    pair = _OnePair(
+        shape((batch, r, r, channels), jnp.uint8),
+        shape((batch,), jnp.int32),
+        shape((batch,), jnp.bool_),
+    )
+    rates: Any = shape((1,), jnp.float32)
+    number: Any = shape((), jnp.int32)
+    controls = Controls(number, rates, rates, rates)
+    state = program.abstract_state()
+    return flops_by_resolution(program.steps.pair, state, pair, controls, number)
 
 
 def flops_by_resolution(run: Callable[..., Any], *arguments: Any) -> Counter[int]:
@@ -32,7 +71,10 @@ def flops_by_resolution(run: Callable[..., Any], *arguments: Any) -> Counter[int
       Multiplications and additions by resolution; 0 is what stands in no such layer.
     """
     found: Counter[int] = Counter()
-    _count(jax.make_jaxpr(run)(*arguments).jaxpr, "", 1, found)
+    jaxpr = jax.make_jaxpr(run)(*arguments).jaxpr
+    # Layers' derivatives by all their inputs are there; not all are asked for.
+    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    _count(needed, "", 1, found)
     return found
 
 
