@@ -22,7 +22,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks.results import line
+from benchmarks.stage_times import Stages, by_stage, ratios, table
 from progan_jax.config import make_schedule
 from progan_jax.data.readers import SyntheticReader
 from progan_jax.data.shards import Settings
@@ -39,11 +39,6 @@ KIMG = flags.DEFINE_float("kimg_per_stage", 3.0, "Of a fade, and of the time aft
 _NUM_IMAGES = 128
 _NEVER = 10**9  # Ticks; the end of a stage saves all the same.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
-_PARTS = ("training", "compile", "rest")
-_HEADER = ("stage", "kimg", *(f"{part}, s" for part in _PARTS), "in all, s")
-
-# Seconds by what they went into, and "nimg", of each stage; 0 is start and end.
-Stages = dict[int, Counter[str]]
 
 
 def main() -> None:
@@ -54,13 +49,13 @@ def main() -> None:
         folder = Path(name)
         _write_noise(config, folder)
         growing = _train(config, folder / "growing")
-        _print("growing", growing)
+        print("growing:\n", *table(growing), "", sep="\n", flush=True)
         still = copy.deepcopy(config)
         still.schedule.start_resolution = config.model.resolution
         still.schedule.total_kimg = make_schedule(config).end_nimg() / 1000
         fixed = _train(still, folder / "still")
-        _print("not growing", fixed)
-    print(_ratios(growing, fixed))
+        print("not growing:\n", *table(fixed), "", sep="\n", flush=True)
+    print(ratios(growing, fixed))
 
 
 def _shorten(config: Any) -> None:
@@ -109,54 +104,7 @@ def _train(config: Any, workdir: Path) -> Stages:
         train(config, workdir)
     wall = time.perf_counter() - started
     jax.monitoring.unregister_event_duration_listener(listen)
-    return _by_stage(read_rows(log), compiled, wall)
-
-
-def _by_stage(rows: list[dict[str, Any]], compiled: Counter, wall: float) -> Stages:
-    """Splits the time; what is between two stages counts with the second."""
-    stages: Stages = {}
-    before = 0
-    for number, row in enumerate(rows):
-        stage = stages.setdefault(row["Progress/resolution"], Counter())
-        stage["nimg"] += row["Progress/nimg"] - before
-        stage["training"] += row["Timing/sec_per_tick"]
-        stage["compile"] += compiled[number]
-        stage["rest"] += row["Timing/maintenance_sec"] - compiled[number]
-        before = row["Progress/nimg"]
-    stages[0] = Counter(compile=compiled[len(rows)])
-    stages[0]["rest"] = wall - sum(map(_seconds, stages.values()))
-    return stages
-
-
-def _seconds(stage: Counter[str]) -> float:
-    return sum(stage[part] for part in _PARTS)
-
-
-def _total(stages: Stages) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for stage in stages.values():
-        for name, value in stage.items():
-            total[name] += value
-    return total
-
-
-def _print(title: str, stages: Stages) -> None:
-    print(f"{title}:\n")
-    print(line(list(_HEADER)), line(["---"] * len(_HEADER)), sep="\n")
-    named = {f"{r}x{r}" if r else "start and end": s for r, s in stages.items()}
-    for name, stage in [*named.items(), ("all", _total(stages))]:
-        seconds = [stage[part] for part in _PARTS] + [_seconds(stage)]
-        cells = [f"{value:,.1f}" for value in (stage["nimg"] / 1000, *seconds)]
-        print(line([name, *cells]))
-    print(flush=True)
-
-
-def _ratios(growing: Stages, fixed: Stages) -> str:
-    one, other = _total(growing), _total(fixed)
-    return (
-        f"Not growing takes {other['training'] / one['training']:.2f} times as long "
-        f"in training alone, {_seconds(other) / _seconds(one):.2f} times in all."
-    )
+    return by_stage(read_rows(log), compiled, wall)
 
 
 if __name__ == "__main__":

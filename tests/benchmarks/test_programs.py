@@ -70,6 +70,7 @@ def test_flags_that_cannot_be_are_refused_before_anything_is_measured(flag, reas
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_growing_and_not_growing_are_trained_on_as_many_images():
     done = benchmark(
         "schedule",
@@ -91,10 +92,10 @@ def test_growing_and_not_growing_are_trained_on_as_many_images():
 
 
 def test_the_costs_of_every_stage_are_counted_without_compiling():
-    done = benchmark("costs")
+    done = benchmark("costs", "--config.model.resolution=8")
     assert done.returncode == 0, done.stderr
     lines = [x.strip("| ").split(" | ") for x in done.stdout.splitlines() if "|" in x]
-    assert [row[0] for row in lines[2:6]] == ["4", "8", "16", "32"]
-    assert {row[5] for row in lines[2:6]} == {"-"}
-    for row in lines[-4:]:
+    assert [row[0] for row in lines[2:4]] == ["4", "8"]
+    assert {row[5] for row in lines[2:4]} == {"-"}
+    for row in lines[-2:]:
         assert sum(map(float, filter(None, row[2:]))) == pytest.approx(100, abs=0.3)
