@@ -95,8 +95,9 @@ def _train(config: Any, workdir: Path) -> Stages:
     def listen(event: str, seconds: float, **details: object) -> None:
         del details
         if event == _COMPILED:
-            # What is compiled before the k-th row is written belongs to its tick.
-            compiled[len(read_rows(log))] += seconds
+            # What is compiled before the k-th row is written belongs to its tick, and
+            # before there is a file of rows, to the start.
+            compiled[len(read_rows(log)) if log.exists() else -1] += seconds
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     started = time.perf_counter()

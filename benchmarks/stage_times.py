@@ -20,7 +20,8 @@ def by_stage(
 
     Args:
       rows: Of stats.jsonl, of a run that was never stopped.
-      compiled: Seconds of compilation before the k-th row was written, by k.
+      compiled: Seconds of compilation before the k-th row was written, by k, and by
+        -1 before the first tick was timed.
       wall: Seconds of the whole run.
     """
     stages: Stages = {}
@@ -32,7 +33,8 @@ def by_stage(
         stage["compile"] += compiled.get(number, 0.0)
         stage["rest"] += row["Timing/maintenance_sec"] - compiled.get(number, 0.0)
         before = row["Progress/nimg"]
-    stages[0] = Counter(compile=compiled.get(len(rows), 0.0))
+    outside = compiled.get(-1, 0.0) + compiled.get(len(rows), 0.0)
+    stages[0] = Counter(compile=outside)
     stages[0]["rest"] = wall - sum(map(_seconds, stages.values()))
     return stages
 

@@ -17,7 +17,7 @@ def row(resolution, nimg, training, maintenance):
 @pytest.fixture
 def growing():
     rows = [row(4, 1000, 2, 6), row(8, 2000, 5, 9), row(8, 3000, 5, 1)]
-    return by_stage(rows, {0: 4, 1: 7, 3: 0.5}, wall=30)
+    return by_stage(rows, {-1: 0.25, 0: 4, 1: 7, 3: 0.25}, wall=30)
 
 
 def test_every_second_of_a_run_stands_in_one_cell(growing):
