@@ -7,7 +7,8 @@ The floor of a pair is the larger of two times:
 A forward pass is one of G or D for one image, which cost about the same. The 20 are an
 estimate of one D step with its penalty's double backward pass and one G step.
 
-As a program it prints the two peaks: `python -m benchmarks.roofline`.
+As a program it prints the two peaks and where they were measured:
+`python -m benchmarks.roofline`.
 """
 
 import json
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 
 from progan_jax.costs import activation_count, multiply_adds
 from progan_jax.networks.progan import Generator
+from progan_jax.runtime.environment import environment
 
 PASSES = 20
 _SECONDS = 1.0  # Of each measurement.
@@ -99,7 +101,8 @@ def main() -> None:
     """Prints the peaks as JSON; the dtype is the one argument."""
     peaks = measure_peaks(sys.argv[1] if len(sys.argv) > 1 else "float32")
     device = jax.devices()[0].device_kind
-    print(json.dumps({"device": device, **vars(peaks)}))
+    answer = {"device": device, "environment": environment(), **vars(peaks)}
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""A record of `benchmarks.train_step` as Markdown: `python -m benchmarks.results FILE`.
+
+A record is what `--json=FILE` writes: hardware, versions, commit, date, the
+configuration, the measured peaks and, of each resolution, times, floors and memory.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from benchmarks.roofline import Floors, Peaks
+from progan_jax.config import make_schedule
+from progan_jax.errors import UserError
+from progan_jax.runtime.command_line import run_with_argument
+from progan_jax.schedule import Schedule
+
+_HEADER = (
+    "resolution",
+    "batch",
+    "ms a pair",
+    "images/s",
+    "s/kimg",
+    "GFLOP a pair",
+    "% of matmul",
+    "% of bandwidth",
+    "% of floor",
+    "memory, MiB",
+    "compile, s",
+)
+
+Row = dict[str, Any]
+
+
+def table(record: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of a record: heading, rows, projection."""
+    yield from heading(record)
+    for row in record["rows"]:
+        yield row_line(record, row)
+    schedule = make_schedule(ml_collections.ConfigDict(record["config"]))
+    yield ""
+    yield projection(schedule, record["rows"], record["share"])
+
+
+def heading(record: dict[str, Any]) -> Iterator[str]:
+    """Yields what is measured on what, and the table's two first lines."""
+    peaks, dtype = Peaks(**record["peaks"]), record["config"]["model"]["dtype"]
+    yield (
+        f"{record['device']}, {dtype}; measured peaks: {peaks.flops / 1e9:,.1f} "
+        f"GFLOP/s in matrix products, {peaks.bandwidth / 1e9:,.1f} GB/s in copies"
+    )
+    if record["as_the_peer"]:
+        changed = ", ".join(record["as_the_peer"])
+        yield f"Not the recipe's, but as {record['peer']} trains: {changed}"
+    yield ""
+    of_peer = [f"{record['peer']}, images/s", "ratio"] if record["peer"] else []
+    header = [*_HEADER, *of_peer]
+    yield line(header)
+    yield line(["---"] * len(header))
+
+
+def row_line(record: dict[str, Any], row: Row) -> str:
+    """Returns the line of one resolution."""
+    peaks, floor = Peaks(**record["peaks"]), Floors(**row["floors"])
+    seconds = row["ms"] / 1000
+    cells = [
+        str(row["resolution"]),
+        str(row["images"]),
+        f"{row['ms']:,.2f}",
+        f"{row['images'] / seconds:,.2f}",
+        f"{1000 * seconds / row['images']:,.2f}",
+        f"{floor.flops / 1e9:,.1f}",
+        f"{100 * floor.flops / seconds / peaks.flops:.1f}",
+        f"{100 * floor.num_bytes / seconds / peaks.bandwidth:.1f}",
+        f"{100 * floor.seconds(peaks) / seconds:.1f}",
+        f"{row['peak_bytes'] / 2**20:,.0f}",
+        f"{row['compile_sec']:.1f}",
+    ]
+    if "peer" in row:
+        peer = row["peer"]["images"] / (row["peer"]["ms"] / 1000)
+        cells += [f"{peer:,.2f}", f"{row['images'] / seconds / peer:.2f}"]
+    return line(cells)
+
+
+def projection(schedule: Schedule, rows: list[Row], share: int) -> str:
+    """Returns what the whole schedule takes at these speeds, growing and not growing.
+
+    Args:
+      schedule: Of the run, with the batches of one device.
+      rows: Measured; all resolutions of the run, or there is no projection.
+      share: Devices that the run's batches are shared by.
+    """
+    seconds = {r["resolution"]: r["ms"] / 1000 / r["images"] / share for r in rows}
+    stages = schedule.stages()
+    if missing := {s.resolution for s in stages} - seconds.keys():
+        return f"No projection: {', '.join(map(str, sorted(missing)))} not measured."
+    shown = [schedule.stage_end(s) - s.start_nimg for s in stages]
+    growing = sum(n * seconds[s.resolution] for n, s in zip(shown, stages, strict=True))
+    still = sum(shown) * seconds[stages[-1].resolution]
+    where = f"{share} such devices" if share > 1 else "this device"
+    return (
+        f"The schedule's {sum(shown) / 1000:,.0f} kimg on {where}, without evaluation, "
+        f"saving and what devices tell each other: {growing / 3600:,.2f} hours. As "
+        f"many images at {stages[-1].resolution}x{stages[-1].resolution} alone: "
+        f"{still / 3600:,.2f} hours, {still / growing:.1f} times as long."
+    )
+
+
+def line(cells: list[str]) -> str:
+    """Returns a line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def main(name: str) -> None:
+    """Prints the table of a record."""
+    try:
+        record = json.loads(Path(name).read_text())
+        lines = list(table(record))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{name}: it is no record of benchmarks.train_step "
+            f"({type(error).__name__}: {error}); name a file that --json wrote"
+        ) from error
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    run_with_argument(main, "file")

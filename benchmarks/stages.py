@@ -1,0 +1,54 @@
+"""Flags that choose what of a configuration a benchmark takes, and their check."""
+
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from progan_jax.config import make_schedule
+from progan_jax.errors import UserError
+from progan_jax.networks.progan import stage_resolutions
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+RESOLUTIONS = flags.DEFINE_list("resolutions", [], "Of the run; all by default.")
+BATCH = flags.DEFINE_integer("batch", 0, "Batch size; 0 is the configuration's.")
+SHARE = flags.DEFINE_integer("share", 1, "Devices that the batch is shared by.")
+
+
+def choose_stages(config: Any) -> list[int]:
+    """Sets the batches of one device in the configuration.
+
+    Returns:
+      The resolutions to take.
+
+    Raises:
+      UserError: if a flag asks for what the run has not.
+    """
+    schedule = config.schedule
+    there = stage_resolutions(config.model.resolution, schedule.start_resolution)
+    names = RESOLUTIONS.value or [str(r) for r in there]
+    for name in names:
+        if name not in map(str, there):
+            raise UserError(
+                f"--resolutions={name}: the run has "
+                f"{', '.join(map(str, there))}; choose from them"
+            )
+    if BATCH.value < 0:
+        raise UserError(f"--batch={BATCH.value} must be at least 1; raise it")
+    if BATCH.value:
+        schedule.batch_size = str(BATCH.value)
+    _divide_batch(config, there)
+    return [int(name) for name in names]
+
+
+def _divide_batch(config: Any, resolutions: list[int]) -> None:
+    """Sets the batch of every resolution to the share of one device."""
+    batches = make_schedule(config).batch_size
+    for resolution in resolutions:
+        if SHARE.value < 1 or batches[resolution] % SHARE.value:
+            raise UserError(
+                f"--share={SHARE.value} does not divide the batch of "
+                f"{batches[resolution]} at {resolution}x{resolution}; choose another"
+            )
+    table = [f"{r}:{batches[r] // SHARE.value}" for r in resolutions]
+    config.schedule.batch_size = ", ".join(["1", *table])

@@ -1,0 +1,101 @@
+"""The benchmarks as their user types them, on networks of a few maps."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.results import table
+
+ROOT = Path(__file__).parents[2]
+NARROW = (
+    "--config=configs/cifar10.py",
+    "--config.model.fmap_max=4",
+    "--config.model.latent_size=4",
+)
+
+
+def benchmark(name, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *NARROW, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def the_error(done):
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    return line
+
+
+def test_the_table_of_a_run_comes_again_from_its_record(tmp_path):
+    path = tmp_path / "new" / "record.json"
+    quick = ("--seconds=0.05", "--rounds=1", "--batch=4", f"--json={path}")
+    done = benchmark("train_step", "--config.model.resolution=4", *quick)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(path.read_text())
+    assert "\n".join(table(record)) == done.stdout.strip()
+    assert [(r["resolution"], r["images"]) for r in record["rows"]] == [(4, 4)]
+    assert {"jax", "jaxlib"} <= set(record["versions"])
+    assert {"date", "git", "device", "cores", "machine"} <= set(record)
+    assert "hours" in done.stdout
+
+
+def test_a_peer_that_fails_is_one_clear_line_and_what_is_matched_is_named(tmp_path):
+    quick = ("--seconds=0.05", "--rounds=1", "--resolutions=4")
+    peer = ("--peer=gan_zoo", f"--peer_path={tmp_path}")
+    done = benchmark("train_step", *quick, *peer)
+    assert "ModuleNotFoundError: No module named" in the_error(done)
+    assert "as gan_zoo trains: config.loss.gp_target = 1.0, " in done.stdout
+    assert "config.optim.simultaneous = False" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "reason"),
+    [
+        ("--peer=gan_zoo", "--peer_path=None: there is no such folder; name a"),
+        ("--resolutions=4,5", "--resolutions=5: the run has 4, 8, 16, 32; choose"),
+        ("--share=3", "--share=3 does not divide the batch of 16 at 4x4; choose"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused_before_anything_is_measured(flag, reason):
+    done = benchmark("train_step", flag)
+    assert reason in the_error(done)
+    assert not done.stdout
+
+
+@pytest.mark.slow
+def test_growing_and_not_growing_are_trained_on_as_many_images():
+    done = benchmark(
+        "schedule",
+        "--config.model.resolution=8",
+        "--config.schedule.batch_size=8",
+        "--config.train.grid=2x2",
+        "--kimg_per_stage=0.08",
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [x.strip("| ").split(" | ") for x in done.stdout.splitlines() if "|" in x]
+    growing, still = lines[2:6], lines[8:]
+    assert [r[0] for r in growing] == ["4x4", "8x8", "start and end", "all"]
+    assert [r[0] for r in still] == ["8x8", "start and end", "all"]
+    assert growing[-1][1] == still[-1][1]
+    for row in growing + still:
+        *parts, total = map(float, row[2:])
+        assert sum(parts) == pytest.approx(total, abs=0.21)
+    assert "Not growing takes" in done.stdout
+
+
+def test_the_costs_of_every_stage_are_counted_without_compiling():
+    done = benchmark("costs", "--config.model.resolution=8")
+    assert done.returncode == 0, done.stderr
+    lines = [x.strip("| ").split(" | ") for x in done.stdout.splitlines() if "|" in x]
+    assert [row[0] for row in lines[2:4]] == ["4", "8"]
+    assert {row[5] for row in lines[2:4]} == {"-"}
+    for row in lines[-2:]:
+        assert sum(map(float, filter(None, row[2:]))) == pytest.approx(100, abs=0.3)

@@ -1,0 +1,57 @@
+"""Records as tables; the arithmetic of the projection by hand."""
+
+import pytest
+
+from benchmarks.results import main, projection
+from progan_jax.errors import UserError
+from progan_jax.schedule import Schedule, constant
+
+
+@pytest.fixture
+def schedule():
+    # 1,010 images at 4x4, to the first pair after 1,000; 2,990 at 8x8.
+    whole = dict.fromkeys((4, 8), 10)
+    lengths = {"stabilise_kimg": constant(1.0), "fade_kimg": constant(1.0)}
+    rates = {name: constant(0.001) for name in ("g_learning_rate", "d_learning_rate")}
+    return Schedule(
+        resolution=8,
+        total_kimg=4,
+        batch_size=whole,
+        microbatch=whole,
+        tick_kimg=constant(1.0),
+        quantum_pairs=1,
+        **lengths,
+        **rates,
+    )
+
+
+def row(resolution, hours_of_kimg):
+    return {"resolution": resolution, "images": 10, "ms": 36_000 * hours_of_kimg}
+
+
+def test_the_projection_sums_the_images_of_the_stages_by_their_speeds(schedule):
+    rows = [row(4, 1), row(8, 4)]
+    told = projection(schedule, rows, share=1)
+    # 1.01 x 1 h + 2.99 x 4 h, against 4 x 4 h.
+    assert "The schedule's 4 kimg on this device" in told
+    assert "12.97 hours. As many images at 8x8 alone: 16.00 hours, 1.2 times" in told
+
+
+def test_devices_that_share_a_batch_divide_the_time(schedule):
+    told = projection(schedule, [row(4, 1), row(8, 4)], share=2)
+    assert "on 2 such devices" in told
+    assert "8x8 alone: 8.00 hours, 1.2 times" in told
+
+
+def test_without_all_resolutions_there_is_no_projection(schedule):
+    told = projection(schedule, [row(4, 1)], share=1)
+    assert told == "No projection: 8 not measured."
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"peaks": {}}'])
+def test_a_file_that_is_no_record_is_one_clear_line(tmp_path, content):
+    path = tmp_path / "record.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=r"no record of benchmarks.train_step.*--json"):
+        main(str(path))
