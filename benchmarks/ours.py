@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from progan_jax.compiled import memory
+from progan_jax.compiler_options import set_precision
 from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.runtime.mesh import make_mesh
@@ -81,6 +82,7 @@ def main() -> None:
     """Answers one request."""
     request = json.load(sys.stdin)
     config = ml_collections.ConfigDict(request["config"])
+    set_precision(config)
     print(json.dumps(measure(config, request["resolution"], request["seconds"])))
 
 

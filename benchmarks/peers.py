@@ -2,8 +2,9 @@
 
 The programs are checkouts that the user names; nothing of them is here. Each is asked
 for the same widths, batch, loss (WGAN-GP) and alternating steps as ours, with what
-favours it: TF32, channels last and cuDNN's own tuning on GPUs, and no fade between two
-resolutions, which costs ours two more small layers.
+favours it: TF32, cuDNN's own tuning and (rosinality; gan_zoo's D takes views that need
+its own layout) channels last on GPUs, and no fade between two resolutions, which costs
+ours two more small layers.
 
     gan_zoo     github.com/facebookresearch/pytorch_GAN_zoo: its `optimizeParameters`
     rosinality  github.com/rosinality/progressive-gan-pytorch: its networks in the steps
@@ -56,8 +57,6 @@ def gan_zoo(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
     )
     for width in others:
         gan.addScale(width)
-    for network in (gan.netG, gan.netD):
-        _channels_last(network)
     return lambda reals: gan.optimizeParameters(reals)
 
 
@@ -132,17 +131,13 @@ def _rosinality_network(request: dict[str, Any], kind: str) -> torch.nn.Module:
         network.from_rgb = torch.nn.ModuleList(conv(channels, w, 1) for w in down)
         network.n_layer = len(widths)
         network.linear = torch.nn.Linear(widths[0], 2)
-    return _channels_last(network.to(DEVICE))
+    layout = torch.channels_last if DEVICE == "cuda" else torch.contiguous_format
+    return network.to(DEVICE, memory_format=layout)
 
 
 def _freeze(frozen: torch.nn.Module, trained: torch.nn.Module) -> None:
     frozen.requires_grad_(False)
     trained.requires_grad_(True)
-
-
-def _channels_last(network: torch.nn.Module) -> torch.nn.Module:
-    layout = torch.channels_last if DEVICE == "cuda" else torch.contiguous_format
-    return network.to(memory_format=layout)
 
 
 PEERS = {"gan_zoo": gan_zoo, "rosinality": rosinality}
@@ -187,12 +182,16 @@ def _wait() -> None:
 
 
 def main() -> None:
-    """Answers one request."""
+    """Answers one request; one of no seconds asks only whether the peer is there."""
     warnings.simplefilter("ignore")
     request = json.load(sys.stdin)
     sys.path.insert(0, request["path"])
     with contextlib.redirect_stdout(open(os.devnull, "w")):
-        answer = measure(request)
+        if request["seconds"]:
+            answer = measure(request)
+        else:
+            PEERS[request["peer"]](request)
+            answer = {}
     print(json.dumps(answer))
 
 

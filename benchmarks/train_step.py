@@ -32,6 +32,7 @@ from progan_jax.errors import UserError
 from progan_jax.files import write_json
 from progan_jax.networks.layers import num_features
 from progan_jax.runtime.command_line import run
+from progan_jax.validation import validate
 
 PEERS = ("gan_zoo", "rosinality")
 # How both peers train, whatever the recipe.
@@ -49,7 +50,7 @@ _AS_THE_PEERS = {
     "schedule.microbatch": "0",
 }
 
-SECONDS = flags.DEFINE_float("seconds", 10.0, "Of every measurement.")
+SECONDS = flags.DEFINE_float("seconds", 10.0, "Of every measurement.", lower_bound=0.01)
 ROUNDS = flags.DEFINE_integer(
     "rounds", 2, "Measurements, of which the best counts.", lower_bound=1
 )
@@ -62,11 +63,14 @@ JSON = flags.DEFINE_string("json", None, "File to write the record to.")
 def main() -> None:
     """Measures every resolution and prints its row."""
     config = CONFIG.value
-    _check_peer()
+    _check_peer_path()
     changed = _train_as_the_peer(config) if PEER.value else []
     resolutions = choose_stages(config)
+    validate(config, 1)
     if JSON.value:
-        _make_folder(Path(JSON.value).parent)
+        _check_json(Path(JSON.value))
+    if PEER.value:
+        _check_peer(config)
     record = _record(config, changed)
     print("\n".join(heading(record)), flush=True)
     for resolution in resolutions:
@@ -78,12 +82,25 @@ def main() -> None:
     print("\n" + projection(make_schedule(config), record["rows"], SHARE.value))
 
 
-def _check_peer() -> None:
+def _check_peer_path() -> None:
     if PEER.value and not (PEER_PATH.value and Path(PEER_PATH.value).is_dir()):
         raise UserError(
             f"--peer_path={PEER_PATH.value}: there is no such folder; name a checkout "
             f"of {PEER.value} (benchmarks/peers.py says where it is from)"
         )
+
+
+def _check_peer(config: Any) -> None:
+    """Builds the smallest of the peer's networks: what is missing is told early."""
+    request = _peer_request(config, 4) | {"seconds": 0}
+    script = str(Path(__file__).with_name("peers.py"))
+    try:
+        _ask([PEER_PYTHON.value, script], request)
+    except UserError as error:
+        raise UserError(
+            f"--peer_path={PEER_PATH.value}, --peer_python={PEER_PYTHON.value}: "
+            f"{error}; name a checkout of {PEER.value}, and a Python that has PyTorch"
+        ) from error
 
 
 def _train_as_the_peer(config: Any) -> list[str]:
@@ -93,9 +110,11 @@ def _train_as_the_peer(config: Any) -> list[str]:
     return [f"config.{field} = {value!r}" for field, value in other.items()]
 
 
-def _make_folder(folder: Path) -> None:
+def _check_json(file: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir():
+            raise IsADirectoryError("it is a folder")
     except OSError as error:
         raise UserError(
             f"--json={JSON.value}: {error}; name a file that can be written"
@@ -138,12 +157,12 @@ def _measure(config: Any, resolution: int) -> dict[str, Any]:
             request_of_peer = _peer_request(config, resolution)
             peers.append(_ask([PEER_PYTHON.value, script], request_of_peer))
     row = min(ours, key=lambda answer: answer["ms"])
-    # The first round compiles; later ones find the program in the cache.
-    row["compile_sec"] = ours[0]["compile_sec"]
+    row["all_ms"] = [answer["ms"] for answer in ours]
     row["resolution"] = resolution
     row["floors"] = _floors(config, resolution)
     if peers:
         row["peer"] = min(peers, key=lambda answer: answer["ms"])
+        row["peer"]["all_ms"] = [answer["ms"] for answer in peers]
     return row
 
 
@@ -166,7 +185,12 @@ def _peer_request(config: Any, resolution: int) -> dict[str, Any]:
 def _ask(command: list[str], request: dict[str, Any]) -> dict[str, Any]:
     try:
         done = subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True
+            command,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            # What compiles again must not find its program: compile_sec would be none.
+            env={**os.environ, "JAX_COMPILATION_CACHE_DIR": ""},
         )
     except OSError as error:
         raise UserError(f"{command[0]}: {error.strerror}; name a Python") from error

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import ml_collections
 
 from progan_jax.config import (
-    count_microbatches,
     make_schedule,
     most_devices,
     stddev_groups,
@@ -32,7 +31,7 @@ def _whole_batch_faults(
     used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
     most = most_devices(config, num_devices)
     fewer = (
-        f", or all batches of the run fit at most {most} device(s): set "
+        f", or at most {most} device(s) leave all groups of the run whole: set "
         f"config.runtime.num_devices to {most}"
         if most
         else ""
@@ -63,7 +62,7 @@ def _microbatch_faults(
     for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
         microbatch = schedule.microbatch[r]
         per_device = schedule.batch_size[r] // num_devices
-        if count_microbatches(per_device, microbatch) == 1:
+        if microbatch == 0 or microbatch >= per_device:
             continue
         unit = groups.get(r, 1)
         if per_device % microbatch or microbatch % unit:

@@ -1,5 +1,6 @@
 """What the compiler is told besides the program."""
 
+import jax
 import ml_collections
 
 _DETERMINISTIC: dict[str, bool | str] = {
@@ -25,3 +26,11 @@ def compiler_options(
     if config.runtime.deterministic and platform == "gpu":
         return dict(_DETERMINISTIC)
     return {}
+
+
+def set_precision(config: ml_collections.ConfigDict) -> None:
+    """Sets, for this process, the precision that model and products ask for."""
+    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
+    if config.runtime.matmul_precision != "default":
+        precision = config.runtime.matmul_precision
+        jax.config.update("jax_default_matmul_precision", precision)

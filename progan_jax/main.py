@@ -32,17 +32,13 @@ MEMORY = flags.DEFINE_bool("memory", None, "Explain compiles; if unset, not on C
 
 def main() -> None:
     """Sets JAX up as the configuration says, and does what --mode says."""
-    import jax
-
+    from progan_jax.compiler_options import set_precision
     from progan_jax.runtime.compilation_cache import keep_compiled
     from progan_jax.runtime.distributed import connected
 
     config = CONFIG.value
     keep_compiled()
-    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
-    if config.runtime.matmul_precision != "default":
-        precision = config.runtime.matmul_precision
-        jax.config.update("jax_default_matmul_precision", precision)
+    set_precision(config)
     workdir = local_folder("--workdir", WORKDIR.value or f"runs/{_run_name()}")
     process = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
     with connected(*process, auto=DISTRIBUTED.value, timeout_sec=CONNECT_SEC.value):

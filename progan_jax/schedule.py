@@ -52,11 +52,6 @@ class Phase:
     g_learning_rate: float
     d_learning_rate: float
 
-    @property
-    def fading(self) -> bool:
-        """Whether the newest block is still being blended in."""
-        return self.alpha < 1
-
 
 @dataclass(frozen=True)
 class Schedule:

@@ -73,8 +73,8 @@ def _open(
     """Takes the folder for this run, if this process is the one that writes there."""
     if is_primary():
         warn_of_small_groups(config, num_devices)
-        check_disk(config, workdir, num_devices)
         stack.enter_context(exclusive(workdir))
+        check_disk(config, workdir, num_devices)
         open_workdir(config, workdir, pyramid.fingerprint, num_devices)
 
 
@@ -122,7 +122,7 @@ class _Run:
         in_row = self.state.skipped_in_row + 0
         vote = StopVote(self.stop, self.mesh)
         vote.cast()
-        if self.nimg < end and not vote.passed():
+        if self.nimg < end and not vote.passed() and not self._grow_if_due():
             self._prepare()
         while self.nimg < end and not vote.passed():
             vote.cast()
@@ -158,17 +158,22 @@ class _Run:
 
     def _change_phase(self) -> None:
         """Grows where a stage begins, and resets the optimizers where a fade ends."""
+        if self._grow_if_due() or not self.config.optim.reset_at_fades:
+            return
         stage = self.schedule.stage_at(self.nimg)
-        if stage.resolution != self.program.resolution:
-            self.program.close()
-            self.program = self.next.take(stage.resolution)
-            self.state = self.program.grow(self.state)
-            self._prepare()
-        elif (
-            self.config.optim.reset_at_fades
-            and stage.start_nimg < self.nimg == self.schedule.fade_end(stage)
-        ):
+        if stage.start_nimg < self.nimg == self.schedule.fade_end(stage):
             self.state = self.program.reset_optimizers(self.state)
+
+    def _grow_if_due(self) -> bool:
+        """Grows to the resolution of the stage, if it is another; returns whether."""
+        resolution = self.schedule.stage_at(self.nimg).resolution
+        if resolution == self.program.resolution:
+            return False
+        self.program.close()
+        self.program = self.next.take(resolution)
+        self.state = self.program.grow(self.state)
+        self._prepare()
+        return True
 
     def _end_tick(self) -> None:
         """Reports, draws and saves what is due at the end of a tick."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from progan_jax.compile_ahead import compiles_ahead
+from progan_jax.errors import UserError
 from progan_jax.runtime.background import Background
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.stage import StageProgram
@@ -87,6 +88,27 @@ def test_a_run_compiled_ahead_is_the_same_run(tiny_config, tmp_path, monkeypatch
     assert len(whole) == len(ahead) == 3
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(ahead), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_resume_at_a_stages_end_prepares_no_program_of_that_stage(
+    tiny_config, tmp_path, monkeypatch
+):
+    def crash(self, state):
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageProgram, "grow", crash)
+        with pytest.raises(UserError):
+            train(tiny_config, tmp_path)
+    prepared, prepare = [], StageProgram.prepare
+
+    def watched(self, pyramid):
+        prepared.append(self.resolution)
+        prepare(self, pyramid)
+
+    monkeypatch.setattr(StageProgram, "prepare", watched)
+    train(tiny_config, tmp_path)
+    assert prepared == [8, 16]
 
 
 def test_an_error_of_the_compiler_surfaces_where_the_program_is_needed(

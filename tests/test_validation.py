@@ -81,8 +81,8 @@ def test_batches_are_divided_over_the_devices(tiny_config):
     (line,) = faults(tiny_config, num_devices=8)
     assert line == (
         "config.schedule.batch_size = '12': 12 (at 4, 8, 16) is not divisible by 8 "
-        "devices; the nearest valid batches are 8 and 16, or all batches of the run "
-        "fit at most 6 device(s): set config.runtime.num_devices to 6"
+        "devices; the nearest valid batches are 8 and 16, or at most 6 device(s) "
+        "leave all groups of the run whole: set config.runtime.num_devices to 6"
     )
 
 
@@ -144,12 +144,21 @@ def test_a_refusal_names_the_most_devices_with_whole_groups(
     lines = faults(tiny_config, devices)
     assert all(
         line.endswith(
-            f"all batches of the run fit at most {most} device(s): set "
+            f"at most {most} device(s) leave all groups of the run whole: set "
             f"config.runtime.num_devices to {most}"
         )
         for line in lines
     )
     validate(tiny_config, most)
+
+
+def test_a_microbatch_of_more_than_half_a_batch_is_refused(tiny_config):
+    """Taking it for the whole would leave the peak as it was without a word."""
+    tiny_config.schedule.batch_size = "12"
+    tiny_config.model.mbstd_group_size = 1
+    tiny_config.schedule.microbatch = "8"
+    with pytest.raises(UserError, match=r"8 \(at 4\) must divide the 12 images"):
+        validate(tiny_config, num_devices=1)
 
 
 def test_without_the_statistic_any_batch_will_do(tiny_config):

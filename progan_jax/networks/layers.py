@@ -123,12 +123,12 @@ def upscale_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Doubling pixels is a convolution of the zero-interleaved image with a 2x2 box, so
     box and kernel merge into one 4x4 kernel (`_merge_box`).
     """
-    return conv2d_up(x, _merge_box(kernel))
+    return conv2d_up(x, _merge_box(kernel).astype(x.dtype))
 
 
 def conv_downscale2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Equals `downscale2d(conv2d(x, kernel))` for 3x3 kernels, in one convolution."""
-    return conv2d_down(x, _merge_box(kernel) * 0.25)
+    return conv2d_down(x, (_merge_box(kernel) * 0.25).astype(x.dtype))
 
 
 def _merge_box(kernel: jax.Array) -> jax.Array:
@@ -142,7 +142,12 @@ def _merge_box(kernel: jax.Array) -> jax.Array:
     )
 
 
-_CONVOLUTIONS = {None: conv2d, "up": upscale_conv2d, "down": conv_downscale2d}
+def _plain_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv2d(x, kernel.astype(x.dtype))
+
+
+# Each takes the stored kernel: what is merged is rounded to the layer's dtype after.
+_CONVOLUTIONS = {None: _plain_conv2d, "up": upscale_conv2d, "down": conv_downscale2d}
 
 
 class EqualizedConv(nn.Module):
@@ -198,7 +203,7 @@ class EqualizedDense(nn.Module):
         """Maps [N, C] to [N, *shape]."""
         kernel_shape = (x.shape[-1], math.prod(self.shape))
         kernel, bias = _scaled_parameters(self, kernel_shape, self.shape[-1:])
-        x = (x.astype(self.dtype) @ kernel).reshape(-1, *self.shape)
+        x = (x.astype(self.dtype) @ kernel.astype(self.dtype)).reshape(-1, *self.shape)
         return x + bias.reshape(*[1] * len(self.shape), -1)
 
 
@@ -207,7 +212,7 @@ def _scaled_parameters(
     kernel_shape: tuple[int, ...],
     bias_shape: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array]:
-    """Creates a layer's kernel and bias and returns them as they are to be used."""
+    """Creates a layer's kernel and bias; returns them scaled, the bias in its dtype."""
     scale = layer.gain / math.sqrt(math.prod(kernel_shape[:-1]))
     stored = statistics_dtype(layer.dtype)
     stddev = 1.0 if layer.equalized else scale
@@ -216,4 +221,4 @@ def _scaled_parameters(
     bias = layer.param("bias", nn.initializers.zeros_init(), bias_shape, stored)
     if layer.equalized:
         kernel = kernel * scale
-    return kernel.astype(layer.dtype), bias.astype(layer.dtype)
+    return kernel, bias.astype(layer.dtype)

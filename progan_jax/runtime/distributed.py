@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 # JAX's default of 100 s would let a lost host go unnoticed for longer than a minute.
 _HEARTBEAT_SEC = 40
+_LONGEST_SEC = 86_400  # Of waiting for the others.
 # That the others can tell their own mistake before process 0, and with it JAX's
 # service, is gone.
 _GRACE_SEC = 2
@@ -68,6 +69,11 @@ def connected(
         raise UserError(
             "--distributed finds the processes out by itself; leave --coordinator, "
             "--num_processes and --process_id away"
+        )
+    if not 0 < timeout_sec <= _LONGEST_SEC:
+        raise UserError(
+            f"--connect_sec={timeout_sec:g} must be above 0 and at most "
+            f"{_LONGEST_SEC}; set the seconds to wait for the others"
         )
     # A service of JAX would otherwise take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)

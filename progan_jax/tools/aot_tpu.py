@@ -20,6 +20,7 @@ from ml_collections import config_flags
 
 from progan_jax.batch_rules import batch_faults
 from progan_jax.compiled import collectives, flops, memory
+from progan_jax.compiler_options import set_precision
 from progan_jax.config import make_schedule, most_devices
 from progan_jax.errors import UserError
 from progan_jax.networks.progan import stage_resolutions
@@ -61,15 +62,15 @@ _FOOTNOTE = (
 def main() -> None:
     """Reads the flags and prints the table, row by row."""
     config: Any = CONFIG.value
+    if not TOPOLOGY.value:
+        raise UserError("--topology= is empty; write generation and shape: v5e:4x4")
     devices = topology_devices(TOPOLOGY.value)
     chips = len(devices)
     if BATCH_PER_CHIP.value is not None:
         config.schedule.batch_size = str(BATCH_PER_CHIP.value * chips)
     resolutions = _resolutions(config)
     _check(config, chips)
-    if config.runtime.matmul_precision != "default":
-        precision = config.runtime.matmul_precision
-        jax.config.update("jax_default_matmul_precision", precision)
+    set_precision(config)
     for line in _table(config, devices, resolutions):
         print(line, flush=True)
 
@@ -94,6 +95,14 @@ def _check(config: ml_collections.ConfigDict, chips: int) -> None:
         if flag.value is not None and flag.value < 1:
             raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
     validate(config, 1)
+    if config.optim.d_repeats != 1 or set(
+        make_schedule(config).microbatch.values()
+    ) != {0}:
+        raise UserError(
+            f"config.optim.d_repeats = {config.optim.d_repeats} and "
+            f"config.schedule.microbatch = {config.schedule.microbatch!r} must be 1 "
+            "and '0' here, where a loop's body is counted once; leave them out"
+        )
     if any(batch_faults(config, chips)):
         raise UserError(
             f"--topology={TOPOLOGY.value}: config.schedule.batch_size = "

@@ -155,6 +155,26 @@ def test_fused_downscale_equals_convolution_then_downscale():
     np.testing.assert_allclose(conv_downscale2d(x, kernel), expected, atol=2e-5)
 
 
+def rounded_first(params, x, resample):
+    """The layer with its 3x3 kernel rounded before it is merged, and again after."""
+    kernel = (params["params"]["kernel"] * math.sqrt(2 / 27)).astype(x.dtype)
+    run = upscale_conv2d if resample == "up" else conv_downscale2d
+    return run(x, kernel)
+
+
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_merged_kernels_are_rounded_to_bfloat16_once(resample, key):
+    layer = EqualizedConv(5, resample=resample, dtype=jnp.bfloat16)
+    x = normal((2, 8, 8, 3)).astype(jnp.bfloat16)
+    params = layer.init(key, x)
+    exact = EqualizedConv(5, resample=resample).apply(params, x)
+    once, twice = (
+        np.square(np.asarray(y, np.float32) - exact).mean()
+        for y in (layer.apply(params, x), rounded_first(params, x, resample))
+    )
+    assert once < 0.8 * twice
+
+
 def test_convolution_is_a_correlation_with_zero_padding():
     x, kernel = normal((2, 5, 4, 3)), normal((3, 3, 3, 6), 1)
     np.testing.assert_allclose(conv2d(x, kernel), correlate(x, kernel), atol=2e-5)
