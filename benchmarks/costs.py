@@ -21,9 +21,10 @@ import jax
 from absl import flags
 
 from benchmarks.counting import pair_flops
-from benchmarks.results import line
+from benchmarks.results import line, peaks_line
 from benchmarks.roofline import Peaks, floors, measure_peaks
 from benchmarks.stages import CONFIG, choose_stages
+from progan_jax.compiler_options import set_precision
 from progan_jax.config import make_schedule
 from progan_jax.errors import UserError
 from progan_jax.networks.progan import stage_resolutions
@@ -50,6 +51,7 @@ _HEADER = (
 def main() -> None:
     """Counts every resolution and prints its rows."""
     config: Any = CONFIG.value
+    set_precision(config)
     if config.optim.d_repeats > 1:
         raise UserError(
             f"config.optim.d_repeats = {config.optim.d_repeats}: the compiler counts "
@@ -58,11 +60,8 @@ def main() -> None:
     config.schedule.microbatch = "0"
     resolutions = choose_stages(config)
     peaks = measure_peaks(config.model.dtype)
-    print(
-        f"{jax.devices()[0].device_kind}, {config.model.dtype}; measured peaks: "
-        f"{peaks.flops / 1e9:,.1f} GFLOP/s in matrix products, "
-        f"{peaks.bandwidth / 1e9:,.1f} GB/s in copies\n"
-    )
+    device, dtype = jax.devices()[0].device_kind, config.model.dtype
+    print(peaks_line(device, dtype, peaks), end="\n\n")
     print(line(list(_HEADER)), line(["---"] * len(_HEADER)), sep="\n")
     splits = {}
     for resolution in resolutions:

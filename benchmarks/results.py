@@ -46,11 +46,8 @@ def table(record: dict[str, Any]) -> Iterator[str]:
 
 def heading(record: dict[str, Any]) -> Iterator[str]:
     """Yields what is measured on what, and the table's two first lines."""
-    peaks, dtype = Peaks(**record["peaks"]), record["config"]["model"]["dtype"]
-    yield (
-        f"{record['device']}, {dtype}; measured peaks: {peaks.flops / 1e9:,.1f} "
-        f"GFLOP/s in matrix products, {peaks.bandwidth / 1e9:,.1f} GB/s in copies"
-    )
+    dtype = record["config"]["model"]["dtype"]
+    yield peaks_line(record["device"], dtype, Peaks(**record["peaks"]))
     if record["as_the_peer"]:
         changed = ", ".join(record["as_the_peer"])
         yield f"Not the recipe's, but as {record['peer']} trains: {changed}"
@@ -59,6 +56,14 @@ def heading(record: dict[str, Any]) -> Iterator[str]:
     header = [*_HEADER, *of_peer]
     yield line(header)
     yield line(["---"] * len(header))
+
+
+def peaks_line(device: str, dtype: str, peaks: Peaks) -> str:
+    """Returns what is measured on what, and what that can do."""
+    return (
+        f"{device}, {dtype}; measured peaks: {peaks.flops / 1e9:,.1f} GFLOP/s in "
+        f"matrix products, {peaks.bandwidth / 1e9:,.1f} GB/s in copies"
+    )
 
 
 def row_line(record: dict[str, Any], row: Row) -> str:

@@ -99,7 +99,9 @@ def _fastest(run: Callable[[jax.Array], jax.Array], a: jax.Array) -> float:
 
 def main() -> None:
     """Prints the peaks as JSON; the dtype is the one argument."""
-    peaks = measure_peaks(sys.argv[1] if len(sys.argv) > 1 else "float32")
+    dtype = sys.argv[1] if len(sys.argv) > 1 else "float32"
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    peaks = measure_peaks(dtype)
     device = jax.devices()[0].device_kind
     answer = {"device": device, "environment": environment(), **vars(peaks)}
     print(json.dumps(answer))

@@ -23,6 +23,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks.stage_times import Stages, by_stage, ratios, table
+from progan_jax.compiler_options import set_precision
 from progan_jax.config import make_schedule
 from progan_jax.data.readers import SyntheticReader
 from progan_jax.data.shards import Settings
@@ -44,6 +45,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 def main() -> None:
     """Trains twice and prints both tables and the ratios."""
     config: Any = CONFIG.value
+    set_precision(config)
     _shorten(config)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

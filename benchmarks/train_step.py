@@ -92,10 +92,8 @@ def _check_peer_path() -> None:
 
 def _check_peer(config: Any) -> None:
     """Builds the smallest of the peer's networks: what is missing is told early."""
-    request = _peer_request(config, 4) | {"seconds": 0}
-    script = str(Path(__file__).with_name("peers.py"))
     try:
-        _ask([PEER_PYTHON.value, script], request)
+        _ask(_peer_command(), _peer_request(config, 4) | {"seconds": 0})
     except UserError as error:
         raise UserError(
             f"--peer_path={PEER_PATH.value}, --peer_python={PEER_PYTHON.value}: "
@@ -153,9 +151,7 @@ def _measure(config: Any, resolution: int) -> dict[str, Any]:
     for _ in range(ROUNDS.value):
         ours.append(_ask([sys.executable, "-m", "benchmarks.ours"], request))
         if PEER.value:
-            script = str(Path(__file__).with_name("peers.py"))
-            request_of_peer = _peer_request(config, resolution)
-            peers.append(_ask([PEER_PYTHON.value, script], request_of_peer))
+            peers.append(_ask(_peer_command(), _peer_request(config, resolution)))
     row = min(ours, key=lambda answer: answer["ms"])
     row["all_ms"] = [answer["ms"] for answer in ours]
     row["resolution"] = resolution
@@ -164,6 +160,10 @@ def _measure(config: Any, resolution: int) -> dict[str, Any]:
         row["peer"] = min(peers, key=lambda answer: answer["ms"])
         row["peer"]["all_ms"] = [answer["ms"] for answer in peers]
     return row
+
+
+def _peer_command() -> list[str]:
+    return [PEER_PYTHON.value, str(Path(__file__).with_name("peers.py"))]
 
 
 def _peer_request(config: Any, resolution: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import ml_collections
 
 from progan_jax.config import (
+    count_microbatches,
     make_schedule,
     most_devices,
     stddev_groups,
@@ -62,7 +63,7 @@ def _microbatch_faults(
     for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
         microbatch = schedule.microbatch[r]
         per_device = schedule.batch_size[r] // num_devices
-        if microbatch == 0 or microbatch >= per_device:
+        if count_microbatches(per_device, microbatch) == 1:
             continue
         unit = groups.get(r, 1)
         if per_device % microbatch or microbatch % unit:

@@ -215,8 +215,7 @@ def make_step_options(
 
 def count_microbatches(per_device_batch: int, microbatch: int) -> int:
     """Returns the parts that a device takes its batch in; 0 and more is the whole."""
-    whole = microbatch == 0 or microbatch >= per_device_batch
-    return 1 if whole else per_device_batch // microbatch
+    return -(-per_device_batch // microbatch) if microbatch else 1
 
 
 def parse_grid(text: str) -> tuple[int, int] | None:
