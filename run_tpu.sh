@@ -39,7 +39,19 @@ if [[ ${1:-} == --dry_run ]]; then
 fi
 [[ ${1:-} == -- ]] || usage "'--' must come before the flags of the run"
 shift
-[[ $* == *--config* ]] || usage "--config is missing after '--'"
+
+# What the workers would refuse minutes later.
+config=''
+for ((i = 1; i <= $#; i++)); do
+  case ${!i} in
+    --dry_run) usage "--dry_run comes before '--'" ;;
+    --config=*) config=${!i#--config=} ;;
+    --config) j=$((i + 1)) config=${!j:-} ;;
+  esac
+done
+[[ -n $config ]] || usage "--config is missing after '--'"
+[[ $config == configs/* ]] || usage "--config=$config must lie in configs/, copy it there"
+[[ -f ${config%%:*} ]] || usage "--config=$config: there is no ${config%%:*} here"
 
 # Buckets are mounted beside the checkout: gs://B/x is ../gcs/B/x from there.
 arguments='' buckets=' '
@@ -51,6 +63,12 @@ for argument in "$@"; do
   arguments+=" $(printf '%q' "$argument")"
 done
 
+# The workers get no repository that could tell.
+commit=$(git rev-parse HEAD 2>/dev/null || true)
+if [[ -n $commit && -n $(git status --porcelain --untracked-files=no) ]]; then
+  commit+=+dirty
+fi
+
 archive="${TMPDIR:-/tmp}/progan_jax_$name.tar.gz"
 run tar --create --gzip --file="$archive" \
   progan_jax configs constraints setup.cfg pyproject.toml README.md LICENSE
@@ -59,7 +77,8 @@ run gcloud compute tpus tpu-vm scp "$archive" "$name:progan_jax.tar.gz" \
 
 # uv brings a Python of its own where the machine's is older than 3.11.
 on_workers 'set -eu
-mkdir -p progan_jax && tar -xzf progan_jax.tar.gz -C progan_jax && cd progan_jax
+mkdir -p progan_jax && cd progan_jax
+rm -rf progan_jax configs constraints && tar -xzf ../progan_jax.tar.gz
 python3 -m uv --version >/dev/null 2>&1 || python3 -m pip install --quiet --user uv
 [ -x ~/.venvs/progan_jax/bin/python ] ||
   python3 -m uv venv --quiet --python 3.12 ~/.venvs/progan_jax
@@ -81,5 +100,5 @@ mountpoint -q ~/gcs/$bucket ||
   gcsfuse --implicit-dirs --rename-dir-limit=10000 $bucket ~/gcs/$bucket"
 done
 
-on_workers "cd progan_jax && exec ~/.venvs/progan_jax/bin/python -m progan_jax.main \\
-  --distributed$arguments"
+on_workers "cd progan_jax && export PROGAN_JAX_COMMIT=$commit
+exec ~/.venvs/progan_jax/bin/python -m progan_jax.main --distributed$arguments"

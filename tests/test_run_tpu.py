@@ -1,14 +1,17 @@
 """The script for TPU slices, with a gcloud that only tells what it was asked."""
 
 import os
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "run_tpu.sh"
+HEAD = subprocess.run(
+    ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True
+).stdout.strip()
 RUN = [
     "--config=configs/celeba_hq.py:pod16",
     "--workdir=gs://my-bucket/runs/pod 16",
@@ -53,7 +56,9 @@ def test_every_worker_gets_code_environment_buckets_and_run(gcloud):
     _, called = gcloud([SCRIPT, "pod", "us-east1-d", "--", *RUN])
     assert called.count("<--worker=all>") == called.count("<--zone=us-east1-d>") == 5
     assert called.count("gcsfuse --implicit-dirs") == 2
+    assert "rm -rf progan_jax configs constraints && tar" in called
     last = called[called.rindex("<--command=") :]
+    assert f"PROGAN_JAX_COMMIT={HEAD}" in last
     assert "progan_jax.main" in last
     assert "--distributed --config=configs/celeba_hq.py:pod16" in last
     assert "--workdir=../gcs/my-bucket/runs/pod\\ 16" in last
@@ -67,6 +72,17 @@ def test_every_worker_gets_code_environment_buckets_and_run(gcloud):
         (["pod", "--zone=a"], "NAME and ZONE come before all flags"),
         (["pod", "a", "--config=x"], "'--' must come before the flags of the run"),
         (["pod", "a", "--"], "--config is missing after '--'"),
+        (["pod", "a", "--", "--config.seed=1"], "--config is missing after '--'"),
+        (["pod", "a", "--", "--config"], "--config is missing after '--'"),
+        (
+            ["pod", "a", "--", "--config=configs/no.py:x"],
+            "there is no configs/no.py here",
+        ),
+        (
+            ["pod", "a", "--", "--config", "/a/no.py"],
+            "must lie in configs/, copy it there",
+        ),
+        (["pod", "a", "--", *RUN, "--dry_run"], "--dry_run comes before '--'"),
     ],
 )
 def test_a_mistake_is_one_line(gcloud, arguments, words):
@@ -76,8 +92,8 @@ def test_a_mistake_is_one_line(gcloud, arguments, words):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck here")
 @pytest.mark.parametrize("script", ["run_tpu.sh", "examples/slurm.sh"])
 def test_shellcheck_finds_nothing(script):
-    done = subprocess.run(["shellcheck", ROOT / script], capture_output=True, text=True)
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, ROOT / script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

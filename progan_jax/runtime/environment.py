@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -42,13 +43,16 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of the checkout that holds this file, "+dirty" if changed."""
+    """Returns the commit of the checkout that holds this file, "+dirty" if changed.
+
+    A copy without a repository, as run_tpu.sh makes, is told it by PROGAN_JAX_COMMIT.
+    """
     folder = Path(__file__).resolve().parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("PROGAN_JAX_COMMIT") or None
     return commit + ("+dirty" if dirty else "")
 
 
