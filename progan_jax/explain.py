@@ -10,7 +10,7 @@ from progan_jax.config import make_networks, make_schedule
 from progan_jax.costs import stage_cost
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.schedule import Schedule, Stage
-from progan_jax.stage import StageProgram
+from progan_jax.stage import StageProgram, warn_of_small_groups
 from progan_jax.validation import validate
 
 _COLUMNS = (
@@ -48,6 +48,7 @@ def explain(
     """
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
+    warn_of_small_groups(config, mesh.size)
     schedule = make_schedule(config)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     compiled = not on_cpu if compile_steps is None else compile_steps

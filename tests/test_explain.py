@@ -45,6 +45,17 @@ def test_it_needs_no_data_and_refuses_what_training_refuses():
         explain(config)
 
 
+def test_devices_that_leave_groups_smaller_are_told_of(capsys):
+    config = cifar10.get_config()
+    config.model.mbstd_group_size = 4
+    config.runtime.num_devices = 8
+    explain(config)
+    assert (
+        "smaller than config.model.mbstd_group_size = 4: 2 at 4x4"
+        in capsys.readouterr().err
+    )
+
+
 def mebibytes(row):
     return float(row["memory"].removesuffix(" MiB").replace(",", ""))
 
