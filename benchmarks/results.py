@@ -41,7 +41,7 @@ def table(record: dict[str, Any]) -> Iterator[str]:
         yield row_line(record, row)
     schedule = make_schedule(ml_collections.ConfigDict(record["config"]))
     yield ""
-    yield projection(schedule, record["rows"], record["share"])
+    yield projection(schedule, record["rows"])
 
 
 def heading(record: dict[str, Any]) -> Iterator[str]:
@@ -89,27 +89,27 @@ def row_line(record: dict[str, Any], row: Row) -> str:
     return line(cells)
 
 
-def projection(schedule: Schedule, rows: list[Row], share: int) -> str:
+def projection(schedule: Schedule, rows: list[Row]) -> str:
     """Returns what the whole schedule takes at these speeds, growing and not growing.
 
     Args:
       schedule: Of the run, with the batches of one device.
       rows: Measured; all resolutions of the run, or there is no projection.
-      share: Devices that the run's batches are shared by.
     """
-    seconds = {r["resolution"]: r["ms"] / 1000 / r["images"] / share for r in rows}
+    seconds = {r["resolution"]: r["ms"] / 1000 / r["images"] for r in rows}
     stages = schedule.stages()
     if missing := {s.resolution for s in stages} - seconds.keys():
         return f"No projection: {', '.join(map(str, sorted(missing)))} not measured."
     shown = [schedule.stage_end(s) - s.start_nimg for s in stages]
     growing = sum(n * seconds[s.resolution] for n, s in zip(shown, stages, strict=True))
     still = sum(shown) * seconds[stages[-1].resolution]
-    where = f"{share} such devices" if share > 1 else "this device"
     return (
-        f"The schedule's {sum(shown) / 1000:,.0f} kimg on {where}, without evaluation, "
-        f"saving and what devices tell each other: {growing / 3600:,.2f} hours. As "
+        f"The schedule's {sum(shown) / 1000:,.0f} kimg, without evaluation, saving and "
+        f"what devices tell each other, with these batches on each device: "
+        f"{growing / 3600:,.2f} hours on one, {growing / 8 / 3600:,.2f} on eight. As "
         f"many images at {stages[-1].resolution}x{stages[-1].resolution} alone: "
-        f"{still / 3600:,.2f} hours, {still / growing:.1f} times as long."
+        f"{still / 3600:,.2f} and {still / 8 / 3600:,.2f} hours, "
+        f"{still / growing:.1f} times as long."
     )
 
 

@@ -79,7 +79,7 @@ def main() -> None:
         print(row_line(record, row), flush=True)
         if JSON.value:
             write_json(Path(JSON.value), record)
-    print("\n" + projection(make_schedule(config), record["rows"], SHARE.value))
+    print("\n" + projection(make_schedule(config), record["rows"]))
 
 
 def _check_peer_path() -> None:

@@ -30,21 +30,15 @@ def row(resolution, hours_of_kimg):
 
 
 def test_the_projection_sums_the_images_of_the_stages_by_their_speeds(schedule):
-    rows = [row(4, 1), row(8, 4)]
-    told = projection(schedule, rows, share=1)
-    # 1.01 x 1 h + 2.99 x 4 h, against 4 x 4 h.
-    assert "The schedule's 4 kimg on this device" in told
-    assert "12.97 hours. As many images at 8x8 alone: 16.00 hours, 1.2 times" in told
-
-
-def test_devices_that_share_a_batch_divide_the_time(schedule):
-    told = projection(schedule, [row(4, 1), row(8, 4)], share=2)
-    assert "on 2 such devices" in told
-    assert "8x8 alone: 8.00 hours, 1.2 times" in told
+    told = projection(schedule, [row(4, 1), row(8, 4)])
+    # 1.01 x 1 h + 2.99 x 4 h, against 4 x 4 h; eight devices share them.
+    assert told.startswith("The schedule's 4 kimg, ")
+    assert "12.97 hours on one, 1.62 on eight. As" in told
+    assert "8x8 alone: 16.00 and 2.00 hours, 1.2 times" in told
 
 
 def test_without_all_resolutions_there_is_no_projection(schedule):
-    told = projection(schedule, [row(4, 1)], share=1)
+    told = projection(schedule, [row(4, 1)])
     assert told == "No projection: 8 not measured."
 
 
