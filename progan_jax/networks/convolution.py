@@ -9,7 +9,6 @@ it as four of 2x2; for other backends they are XLA's own. Which it is depends on
 program is compiled for, and not on the machine that compiles it.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
+# Up to so many maps one product of all taps is quicker than a product for each.
+_NARROW = 256
 
 _Map = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -93,29 +94,51 @@ def _phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _gathered(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Multiplies every second pixel's 4x4 neighbourhood by the kernel."""
-    neighbours = jnp.concatenate(_taps(x, 4, stride=2), axis=-1)
+    neighbours = jnp.concatenate(_taps(x), axis=-1)
     return neighbours @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _taps(x: jax.Array, side: int, stride: int) -> list[jax.Array]:
-    """Returns what each tap of a kernel meets, row by row: [N, H, W, C] / stride."""
+def _taps(x: jax.Array) -> list[jax.Array]:
+    """Returns what each tap of a 4x4 kernel meets at every second pixel of x."""
     h, w = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return [
-        padded[:, i : i + h : stride, j : j + w : stride]
-        for i in range(side)
-        for j in range(side)
-    ]
+    return [padded[:, i : i + h : 2, j : j + w : 2] for i in range(4) for j in range(4)]
 
 
 def _products(xs: list[jax.Array], gs: list[jax.Array]) -> jax.Array:
-    """Sums x's pixels [N, H, W, C] times g's [N, H, W, F], tap by tap: [k, k, C, F]."""
+    """Sums x's pixels [N, H, W, C] times g's [N, H, W, F], tap by tap: [4, 4, C, F]."""
     products = [
         x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
         for x, g in zip(xs, gs, strict=True)
     ]
-    side = math.isqrt(len(products))
-    return jnp.stack(products).reshape(side, side, *products[0].shape)
+    return jnp.stack(products).reshape(4, 4, *products[0].shape)
+
+
+def _products_of_thirds(x: jax.Array, g: jax.Array) -> jax.Array:
+    """Returns the gradient of a 3x3 kernel: [3, 3, C, F].
+
+    x beside its neighbours in a row, times g at three heights: one product that copies
+    six arrays, where nine products, tap by tap, would copy nine and pack eighteen.
+    """
+    w, c, f = *x.shape[2:], g.shape[-1]
+    keep = (0, 0)
+    padded = jnp.pad(x, (keep, (1, 1), (1, 1), keep))
+    columns = [padded[:, :, j : j + w] for j in range(3)]
+    rows = [jnp.pad(g, (keep, (i, 2 - i), keep, keep)) for i in range(3)]
+    left = jnp.concatenate(columns, axis=-1).reshape(-1, 3 * c)
+    right = jnp.concatenate(rows, axis=-1).reshape(-1, 3 * f)
+    return (left.T @ right).reshape(3, c, 3, f).transpose(2, 0, 1, 3)
+
+
+def _products_of_taps(x: jax.Array, g: jax.Array) -> jax.Array:
+    """Returns the gradient of the kernel that doubles x: [4, 4, C, F]."""
+    # Tap 3 - i of g is what tap i of the kernel made.
+    taps = _taps(g)[::-1]
+    c, f = x.shape[-1], g.shape[-1]
+    if c > _NARROW:
+        return _products([x] * 16, taps)
+    right = jnp.concatenate(taps, axis=-1).reshape(-1, 16 * f)
+    return (x.reshape(-1, c).T @ right).reshape(c, 4, 4, f).transpose(1, 2, 0, 3)
 
 
 def _transpose(convolve: Any, side: int, x: jax.Array, g: jax.Array) -> jax.Array:
@@ -133,7 +156,7 @@ _conv2d = _closed(
     _convolve,
     lambda g, k: _convolve(g, _turned(k)),
     _on_cpu(
-        lambda x, g: _products(_taps(x, 3, stride=1), [g] * 9),
+        _products_of_thirds,
         lambda x, g: _transpose(_convolve, 3, x, g),
     ),
 )
@@ -143,8 +166,7 @@ _conv2d_up = _closed(
         lambda g, k: _gathered(g, _turned(k)), lambda g, k: _strided(g, _turned(k))
     ),
     _on_cpu(
-        # Tap 3 - i of g is what tap i of the kernel made.
-        lambda x, g: _products([x] * 16, _taps(g, 4, stride=2)[::-1]),
+        _products_of_taps,
         lambda x, g: _transpose(_dilated, 4, x, g),
     ),
 )
@@ -152,7 +174,7 @@ _conv2d_down = _closed(
     _on_cpu(_gathered, _strided),
     _on_cpu(lambda g, k: _phases(g, _turned(k)), lambda g, k: _dilated(g, _turned(k))),
     _on_cpu(
-        lambda x, g: _products(_taps(x, 4, stride=2), [g] * 16),
+        lambda x, g: _products(_taps(x), [g] * 16),
         lambda x, g: _transpose(_strided, 4, x, g),
     ),
 )
