@@ -1,4 +1,4 @@
-"""The exceptions that stand for a user's mistake."""
+"""The exceptions that end a command with a line instead of a traceback."""
 
 
 class UserError(Exception):
@@ -11,3 +11,14 @@ class UserError(Exception):
 
 class NotFiniteError(UserError):
     """A snapshot whose images are not finite; other snapshots may serve."""
+
+
+class MissingWeightsError(UserError):
+    """A metric whose weights are not at hand; other metrics may be measured."""
+
+
+class DivergedError(Exception):
+    """A run that ended for updates that were not finite, its state saved.
+
+    It is no mistake of the command: the process ends with exit code 3.
+    """

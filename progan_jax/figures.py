@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from progan_jax.errors import UserError
+from progan_jax.errors import MissingWeightsError, UserError
 from progan_jax.image_sources import ImageSource, Reals
 from progan_jax.inception_figures import InceptionFigures
 from progan_jax.metrics import ms_ssim, swd
@@ -204,7 +204,7 @@ def _swd_name(resolution: int) -> str:
 
 def _open_classifier(name: str, reals: Reals) -> Classifier:
     if not name:
-        raise UserError(
+        raise MissingWeightsError(
             "config.eval.classifier = '': the classifier score needs a classifier; "
             "train one with python -m progan_jax.tools.train_classifier and name its "
             "--out"

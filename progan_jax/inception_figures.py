@@ -143,7 +143,7 @@ class InceptionFigures:
         try:
             require_tap(self._weights, self._taps[metric])
         except UserError as error:
-            raise UserError(f"config.eval.metrics: {metric}: {error}") from error
+            raise type(error)(f"config.eval.metrics: {metric}: {error}") from error
 
     def _open(self, weights: Any) -> InceptionExtractor:
         return InceptionExtractor(weights, resize=self._resize, sharding=self._batched)
@@ -217,7 +217,8 @@ def _load(file: str) -> Weights:
     try:
         return load_inception(Path(file) if file else None)
     except UserError as error:
-        raise UserError(f"config.eval.inception_weights = {file!r}: {error}") from error
+        message = f"config.eval.inception_weights = {file!r}: {error}"
+        raise type(error)(message) from error
 
 
 def _kind(metric: str) -> str:

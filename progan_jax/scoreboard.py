@@ -34,7 +34,7 @@ class Scoreboard:
     ) -> dict[str, float] | None:
         """Returns what was measured of these weights under these settings, or None."""
         wanted = _identity(snapshot, digest, metric, settings)
-        for record in self._read():
+        for record in self.records():
             if {name: record.get(name) for name in wanted} == wanted:
                 return record["values"]
         return None
@@ -72,10 +72,10 @@ class Scoreboard:
         Returns:
           The snapshot's name; None if the figure was not measured.
         """
-        sign = -1 if figure.startswith(_HIGHER) else 1
+        sign = -1 if is_higher_better(figure) else 1
         values = {
             record["snapshot"]: sign * record["values"][figure]
-            for record in self._read()
+            for record in self.records()
             if record["snapshot"] != REALS
             and (record["metric"], record["settings"]) == (metric, dict(settings))
         }
@@ -85,7 +85,7 @@ class Scoreboard:
         write_whole(self._workdir / "snapshots" / BEST, best + "\n")
         return best
 
-    def _read(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, Any]]:
         """Returns all records; a line that is broken, as by a kill, is left out."""
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         records = []
@@ -96,7 +96,7 @@ class Scoreboard:
 
     def _to_csv(self) -> str:
         rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for record in self._read():
+        for record in self.records():
             settings = json.dumps(record["settings"], sort_keys=True)
             row = rows.setdefault((record["snapshot"], settings), {})
             row |= {
@@ -123,6 +123,11 @@ def _identity(
         "metric": metric,
         "settings": dict(settings),
     }
+
+
+def is_higher_better(figure: str) -> bool:
+    """Returns whether more of a figure is better."""
+    return figure.startswith(_HIGHER)
 
 
 def check_best(figure: str, names: Iterable[str]) -> None:

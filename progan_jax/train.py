@@ -15,7 +15,7 @@ import ml_collections
 from progan_jax.compile_ahead import NextProgram
 from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid
-from progan_jax.errors import UserError
+from progan_jax.errors import DivergedError, UserError
 from progan_jax.image_sources import open_set
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
@@ -39,8 +39,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
       workdir: Folder of the run; the same folder goes on with the same run.
 
     Raises:
-      UserError: if configuration, data or workdir are at fault, before any training;
-        or if too many updates in a row were not finite.
+      UserError: if configuration, data or workdir are at fault, before any training.
+      DivergedError: if too many updates in a row were not finite.
     """
     try:
         with StopRequest() as stop:
@@ -211,7 +211,7 @@ class _Run:
         self._save(wait=True)
         if self.record:
             self.record.close()
-        raise UserError(
+        raise DivergedError(
             f"stopped at {self.nimg / 1000:.1f} kimg: {limit} updates in a row had a "
             "loss or gradient that is not finite "
             f"(config.train.max_skipped = {limit}); "

@@ -94,6 +94,12 @@ def test_pure_modules_import_no_loop_and_no_heavy_library(name):
     assert not roots & {*HEAVY, "ml_collections"}
 
 
+@pytest.mark.parametrize("name", sorted(set(MODULES) - set(in_rooms(["tools"]))))
+def test_experiments_are_known_to_tools_alone(name):
+    if name not in in_rooms(["experiments"]):
+        assert not imported_rooms(name, ["experiments"])
+
+
 @pytest.mark.parametrize("name", in_rooms(["networks"]))
 def test_networks_know_no_loss_and_no_step(name):
     assert not imported_rooms(name, ["losses", "steps", "state", "schedule"])

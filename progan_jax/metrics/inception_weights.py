@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from progan_jax.errors import UserError
+from progan_jax.errors import MissingWeightsError, UserError
 from progan_jax.files import write_whole
 from progan_jax.metrics.cache import CACHE_VARIABLE, cache_dir
 from progan_jax.metrics.inception_convert import from_torch, read_npz
@@ -58,7 +58,7 @@ def read_inception(file: Path) -> Weights:
 
 
 def require_tap(weights: Weights, tap: str) -> None:
-    """Raises UserError unless the weights reach a tap."""
+    """Raises MissingWeightsError unless the weights reach a tap."""
     if tap not in TAPS:
         raise UserError(
             f"{tap!r} is no tap of Inception; choose from {', '.join(TAPS)}"
@@ -66,7 +66,7 @@ def require_tap(weights: Weights, tap: str) -> None:
     reached = highest_tap(weights)
     order = list(TAPS)
     if order.index(tap) > order.index(reached):
-        raise UserError(
+        raise MissingWeightsError(
             f"tap {tap} is beyond the weights {weights.name}, which end at {reached}; "
             f"get {PUBLISHED} (see docs/metrics.md), or ask for no figure of that tap"
         )
@@ -132,7 +132,7 @@ def _download(path: Path) -> Path:
         with urllib.request.urlopen(URL, timeout=_TIMEOUT_SEC) as response:
             data = response.read()
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(
+        raise MissingWeightsError(
             f"there are no Inception weights in {path.parent}, and {URL} cannot be "
             f"fetched ({error}); put that file there as {path.name}"
         ) from error

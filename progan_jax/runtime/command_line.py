@@ -6,14 +6,15 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
 from absl import app, flags, logging
+from ml_collections import config_flags
 
-from progan_jax.errors import UserError
+from progan_jax.errors import DivergedError, UserError
 from progan_jax.runtime.background import leave
 
 _KINDS = {
@@ -37,28 +38,67 @@ def run(main: Callable[[], None]) -> None:
 def run_with_argument(main: Callable[[str], None], name: str) -> None:
     """As `run`, for a `main` that takes the one argument that is no flag."""
 
-    def guarded(argv: list[str]) -> None:
-        _guard(lambda: main(argv[1]))
-
     def parse(argv: list[str]) -> list[str]:
-        try:
-            rest = flags.FLAGS(argv)
-        except flags.Error as error:
-            _fail(" ".join(str(error).split()))
+        rest = _parse_alone(argv)
         if len(rest) != 2:
             _fail(f"one {name} is needed, and {len(rest) - 1} are given; see --help")
         return rest
 
-    _run(guarded, parse)
+    _run(lambda argv: _guard(lambda: main(argv[1])), parse)
+
+
+def run_with_overrides(main: Callable[[str, list[str]], None], name: str) -> None:
+    """As `run`, for a `main` of one argument and of --config.FIELD=VALUE after "--"."""
+
+    def parse(argv: list[str]) -> list[str]:
+        rest = _parse_alone(argv)
+        if len(rest) < 2 or rest[1].startswith("-"):
+            _fail(f"a {name} is needed before the flags; see --help")
+        for argument in rest[2:]:
+            if not re.fullmatch(r"--config\.[\w.]+=.*", argument, re.DOTALL):
+                _fail(
+                    f"unexpected argument {argument!r}: after '--' come "
+                    "--config.FIELD=VALUE"
+                )
+        return rest
+
+    _run(lambda argv: _guard(lambda: main(argv[1], argv[2:])), parse)
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
+    """Loads a configuration file as --config and --config.FIELD=VALUE do.
+
+    Args:
+      name: FILE or FILE:ARGUMENT.
+      overrides: Arguments --config.FIELD=VALUE.
+
+    Raises:
+      UserError: if there is no such file or field, or a value does not fit.
+    """
+    argv = ["load_config", f"--config={name}", *overrides]
+    _check_config(argv)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
+    values(argv)
+    return values.config
+
+
+def _parse_alone(argv: list[str]) -> list[str]:
+    """Parses the flags of a command without --config; a mistake ends in one line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(" ".join(str(error).split()))
 
 
 def _guard(main: Callable[[], None]) -> None:
     try:
         main()
-    except UserError as error:
+    except (UserError, DivergedError) as error:
         report(str(error))
-        leave(2)
-        sys.exit(2)
+        code = 2 if isinstance(error, UserError) else 3
+        leave(code)
+        sys.exit(code)
     leave(0)
 
 
@@ -96,7 +136,7 @@ def _check_config(argv: list[str]) -> None:
         raise UserError(
             f"--config={name}: there is no such file; choose one of those here: {there}"
         )
-    fields = _fields(_load(name))
+    fields = list_fields(_load(name))
     for argument, value in arguments.items():
         field = argument.removeprefix("config.")
         if field == argument:
@@ -162,12 +202,14 @@ def _unknown_field(field: str, value: str, known: list[str]) -> str:
     return f"config.{field} = {value!r}: there is no such field; {mend}"
 
 
-def _fields(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, object]:
+def list_fields(
+    config: ml_collections.ConfigDict, prefix: str = ""
+) -> dict[str, object]:
     """Returns the leaves of a configuration by their dotted names."""
     fields = {}
     for name, value in config.items():
         if isinstance(value, ml_collections.ConfigDict):
-            fields |= _fields(value, f"{prefix}{name}.")
+            fields |= list_fields(value, f"{prefix}{name}.")
         else:
             fields[prefix + name] = value
     return fields

@@ -1,0 +1,124 @@
+"""A table of the paper with ours beside, as Markdown and CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+
+from progan_jax.experiments.results import Summary, order_agreement
+from progan_jax.experiments.tables import PAPER, Table
+
+_NO_WEIGHTS = "no weights"
+_DIGITS = {"ms_ssim": 4}
+
+
+def to_markdown(
+    name: str,
+    table: Table,
+    summaries: Sequence[Summary],
+    missing: frozenset[str],
+    heading: Sequence[str],
+) -> str:
+    """Returns the page of a table.
+
+    Args:
+      name: Of the table.
+      table: It.
+      summaries: Of its rows that were run.
+      missing: Figures whose weights are not at hand.
+      heading: Lines on what was run, and on what.
+    """
+    figures = [*table.figures]
+    header = ["row", "", *_column_titles(figures), "kimg", "seeds"]
+    lines = [f"# {name}: {table.title}", "", *heading, ""]
+    lines += [_line(header), _line(["---"] * len(header))]
+    for summary in summaries:
+        lines += [_line(cells) for cells in _rows(summary, figures, missing)]
+    for title, published in table.others.items():
+        cells = [_cell(published.get(f), f) for f in figures]
+        lines.append(_line(["", f"{title}, published", *cells, "", ""]))
+    lines += ["", *_footnotes(table, summaries)]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table, summaries: Sequence[Summary]) -> str:
+    """Returns a line for each row and origin: "ours", or where it was published."""
+    buffer = io.StringIO()
+    spread = [f"{f}{end}" for f in table.figures for end in ("", "_std")]
+    columns = ["row", "origin", *spread, "kimg", "seeds", "diverged"]
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for s in summaries:
+        shared = {"row": s.row.name}
+        ours = {"kimg": s.kimg, "seeds": s.seeds, "diverged": s.diverged}
+        writer.writerow(shared | {"origin": table.source} | _flat(s.row.published))
+        writer.writerow(shared | {"origin": "ours"} | _named(table, s) | ours)
+    for title, published in table.others.items():
+        writer.writerow({"row": title, "origin": table.source} | _flat(published))
+    return buffer.getvalue()
+
+
+def _rows(
+    summary: Summary, figures: Sequence[str], missing: frozenset[str]
+) -> Iterator[list[str]]:
+    """Yields the published row, if there is one, and ours."""
+    row = summary.row
+    if row.published:
+        published = [_cell(row.published.get(f), f) for f in figures]
+        yield [row.name, f"{row.title}, published".lstrip(", "), *published, "", ""]
+    ours = [
+        _NO_WEIGHTS if f in missing else _cell(summary.figures.get(f), f)
+        for f in figures
+    ]
+    told = str(summary.seeds)
+    if summary.diverged:
+        told += f", {summary.diverged} diverged"
+    kimg = "" if math.isnan(summary.kimg) else f"{summary.kimg:,.1f}"
+    yield [row.name, f"{row.title}, ours".lstrip(", "), *ours, kimg, told]
+
+
+def _cell(value: float | tuple[float, float] | None, figure: str) -> str:
+    if value is None:
+        return ""
+    mean, deviation = value if isinstance(value, tuple) else (value, math.nan)
+    digits = _DIGITS.get(figure, 2)
+    spread = "" if math.isnan(deviation) else f" ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}{spread}"
+
+
+def _column_titles(figures: Sequence[str]) -> Iterator[str]:
+    for figure in figures:
+        yield figure.removesuffix("_mean").replace("_", " ")
+
+
+def _footnotes(table: Table, summaries: Sequence[Summary]) -> Iterator[str]:
+    yield (
+        f"Published: {table.source}. Ours: mean over the seeds, and sample deviation, "
+        f"at each run's best snapshot by {table.best}; kimg is when that was."
+    )
+    agreement = order_agreement(summaries, table.fallback)
+    if agreement is not None:
+        yield ""
+        yield (
+            f"Kendall's tau between our order of the rows by {table.fallback} and that "
+            f"of {PAPER}: {agreement:.2f} (1 is the same, -1 the reverse)."
+        )
+
+
+def _named(table: Table, summary: Summary) -> dict[str, float]:
+    return _flat({f: v for f, v in summary.figures.items() if f in table.figures})
+
+
+def _flat(figures: object) -> dict[str, float]:
+    values: dict[str, float] = {}
+    assert isinstance(figures, dict)
+    for name, value in figures.items():
+        mean, deviation = value if isinstance(value, tuple) else (value, math.nan)
+        values[name] = mean
+        if not math.isnan(deviation):
+            values[f"{name}_std"] = deviation
+    return values
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,143 @@
+"""What the runs of a table came to: their best snapshots, means, and the order."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy.stats import kendalltau
+
+from progan_jax.experiments.reduction import Reduction
+from progan_jax.experiments.runs import Run
+from progan_jax.experiments.tables import Row, Table
+from progan_jax.protocols import PROTOCOLS
+from progan_jax.runtime.logging import read_rows
+from progan_jax.scoreboard import REALS, Scoreboard, is_higher_better
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One snapshot of a run.
+
+    Attributes:
+      kimg: Images shown when it was written, in thousands.
+      hours: Training until then, by the run's own clock; NaN where that is lost.
+      figures: By name; none where its images were not finite.
+    """
+
+    kimg: float
+    hours: float
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run came to.
+
+    Attributes:
+      run: The run.
+      points: Its measured snapshots, oldest first.
+      floor: Figures of the reals, the best that can be expected.
+    """
+
+    run: Run
+    points: Sequence[Point]
+    floor: Figures
+
+    def best(self, figure: str) -> Point | None:
+        """Returns the snapshot that is best by a figure; None if none has it."""
+        measured = [p for p in self.points if figure in p.figures]
+        sign = -1 if is_higher_better(figure) else 1
+        return min(measured, key=lambda p: sign * p.figures[figure], default=None)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the runs of one row came to.
+
+    Attributes:
+      row: The row.
+      figures: Mean and sample deviation over the runs, at each run's best snapshot; the
+        deviation of one run is NaN.
+      kimg: Mean of when those snapshots were written.
+      seeds: Runs that were measured.
+      diverged: Runs that ended for updates that were not finite, or had no snapshot
+        with finite images.
+    """
+
+    row: Row
+    figures: Mapping[str, tuple[float, float]]
+    kimg: float
+    seeds: int
+    diverged: int
+
+
+def read_outcome(run: Run, reduction: Reduction) -> Outcome:
+    """Reads a run's figures, those of the numbers of images that this table takes."""
+    floor: Figures = {}
+    by_nimg: dict[int, Figures] = {}
+    for record in Scoreboard(run.workdir).records():
+        metric, settings = record["metric"], record["settings"]
+        wanted = reduction.num_images(metric) or PROTOCOLS[metric].num_images
+        if settings["num_images"] != wanted:
+            continue
+        if record["snapshot"] == REALS:
+            floor |= record["values"]
+        else:
+            by_nimg.setdefault(record["nimg"], {}).update(record["values"])
+    rows = read_rows(run.workdir / "stats.jsonl")
+    hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}
+    points = [
+        Point(nimg / 1000, hours.get(nimg, math.nan), figures)
+        for nimg, figures in sorted(by_nimg.items())
+    ]
+    return Outcome(run, points, floor)
+
+
+def summarise(row: Row, outcomes: Sequence[Outcome], table: Table) -> Summary:
+    """Returns a row of the table, from its own runs among the outcomes."""
+    own = [outcome for outcome in outcomes if outcome.run.row == row]
+    by = choosing_figure(table, own)
+    best = [point for o in own if (point := o.best(by)) is not None]
+    names = dict.fromkeys(name for point in best for name in point.figures)
+    ended = [o for o in own if o.run.has_diverged() or not o.best(by)]
+    return Summary(
+        row=row,
+        figures={n: _spread([p.figures[n] for p in best]) for n in names},
+        kimg=fmean(p.kimg for p in best) if best else math.nan,
+        seeds=len(own),
+        diverged=sum(o.run.has_diverged() or o.run.is_finished() for o in ended),
+    )
+
+
+def choosing_figure(table: Table, outcomes: Sequence[Outcome]) -> str:
+    """Returns the figure that chooses snapshots: the table's, if it was measured."""
+    measured = {name for o in outcomes for p in o.points for name in p.figures}
+    return table.best if table.best in measured else table.fallback
+
+
+def order_agreement(summaries: Sequence[Summary], figure: str) -> float | None:
+    """Returns Kendall's tau between our order of the rows and the published one.
+
+    Returns:
+      From -1 (reversed) to 1 (the same); None with fewer than two rows in both.
+    """
+    pairs = [
+        (s.figures[figure][0], _first(s.row.published[figure]))
+        for s in summaries
+        if figure in s.figures and figure in s.row.published
+    ]
+    if len(pairs) < 2:
+        return None
+    ours, published = zip(*pairs, strict=True)
+    return float(kendalltau(ours, published).statistic)
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    return fmean(values), stdev(values) if len(values) > 1 else math.nan
+
+
+def _first(value: float | tuple[float, float]) -> float:
+    return value[0] if isinstance(value, tuple) else value

@@ -1,0 +1,153 @@
+"""The runs of a table: what they cost, how far they are, and carrying them out."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from progan_jax.config import make_networks, make_schedule
+from progan_jax.costs import stage_cost
+from progan_jax.errors import DivergedError, MissingWeightsError
+from progan_jax.evaluate import evaluate
+from progan_jax.experiments.reduction import Reduction
+from progan_jax.experiments.tables import Row, Table
+from progan_jax.files import write_whole
+from progan_jax.runtime.command_line import list_fields, load_config
+from progan_jax.runtime.snapshot import list_snapshots, read_info
+from progan_jax.train import train
+
+# File of a run that ended for updates that were not finite; deleting it tries again.
+DIVERGED = "diverged.txt"
+# A (D, G) pair is about 20 forward passes of one network: three of D with their
+# backward passes, the penalty's twice, and G's.
+_PASSES = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one row.
+
+    Attributes:
+      row: The recipe.
+      seed: config.seed.
+      workdir: Folder of the run.
+      config: The recipe's, reduced and with the seed.
+    """
+
+    row: Row
+    seed: int
+    workdir: Path
+    config: ml_collections.ConfigDict
+
+    @property
+    def total_nimg(self) -> int:
+        """Images that the run shows."""
+        return make_schedule(self.config).end_nimg()
+
+    def is_finished(self) -> bool:
+        """Returns whether the last snapshot is there."""
+        snapshots = list_snapshots(self.workdir)
+        return bool(snapshots) and read_info(snapshots[-1])["nimg"] == self.total_nimg
+
+    def has_diverged(self) -> bool:
+        """Returns whether training ended for updates that were not finite."""
+        return (self.workdir / DIVERGED).exists()
+
+    def flops(self) -> float:
+        """Returns the floating-point operations of the run, roughly."""
+        schedule, total = make_schedule(self.config), 0.0
+        for stage in schedule.stages():
+            networks = make_networks(self.config, stage.resolution, 1)
+            shown = schedule.stage_end(stage) - stage.start_nimg
+            total += 2 * _PASSES * shown * stage_cost(*networks, 1).multiply_adds
+        return total
+
+
+def plan(
+    rows: Sequence[Row],
+    num_runs: int,
+    workdir: Path,
+    reduction: Reduction,
+    overrides: Sequence[str],
+) -> list[Run]:
+    """Returns the runs of some rows, seed by seed.
+
+    Args:
+      rows: Of a table.
+      num_runs: Seeds of each.
+      workdir: Folder of the table.
+      reduction: What is less than in the recipes.
+      overrides: Arguments --config.FIELD=VALUE for all runs.
+
+    Raises:
+      UserError: if a recipe cannot be reduced so, or an override is faulty.
+    """
+    configs = [load_config(row.config, overrides) for row in rows]
+    for config in configs:
+        reduction.apply(config)
+    return [
+        _make_run(row, config, workdir, number)
+        for number in range(num_runs)
+        for row, config in zip(rows, configs, strict=True)
+    ]
+
+
+def _make_run(
+    row: Row, config: ml_collections.ConfigDict, workdir: Path, number: int
+) -> Run:
+    config = copy.deepcopy(config)
+    seed: Any = config.seed
+    config.seed = seed + number
+    # "*" is a shell's wild card.
+    folder = workdir / row.name.replace("*", "-star") / f"seed-{config.seed}"
+    return Run(row, seed + number, folder, config)
+
+
+def carry_out(run: Run) -> bool:
+    """Trains a run to its end, unless it has diverged.
+
+    Returns:
+      Whether it has come to an end; False if a signal stopped it, its state saved.
+    """
+    if run.has_diverged() or run.is_finished():
+        return True
+    try:
+        train(run.config, run.workdir)
+    except DivergedError as error:
+        write_whole(run.workdir / DIVERGED, f"{error}\n")
+        return True
+    finally:
+        jax.clear_caches()  # The next run's programs are others.
+    return run.is_finished()
+
+
+def measure(run: Run, table: Table, reduction: Reduction) -> Iterator[str]:
+    """Measures all snapshots of a run by the table's metrics.
+
+    Yields:
+      The metrics whose weights are not at hand.
+    """
+    for metric in table.metrics:
+        config = copy.deepcopy(run.config)
+        config.eval.metrics, config.eval.best = metric, ""
+        config.eval.num_images = reduction.num_images(metric)
+        try:
+            evaluate(config, run.workdir)
+        except MissingWeightsError:
+            yield metric
+
+
+def command(run: Run, overrides: Sequence[str]) -> list[str]:
+    """Returns the command line that trains a run by itself."""
+    recipe = list_fields(load_config(run.row.config, overrides))
+    changed = {k: v for k, v in list_fields(run.config).items() if v != recipe[k]}
+    return [
+        *("python", "-m", "progan_jax.main", f"--config={run.row.config}"),
+        f"--workdir={run.workdir}",
+        *overrides,
+        *(f"--config.{field}={value}" for field, value in changed.items()),
+    ]

@@ -1,0 +1,201 @@
+"""The paper's tables: which recipe each row is, and what was published of it.
+
+Numbers are those of Karras et al. 2018 where no other source is named.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+PAPER = "Karras et al. 2018"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe of a table.
+
+    Attributes:
+      name: As the paper has it, such as "e*".
+      title: What the recipe adds.
+      config: Its file and argument, as --config takes them.
+      published: Figures by name; a tuple is a mean and its deviation.
+    """
+
+    name: str
+    title: str
+    config: str
+    published: Mapping[str, float | tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """An experiment of the paper.
+
+    Attributes:
+      title: Says what is compared.
+      source: Where the published figures stand.
+      metrics: Of --mode=eval.
+      figures: Columns, by the names that the metrics give them.
+      best: Figure that chooses a run's snapshot.
+      fallback: The one that does where `best` has no weights.
+      num_runs: Seeds of each row in the paper.
+      rows: Recipes.
+      others: Published rows of other methods, which are not run: title to figures.
+    """
+
+    title: str
+    source: str
+    metrics: tuple[str, ...]
+    figures: tuple[str, ...]
+    best: str
+    fallback: str
+    num_runs: int
+    rows: tuple[Row, ...]
+    others: Mapping[str, Mapping[str, float | tuple[float, float]]] = field(
+        default_factory=dict
+    )
+
+    def at_tap(self, tap: str) -> "Table":
+        """Returns the table with Fréchet distances of another tap of Inception.
+
+        They have another name then, and no published figures beside.
+        """
+        if tap == "2048":
+            return self
+        other = {"fid": f"fid_{tap}"}
+        figures = tuple(other.get(f, f) for f in self.figures)
+        return replace(self, figures=figures, best=other.get(self.best, self.best))
+
+
+_SWD_128 = ("swd_128", "swd_64", "swd_32", "swd_16", "swd_average")
+_TABLE_1 = (*_SWD_128, "ms_ssim")
+_ROW_TITLES = {
+    "a": "Gulrajani et al. 2017",
+    "b": "+ progressive growing",
+    "c": "+ small minibatch",
+    "d": "+ revised training parameters",
+    "e*": "+ minibatch discrimination",
+    "e": "minibatch stddev instead",
+    "f": "+ equalized learning rate",
+    "g": "+ pixelwise normalization",
+    "h": "converged",
+}
+_CELEBA = {
+    "a": (12.99, 7.79, 7.62, 8.73, 9.28, 0.2854),
+    "b": (4.62, 2.64, 3.78, 6.06, 4.28, 0.2838),
+    "c": (75.42, 41.33, 41.62, 26.57, 46.23, 0.4065),
+    "d": (9.20, 6.53, 4.71, 11.84, 8.07, 0.3027),
+    "e*": (10.76, 6.28, 6.04, 16.29, 9.84, 0.3057),
+    "e": (13.94, 5.67, 2.82, 5.71, 7.04, 0.2950),
+    "f": (4.42, 3.28, 2.32, 7.52, 4.39, 0.2902),
+    "g": (4.06, 3.04, 2.02, 5.13, 3.56, 0.2845),
+    "h": (2.42, 2.17, 2.24, 4.99, 2.96, 0.2828),
+}
+_BEDROOM = {
+    "a": (11.97, 10.51, 8.03, 14.48, 11.25, 0.0587),
+    "b": (7.09, 6.27, 7.40, 9.64, 7.60, 0.0615),
+    "c": (72.73, 40.16, 42.75, 42.46, 49.52, 0.1061),
+    "d": (7.39, 5.51, 3.65, 9.63, 6.54, 0.0662),
+    "e*": (10.29, 6.22, 5.32, 11.88, 8.43, 0.0648),
+    "e": (7.77, 5.23, 3.27, 9.64, 6.48, 0.0671),
+    "f": (3.61, 3.32, 2.71, 6.44, 4.02, 0.0668),
+    "g": (3.89, 3.05, 3.24, 5.87, 4.01, 0.0640),
+    "h": (3.47, 2.60, 2.30, 4.87, 3.31, 0.0636),
+}
+
+
+def _table_1(images: str, argument: str, published: Mapping[str, tuple]) -> Table:
+    rows = [
+        Row(
+            name,
+            _ROW_TITLES[name],
+            f"configs/ablation.py:{argument},{name}",
+            dict(zip(_TABLE_1, figures, strict=True)),
+        )
+        for name, figures in published.items()
+    ]
+    return Table(
+        title=f"{images} at 128x128: SWD x 1e3 by level, and MS-SSIM",
+        source=f"{PAPER}, table 1",
+        metrics=("swd", "ms_ssim"),
+        figures=_TABLE_1,
+        best="swd_average",
+        fallback="swd_average",
+        num_runs=1,
+        rows=tuple(rows),
+    )
+
+
+def _score(mean: float, deviation: float) -> dict[str, tuple[float, float]]:
+    return {"inception_score_mean": (mean, deviation)}
+
+
+_CIFAR10 = Table(
+    title="CIFAR-10, unconditional, 32x32: Inception score",
+    source=f"{PAPER}, table 3",
+    metrics=("is", "fid", "swd"),
+    figures=("inception_score_mean", "fid", "swd_average"),
+    best="inception_score_mean",
+    fallback="swd_average",
+    num_runs=10,
+    rows=(Row("ours", "Progressive GAN", "configs/cifar10.py", _score(8.56, 0.06)),),
+    others={
+        "ALI": _score(5.34, 0.05),
+        "GMAN": _score(6.00, 0.19),
+        "Improved GAN": _score(6.86, 0.06),
+        "CEGAN-Ent-VI": _score(7.07, 0.07),
+        "LR-GAN": _score(7.17, 0.17),
+        "DFM": _score(7.72, 0.13),
+        "WGAN-GP": _score(7.86, 0.07),
+        "Splitting GAN": _score(7.90, 0.09),
+        "Progressive GAN, best of ten runs": _score(8.80, 0.05),
+    },
+)
+
+# Fréchet distances at 256x256: three by the paper, three as others quote them from it.
+_LSUN = {
+    "bedroom": 8.34,
+    "cat": 37.52,
+    "church_outdoor": 6.42,
+    "car": 8.36,
+    "dining_table": 10.28,
+    "dog": 47.63,
+}
+
+
+def _lsun_categories(categories: tuple[str, ...]) -> Table:
+    rows = [
+        Row(
+            name,
+            "",
+            f"configs/lsun.py:{name}",
+            {"fid": _LSUN[name]} if name in _LSUN else {},
+        )
+        for name in categories
+    ]
+    return Table(
+        title="LSUN at 256x256: Fréchet Inception distance of each category",
+        source=f"{PAPER}, appendix G; car, dining_table and dog as others quote them",
+        metrics=("fid", "swd"),
+        figures=("fid", "swd_average"),
+        best="fid",
+        fallback="swd_average",
+        num_runs=1,
+        rows=tuple(rows),
+    )
+
+
+# As configs/lsun.py names them.
+_CATEGORIES = (
+    *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room"),
+    *("dining_room", "kitchen", "living_room", "restaurant", "tower"),
+    *("airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
+    *("cow", "dining_table", "dog", "horse", "motorbike", "person", "potted_plant"),
+    *("sheep", "sofa", "train", "tv-monitor"),
+)
+
+TABLES = {
+    "cifar10_is": _CIFAR10,
+    "table1_celeba": _table_1("CelebA", "celeba", _CELEBA),
+    "table1_lsun": _table_1("LSUN bedroom", "lsun_bedroom", _BEDROOM),
+    "lsun_categories": _lsun_categories(_CATEGORIES),
+}

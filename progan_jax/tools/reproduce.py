@@ -1,0 +1,195 @@
+"""Trains, measures and tabulates an experiment of the paper.
+
+    python -m progan_jax.tools.reproduce TABLE --workdir=DIR [--runs=10] [--scale=0.01]
+        [--rows=a,d,g] [--max_resolution=64] [--fmap_max=32] [--dry_run]
+        -- --config.data.data_dir=DATA [--config.FIELD=VALUE ...]
+
+TABLE is cifar10_is, table1_celeba, table1_lsun or lsun_categories. All runs are listed
+with their cost first. What is trained and measured already is not done again: a command
+that was stopped goes on. Writes TABLE.md, TABLE.csv and, with Matplotlib, TABLE.png and
+TABLE-throughput.png to DIR.
+
+--dry_run lists the runs and their cost, and does nothing
+--jobs    prints the command that trains each run, for a scheduler, and does nothing
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from progan_jax.compiler_options import set_precision
+from progan_jax.errors import UserError
+from progan_jax.experiments import curves
+from progan_jax.experiments.reduction import Reduction
+from progan_jax.experiments.report import to_csv, to_markdown
+from progan_jax.experiments.results import read_outcome, summarise
+from progan_jax.experiments.runs import Run, carry_out, command, measure, plan
+from progan_jax.experiments.tables import TABLES, Row, Table
+from progan_jax.files import local_folder, write_json, write_whole
+from progan_jax.image_sources import open_set
+from progan_jax.runtime.command_line import run_with_overrides
+from progan_jax.runtime.compilation_cache import keep_compiled
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the table; runs/TABLE.")
+RUNS = flags.DEFINE_integer("runs", None, "Seeds of each row; the paper's if unset.")
+ROWS = flags.DEFINE_list("rows", None, "Rows; all if unset.")
+SCALE = flags.DEFINE_float("scale", 1.0, "Factor of the length of everything.")
+MAX_RESOLUTION = flags.DEFINE_integer("max_resolution", None, "Largest resolution.")
+FMAP_MAX = flags.DEFINE_integer("fmap_max", None, "Most feature maps of a layer.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, and do nothing.")
+JOBS = flags.DEFINE_bool("jobs", False, "Print a command for each run alone.")
+
+_RECORD = "reproduce.json"
+
+
+def main(name: str, overrides: list[str]) -> None:
+    """Reproduces one table."""
+    if name not in TABLES:
+        raise UserError(f"{name!r} is no table; choose from {', '.join(TABLES)}")
+    table = TABLES[name]
+    rows, reduction = _rows(table), _reduction()
+    workdir = local_folder("--workdir", WORKDIR.value or f"runs/{name}")
+    num_runs = table.num_runs if RUNS.value is None else RUNS.value
+    if num_runs < 1:
+        raise UserError(f"--runs={num_runs} must be at least 1; raise it")
+    runs = plan(rows, num_runs, workdir, reduction, overrides)
+    table = table.at_tap(runs[0].config.eval.tap)
+    if JOBS.value:
+        print("\n".join(shlex.join(command(run, overrides)) for run in runs))
+        return
+    _tell_cost(runs)
+    if DRY_RUN.value:
+        return
+    _open(workdir, name, reduction, overrides)
+    keep_compiled()
+    for run in runs:
+        open_set(run.config)  # What is not prepared is told before hours of training.
+    missing = _carry_out(runs, table, reduction)
+    if missing is not None:
+        _write(workdir, name, table, runs, rows, reduction, overrides, missing)
+
+
+def _rows(table: Table) -> list[Row]:
+    there = {row.name: row for row in table.rows}
+    names = list(there) if ROWS.value is None else ROWS.value
+    for row in names:
+        if row not in there:
+            raise UserError(
+                f"--rows={','.join(names)}: {row!r} is no row of the table; choose "
+                f"from {', '.join(there)}"
+            )
+    return [there[row] for row in names]
+
+
+def _reduction() -> Reduction:
+    if not 0 < SCALE.value < float("inf"):
+        raise UserError(f"--scale={SCALE.value} must be above 0; write 0.01 or such")
+    for flag in (MAX_RESOLUTION, FMAP_MAX):
+        if flag.value is not None and flag.value < 1:
+            raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
+    side = MAX_RESOLUTION.value
+    if side is not None and (side < 16 or side & (side - 1)):
+        raise UserError(
+            f"--max_resolution={side} must be a power of two, and 16 at least, the "
+            "smallest level of the metrics; change it"
+        )
+    return Reduction(SCALE.value, side, FMAP_MAX.value)
+
+
+def _tell_cost(runs: Sequence[Run]) -> None:
+    """Lists the runs, how far they are, and what they take."""
+    total = 0.0
+    for run in runs:
+        flops = run.flops()
+        state = "diverged" if run.has_diverged() else "missing"
+        if run.is_finished():
+            state = "trained already, reused"
+        else:
+            total += flops
+        print(
+            f"{run.workdir}: {run.total_nimg / 1000:,.1f} kimg, about "
+            f"{flops / 1e12:,.3g} TFLOP; {state}"
+        )
+    print(f"to be trained: about {total / 1e12:,.3g} TFLOP")
+
+
+def _open(
+    workdir: Path, name: str, reduction: Reduction, overrides: Sequence[str]
+) -> None:
+    """Makes the table's folder, or refuses one of other runs."""
+    record = {
+        "table": name,
+        **reduction.to_json(),
+        "overrides": sorted(o for o in overrides if "data_dir" not in o),
+    }
+    path = workdir / _RECORD
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        old = json.loads(path.read_text()) if path.exists() else record
+    except (OSError, ValueError) as error:
+        raise UserError(f"--workdir={workdir}: {error}; name another folder") from error
+    for field, value in record.items():
+        if old.get(field) != value:
+            raise UserError(
+                f"--workdir={workdir} holds runs of {field} = {old.get(field)}, not "
+                f"{value}; name another folder, or the same {field}"
+            )
+    write_json(path, record)
+
+
+def _carry_out(
+    runs: Sequence[Run], table: Table, reduction: Reduction
+) -> frozenset[str] | None:
+    """Trains and measures; returns the metrics without weights, None if stopped."""
+    missing: set[str] = set()
+    for run in runs:
+        set_precision(run.config)
+        if not carry_out(run):
+            print("the same command goes on", file=sys.stderr)
+            return None
+        if run.workdir.joinpath("snapshots").is_dir():
+            missing |= set(measure(run, table, reduction))
+    return frozenset(missing)
+
+
+def _write(
+    workdir: Path,
+    name: str,
+    table: Table,
+    runs: Sequence[Run],
+    rows: Sequence[Row],
+    reduction: Reduction,
+    overrides: Sequence[str],
+    missing: frozenset[str],
+) -> None:
+    outcomes = [read_outcome(run, reduction) for run in runs]
+    summaries = [summarise(row, outcomes, table) for row in rows]
+    absent = frozenset(f for f in table.figures for m in missing if _belongs(f, m))
+    device = jax.devices()[0].device_kind
+    heading = [
+        f"{', '.join(reduction.changes()) or 'The recipe as it is'}; "
+        f"{jax.device_count()} x {device}, JAX {jax.__version__}."
+    ]
+    if overrides:
+        heading += ["", f"Changed: {', '.join(overrides)}."]
+    page = to_markdown(name, table, summaries, absent, heading)
+    write_whole(workdir / f"{name}.md", page)
+    write_whole(workdir / f"{name}.csv", to_csv(table, summaries))
+    if curves.can_draw():
+        curves.draw_curves(workdir / f"{name}.png", table, outcomes)
+        curves.draw_throughput(workdir / f"{name}-throughput.png", outcomes)
+    print(page)
+
+
+def _belongs(figure: str, metric: str) -> bool:
+    prefix = {"is": "inception_score"}.get(metric, metric)
+    return figure.startswith(prefix)
+
+
+if __name__ == "__main__":
+    run_with_overrides(main, "table")

@@ -1,0 +1,134 @@
+"""What runs came to, from records written by hand."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from configs import cifar10
+from progan_jax.experiments.reduction import Reduction
+from progan_jax.experiments.results import (
+    choosing_figure,
+    order_agreement,
+    read_outcome,
+    summarise,
+)
+from progan_jax.experiments.runs import DIVERGED, Run
+from progan_jax.experiments.tables import Row, Table
+
+ROWS = tuple(
+    Row(name, name, "configs/cifar10.py", {"swd_average": published})
+    for name, published in (("a", 9.0), ("b", 4.0), ("c", 40.0))
+)
+TABLE = Table(
+    title="t",
+    source="s",
+    metrics=("swd", "is"),
+    figures=("swd_average", "inception_score_mean"),
+    best="inception_score_mean",
+    fallback="swd_average",
+    num_runs=2,
+    rows=ROWS,
+)
+REDUCTION = Reduction(scale=0.01)
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Makes a run's folder of records: metric, nimg, figures, number of images."""
+
+    def make(row, seed, records, diverged=False):
+        workdir = tmp_path / row.name / str(seed)
+        workdir.mkdir(parents=True)
+        lines = [
+            {
+                "snapshot": "reals" if nimg is None else str(nimg),
+                "metric": metric,
+                "settings": {"num_images": images},
+                "nimg": nimg or 0,
+                "values": values,
+            }
+            for metric, nimg, values, images in records
+        ]
+        (workdir / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        (workdir / "stats.jsonl").write_text(
+            json.dumps({"Progress/nimg": 2000, "Timing/total_hours": 1.5})
+        )
+        if diverged:
+            (workdir / DIVERGED).touch()
+        return read_outcome(Run(row, seed, workdir, cifar10.get_config()), REDUCTION)
+
+    return make
+
+
+def swd(nimg, value, images=512):
+    return ("swd", nimg, {"swd_average": value}, images)
+
+
+def score(nimg, value):
+    return ("is", nimg, {"inception_score_mean": value}, 520)
+
+
+def test_points_are_snapshots_in_order_with_hours_and_figures(make_run):
+    outcome = make_run(ROWS[0], 1, [score(2000, 3.0), swd(2000, 7.0), swd(1000, 8.0)])
+    assert [p.kimg for p in outcome.points] == [1, 2]
+    assert outcome.points[1].figures == {"inception_score_mean": 3, "swd_average": 7}
+    assert outcome.points[1].hours == 1.5
+    assert math.isnan(outcome.points[0].hours)
+
+
+def test_figures_of_other_numbers_of_images_are_left_out(make_run):
+    outcome = make_run(ROWS[0], 1, [swd(1000, 1.0, images=16384), swd(None, 2.0)])
+    assert outcome.points == []
+    assert outcome.floor == {"swd_average": 2.0}
+
+
+def test_each_run_is_taken_at_its_best_snapshot(make_run):
+    # By the score: 4 of the first run and 6 of the second, with the SWD there.
+    outcomes = [
+        make_run(ROWS[0], 1, [score(1000, 4.0), swd(1000, 9.0), score(2000, 3.0)]),
+        make_run(ROWS[0], 2, [score(1000, 5.0), score(2000, 6.0), swd(2000, 7.0)]),
+    ]
+    summary = summarise(ROWS[0], outcomes, TABLE)
+    assert summary.figures["inception_score_mean"] == (5.0, pytest.approx(2**0.5))
+    assert summary.figures["swd_average"] == (8.0, pytest.approx(2**0.5))
+    assert (summary.kimg, summary.seeds, summary.diverged) == (1.5, 2, 0)
+
+
+def test_without_weights_the_fallback_chooses_and_less_is_better(make_run):
+    outcomes = [make_run(ROWS[0], 1, [swd(1000, 5.0), swd(2000, 9.0)])]
+    assert choosing_figure(TABLE, outcomes) == "swd_average"
+    mean, deviation = summarise(ROWS[0], outcomes, TABLE).figures["swd_average"]
+    assert mean == 5
+    assert math.isnan(deviation)
+
+
+def test_a_run_that_diverged_is_counted_and_keeps_what_it_reached(make_run):
+    outcomes = [
+        make_run(ROWS[0], 1, [], diverged=True),
+        make_run(ROWS[0], 2, [swd(1000, 5.0)], diverged=True),
+    ]
+    summary = summarise(ROWS[0], outcomes, TABLE)
+    assert (summary.seeds, summary.diverged) == (2, 2)
+    assert summary.figures["swd_average"][0] == 5
+
+
+@pytest.mark.parametrize(
+    ("ours", "tau"),
+    # Published: b < a < c. Of three pairs, as many agree less disagree, over 3.
+    [((9, 4, 40), 1.0), ((4, 9, 40), 1 / 3), ((9, 40, 4), -1.0)],
+)
+def test_the_order_agrees_by_kendalls_tau(make_run, ours, tau):
+    outcomes = [
+        make_run(row, 1, [swd(1000, float(v))])
+        for row, v in zip(ROWS, ours, strict=True)
+    ]
+    summaries = [summarise(row, outcomes, TABLE) for row in ROWS]
+    assert order_agreement(summaries, "swd_average") == pytest.approx(tau)
+    assert order_agreement(summaries[:1], "swd_average") is None
+
+
+def test_the_folder_of_a_run_may_be_empty(tmp_path):
+    run = Run(ROWS[0], 1, Path(tmp_path), cifar10.get_config())
+    assert read_outcome(run, REDUCTION).points == []

@@ -1,0 +1,151 @@
+"""A small table, trained and measured, stopped and gone on with."""
+
+import csv
+import json
+import shlex
+
+import pytest
+from absl.flags import FLAGS
+from absl.testing import flagsaver
+
+from progan_jax.errors import DivergedError, UserError
+from progan_jax.experiments import runs
+from progan_jax.experiments.tables import TABLES, Row, Table
+from progan_jax.tools import reproduce
+
+TINY = Table(
+    title="digits",
+    source="nobody",
+    metrics=("swd", "is"),
+    figures=("swd_16", "swd_average", "inception_score_mean"),
+    best="inception_score_mean",
+    fallback="swd_average",
+    num_runs=1,
+    rows=(
+        Row("a", "digits", "configs/digits.py", {"swd_average": 9.0}),
+        Row("e*", "digits again", "configs/digits.py", {"swd_average": 8.0}),
+    ),
+)
+SMALL = [
+    "--config.runtime.num_devices=1",
+    "--config.train.grid=4x2",
+    "--config.model.latent_size=8",
+]
+
+
+@pytest.fixture
+def table(monkeypatch, tmp_path):
+    """A table of digits, and no weights of Inception."""
+    monkeypatch.setitem(TABLES, "tiny", TINY)
+    monkeypatch.setenv("PROGAN_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "progan_jax.metrics.inception_weights.URL", "http://localhost:9/none.pth"
+    )
+    flags = {"scale": 0.004, "max_resolution": 16, "fmap_max": 8}
+    FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(workdir=str(tmp_path / "table"), **flags):
+        yield tmp_path / "table"
+    FLAGS.unparse_flags()
+
+
+def ours(folder):
+    rows = csv.DictReader((folder / "tiny.csv").read_text().splitlines())
+    return {row["row"]: row for row in rows if row["origin"] == "ours"}
+
+
+def test_a_row_is_trained_measured_and_tabulated_once(table, capsys):
+    with flagsaver.flagsaver(rows=["e*"]):
+        reproduce.main("tiny", SMALL)
+        told = capsys.readouterr().out
+        assert f"{table}/e-star/seed-1000: 0.2 kimg" in told
+        page = (table / "tiny.md").read_text()
+        assert page in told
+        assert "0.004 times the images of the recipe" in page
+        assert page.count("no weights") == 1
+        assert float(ours(table)["e*"]["swd_average"]) > 0
+        measured = (table / "e-star/seed-1000/metrics.jsonl").read_text()
+        reproduce.main("tiny", SMALL)
+        assert "trained already, reused" in capsys.readouterr().out
+        assert (table / "e-star/seed-1000/metrics.jsonl").read_text() == measured
+    with flagsaver.flagsaver(scale=0.005), pytest.raises(UserError) as refused:
+        reproduce.main("tiny", SMALL)
+    assert "holds runs of scale = 0.004, not 0.005" in str(refused.value)
+
+
+def test_a_run_that_diverges_stands_in_the_table_and_is_not_tried_again(
+    table, monkeypatch
+):
+    def diverge(config, workdir):
+        workdir.mkdir(parents=True)
+        raise DivergedError("stopped at 0.1 kimg")
+
+    monkeypatch.setattr(runs, "train", diverge)
+    with flagsaver.flagsaver(rows=["a"]):
+        reproduce.main("tiny", SMALL)
+        assert ours(table)["a"]["diverged"] == "1"
+        monkeypatch.setattr(runs, "train", None)
+        reproduce.main("tiny", SMALL)
+    assert "1, 1 diverged" in (table / "tiny.md").read_text()
+
+
+def test_a_stop_writes_no_table(table, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "train", lambda config, workdir: None)
+    reproduce.main("tiny", SMALL)
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (table / "tiny.md").exists()
+
+
+def test_dry_run_lists_the_costs_and_does_nothing(table, capsys):
+    with flagsaver.flagsaver(dry_run=True, runs=2):
+        reproduce.main("tiny", SMALL)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert all("TFLOP" in line for line in lines)
+    assert not table.exists()
+
+
+def test_jobs_are_commands_that_train_the_same_runs(table, capsys):
+    with flagsaver.flagsaver(jobs=True, rows=["e*"], runs=2):
+        reproduce.main("tiny", SMALL)
+    first, second = map(shlex.split, capsys.readouterr().out.splitlines())
+    assert first[:4] == [
+        "python",
+        "-m",
+        "progan_jax.main",
+        "--config=configs/digits.py",
+    ]
+    assert f"--workdir={table}/e-star/seed-1001" in second
+    assert "--config.seed=1001" in second
+    assert "--config.model.fmap_max=8" in second
+    assert "--config.schedule.total_kimg=0.184" in second
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"rows": ["z"]}, r"'z' is no row of the table; choose from a, e\*"),
+        ({"runs": 0}, "--runs=0 must be at least 1"),
+        ({"scale": -1.0}, "--scale=-1.0 must be above 0"),
+        ({"max_resolution": 24}, "--max_resolution=24 must be a power of two"),
+        ({"fmap_max": 0}, "--fmap_max=0 must be at least 1"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(table, flags, words):
+    with flagsaver.flagsaver(**flags), pytest.raises(UserError, match=words):
+        reproduce.main("tiny", SMALL)
+    assert not table.exists()
+
+
+def test_an_unknown_table_and_images_that_are_not_there_are_told(table):
+    with pytest.raises(UserError, match="'table2' is no table; choose from cifar10_is"):
+        reproduce.main("table2", [])
+    with pytest.raises(UserError, match=r"config\.data\.data_dir = ''"):
+        reproduce.main("tiny", [*SMALL, "--config.data.name=none"])
+
+
+def test_the_record_tells_what_the_folder_is_for(table, monkeypatch):
+    monkeypatch.setattr(runs, "train", lambda config, workdir: None)
+    reproduce.main("tiny", [*SMALL, "--config.data.data_dir=/somewhere"])
+    record = json.loads((table / "reproduce.json").read_text())
+    assert (record["table"], record["fmap_max"]) == ("tiny", 8)
+    assert record["overrides"] == sorted(SMALL)
