@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 
@@ -163,8 +164,8 @@ def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
       limit: Devices that there are.
 
     Returns:
-      A number up to the limit that divides every batch into whole groups, or None if
-      not even one device does.
+      A number up to the limit that divides every batch into whole groups, as many on
+      each process, or None if there is none.
     """
     model, schedule = config.model, make_schedule(config)
     group = model.mbstd_group_size if model.minibatch_stddev else 0
@@ -172,7 +173,8 @@ def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
     # A batch that is smaller than a group is one group, on one device.
     units = [min(group, schedule.batch_size[r]) or 1 for r in used]
     batches = [schedule.batch_size[r] for r in used]
-    for number in range(limit, 0, -1):
+    among = jax.process_count()  # Each has as many of the devices.
+    for number in range(limit - limit % among, 0, -among):
         pairs = zip(batches, units, strict=True)
         if all(batch % (number * unit) == 0 for batch, unit in pairs):
             return number

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import ml_collections
 
+from progan_jax.agreement import agree_on_config, agree_on_set
 from progan_jax.compile_ahead import NextProgram
 from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid
@@ -53,9 +54,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
 
 def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> None:
+    agree_on_config(config)
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
     pyramid = together(lambda: open_set(config))
+    agree_on_set(pyramid)
     keep = config.train.keep_checkpoints
     with ExitStack() as stack:
         together(lambda: _open(config, workdir, pyramid, mesh.size, stack))

@@ -30,6 +30,7 @@ LOOP = (
     "workdir",
     "validation",
     "batch_rules",
+    "agreement",
 )
 PURE = (
     "networks",

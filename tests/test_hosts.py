@@ -40,8 +40,8 @@ def flags(config, names):
     return [f"--config.{name}={value}" for name, value in values.items()]
 
 
-def start(config, workdir, count, devices=1, extra=()):
-    """Starts the processes of a run on this machine."""
+def start(config, workdir, count, devices=1, extra=(), last=()):
+    """Starts a run's processes on this machine, the last with flags of its own."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -82,6 +82,7 @@ def start(config, workdir, count, devices=1, extra=()):
                 *(sys.executable, "-m", "progan_jax.main", "--config=configs/base.py"),
                 *(*fields, f"--workdir={workdir}", f"--coordinator=localhost:{port}"),
                 *(f"--num_processes={count}", f"--process_id={number}", *extra),
+                *(last if number == count - 1 else ()),
             ],
             cwd=ROOT,
             env=environment,
@@ -209,6 +210,16 @@ def test_a_mistake_of_one_process_ends_all_in_a_line(config, tmp_path):
         assert errors.count("\n") == 1
         assert ("process 0: " in errors) == (number == 1)
     assert jax.process_count() == 1
+
+
+@pytest.mark.slow
+def test_another_configuration_on_one_process_is_told_by_all(config, tmp_path):
+    done = ended(start(config, tmp_path / "run", 2, last=["--config.seed=7"]))
+    for code, _, errors in done:
+        assert code == 2
+        assert "config.seed = 7 on process 1 and 1000 on process 0" in errors
+        assert errors.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from progan_jax.errors import UserError
+from progan_jax.runtime.address import check_address, find_cluster
 from progan_jax.runtime.command_line import report
 from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.runtime.preemption import StopRequest
@@ -78,9 +79,12 @@ def connected(
     # A service of JAX would otherwise take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if not auto:
-        address = _check(coordinator, num_processes, process_id)
-        meet(*address, timeout_sec)
+    if auto:
+        where = find_cluster(timeout_sec)
+    else:
+        where = check_address(coordinator, num_processes, process_id)
+    if where is not None:
+        meet(*where, timeout_sec)
     failure = None
     with _last_words():
         _initialize(coordinator, num_processes, process_id, timeout_sec)
@@ -167,31 +171,6 @@ class StopVote:
             return bool(self._stop)
         assert self._outcome is not None, "cast first"
         return bool(self._outcome)
-
-
-def _check(
-    coordinator: str | None, num_processes: int | None, process_id: int | None
-) -> tuple[str, int, int, int]:
-    """Returns host, port, number of processes and of this one."""
-    if coordinator is None or num_processes is None or process_id is None:
-        raise UserError(
-            "--coordinator, --num_processes and --process_id belong together; give "
-            "all three, or --distributed on Cloud TPU, Slurm and Open MPI, or none"
-        )
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UserError(
-            f"--coordinator={coordinator}: it must be HOST:PORT of process 0; write "
-            "for example 10.0.0.1:8476"
-        )
-    if num_processes < 1:
-        raise UserError(f"--num_processes={num_processes} must be at least 1; raise it")
-    if not 0 <= process_id < num_processes:
-        raise UserError(
-            f"--process_id={process_id} must lie in [0, {num_processes}) for "
-            f"--num_processes={num_processes}; number the processes from 0"
-        )
-    return host.strip("[]"), int(port), num_processes, process_id
 
 
 def _initialize(

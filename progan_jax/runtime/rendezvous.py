@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from progan_jax.errors import UserError
+from progan_jax.runtime.address import Address
 
 _RETRY_SEC = 0.2
 _STRANGER_SEC = 5  # What calls and says nothing is no process of the run.
@@ -17,15 +18,14 @@ _GO = b"go\n"
 
 
 def meet(
-    host: str, port: int, num_processes: int, process_id: int, timeout_sec: float
+    address: Address, num_processes: int, process_id: int, timeout_sec: float
 ) -> None:
     """Returns when all processes have come to the address, on each of them.
 
     Process 0 must run at the address. It is free again afterwards.
 
     Args:
-      host: Name or address of process 0.
-      port: Free there.
+      address: Of process 0.
       num_processes: How many are to come, process 0 with them.
       process_id: Which this is, in [0, num_processes).
       timeout_sec: How long the others are waited for.
@@ -35,28 +35,25 @@ def meet(
     """
     deadline = time.monotonic() + timeout_sec
     if process_id == 0:
-        _receive(host, port, num_processes, deadline, timeout_sec)
+        _receive(address, num_processes, deadline, timeout_sec)
     else:
-        _call(host, port, num_processes, process_id, deadline, timeout_sec)
+        _call(address, num_processes, process_id, deadline, timeout_sec)
 
 
 def _receive(
-    host: str, port: int, num_processes: int, deadline: float, timeout_sec: float
+    address: Address, num_processes: int, deadline: float, timeout_sec: float
 ) -> None:
     """Waits for the others' calls, and lets all go on together."""
     here: dict[int, socket.socket] = {}
-    with ExitStack() as calls, _listening(host, port) as server:
-        while absent := {*range(1, num_processes)} - here.keys():
+    with ExitStack() as calls, _listening(address) as server:
+        # Process 0 calls, too: JAX would wait for ever if it is not at the address.
+        calls.enter_context(_call_oneself(address, num_processes, deadline))
+        while absent := {*range(num_processes)} - here.keys():
             try:
                 server.settimeout(_left(deadline))
                 call = calls.enter_context(server.accept()[0])
             except TimeoutError:
-                raise UserError(
-                    f"--coordinator={host}:{port}: process(es) "
-                    f"{', '.join(map(str, sorted(absent)))} of {num_processes} did not "
-                    f"come within {timeout_sec:g} s; start the same command there too, "
-                    "with its own --process_id"
-                ) from None
+                raise _absence(address, absent, num_processes, timeout_sec) from None
             number = _read_number(call, num_processes)
             if number in here:
                 raise UserError(
@@ -69,9 +66,35 @@ def _receive(
             call.sendall(_GO)
 
 
+def _call_oneself(
+    address: Address, num_processes: int, deadline: float
+) -> socket.socket:
+    try:
+        where = address.host, address.port
+        call = socket.create_connection(where, _left(deadline))
+    except OSError as error:
+        raise _absence(address, {0}, num_processes, 0) from error
+    call.sendall(f"0 of {num_processes}\n".encode())
+    return call
+
+
+def _absence(
+    address: Address, absent: set[int], num_processes: int, timeout_sec: float
+) -> UserError:
+    if 0 in absent:
+        return UserError(
+            f"{address}: process 0 does not reach itself there; name an address of "
+            "the machine that it runs on"
+        )
+    return UserError(
+        f"{address}: process(es) {', '.join(map(str, sorted(absent)))} of "
+        f"{num_processes} did not come within {timeout_sec:g} s; start the same "
+        "command there too, each with its own number"
+    )
+
+
 def _call(
-    host: str,
-    port: int,
+    address: Address,
     num_processes: int,
     process_id: int,
     deadline: float,
@@ -80,30 +103,33 @@ def _call(
     reason = "nothing answers there"
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection((host, port), _left(deadline)) as connection:
+            where = address.host, address.port
+            with socket.create_connection(where, _left(deadline)) as connection:
                 connection.sendall(f"{process_id} of {num_processes}\n".encode())
                 if connection.recv(len(_GO), socket.MSG_WAITALL) == _GO:
                     return
-                reason = "it gave up: see its own message"
+                reason = "what answers there hung up"
         except OSError as error:
             reason = error.strerror or str(error)
         time.sleep(_RETRY_SEC)
     raise UserError(
-        f"--coordinator={host}:{port}: not all {num_processes} processes met there "
+        f"{address}: not all {num_processes} processes met there "
         f"within {timeout_sec:g} s ({reason}); start process 0 on that machine, the "
         "others too, and let the port through"
     )
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(address: Address) -> Iterator[socket.socket]:
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     try:
-        server = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
+        server = socket.create_server(
+            ("", address.port), family=family, dualstack_ipv6=dual
+        )
     except OSError as error:
         raise UserError(
-            f"--coordinator={host}:{port}: process 0 cannot listen on that port "
+            f"{address}: process 0 cannot listen on that port "
             f"({error.strerror}); choose a free one"
         ) from error
     with server:

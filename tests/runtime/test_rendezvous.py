@@ -7,7 +7,7 @@ import time
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.runtime.rendezvous import meet
+from progan_jax.runtime.rendezvous import Address, meet
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def outcomes(port, numbers, of, timeout_sec):
 
     def come(place):
         try:
-            meet("localhost", port, of, numbers[place], timeout_sec)
+            meet(Address("localhost", port), of, numbers[place], timeout_sec)
         except UserError as error:
             told[place] = str(error)
 
@@ -57,6 +57,22 @@ def test_a_coordinator_that_nobody_is_at_is_named(port):
     assert "Connection refused" in told
 
 
+def test_process_0_at_another_address_is_told_so(port, monkeypatch):
+    with socket.create_server(("localhost", 0)) as other:  # Takes its call.
+        name, connect = other.getsockname(), socket.create_connection
+        monkeypatch.setattr(
+            socket, "create_connection", lambda _, timeout: connect(name, timeout)
+        )
+        (told,) = outcomes(port, [0], of=1, timeout_sec=0.5)
+    assert "process 0 does not reach itself there" in told
+
+
+def test_the_address_that_a_cluster_told_is_named(port):
+    address = Address("localhost", port, "--distributed: HOST")
+    with pytest.raises(UserError, match=f"--distributed: HOST=localhost:{port}: not"):
+        meet(address, 2, 1, 0.3)
+
+
 def test_a_number_that_two_have_is_named(port):
     primary, *_ = outcomes(port, [0, 1, 1], of=3, timeout_sec=1)
     assert primary.startswith("--process_id=1: two processes have it")
@@ -70,7 +86,7 @@ def test_a_taken_port_is_named():
 
 
 def test_strangers_are_not_counted(port):
-    primary = threading.Thread(target=meet, args=("localhost", port, 2, 0, 20))
+    primary = threading.Thread(target=meet, args=(Address("localhost", port), 2, 0, 20))
     primary.start()
     for _ in range(100):  # Until process 0 listens.
         try:
@@ -80,5 +96,5 @@ def test_strangers_are_not_counted(port):
         except OSError:
             time.sleep(0.05)
     assert primary.is_alive()
-    meet("localhost", port, 2, 1, timeout_sec=20)
+    meet(Address("localhost", port), 2, 1, timeout_sec=20)
     primary.join()
