@@ -54,7 +54,7 @@ def explain(
     compiled = not on_cpu if compile_steps is None else compile_steps
     header = _line([name for name, _ in _COLUMNS])
     rows = [_row(config, schedule, s, mesh, compiled) for s in schedule.stages()]
-    summary = _summary(config, schedule, compiled)
+    summary = _summary(config, schedule, mesh.size, compiled)
     return "\n".join([header, "-" * len(header), *rows, "", summary])
 
 
@@ -82,7 +82,8 @@ def _row(
     r, num_devices = stage.resolution, mesh.size
     batch, end = schedule.batch_size[r], schedule.stage_end(stage)
     per_device = batch // num_devices
-    cost = stage_cost(*make_networks(config, r, per_device), per_device)
+    at_a_time = min(schedule.microbatch[r] or per_device, per_device)
+    cost = stage_cost(*make_networks(config, r, per_device), at_a_time)
     num_bytes = cost.state_bytes + cost.step_bytes
     if compile_steps:
         num_bytes = _compiled_bytes(config, schedule, r, mesh)
@@ -105,15 +106,18 @@ def _row(
 
 
 def _summary(
-    config: ml_collections.ConfigDict, schedule: Schedule, compiled: bool
+    config: ml_collections.ConfigDict,
+    schedule: Schedule,
+    num_devices: int,
+    compiled: bool,
 ) -> str:
     memory_is = (
-        "a rough estimate per device: the state, and a step's activations; --memory "
-        "compiles the steps and asks the compiler."
+        f"a rough estimate for each of {num_devices} device(s): the state, and a "
+        "step's activations; --memory compiles the steps and asks the compiler."
     )
     if compiled:
         memory_is = (
-            "the compiled step's peak per device: state, temporaries, code, and the "
+            f"the compiled step's peak on each of {num_devices} device(s): state, temporaries, code, and the "
             f"reals of a set of {_NUM_IMAGES:,} images."
         )
     lines = [
