@@ -117,8 +117,8 @@ def _summary(
     )
     if compiled:
         memory_is = (
-            f"the compiled step's peak on each of {num_devices} device(s): state, temporaries, code, and the "
-            f"reals of a set of {_NUM_IMAGES:,} images."
+            f"the compiled step's peak on each of {num_devices} device(s): state, "
+            f"temporaries, code, and the reals of a set of {_NUM_IMAGES:,} images."
         )
     lines = [
         f"The run shows {schedule.end_nimg() / 1000:g} kimg in "

@@ -39,6 +39,21 @@ def load_idx(
     """
     there = {s: int(_find(_name(folder, s, "images")) is not None) for s in _STEMS}
     check_split(folder.name, split, there)
+    images, labels = read_split(folder, split)
+    check_size(folder.name, images.shape[1:], resolution)
+    check_memory(folder.name, (*images.shape, 1), max_memory_mib)
+    classes = int(labels.max()) + 1
+    return build_pyramid(
+        folder.name, images[..., None], labels.astype(np.int32), classes
+    )
+
+
+def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns padded images uint8 [n, side, side] and labels uint8 [n].
+
+    Raises:
+      UserError: if files are missing or damaged, or do not belong together.
+    """
     images = read_idx(_name(folder, split, "images"), num_dims=3)
     labels = read_idx(_name(folder, split, "labels"), num_dims=1)
     if len(labels) != len(images) or not len(images):
@@ -46,13 +61,7 @@ def load_idx(
             f"{folder}: split {split!r} has {len(images)} images and {len(labels)} "
             "labels; they must be as many: download both files again"
         )
-    images = _pad(images)
-    check_size(folder.name, images.shape[1:], resolution)
-    check_memory(folder.name, (*images.shape, 1), max_memory_mib)
-    classes = int(labels.max()) + 1
-    return build_pyramid(
-        folder.name, images[..., None], labels.astype(np.int32), classes
-    )
+    return _pad(images), labels
 
 
 def read_idx(path: Path, num_dims: int) -> np.ndarray:

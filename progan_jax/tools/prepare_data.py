@@ -9,6 +9,7 @@ SOURCE is one of
     celeba_hq:PATH         CelebA's photographs, aligned by --landmarks=FILE;
                            --keep=N takes the best
     digits                 scikit-learn's handwritten digits
+    stacked_mnist:PATH     a million stacks of three of MNIST's digits, from its files
     synthetic:N            noise, for benchmarks
 
 The same command again goes on after a stop. Training then takes

@@ -15,6 +15,7 @@ from progan_jax.data.lmdb_reader import (
 )
 from progan_jax.data.readers import DigitsReader, Source, SyntheticReader
 from progan_jax.data.shards import Settings
+from progan_jax.data.stacked_mnist import StackedMnistReader
 from progan_jax.data.tfds_reader import TfdsReader
 from progan_jax.data.unfinished import UNFINISHED, alone_in, check_free
 from progan_jax.errors import UserError
@@ -31,17 +32,19 @@ def open_source(source: str, settings: Settings) -> Source:
         return SyntheticReader(int(rest), settings.resolution)
     if kind == "tfds" and rest:
         return _open_tfds(rest)
-    if kind in ("folder", "zip", "lmdb", "celeba_hq") and rest:
+    if kind in ("folder", "zip", "lmdb", "celeba_hq", "stacked_mnist") and rest:
         check_local("SOURCE", rest)
         path = Path(rest)
         if not path.exists():
             raise UserError(f"{source}: there is no {path}; name another")
+        if kind == "stacked_mnist":
+            return StackedMnistReader(path)
         if kind == "celeba_hq":
             return _open_celeba_hq(path, settings)
         return _open_lmdb(path) if kind == "lmdb" else _open_files(path, labels)
     raise UserError(
         f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
-        "celeba_hq:PATH, digits or synthetic:N"
+        "celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
     )
 
 
