@@ -174,11 +174,45 @@ def test_compiled_steps_never_talk_to_the_host(config, pyramid):
     stage.prepare(pyramid)
     text = stage.compiled.as_text()
     assert not host_transfers(text)
-    # The gradients of both networks, and scalars; D's three passes may be apart.
+    # The gradients of both networks, and scalars.
     _, size = collectives(text)["all-reduce"]
     params = [stage.abstract_state().g_params, stage.abstract_state().d_params]
-    least = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert least <= size < 3 * least
+    assert size >= 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def reduced_shapes(hlo):
+    """Returns the shapes of all operands of all all-reduces, without sides of one."""
+    results = re.findall(r" = (.*?) all-reduce(?:-start)?\(", hlo)
+    shapes = re.findall(r"\w+\[([\d,]*)\]", " ".join(results))
+    return {tuple(int(n) for n in s.split(",") if n not in ("", "1")) for s in shapes}
+
+
+def gradient_shapes(state):
+    """Returns the shapes that gradients have while they are reduced.
+
+    A 3x3 kernel's [3, 3, C, F] is then the matrix product of thirds [3C, 3F]. A fused
+    layer's kernel was merged to [4, 4, C, F], taken whole, as [C, 16F] or by its taps.
+    """
+    shapes = {()}
+    for leaf in jax.tree.leaves([state.g_params, state.d_params]):
+        shapes.add(tuple(n for n in leaf.shape if n > 1))
+        if leaf.shape[:2] == (3, 3):
+            c, f = leaf.shape[2:]
+            shapes |= {(3 * c, 3 * f), (4, 4, c, f), (16, c, f), (c, 16 * f), (c, f)}
+    return shapes
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(("group", "more"), [(4, set()), (0, {(4, 4, 8)})])
+def test_devices_tell_each_other_gradients_scalars_and_what_the_statistic_spans(
+    config, pyramid, fused, group, more
+):
+    # Groups lie on one device; the whole batch's moments, [4, 4, C], are of all.
+    config.model.fused_resampling = fused
+    config.model.mbstd_group_size = group
+    stage = program(config, 8, 8)
+    text = stage.lower(pyramid.levels[8].shape).compile().as_text()
+    assert reduced_shapes(text) - gradient_shapes(stage.abstract_state()) == more
 
 
 def test_parts_of_a_batch_are_summed_by_all_reduce_alone_and_without_the_host(
