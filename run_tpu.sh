@@ -31,6 +31,7 @@ on_workers() {
 [[ $# -ge 2 ]] || usage "NAME and ZONE of the slice are missing"
 name=$1 zone=$2
 shift 2
+[[ -n $name && -n $zone ]] || usage "NAME or ZONE of the slice is empty"
 [[ $name != -* && $zone != -* ]] || usage "NAME and ZONE come before all flags"
 dry_run=false
 if [[ ${1:-} == --dry_run ]]; then
@@ -50,7 +51,7 @@ for ((i = 1; i <= $#; i++)); do
   esac
 done
 [[ -n $config ]] || usage "--config is missing after '--'"
-[[ $config == configs/* ]] || usage "--config=$config must lie in configs/, copy it there"
+[[ ${config#./} == configs/* ]] || usage "--config=$config must lie in configs/, copy it there"
 [[ -f ${config%%:*} ]] || usage "--config=$config: there is no ${config%%:*} here"
 
 # Buckets are mounted beside the checkout: gs://B/x is ../gcs/B/x from there.
@@ -59,6 +60,8 @@ for argument in "$@"; do
   if [[ $argument =~ ^(--[a-z_.]+=)gs://([a-z0-9._-]+)(/.*)?$ ]]; then
     argument="${BASH_REMATCH[1]}../gcs/${BASH_REMATCH[2]}${BASH_REMATCH[3]}"
     [[ $buckets == *" ${BASH_REMATCH[2]} "* ]] || buckets+="${BASH_REMATCH[2]} "
+  elif [[ $argument == *gs://* ]]; then
+    usage "'$argument' is no flag with a bucket's folder, write --flag=gs://BUCKET/FOLDER"
   fi
   arguments+=" $(printf '%q' "$argument")"
 done

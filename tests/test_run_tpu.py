@@ -20,16 +20,47 @@ RUN = [
 ]
 
 
+NOTE = """#!/bin/sh
+printf '<%s>' "$(basename "$0")" "$@" >>"$CALLS" && echo >>"$CALLS"
+"""
+# A slice of one worker, to which it copies and where it runs what it is told.
+SLICE = """#!/bin/bash
+for argument; do
+  case $argument in
+    --command=*) cd "$WORKER" && HOME=$WORKER exec bash -c "${argument#--command=}" ;;
+    pod:*) cp "$before" "$WORKER/${argument#pod:}" ;;
+  esac
+  before=$argument
+done
+"""
+# Makes the environment's python a copy of itself.
+PYTHON = f"""{NOTE}
+[ "$2 $3" = "uv venv" ] || exit 0
+for folder; do :; done
+mkdir -p "$folder/bin" && cp "$0" "$folder/bin/python"
+"""
+
+
+def put_on_path(tmp_path, **programs):
+    """Writes programs for a shell; returns the environment that finds them first."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in programs.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return os.environ | {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "TMPDIR": str(tmp_path),
+        "CALLS": str(tmp_path / "calls"),
+        "WORKER": str(tmp_path / "worker"),
+    }
+
+
 @pytest.fixture
 def gcloud(tmp_path):
     """Puts a gcloud on the path that writes its arguments down."""
     calls = tmp_path / "calls"
-    program = tmp_path / "bin" / "gcloud"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\nprintf '<%s>' \"$@\" >>{calls}\necho >>{calls}\n")
-    program.chmod(0o755)
-    path = f"{program.parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "TMPDIR": str(tmp_path)}
+    environment = put_on_path(tmp_path, gcloud=NOTE)
 
     def run(command):
         done = subprocess.run(
@@ -52,17 +83,49 @@ def test_dry_run_does_nothing_and_prints_what_does_the_same(gcloud):
     assert again == called
 
 
-def test_every_worker_gets_code_environment_buckets_and_run(gcloud):
+def test_every_command_goes_to_all_workers_of_the_zone(gcloud):
     _, called = gcloud([SCRIPT, "pod", "us-east1-d", "--", *RUN])
     assert called.count("<--worker=all>") == called.count("<--zone=us-east1-d>") == 5
-    assert called.count("gcsfuse --implicit-dirs") == 2
-    assert "rm -rf progan_jax configs constraints && tar" in called
+
+
+def test_a_worker_ends_up_with_code_environment_buckets_and_run(tmp_path):
+    environment = put_on_path(tmp_path, gcloud=SLICE, python3=PYTHON, gcsfuse=NOTE)
+    home = tmp_path / "worker"
+    (home / "progan_jax/progan_jax").mkdir(parents=True)
+    (home / "progan_jax/progan_jax/of_an_older_checkout.py").touch()
+    subprocess.run([SCRIPT, "pod", "a", "--", *RUN], env=environment, check=True)
+    for name in ("progan_jax/main.py", "configs/celeba_hq.py", "pyproject.toml"):
+        assert (home / "progan_jax" / name).read_text() == (ROOT / name).read_text()
+    assert not (home / "progan_jax/progan_jax/of_an_older_checkout.py").exists()
+    python = home / ".venvs/progan_jax/bin/python"
+    mount = "<gcsfuse><--implicit-dirs><--rename-dir-limit=10000>"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "<python3><-m><uv><--version>",
+        f"<python3><-m><uv><venv><--quiet><--python><3.12><{python.parents[1]}>",
+        f"<python3><-m><uv><pip><install><--quiet><--python><{python}><--constraint>"
+        "<constraints/py312.txt><--editable><.[tpu]>",
+        f"{mount}<my-bucket><{home}/gcs/my-bucket>",
+        f"{mount}<sets><{home}/gcs/sets>",
+        "<python><-m><progan_jax.main><--distributed>"
+        "<--config=configs/celeba_hq.py:pod16>"
+        "<--workdir=../gcs/my-bucket/runs/pod 16>"
+        "<--config.data.data_dir=../gcs/sets>"
+        "<--config.schedule.batch_size=64, 4:512>",
+    ]
+
+
+def test_the_run_is_told_its_commit(gcloud):
+    _, called = gcloud([SCRIPT, "pod", "us-east1-d", "--", *RUN])
     last = called[called.rindex("<--command=") :]
     assert f"PROGAN_JAX_COMMIT={HEAD}" in last
-    assert "progan_jax.main" in last
-    assert "--distributed --config=configs/celeba_hq.py:pod16" in last
-    assert "--workdir=../gcs/my-bucket/runs/pod\\ 16" in last
-    assert "--config.data.data_dir=../gcs/sets" in last
+
+
+@pytest.mark.parametrize("flag", ["--config=./configs/celeba_hq.py", "--config"])
+def test_the_configuration_may_be_named_from_here(gcloud, flag):
+    rest = [] if "=" in flag else ["./configs/celeba_hq.py:pod16"]
+    done, called = gcloud([SCRIPT, "pod", "a", "--", flag, *rest])
+    assert done.returncode == 0, done.stderr
+    assert "configs/celeba_hq.py" in called
 
 
 @pytest.mark.parametrize(
@@ -70,6 +133,8 @@ def test_every_worker_gets_code_environment_buckets_and_run(gcloud):
     [
         ([], "NAME and ZONE of the slice are missing"),
         (["pod", "--zone=a"], "NAME and ZONE come before all flags"),
+        (["", "a", "--", *RUN], "NAME or ZONE of the slice is empty"),
+        (["pod", "", "--", *RUN], "NAME or ZONE of the slice is empty"),
         (["pod", "a", "--config=x"], "'--' must come before the flags of the run"),
         (["pod", "a", "--"], "--config is missing after '--'"),
         (["pod", "a", "--", "--config.seed=1"], "--config is missing after '--'"),
@@ -81,6 +146,14 @@ def test_every_worker_gets_code_environment_buckets_and_run(gcloud):
         (
             ["pod", "a", "--", "--config", "/a/no.py"],
             "must lie in configs/, copy it there",
+        ),
+        (
+            ["pod", "a", "--", RUN[0], "--workdir", "gs://B/x"],
+            "'gs://B/x' is no flag with a bucket's folder, write --flag=gs://",
+        ),
+        (
+            ["pod", "a", "--", RUN[0], "--config.data.data_dir", "gs://sets"],
+            "'gs://sets' is no flag with a bucket's folder, write --flag=gs://",
         ),
         (["pod", "a", "--", *RUN, "--dry_run"], "--dry_run comes before '--'"),
     ],
