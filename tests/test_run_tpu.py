@@ -1,6 +1,7 @@
 """The script for TPU slices, with a gcloud that only tells what it was asked."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,56 @@ def test_a_mistake_is_one_line(gcloud, arguments, words):
     assert (done.returncode, called, done.stdout) == (2, "", "")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+# Both take what they do from the next line of a file.
+NEXT = """#!/bin/bash
+name=$(basename "$0") && echo "$name${4:+ $4}" >>"$CALLS"
+read -r code line <"$name.txt" && sed -i 1d "$name.txt"
+echo "$line"
+exit "$code"
+"""
+GCLOUD = f"""#!/bin/bash
+[ "$4" = create ] || exec echo "gcloud $4" >>"$CALLS"
+{NEXT}
+"""
+
+
+@pytest.mark.parametrize(
+    ("runs", "creations", "told"),
+    [
+        (["0 done: 9.0 kimg; see grids"], [], ["run"]),
+        (["2"], [], ["run"]),
+        (["3"], [], ["run"]),
+        (
+            ["0 SIGTERM at 1.0 kimg: state saved", "0 done: 9.0 kimg"],
+            ["0"],
+            ["run", "delete", "create", "run"],
+        ),
+        (
+            ["255", "1", "0 done: 9.0 kimg"],
+            ["1", "0", "0"],
+            ["run", "delete", "create", "sleep", "create", "run", "delete", "create"]
+            + ["run"],
+        ),
+    ],
+)
+def test_the_spot_loop_goes_on_until_done_or_told_a_mistake(
+    tmp_path, runs, creations, told
+):
+    section = (ROOT / "docs/tpu.md").read_text().split("## Spot machines")[1]
+    loop = section.split("```sh\n")[1].split("```")[0]
+    environment = put_on_path(tmp_path, gcloud=GCLOUD, sleep=NOTE)
+    (tmp_path / "run_tpu.sh").write_text(NEXT)
+    (tmp_path / "run_tpu.sh").chmod(0o755)
+    (tmp_path / "run_tpu.sh.txt").write_text("\n".join(runs) + "\n")
+    (tmp_path / "gcloud.txt").write_text("\n".join(creations) + "\n")
+    names = {"NAME": "pod", "ZONE": "a", "PRESET": "x", "TYPE": "t", "VERSION": "v"}
+    subprocess.run(
+        ["bash", "-c", loop], env=environment | names, cwd=tmp_path, timeout=30
+    )
+    called = (tmp_path / "calls").read_text()
+    assert re.findall("run(?=_tpu)|delete|create|sleep", called) == told
 
 
 @pytest.mark.parametrize("script", ["run_tpu.sh", "examples/slurm.sh"])
