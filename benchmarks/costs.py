@@ -31,6 +31,7 @@ from progan_jax.networks.progan import stage_resolutions
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.stage import StageProgram
+from progan_jax.validation import validate
 
 COMPILE_TO = flags.DEFINE_integer("compile_to", 0, "Largest side that is compiled.")
 
@@ -51,7 +52,6 @@ _HEADER = (
 def main() -> None:
     """Counts every resolution and prints its rows."""
     config: Any = CONFIG.value
-    set_precision(config)
     if config.optim.d_repeats > 1:
         raise UserError(
             f"config.optim.d_repeats = {config.optim.d_repeats}: the compiler counts "
@@ -59,6 +59,8 @@ def main() -> None:
         )
     config.schedule.microbatch = "0"
     resolutions = choose_stages(config)
+    validate(config, 1)
+    set_precision(config)
     peaks = measure_peaks(config.model.dtype)
     device, dtype = jax.devices()[0].device_kind, config.model.dtype
     print(peaks_line(device, dtype, peaks), end="\n\n")

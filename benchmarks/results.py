@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_collections
 
-from benchmarks.roofline import Floors, Peaks
+from benchmarks.roofline import PASSES, Floors, Peaks
 from progan_jax.config import make_schedule
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import run_with_argument
@@ -51,6 +51,11 @@ def heading(record: dict[str, Any]) -> Iterator[str]:
     if record["as_the_peer"]:
         changed = ", ".join(record["as_the_peer"])
         yield f"Not the recipe's, but as {record['peer']} trains: {changed}"
+    yield (
+        f"GFLOP and percentages are by a formula of {PASSES} forward passes "
+        "(benchmarks/roofline.py), a yardstick and no bound: what is quicker is above "
+        "100 %"
+    )
     yield ""
     of_peer = [f"{record['peer']}, images/s", "ratio"] if record["peer"] else []
     header = [*_HEADER, *of_peer]

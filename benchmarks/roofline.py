@@ -8,11 +8,10 @@ A forward pass is one of G or D for one image, which cost about the same. The 20
 estimate of one D step with its penalty's double backward pass and one G step.
 
 As a program it prints the two peaks and where they were measured:
-`python -m benchmarks.roofline`.
+`python -m benchmarks.roofline float32`.
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +20,13 @@ import jax
 import jax.numpy as jnp
 
 from progan_jax.costs import activation_count, multiply_adds
+from progan_jax.errors import UserError
 from progan_jax.networks.progan import Generator
+from progan_jax.runtime.command_line import run_with_argument
 from progan_jax.runtime.environment import environment
 
 PASSES = 20
+_DTYPES = ("float32", "bfloat16", "float64")
 _SECONDS = 1.0  # Of each measurement.
 _SIDES = {"cpu": (1024, 2048), "gpu": (4096, 8192), "tpu": (4096, 8192)}
 _COPY_BYTES = {"cpu": 2**28, "gpu": 2**31, "tpu": 2**30}
@@ -97,9 +99,10 @@ def _fastest(run: Callable[[jax.Array], jax.Array], a: jax.Array) -> float:
     return min(times)
 
 
-def main() -> None:
-    """Prints the peaks as JSON; the dtype is the one argument."""
-    dtype = sys.argv[1] if len(sys.argv) > 1 else "float32"
+def main(dtype: str) -> None:
+    """Prints the peaks as JSON."""
+    if dtype not in _DTYPES:
+        raise UserError(f"dtype {dtype!r} must be one of {', '.join(_DTYPES)}; choose")
     jax.config.update("jax_enable_x64", dtype == "float64")
     peaks = measure_peaks(dtype)
     device = jax.devices()[0].device_kind
@@ -108,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_argument(main, "dtype")

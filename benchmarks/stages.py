@@ -19,7 +19,7 @@ def choose_stages(config: Any) -> list[int]:
     """Sets the batches of one device in the configuration.
 
     Returns:
-      The resolutions to take.
+      The resolutions to take, each once.
 
     Raises:
       UserError: if a flag asks for what the run has not.
@@ -38,7 +38,7 @@ def choose_stages(config: Any) -> list[int]:
     if BATCH.value:
         schedule.batch_size = str(BATCH.value)
     _divide_batch(config, there)
-    return [int(name) for name in names]
+    return list(dict.fromkeys(map(int, names)))
 
 
 def _divide_batch(config: Any, resolutions: list[int]) -> None:

@@ -19,6 +19,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def main() -> None:
 
 
 def _check_peer_path() -> None:
+    given = [flag.name for flag in (PEER_PATH, PEER_PYTHON) if flag.present]
+    if given and not PEER.value:
+        raise UserError(
+            f"--{given[0]} is without effect alone; name the program with "
+            f"--peer={PEERS[0]} or --peer={PEERS[1]}"
+        )
     if PEER.value and not (PEER_PATH.value and Path(PEER_PATH.value).is_dir()):
         raise UserError(
             f"--peer_path={PEER_PATH.value}: there is no such folder; name a checkout "
@@ -113,6 +120,8 @@ def _check_json(file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_dir():
             raise IsADirectoryError("it is a folder")
+        # As the record is: beside its place, then moved there.
+        tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.").close()
     except OSError as error:
         raise UserError(
             f"--json={JSON.value}: {error}; name a file that can be written"

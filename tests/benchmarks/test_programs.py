@@ -62,6 +62,9 @@ def test_a_peer_that_is_not_there_is_one_clear_line_before_any_measurement(tmp_p
         ("--peer=gan_zoo", "--peer_path=None: there is no such folder; name a"),
         ("--resolutions=4,5", "--resolutions=5: the run has 4, 8, 16, 32; choose"),
         ("--share=3", "--share=3 does not divide the batch of 16 at 4x4; choose"),
+        ("--peer_path=/x", "--peer_path is without effect alone; name the program"),
+        ("--peer_python=/x", "--peer_python is without effect alone; name the program"),
+        ("--json=/proc/x.json", "--json=/proc/x.json: "),
     ],
 )
 def test_flags_that_cannot_be_are_refused_before_anything_is_measured(flag, reason):
@@ -70,8 +73,37 @@ def test_flags_that_cannot_be_are_refused_before_anything_is_measured(flag, reas
     assert not done.stdout
 
 
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--config.loss.kind=x"], "config.loss.kind = 'x' must be one of wgan_gp"),
+        (["--config.model.dtype=float16"], "config.model.dtype = 'float16' must be"),
+        (["--batch=6", "--config.model.mbstd_group_size=4"], "gives 6 images to each"),
+    ],
+)
+def test_costs_of_a_configuration_that_no_run_would_take_are_refused(flags, reason):
+    done = benchmark("costs", *flags)
+    assert reason in the_error(done)
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["bananas"], "dtype 'bananas' must be one of float32, bfloat16, float64"),
+        ([], "one dtype is needed, and 0 are given"),
+    ],
+)
+def test_peaks_of_what_is_no_dtype_are_refused(arguments, reason):
+    command = [sys.executable, "-m", "benchmarks.roofline", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert reason in the_error(done)
+
+
 @pytest.mark.slow
-def test_growing_and_not_growing_are_trained_on_as_many_images():
+def test_growing_and_not_growing_are_trained_on_as_many_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     done = benchmark(
         "schedule",
         "--config.model.resolution=8",
@@ -89,10 +121,11 @@ def test_growing_and_not_growing_are_trained_on_as_many_images():
         *parts, total = map(float, row[2:])
         assert sum(parts) == pytest.approx(total, abs=0.21)
     assert "Not growing takes" in done.stdout
+    assert not any(tmp_path.iterdir()), "it took or left compiled programs"
 
 
 def test_the_costs_of_every_stage_are_counted_without_compiling():
-    done = benchmark("costs", "--config.model.resolution=8")
+    done = benchmark("costs", "--config.model.resolution=8", "--resolutions=4,8,4")
     assert done.returncode == 0, done.stderr
     lines = [x.strip("| ").split(" | ") for x in done.stdout.splitlines() if "|" in x]
     assert [row[0] for row in lines[2:4]] == ["4", "8"]
