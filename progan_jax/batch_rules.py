@@ -14,7 +14,7 @@ from progan_jax.networks.progan import stage_resolutions
 
 
 def batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
-    """Yields a line for each batch that cannot be split as the configuration says.
+    """Yields a line for each field whose batches cannot be split as it says.
 
     Args:
       config: The run's, whose fields are fine by themselves.
@@ -37,29 +37,32 @@ def _whole_batch_faults(
         if most
         else ""
     )
-    for batch in dict.fromkeys(table[r] for r in used):
-        if batch % num_devices:
-            rule = f"is not divisible by {num_devices} devices"
-        elif not _is_valid_batch(batch, num_devices, group):
-            rule = (
-                f"gives {batch // num_devices} images to each of {num_devices} "
-                f"device(s), neither a multiple of config.model.mbstd_group_size = "
-                f"{group} nor smaller"
-            )
-        else:
-            continue
-        where = ", ".join(str(r) for r in used if table[r] == batch)
-        yield (
-            f"config.schedule.batch_size = {config.schedule.batch_size!r}: {batch} (at "
-            f"{where}) {rule}; the nearest valid batches are "
-            f"{_nearest_batches(batch, num_devices, group)}{fewer}"
-        )
+    batches = dict.fromkeys(table[r] for r in used)
+    wrong = [b for b in batches if not _is_valid_batch(b, num_devices, group)]
+    if not wrong:
+        return
+    places = [
+        f"{batch} (at {', '.join(str(r) for r in used if table[r] == batch)})"
+        for batch in wrong
+    ]
+    mends = [f"{_nearest_batches(b, num_devices, group)} for {b}" for b in wrong]
+    whole = (
+        f", a multiple of config.model.mbstd_group_size = {group} or fewer"
+        if group
+        else ""
+    )
+    yield (
+        f"config.schedule.batch_size = {config.schedule.batch_size!r}: each of "
+        f"{num_devices} device(s) must get equally many images{whole}, which rules out "
+        f"{', '.join(places)}; take {', '.join(mends)}{fewer}"
+    )
 
 
 def _microbatch_faults(
     config: ml_collections.ConfigDict, num_devices: int
 ) -> Iterator[str]:
     schedule, groups = make_schedule(config), stddev_groups(config, num_devices)
+    wrong: dict[tuple[int, int, int], list[int]] = {}
     for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
         microbatch = schedule.microbatch[r]
         per_device = schedule.batch_size[r] // num_devices
@@ -67,13 +70,24 @@ def _microbatch_faults(
             continue
         unit = groups.get(r, 1)
         if per_device % microbatch or microbatch % unit:
-            legal = [n for n in range(unit, per_device, unit) if per_device % n == 0]
-            yield (
-                f"config.schedule.microbatch = {config.schedule.microbatch!r}: "
-                f"{microbatch} (at {r}) must divide the {per_device} images of a "
-                f"device into whole groups of {unit} of the minibatch statistic; "
-                f"choose {', '.join(map(str, [*legal, '0 (all)']))}"
-            )
+            wrong.setdefault((microbatch, per_device, unit), []).append(r)
+    if wrong:
+        mends = [_mend_microbatch(*what, at) for what, at in wrong.items()]
+        yield (
+            f"config.schedule.microbatch = {config.schedule.microbatch!r} must divide "
+            "the images of a device into whole groups of the minibatch statistic; "
+            f"choose {'; '.join(mends)}"
+        )
+
+
+def _mend_microbatch(
+    microbatch: int, per_device: int, unit: int, resolutions: list[int]
+) -> str:
+    legal = [n for n in range(unit, per_device, unit) if per_device % n == 0]
+    return (
+        f"{', '.join(map(str, [*legal, '0 (all)']))} for {microbatch} (at "
+        f"{', '.join(map(str, resolutions))}: {per_device} images, groups of {unit})"
+    )
 
 
 def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:
@@ -89,4 +103,4 @@ def _nearest_batches(batch: int, num_devices: int, group: int) -> str:
     around = range(max(batch - unit, 1), batch + unit + 1)
     valid = [b for b in around if _is_valid_batch(b, num_devices, group)]
     below, above = [b for b in valid if b < batch], [b for b in valid if b > batch]
-    return " and ".join(str(b) for b in [*below[-1:], above[0]])
+    return " or ".join(str(b) for b in [*below[-1:], above[0]])

@@ -80,9 +80,34 @@ def test_batches_are_divided_over_the_devices(tiny_config):
     tiny_config.model.mbstd_group_size = 0
     (line,) = faults(tiny_config, num_devices=8)
     assert line == (
-        "config.schedule.batch_size = '12': 12 (at 4, 8, 16) is not divisible by 8 "
-        "devices; the nearest valid batches are 8 and 16, or at most 6 device(s) "
-        "leave all groups of the run whole: set config.runtime.num_devices to 6"
+        "config.schedule.batch_size = '12': each of 8 device(s) must get equally many "
+        "images, which rules out 12 (at 4, 8, 16); take 8 or 16 for 12, or at most 6 "
+        "device(s) leave all groups of the run whole: set config.runtime.num_devices "
+        "to 6"
+    )
+
+
+def test_all_batches_that_do_not_fit_stand_in_one_line(tiny_config):
+    tiny_config.schedule.batch_size = "4, 4:20, 8:16"
+    (line,) = faults(tiny_config, num_devices=8)
+    # Nothing is below 8 for 4, one image for each device.
+    assert line == (
+        "config.schedule.batch_size = '4, 4:20, 8:16': each of 8 device(s) must get "
+        "equally many images, a multiple of config.model.mbstd_group_size = 4 or "
+        "fewer, which rules out 20 (at 4), 4 (at 16); take 16 or 24 for 20, 8 for 4, "
+        "or at most 1 device(s) leave all groups of the run whole: set "
+        "config.runtime.num_devices to 1"
+    )
+
+
+def test_all_microbatches_that_do_not_fit_stand_in_one_line(tiny_config):
+    tiny_config.schedule.batch_size = "16, 16:8"
+    tiny_config.schedule.microbatch = "3"
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.schedule.microbatch = '3' must divide the images of a device into "
+        "whole groups of the minibatch statistic; choose 4, 8, 0 (all) for 3 (at 4, 8: "
+        "16 images, groups of 4); 4, 0 (all) for 3 (at 16: 8 images, groups of 4)"
     )
 
 
@@ -92,16 +117,16 @@ def test_microbatches_keep_the_groups_of_the_statistic_whole(tiny_config):
     with pytest.raises(UserError) as caught:
         validate(tiny_config, num_devices=1)
     assert str(caught.value) == (
-        "config.schedule.microbatch = '0, 16:6': 6 (at 16) must divide the 24 images "
-        "of a device into whole groups of 4 of the minibatch statistic; choose 4, 8, "
-        "12, 0 (all)"
+        "config.schedule.microbatch = '0, 16:6' must divide the images of a device "
+        "into whole groups of the minibatch statistic; choose 4, 8, 12, 0 (all) for 6 "
+        "(at 16: 24 images, groups of 4)"
     )
     for legal in ("4", "8", "12", "24", "100"):
         tiny_config.schedule.microbatch = legal
         validate(tiny_config, num_devices=1)
     tiny_config.model.mbstd_group_size = 0  # The whole batch is one group.
     tiny_config.schedule.microbatch = "12"
-    with pytest.raises(UserError, match=r"groups of 24 .*; choose 0 \(all\)"):
+    with pytest.raises(UserError, match=r"choose 0 \(all\) for 12 .*groups of 24"):
         validate(tiny_config, num_devices=1)
 
 
@@ -109,9 +134,9 @@ def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
     tiny_config.schedule.batch_size = "8, 16:6"
     (line,) = faults(tiny_config)
     assert line == (
-        "config.schedule.batch_size = '8, 16:6': 6 (at 16) gives 6 images to each of 1 "
-        "device(s), neither a multiple of config.model.mbstd_group_size = 4 nor "
-        "smaller; the nearest valid batches are 4 and 8"
+        "config.schedule.batch_size = '8, 16:6': each of 1 device(s) must get equally "
+        "many images, a multiple of config.model.mbstd_group_size = 4 or fewer, which "
+        "rules out 6 (at 16); take 4 or 8 for 6"
     )
     tiny_config.schedule.batch_size = "8, 16:3"
     validate(tiny_config, 1)
@@ -120,7 +145,7 @@ def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
 def test_nearest_batches_are_valid_for_devices_and_groups(tiny_config):
     tiny_config.schedule.batch_size = "40"
     lines = faults(tiny_config, num_devices=8)
-    assert "the nearest valid batches are 32 and 64, or" in lines[0]
+    assert "take 32 or 64 for 40, or" in lines[0]
     for batch in ("32", "64"):
         tiny_config.schedule.batch_size = batch
         validate(tiny_config, 8)
@@ -157,7 +182,7 @@ def test_a_microbatch_of_more_than_half_a_batch_is_refused(tiny_config):
     tiny_config.schedule.batch_size = "12"
     tiny_config.model.mbstd_group_size = 1
     tiny_config.schedule.microbatch = "8"
-    with pytest.raises(UserError, match=r"8 \(at 4\) must divide the 12 images"):
+    with pytest.raises(UserError, match=r"for 8 \(at 4.*: 12 images"):
         validate(tiny_config, num_devices=1)
 
 

@@ -78,7 +78,7 @@ def test_flags_that_cannot_be_are_refused_before_anything_is_measured(flag, reas
     [
         (["--config.loss.kind=x"], "config.loss.kind = 'x' must be one of wgan_gp"),
         (["--config.model.dtype=float16"], "config.model.dtype = 'float16' must be"),
-        (["--batch=6", "--config.model.mbstd_group_size=4"], "gives 6 images to each"),
+        (["--batch=6", "--config.model.mbstd_group_size=4"], "which rules out 6 (at"),
     ],
 )
 def test_costs_of_a_configuration_that_no_run_would_take_are_refused(flags, reason):
