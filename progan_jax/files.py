@@ -9,6 +9,8 @@ from typing import Any
 
 from progan_jax.errors import UserError
 
+LOCK = ".lock"  # Empty, and stays: who removed it could lock another than who waits.
+
 
 def local_folder(flag: str, name: str) -> Path:
     """Returns the path of a folder that the system can open.
@@ -88,21 +90,30 @@ def _sync(path: Path, mode: int) -> None:
 def lock_folder(folder: Path) -> int:
     """Makes a folder and keeps other processes of this machine out of it.
 
+    Where the file system has no locks, a line warns of it and nobody is kept out.
+
     Returns:
       What `os.close` takes to give the folder back; the end of the process, however it
       comes, does so too.
 
     Raises:
       BlockingIOError: if another process holds it.
-      OSError: if it cannot be made.
+      OSError: if it cannot be made or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY)
+    # NFS locks only files that are opened for writing, which a folder cannot be.
+    opened = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(opened)
         raise
-    except OSError:
-        pass  # Some network file systems have no locks: there the user takes care.
+    except OSError as error:
+        # Imported here: it imports JAX, and this file.
+        from progan_jax.runtime.logging import warn
+
+        warn(
+            f"{folder}: its file system has no locks ({error.strerror}); two processes "
+            "that write into it would not be noticed"
+        )
     return opened

@@ -104,6 +104,7 @@ def test_a_run_leaves_every_file_of_the_design(finished, tiny_config):
     names = [row["Progress/kimg"] for row in rows(finished)]
     assert names[-1] == 0.32
     assert {p.name for p in finished.iterdir()} == {
+        ".lock",
         "checkpoints",
         "config.json",
         "grids",

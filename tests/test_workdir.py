@@ -1,5 +1,8 @@
 import collections
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +56,40 @@ def test_a_second_process_is_kept_out_until_the_first_is_killed(tmp_path):
         other.kill()
     with exclusive(workdir):
         assert workdir.is_dir()
-    assert not any(workdir.iterdir())
+    assert [path.name for path in workdir.iterdir()] == [".lock"]
+
+
+def test_a_folder_on_nfs_is_locked(workdir, monkeypatch, capsys):
+    """NFS refuses an exclusive lock on what is not opened for writing."""
+
+    def flock(opened, operation):
+        if fcntl.fcntl(opened, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        local_flock(opened, operation)
+
+    local_flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        exclusive(workdir),
+        pytest.raises(UserError, match="another process trains in it"),
+        exclusive(workdir),
+    ):
+        raise AssertionError("entered")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_without_locks_is_used_with_a_warning(workdir, monkeypatch, capsys):
+    def flock(opened, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with exclusive(workdir):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"warning: {workdir}: its file system has no locks (No locks available); two "
+        "processes that write into it would not be noticed"
+    )
 
 
 def test_a_new_folder_records_configuration_data_and_versions(tiny_config, workdir):

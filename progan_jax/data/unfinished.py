@@ -10,7 +10,7 @@ from typing import Any
 
 from progan_jax.data.layout import RECORD, UNFINISHED
 from progan_jax.errors import UserError
-from progan_jax.files import lock_folder, write_json
+from progan_jax.files import LOCK, lock_folder, write_json
 
 _IDENTITY = "identity.json"
 
@@ -28,7 +28,9 @@ def check_free(folder: Path) -> None:
     if (folder / UNFINISHED / _IDENTITY).exists() or not folder.exists():
         return
     # Without an identity nothing was made of images yet.
-    if not folder.is_dir() or any(p.name != UNFINISHED for p in folder.iterdir()):
+    if not folder.is_dir() or any(
+        p.name not in (UNFINISHED, LOCK) for p in folder.iterdir()
+    ):
         raise UserError(
             f"--out: {folder} is in use; choose another folder, or remove that one"
         )
