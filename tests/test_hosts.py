@@ -162,6 +162,23 @@ def test_two_processes_lose_one_and_one_goes_on_as_if_there_had_been_one(
 
 
 @pytest.mark.slow
+def test_a_process_that_hangs_is_told_as_lost_within_a_minute(config, tmp_path):
+    """Stopped, not killed: its connections stay open, only its heartbeat ends."""
+    workdir = tmp_path / "run"
+    processes = start(config, workdir, 2)
+    wait_until(lambda: newest(workdir) >= 32, processes)
+    processes[1].send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        ((code, _, errors),) = ended(processes[:1])
+    finally:
+        processes[1].kill()
+        processes[1].communicate()
+    assert time.monotonic() - began < 60
+    assert_told_of_the_loss(code, errors)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("feed", ["resident", "streamed"])
 def test_four_processes_stop_together_lose_the_primary_and_one_goes_on(
     config, tmp_path, float64, feed
