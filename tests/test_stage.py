@@ -202,8 +202,10 @@ def gradient_shapes(state):
     return shapes
 
 
-@pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize(("group", "more"), [(4, set()), (0, {(4, 4, 8)})])
+@pytest.mark.parametrize(
+    ("fused", "group", "more"),
+    [(False, 4, set()), (True, 4, set()), (False, 0, {(4, 4, 8)})],
+)
 def test_devices_tell_each_other_gradients_scalars_and_what_the_statistic_spans(
     config, pyramid, fused, group, more
 ):
