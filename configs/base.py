@@ -92,7 +92,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.eval = evaluate = ml_collections.ConfigDict()
     evaluate.stage_swd_images = 0  # If not 0, images for the SWD at the end of a stage.
-    # Of --mode=eval: swd, ms_ssim, fid, sfid, rfid, kid, is, pr, classifier; by commas.
+    # Of --mode=eval, by commas: swd, ms_ssim, fid, sfid, rfid, kid, is, pr, classifier,
+    # modes.
     evaluate.metrics = "swd,ms_ssim"
     evaluate.every_kimg = 0.0  # If not 0, the same while training, so often.
     evaluate.best = ""  # Figure whose best snapshot snapshots/best names; swd_average.

@@ -22,6 +22,7 @@ from progan_jax.metrics.classifier import (
     classifier_score,
     read_classifier,
 )
+from progan_jax.metrics.modes import mode_counts
 from progan_jax.metrics.patches import SMALLEST_LEVEL, Patches, draw_patches
 from progan_jax.networks.progan import stage_resolutions
 from progan_jax.protocols import PROTOCOLS, Counts, check_images, count_images
@@ -88,8 +89,10 @@ class Figures:
                 weights=options.inception_weights,
                 batched=batched,
             )
-        if "classifier" in options.metrics:
-            self._classifier = _open_classifier(options.classifier, reals)
+        if {"classifier", "modes"} & set(options.metrics):
+            # Modes are read off the channels, by a classifier of another set.
+            of = None if "modes" in options.metrics else reals.pyramid.fingerprint
+            self._classifier = _open_classifier(options.classifier, of)
 
     def counts(self, metric: str) -> Counts:
         """Returns how many images of each kind a metric takes."""
@@ -104,9 +107,11 @@ class Figures:
         if metric == "swd":
             levels = stage_resolutions(self._reals.resolution, SMALLEST_LEVEL)
             return (*map(_swd_name, levels[::-1]), "swd_average")
-        return {"ms_ssim": ("ms_ssim",), "classifier": ("classifier_score_mean",)}[
-            metric
-        ]
+        return {
+            "ms_ssim": ("ms_ssim",),
+            "classifier": ("classifier_score_mean",),
+            "modes": ("modes_found", "modes_kl"),
+        }[metric]
 
     def settings(self, metric: str) -> dict[str, Any]:
         """Returns all that a figure depends on besides the images measured."""
@@ -124,7 +129,7 @@ class Figures:
         }
         if self._inception is not None and metric in _INCEPTION:
             settings |= self._inception.settings(metric)
-        if self._classifier is not None and metric == "classifier":
+        if self._classifier is not None and metric in ("classifier", "modes"):
             settings["classifier"] = str(self._classifier)
         return settings
 
@@ -168,6 +173,7 @@ class Figures:
             "swd": self._swd,
             "ms_ssim": self._ms_ssim,
             "classifier": self._classify,
+            "modes": self._count_modes,
         }
         return own[metric](source, num_images)
 
@@ -197,19 +203,32 @@ class Figures:
         shares = np.array(score["histogram"]) / num_images
         return values | {f"classifier_share_{c}": s for c, s in enumerate(shares)}
 
+    def _count_modes(self, source: ImageSource, num_images: int) -> dict[str, float]:
+        assert self._classifier is not None, "opened if asked for"
+        evaluations = PROTOCOLS["modes"].constants["evaluations"]
+        images = np.concatenate(list(source.chunks(num_images)))
+        draws = np.split(images, evaluations)
+        counts = mode_counts(self._classifier, draws.__getitem__, evaluations)
+        return {
+            "modes_found": counts.found,
+            "modes_found_std": counts.found_std,
+            "modes_kl": counts.kl,
+            "modes_kl_std": counts.kl_std,
+        }
+
 
 def _swd_name(resolution: int) -> str:
     return f"swd_{resolution}"
 
 
-def _open_classifier(name: str, reals: Reals) -> Classifier:
+def _open_classifier(name: str, fingerprint: str | None) -> Classifier:
     if not name:
         raise MissingWeightsError(
-            "config.eval.classifier = '': the classifier score needs a classifier; "
+            "config.eval.classifier = '': classifier and modes need a classifier; "
             "train one with python -m progan_jax.tools.train_classifier and name its "
             "--out"
         )
     try:
-        return read_classifier(Path(name), reals.pyramid.fingerprint)
+        return read_classifier(Path(name), fingerprint)
     except UserError as error:
         raise UserError(f"config.eval.classifier = {name!r}: {error}") from error

@@ -53,6 +53,10 @@ PROTOCOLS = {
     "is": _SCORE,
     "pr": Protocol(50_000, least=4, constants={"k": 3}),
     "classifier": _SCORE,
+    # Ten times the samples of one evaluation.
+    "modes": Protocol(
+        256_000, compared=False, least=20, multiple=10, constants={"evaluations": 10}
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from progan_jax.runtime.snapshot import BEST
 
 REALS = "reals"
 # Figures of which more is better; of all others that may be asked for, less is.
-_HIGHER = ("inception_score", "precision", "recall", "classifier_score")
+_HIGHER = ("inception_score", "precision", "recall", "classifier_score", "modes_found")
 
 
 class Scoreboard:

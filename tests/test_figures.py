@@ -5,6 +5,7 @@ from progan_jax.data.pyramid import build_pyramid
 from progan_jax.figures import FigureOptions, Figures
 from progan_jax.image_sources import Reals
 from progan_jax.inception_figures import InceptionFigures
+from progan_jax.metrics.classifier import Classifier
 from progan_jax.metrics.ms_ssim import ms_ssim
 from progan_jax.metrics.swd import average, swd
 
@@ -46,6 +47,37 @@ def test_swd_and_ms_ssim_are_those_of_the_metrics_themselves(reals):
     assert figures.measure("ms_ssim", fakes, 24) == {
         "ms_ssim": ms_ssim(whole(fakes, 24))
     }
+
+
+class FirstPixel(Classifier):
+    """Reads a digit off an image's first pixel."""
+
+    def logits(self, images):
+        return np.eye(10)[images[:, 0, 0, 0] % 10]
+
+
+def test_modes_are_counted_in_ten_draws_by_a_classifier_of_another_set(
+    reals, monkeypatch
+):
+    info = {"architecture": "digit", "width": 32, "num_classes": 10, "channels": 1}
+    info |= {"data_set": {"name": "mnist"}, "test_accuracy": 0.99}
+
+    def read(path, fingerprint):
+        assert (str(path), fingerprint) == ("digits", None)
+        return FirstPixel({}, info, "0" * 64)
+
+    monkeypatch.setattr("progan_jax.figures.read_classifier", read)
+    options = FigureOptions(("modes",), num_images=40, classifier="digits")
+    figures = Figures(reals, options)
+    fakes = Shifted(reals, 40)
+    values = figures.measure("modes", fakes, 40)
+    digits = whole(fakes, 40)[:, 0, 0] % 10
+    modes = (digits @ [100, 10, 1]).reshape(10, 4)
+    found = [len(set(draw)) for draw in modes.tolist()]
+    assert values["modes_found"] == np.mean(found)
+    assert values["modes_found_std"] == pytest.approx(np.std(found))
+    assert set(figures.names("modes")) <= set(values)
+    assert figures.settings("modes")["evaluations"] == 10
 
 
 def test_settings_hold_all_that_a_figure_depends_on(reals):
