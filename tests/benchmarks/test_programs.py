@@ -100,6 +100,21 @@ def test_peaks_of_what_is_no_dtype_are_refused(arguments, reason):
     assert reason in the_error(done)
 
 
+def test_seeds_in_one_program_are_counted_together():
+    quick = ("--resolutions=4", "--batch=4", "--seconds=0.05", "--seeds=1,2")
+    done = benchmark("seeds", *quick)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["4", "1"], ["4", "2"]]
+    ratio = float(rows[1][3]) / float(rows[0][3])
+    assert float(rows[1][4]) == pytest.approx(ratio, rel=0.02)
+
+
+def test_a_number_of_seeds_that_is_none_is_refused():
+    done = benchmark("seeds", "--resolutions=4", "--seeds=1,0")
+    assert "--seeds=1,0: each must be at least 1; write 1,2,5" in the_error(done)
+
+
 @pytest.mark.slow
 def test_growing_and_not_growing_are_trained_on_as_many_images(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
