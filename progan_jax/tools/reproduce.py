@@ -45,6 +45,8 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, and do nothing.")
 JOBS = flags.DEFINE_bool("jobs", False, "Print a command for each run alone.")
 
 _RECORD = "reproduce.json"
+# What may change between two commands: it alters no image that a run has shown.
+_FREE = ("--config.data.data_dir=", "--config.eval.", "--config.runtime.")
 
 
 def main(name: str, overrides: list[str]) -> None:
@@ -125,7 +127,7 @@ def _open(
     record = {
         "table": name,
         **reduction.to_json(),
-        "overrides": sorted(o for o in overrides if "data_dir" not in o),
+        "overrides": sorted(o for o in overrides if not o.startswith(_FREE)),
     }
     path = workdir / _RECORD
     try:
