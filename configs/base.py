@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.normalize_labels = False  # That norm spans latents and labels together.
     model.pixel_norm = True  # Pixel norm after each of G's activations.
     model.activation = "leaky_relu"  # Of G: "leaky_relu" or "relu".
-    model.tanh = False  # G's images end in tanh.
+    model.tanh = False  # G's images end in tanh, after the fade.
     model.minibatch_stddev = True  # D sees the spread of its batch.
     model.mbstd_group_size = 0  # Images per group of that statistic; 0 = whole batch.
     model.dtype = "float32"  # Of activations: "float32", "bfloat16" or "float64".

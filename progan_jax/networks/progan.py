@@ -123,7 +123,7 @@ class Generator(nn.Module):
         TensorFlow program) or z alone (the paper's).
       pixel_norm: Whether pixel norm follows every activation.
       activation: "leaky_relu" or "relu".
-      tanh: Whether images end in tanh instead of linearly.
+      tanh: Whether images end in tanh, after the fade, instead of linearly.
       remat: Whether backward passes compute the insides of blocks anew.
       dtype: Of the activations.
     """
@@ -172,8 +172,10 @@ class Generator(nn.Module):
             if r == self.resolution or self.is_initializing():
                 old = self._to_rgb(x, r // 2)
             x = up_block(maps(r), conv, self._activate, name=_block(r))(x)
-        new = self._to_rgb(x, self.resolution)
-        return new if old is None else lerp(upscale2d(old), new, alpha)
+        image = self._to_rgb(x, self.resolution)
+        if old is not None:
+            image = lerp(upscale2d(old), image, alpha)
+        return jnp.tanh(image) if self.tanh else image
 
     def _join(self, z: jax.Array, labels: jax.Array | None) -> jax.Array:
         """Normalises latents and labels in the order of either authors' program."""
@@ -202,8 +204,7 @@ class Generator(nn.Module):
             dtype=self.dtype,
             name=f"to_rgb_{resolution}x{resolution}",
         )
-        image = layer(x).astype(statistics_dtype(self.dtype))
-        return jnp.tanh(image) if self.tanh else image
+        return layer(x).astype(statistics_dtype(self.dtype))
 
 
 class DiscriminatorOutput(NamedTuple):

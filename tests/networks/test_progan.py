@@ -236,6 +236,19 @@ def test_tanh_bounds_the_images(key):
     np.testing.assert_allclose(bounded, np.tanh(plain), atol=1e-6)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_tanh_comes_after_the_fade(key, alpha):
+    """Not before it, where only the ends of a fade would be the same."""
+    g, d = make(16)
+    params, _ = init_params(key, g, d)
+    params = jax.tree.map(lambda p: p * 3, params)
+    plain, bounded = (
+        make(16, tanh=tanh)[0].apply({"params": params}, latents(), alpha)
+        for tanh in (False, True)
+    )
+    np.testing.assert_allclose(bounded, np.tanh(plain), atol=1e-6)
+
+
 def test_relu_generator_differs_below_zero_only(key):
     leaky = Generator(4, latent_size=8, pixel_norm=False, **NARROW)
     relu = Generator(4, latent_size=8, pixel_norm=False, activation="relu", **NARROW)
