@@ -21,12 +21,12 @@ from progan_jax.networks.layers import (
     downscale2d,
     leaky_relu,
     lerp,
-    minibatch_stddev,
     num_features,
     pixel_norm,
     statistics_dtype,
     upscale2d,
 )
+from progan_jax.networks.minibatch import minibatch_stddev
 
 # The first dense layer feeds 16 pixels: its fan-in is counted as that of a 4x4
 # convolution over the whole image, as in the authors' program.
@@ -235,7 +235,7 @@ class Discriminator(nn.Module):
         and rectifier; another function than the plain order of the paper.
       equalized: Run-time weight scaling.
       minibatch_stddev: Whether the statistic is appended at 4x4.
-      mbstd_group_size: See `layers.minibatch_stddev`; 0 is the whole batch.
+      mbstd_group_size: See `minibatch.minibatch_stddev`; 0 is the whole batch.
       remat: See `Generator`.
       dtype: Of the activations.
     """
