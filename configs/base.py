@@ -41,7 +41,10 @@ def get_config() -> ml_collections.ConfigDict:
     model.normalize_latents = True  # Pixel norm on the latents.
     model.normalize_labels = False  # That norm spans latents and labels together.
     model.pixel_norm = True  # Pixel norm after each of G's activations.
+    model.g_norm = "none"  # Of G's layers before their bias: "none" or "batch".
+    model.d_norm = "none"  # Of D's: "none", "layer" or "batch".
     model.activation = "leaky_relu"  # Of G: "leaky_relu" or "relu".
+    model.g_slope = 0.2  # Of G's leaky_relu, below zero.
     model.tanh = False  # G's images end in tanh, after the fade.
     model.minibatch_stddev = True  # D sees the spread of its batch.
     model.mbstd_group_size = 0  # Images per group of that statistic; 0 = whole batch.

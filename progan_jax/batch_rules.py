@@ -1,6 +1,7 @@
 """What is wrong with the batches: on so many devices, and in parts."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import ml_collections
 
@@ -63,15 +64,23 @@ def _microbatch_faults(
 ) -> Iterator[str]:
     schedule, groups = make_schedule(config), stddev_groups(config, num_devices)
     wrong: dict[tuple[int, int, int], list[int]] = {}
+    cut: list[int] = []
     for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
         microbatch = schedule.microbatch[r]
         per_device = schedule.batch_size[r] // num_devices
         if count_microbatches(per_device, microbatch) == 1:
             continue
+        cut.append(r)
         unit = groups.get(r, 1)
         if per_device % microbatch or microbatch % unit:
             wrong.setdefault((microbatch, per_device, unit), []).append(r)
-    if wrong:
+    if cut and (whole := _whole_batch_layers(config)):
+        yield (
+            f"config.schedule.microbatch = {config.schedule.microbatch!r} would cut "
+            f"batches (at {', '.join(map(str, cut))}) that must be whole for {whole}; "
+            "set it to 0 (all)"
+        )
+    elif wrong:
         mends = [_mend_microbatch(*what, at) for what, at in wrong.items()]
         yield (
             f"config.schedule.microbatch = {config.schedule.microbatch!r} must divide "
@@ -88,6 +97,15 @@ def _mend_microbatch(
         f"{', '.join(map(str, [*legal, '0 (all)']))} for {microbatch} (at "
         f"{', '.join(map(str, resolutions))}: {per_device} images, groups of {unit})"
     )
+
+
+def _whole_batch_layers(config: ml_collections.ConfigDict) -> str:
+    """Names the fields whose layers take the whole batch at a time."""
+    model: Any = config.model
+    fields = [f"{net}_norm" for net in "gd" if model[f"{net}_norm"] == "batch"]
+    if model.minibatch_discrimination:
+        fields.append("minibatch_discrimination")
+    return " and ".join(f"config.model.{name} = {model[name]!r}" for name in fields)
 
 
 def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:

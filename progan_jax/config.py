@@ -127,12 +127,15 @@ def make_networks(
         normalize_latents=model.normalize_latents,
         normalize_labels=model.normalize_labels,
         pixel_norm=model.pixel_norm,
+        norm=model.g_norm,
         activation=model.activation,
+        slope=model.g_slope,
         tanh=model.tanh,
         **shared,
     )
     discriminator = Discriminator(
         fused_resampling=model.fused_resampling,
+        norm=model.d_norm,
         minibatch_stddev=model.minibatch_stddev,
         mbstd_group_size=min(model.mbstd_group_size, per_device_batch),
         **shared,

@@ -10,6 +10,7 @@ import numpy as np
 
 from progan_jax.errors import UserError
 from progan_jax.images import to_uint8
+from progan_jax.networks.layers import LEAKY_SLOPE
 from progan_jax.networks.progan import Generator
 from progan_jax.state import Params
 
@@ -27,13 +28,21 @@ _MODEL_FIELDS = (
     "activation",
     "tanh",
 )
+_BATCH_SIZE = 64
 
 
 def generator_from_snapshot(info: Mapping[str, Any]) -> Generator:
     """Returns the generator that a snapshot's description speaks of."""
-    fields = {name: info["model"][name] for name in _MODEL_FIELDS}
-    dtype = jnp.dtype(info["model"]["dtype"])
-    return Generator(resolution=info["resolution"], dtype=dtype, **fields)
+    model = info["model"]
+    fields = {name: model[name] for name in _MODEL_FIELDS}
+    return Generator(
+        resolution=info["resolution"],
+        dtype=jnp.dtype(model["dtype"]),
+        # The first snapshots lack these.
+        norm=model.get("g_norm", "none"),
+        slope=model.get("g_slope", LEAKY_SLOPE),
+        **fields,
+    )
 
 
 def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
@@ -60,15 +69,19 @@ def draw_samples(
     Raises:
       UserError: if the images are not finite.
     """
-    generator = generator_from_snapshot(info)
-    labels = None if label is None else np.full(num, label, np.int32)
+    generator, drawn = generator_from_snapshot(info), num
+    if generator.norm == "batch":
+        # An image depends on the rest of its batch, which has to be the same, too.
+        drawn = -(-num // _BATCH_SIZE) * _BATCH_SIZE
+    labels = None if label is None else np.full(drawn, label, np.int32)
     if label is None and generator.num_classes:
         rng = np.random.default_rng(seed)
-        labels = rng.integers(0, generator.num_classes, num, np.int32)
+        labels = rng.integers(0, generator.num_classes, drawn, np.int32)
     # One key for each image, so that asking for more images keeps the first ones.
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
+    numbers = np.arange(drawn)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
     draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
-    sampler = Sampler(generator, batch_size=min(num, 64))
+    sampler = Sampler(generator, batch_size=min(drawn, _BATCH_SIZE))
     latents = np.asarray(draw(keys))
     images, finite = sampler.sample_checked(params, info["alpha"], latents, labels)
     if not finite:
@@ -76,7 +89,7 @@ def draw_samples(
             "--snapshot: its images are not finite; the run had diverged before it, so "
             "name an earlier one"
         )
-    return images
+    return images[:num]
 
 
 class Sampler:
@@ -90,7 +103,7 @@ class Sampler:
     def __init__(
         self,
         generator: Generator,
-        batch_size: int = 64,
+        batch_size: int = _BATCH_SIZE,
         batched: jax.sharding.NamedSharding | None = None,
         compiler_options: Mapping[str, bool | str] | None = None,
     ) -> None:

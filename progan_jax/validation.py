@@ -27,6 +27,8 @@ _CHOICES = {
     "data.feed": ("auto", "resident", "streamed"),
     "model.activation": ("leaky_relu", "relu"),
     "model.channels": (1, 3),
+    "model.g_norm": ("none", "batch"),
+    "model.d_norm": ("none", "layer", "batch"),
     "model.dtype": ("float32", "bfloat16", "float64"),
     "model.remat": ("none", "blocks"),
     "model.resolution": RESOLUTIONS,
@@ -51,6 +53,7 @@ _LOWER_BOUNDS = {
     "model.fmap_base": 1,
     "model.fmap_decay": 0,
     "model.fmap_max": 1,
+    "model.g_slope": 0,
     "model.mbstd_group_size": 0,
     "loss.gp_weight": 0,
     "loss.drift_weight": 0,
@@ -74,6 +77,7 @@ _POSITIVE = ("loss.gp_target", "optim.epsilon", "schedule.total_kimg")
 _UPPER_BOUNDS = {
     "seed": 2**32 - 1,
     "model.fmap_decay": 10,
+    "model.g_slope": 1,
     "schedule.total_kimg": 1e6,
     "runtime.pairs_per_dispatch": 10_000,
 }

@@ -45,6 +45,9 @@ _FREE_FIELDS = (
 _YOUNGER_FIELDS = {
     "data.dequantise": False,
     "data.truncate_labels": False,
+    "model.d_norm": "none",
+    "model.g_norm": "none",
+    "model.g_slope": 0.2,
     "model.remat": "none",
     "runtime.compile_ahead": "auto",
     "runtime.deterministic": False,

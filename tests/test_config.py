@@ -97,12 +97,16 @@ def test_networks_take_the_fields_of_the_model(tiny_config):
     tiny_config.model.dtype = "bfloat16"
     tiny_config.model.activation = "relu"
     tiny_config.model.fused_resampling = True
+    tiny_config.model.g_norm, tiny_config.model.d_norm = "batch", "layer"
+    tiny_config.model.g_slope = 0.3
     g, d = make_networks(tiny_config, 8, per_device_batch=8)
     assert g.resolution == d.resolution == 8
     assert g.num_classes == d.num_classes == 5
     assert g.dtype == d.dtype == jnp.bfloat16
     assert d.fused_resampling
     assert g.activation == "relu"
+    assert (g.norm, d.norm) == ("batch", "layer")
+    assert g.slope == 0.3
 
 
 @pytest.mark.parametrize(("field", "batch", "used"), [(4, 8, 4), (4, 2, 2), (0, 8, 0)])

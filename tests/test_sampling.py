@@ -62,13 +62,32 @@ def snapshot(config, num_classes=0):
     return generator.init(jax.random.key(0), z, 1.0, labels)["params"], info
 
 
-def test_first_images_of_a_seed_do_not_depend_on_their_number(tiny_config):
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_first_images_of_a_seed_do_not_depend_on_their_number(tiny_config, norm):
+    tiny_config.model.g_norm = norm
     params, info = snapshot(tiny_config)
     few = draw_samples(params, info, 3, seed=1)
     many = draw_samples(params, info, 70, seed=1)
     assert np.array_equal(few, many[:3])
     other = draw_samples(params, info, 3, seed=2)
     assert not np.array_equal(few, other)
+
+
+def test_an_image_of_batch_norm_depends_on_its_batch(tiny_config):
+    tiny_config.model.g_norm = "batch"
+    params, info = snapshot(tiny_config)
+    sampler = Sampler(generator_from_snapshot(info), batch_size=4)
+    z = draw_latents(jax.random.key(1), 7, tiny_config.model.latent_size)
+    one, other = (sampler.sample(params, 1.0, z[rows]) for rows in ([0, 1], [0, 2]))
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_snapshots_of_the_first_runs_have_no_norm_and_the_papers_slope(tiny_config):
+    model = tiny_config.model.to_dict()
+    for name in ("g_norm", "g_slope"):
+        del model[name]
+    generator = generator_from_snapshot({"resolution": 8, "model": model})
+    assert (generator.norm, generator.slope) == ("none", 0.2)
 
 
 def test_samples_are_of_the_snapshots_alpha(tiny_config):

@@ -41,6 +41,10 @@ def test_a_good_configuration_passes(tiny_config):
         ("model.dtype", "float16", "must be one of float32, bfloat16, float64"),
         ("model.remat", "all", "must be one of none, blocks"),
         ("model.latent_size", 0, "must be at least 1"),
+        ("model.g_norm", "layer", "must be one of none, batch"),
+        ("model.d_norm", "pixel", "must be one of none, layer, batch"),
+        ("model.g_slope", -0.1, "must be at least 0"),
+        ("model.g_slope", 1.5, "must be at most 1"),
         ("model.fmap_max", 0, "must be at least 1"),
         ("model.activation", "gelu", "must be one of leaky_relu, relu"),
         ("loss.kind", "hinge", "must be one of wgan_gp, lsgan"),
@@ -73,6 +77,34 @@ def test_all_faults_are_told_at_once(tiny_config):
     set_field(tiny_config, "model.resolution", 33)
     set_field(tiny_config, "loss.kind", "hinge")
     assert len(faults(tiny_config)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"g_norm": "batch"}, "config.model.g_norm = 'batch'"),
+        ({"d_norm": "batch"}, "config.model.d_norm = 'batch'"),
+        (
+            {"g_norm": "batch", "d_norm": "batch"},
+            "config.model.g_norm = 'batch' and config.model.d_norm = 'batch'",
+        ),
+    ],
+)
+def test_layers_of_the_whole_batch_have_no_microbatches(tiny_config, fields, told):
+    tiny_config.model.update(fields)
+    validate(tiny_config, 1)
+    tiny_config.schedule.microbatch = "8, 16:4"
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.schedule.microbatch = '8, 16:4' would cut batches (at 16) that must "
+        f"be whole for {told}; set it to 0 (all)"
+    )
+
+
+def test_layer_norm_may_have_microbatches(tiny_config):
+    tiny_config.model.d_norm = "layer"
+    tiny_config.schedule.microbatch = "4"
+    validate(tiny_config, 1)
 
 
 def test_batches_are_divided_over_the_devices(tiny_config):

@@ -6,6 +6,7 @@ dtype of the activations. Source: Karras et al. 2018, sections 3, 4.1, 4.2 and t
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -48,9 +49,9 @@ def lerp(old: jax.Array, new: jax.Array, alpha: jax.typing.ArrayLike) -> jax.Arr
     return (1 - alpha) * old + alpha * new
 
 
-def leaky_relu(x: jax.Array) -> jax.Array:
-    """Leaky ReLU with slope 0.2 below zero."""
-    return nn.leaky_relu(x, LEAKY_SLOPE)
+def leaky_relu(x: jax.Array, slope: float = LEAKY_SLOPE) -> jax.Array:
+    """Leaky ReLU, with slope 0.2 below zero by default."""
+    return nn.leaky_relu(x, slope)
 
 
 def pixel_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
@@ -131,6 +132,7 @@ class EqualizedConv(nn.Module):
       gain: sqrt(2) before a rectifier, 1 before a linear output.
       equalized: Whether the scale is applied at run time.
       resample: None, or "up" / "down" for the fused resampling convolutions.
+      norm: Normalisation between the (fused) convolution and the bias, if any.
       dtype: Of the activations; parameters are float32 at least.
     """
 
@@ -139,6 +141,7 @@ class EqualizedConv(nn.Module):
     gain: float = DEFAULT_GAIN
     equalized: bool = True
     resample: str | None = None
+    norm: Callable[..., nn.Module] | None = None
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
@@ -147,7 +150,7 @@ class EqualizedConv(nn.Module):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel, bias = _scaled_parameters(self, shape, (self.features,))
         x = _CONVOLUTIONS[self.resample](x.astype(self.dtype), kernel)
-        return x + bias.reshape(1, 1, 1, self.features)
+        return _shift(self, x, bias)
 
 
 class EqualizedDense(nn.Module):
@@ -157,12 +160,14 @@ class EqualizedDense(nn.Module):
       shape: Shape of the output without the batch; the bias runs along its last axis.
       gain: See `EqualizedConv`.
       equalized: See `EqualizedConv`.
+      norm: See `EqualizedConv`.
       dtype: See `EqualizedConv`.
     """
 
     shape: tuple[int, ...]
     gain: float = DEFAULT_GAIN
     equalized: bool = True
+    norm: Callable[..., nn.Module] | None = None
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
@@ -171,7 +176,7 @@ class EqualizedDense(nn.Module):
         kernel_shape = (x.shape[-1], math.prod(self.shape))
         kernel, bias = _scaled_parameters(self, kernel_shape, self.shape[-1:])
         x = (x.astype(self.dtype) @ kernel.astype(self.dtype)).reshape(-1, *self.shape)
-        return x + bias.reshape(*[1] * len(self.shape), -1)
+        return _shift(self, x, bias)
 
 
 def _scaled_parameters(
@@ -189,3 +194,12 @@ def _scaled_parameters(
     if layer.equalized:
         kernel = kernel * scale
     return kernel, bias.astype(layer.dtype)
+
+
+def _shift(
+    layer: EqualizedConv | EqualizedDense, x: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """Normalises what the weights gave, if the layer does, and adds the bias."""
+    if layer.norm is not None:
+        x = layer.norm(name="norm")(x)
+    return x + bias.reshape(*[1] * (x.ndim - 1), -1)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from progan_jax.networks.layers import (
+    LEAKY_SLOPE,
     EqualizedConv,
     EqualizedDense,
     downscale2d,
@@ -27,12 +28,13 @@ from progan_jax.networks.layers import (
     upscale2d,
 )
 from progan_jax.networks.minibatch import minibatch_stddev
+from progan_jax.networks.normalization import NORMS
 
 # The first dense layer feeds 16 pixels: its fan-in is counted as that of a 4x4
 # convolution over the whole image, as in the authors' program.
 FIRST_DENSE_GAIN = math.sqrt(2) / 4
 
-_RECTIFIERS = {"leaky_relu": leaky_relu, "relu": nn.relu}
+_RECTIFIERS = {"leaky_relu": leaky_relu, "relu": lambda x, _: nn.relu(x)}
 
 
 def stage_resolutions(resolution: int, start: int = 4) -> list[int]:
@@ -71,8 +73,9 @@ class _UpBlock(nn.Module):
 class _DownBlock(nn.Module):
     """D's block of one resolution: two convolutions and downsampling.
 
-    The fused form takes the mean before bias and rectifier, the plain one after: two
-    different functions (the paper's is the plain one, the authors' presets are fused).
+    The fused form takes the mean before norm, bias and rectifier, the plain one after:
+    two different functions (the paper's is the plain one, the authors' presets are
+    fused).
     """
 
     maps: int
@@ -103,7 +106,7 @@ class _LastBlock(nn.Module):
         x = leaky_relu(self.conv(self.maps, name="conv")(x))
         x = x.reshape(x.shape[0], -1)
         x = leaky_relu(self.dense((self.hidden,), name="dense0")(x))
-        return self.dense((self.outputs,), gain=1.0, name="dense1")(x)
+        return self.dense((self.outputs,), gain=1.0, norm=None, name="dense1")(x)
 
 
 class Generator(nn.Module):
@@ -122,7 +125,9 @@ class Generator(nn.Module):
       normalize_labels: Whether that norm spans z and the labels together (authors'
         TensorFlow program) or z alone (the paper's).
       pixel_norm: Whether pixel norm follows every activation.
+      norm: "none" or "batch", between weights and bias of all but the RGB layers.
       activation: "leaky_relu" or "relu".
+      slope: Of the leaky rectifier, below zero.
       tanh: Whether images end in tanh, after the fade, instead of linearly.
       remat: Whether backward passes compute the insides of blocks anew.
       dtype: Of the activations.
@@ -139,7 +144,9 @@ class Generator(nn.Module):
     normalize_latents: bool = True
     normalize_labels: bool = False
     pixel_norm: bool = True
+    norm: str = "none"
     activation: str = "leaky_relu"
+    slope: float = LEAKY_SLOPE
     tanh: bool = False
     remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
@@ -158,9 +165,7 @@ class Generator(nn.Module):
         Raises:
           ValueError: if labels are missing, or given to an unconditional network.
         """
-        options = {"equalized": self.equalized, "dtype": self.dtype}
-        dense = partial(EqualizedDense, **options)
-        conv = partial(EqualizedConv, **options)
+        dense, conv = _layers(self)
         maps = partial(_maps, self)
         up_block = nn.remat(_UpBlock) if self.remat else _UpBlock
         x = _FirstBlock(maps(4), dense, conv, self._activate, name="block_4x4")(
@@ -192,7 +197,7 @@ class Generator(nn.Module):
         return jnp.concatenate([normalize(z), labels.astype(z.dtype)], axis=-1)
 
     def _activate(self, x: jax.Array) -> jax.Array:
-        x = _RECTIFIERS[self.activation](x)
+        x = _RECTIFIERS[self.activation](x, self.slope)
         return pixel_norm(x) if self.pixel_norm else x
 
     def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
@@ -231,9 +236,11 @@ class Discriminator(nn.Module):
       fmap_base: See `layers.num_features`.
       fmap_decay: See `layers.num_features`.
       fmap_max: See `layers.num_features`.
-      fused_resampling: One 4x4 convolution of stride 2 that takes the mean before bias
-        and rectifier; another function than the plain order of the paper.
+      fused_resampling: One 4x4 convolution of stride 2 that takes the mean before norm,
+        bias and rectifier; another function than the plain order of the paper.
       equalized: Run-time weight scaling.
+      norm: "none", "layer" or "batch", between weights and bias of all layers but those
+        that take images and the last.
       minibatch_stddev: Whether the statistic is appended at 4x4.
       mbstd_group_size: See `minibatch.minibatch_stddev`; 0 is the whole batch.
       remat: See `Generator`.
@@ -248,6 +255,7 @@ class Discriminator(nn.Module):
     fmap_max: int = 512
     fused_resampling: bool = False
     equalized: bool = True
+    norm: str = "none"
     minibatch_stddev: bool = True
     mbstd_group_size: int = 4
     remat: bool = False
@@ -263,8 +271,7 @@ class Discriminator(nn.Module):
           images: At the stage resolution.
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
         """
-        options = {"equalized": self.equalized, "dtype": self.dtype}
-        conv = partial(EqualizedConv, **options)
+        dense, conv = _layers(self)
         maps = partial(_maps, self)
         down_block = nn.remat(_DownBlock) if self.remat else _DownBlock
         x = self._from_rgb(images, self.resolution)
@@ -283,7 +290,7 @@ class Discriminator(nn.Module):
             maps(4),
             maps(2),
             1 + self.num_classes,
-            partial(EqualizedDense, **options),
+            dense,
             conv,
             name="block_4x4",
         )
@@ -308,6 +315,18 @@ class Discriminator(nn.Module):
 
 def _block(resolution: int) -> str:
     return f"block_{resolution}x{resolution}"
+
+
+def _layers(
+    network: Generator | Discriminator,
+) -> tuple[Callable[..., EqualizedDense], Callable[..., EqualizedConv]]:
+    """Returns what makes the dense layers and the convolutions inside of blocks."""
+    options = {
+        "equalized": network.equalized,
+        "norm": NORMS[network.norm],
+        "dtype": network.dtype,
+    }
+    return partial(EqualizedDense, **options), partial(EqualizedConv, **options)
 
 
 def _maps(network: Generator | Discriminator, resolution: int) -> int:

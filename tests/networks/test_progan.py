@@ -261,6 +261,59 @@ def test_relu_generator_differs_below_zero_only(key):
     assert np.array_equal(leaky.apply(params, z, 1.0), relu.apply(params, z, 1.0))
 
 
+def test_slope_of_the_generator_is_its_field(key):
+    steep = Generator(4, latent_size=8, pixel_norm=False, slope=0.0, **NARROW)
+    relu = Generator(4, latent_size=8, pixel_norm=False, activation="relu", **NARROW)
+    params = relu.init(key, latents(), 1.0)
+    expected = relu.apply(params, latents(), 1.0)
+    assert np.array_equal(steep.apply(params, latents(), 1.0), expected)
+    linear = Generator(4, latent_size=8, pixel_norm=False, slope=1.0, **NARROW)
+    ends = [linear.apply(params, c * latents(), 1.0) for c in (1, 0, -1)]
+    np.testing.assert_allclose(ends[0] - ends[1], ends[1] - ends[2], atol=1e-5)
+
+
+def normalized_layers(params):
+    flat = traverse_util.flatten_dict(params)
+    return {path[:-2] for path in flat if path[-2:] == ("norm", "gain")}
+
+
+@pytest.mark.parametrize("resolution", [4, 16])
+def test_all_layers_but_those_of_images_and_the_last_have_norms(key, resolution):
+    g, d = make(resolution, norm="batch")
+    for network, params in zip((g, d), init_params(key, g, d), strict=True):
+        found = normalized_layers(params)
+        layers = {path[:-1] for path in traverse_util.flatten_dict(params)}
+        without = layers - found - {(*path, "norm") for path in found}
+        assert all("rgb" in path[0] or path[-1] == "dense1" for path in without)
+        blocks = len(stage_resolutions(resolution))
+        # Two layers in each block, and D's last block has one more, without a norm.
+        assert len(found) == 2 * blocks
+        assert (("block_4x4", "dense1") in without) == (network is d)
+
+
+def test_norms_make_the_scale_of_weights_without_effect(key):
+    g, d = make(16, norm="batch", pixel_norm=False)
+    params, d_params = init_params(key, g, d)
+    d = make(16, norm="layer")[1]
+    d_params = d.init(key, images(16), 1.0)["params"]
+    inputs = ((g, params, latents()), (d, d_params, images(16)))
+    for network, params, x in inputs:
+        found = normalized_layers(params)
+
+        def scale(path, value, found=found):
+            larger = path[:-1] in found and path[-1] == "kernel"
+            return 100.0 * value if larger else value
+
+        flat = traverse_util.flatten_dict(params)
+        scaled = {path: scale(path, value) for path, value in flat.items()}
+        outputs = [
+            jax.tree.leaves(network.apply({"params": p}, x, 0.5))[0]
+            for p in (params, traverse_util.unflatten_dict(scaled))
+        ]
+        # But for the 1e-4 beside the variance.
+        np.testing.assert_allclose(*outputs, rtol=0.05, atol=0.02)
+
+
 def test_groups_of_the_statistic_are_kept_apart(key):
     g, d = make(8, mbstd_group_size=4)
     _, params = init_params(key, g, d)
