@@ -44,6 +44,7 @@ _AS_THE_PEERS = {
     "model.d_norm": "none",
     "model.equalized": True,
     "model.g_norm": "none",
+    "model.minibatch_discrimination": 0,
     "model.minibatch_stddev": True,
     "model.num_classes": 0,
     "model.pixel_norm": True,

@@ -48,6 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.tanh = False  # G's images end in tanh, after the fade.
     model.minibatch_stddev = True  # D sees the spread of its batch.
     model.mbstd_group_size = 0  # Images per group of that statistic; 0 = whole batch.
+    model.minibatch_discrimination = 0  # Kernels of that layer of D; 0 = none.
     model.dtype = "float32"  # Of activations: "float32", "bfloat16" or "float64".
     model.remat = "none"  # Backward passes compute "blocks" anew, to save memory.
 

@@ -138,6 +138,7 @@ def make_networks(
         norm=model.d_norm,
         minibatch_stddev=model.minibatch_stddev,
         mbstd_group_size=min(model.mbstd_group_size, per_device_batch),
+        minibatch_discrimination=model.minibatch_discrimination,
         **shared,
     )
     return generator, discriminator

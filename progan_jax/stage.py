@@ -20,6 +20,7 @@ from progan_jax.data.batches import plan_feed
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pipeline import Feed
 from progan_jax.data.pyramid import Pyramid
+from progan_jax.fitting import fit_to_reals, images_to_fit
 from progan_jax.optimizer import scale_by_authors_adam
 from progan_jax.runtime.background import Background
 from progan_jax.runtime.logging import warn
@@ -78,6 +79,7 @@ class StageProgram:
         jit = partial(jax.jit, out_shardings=everywhere, compiler_options=options)
         self._create = jit(self._create_state)
         self._grow = jit(self._grow_state)
+        self._fit = jit(partial(fit_to_reals, discriminator=discriminator))
         self._run = jit(self.steps.run, donate_argnums=0)
         self.compiled: jax.stages.Compiled | None = None
         self._ahead: Background[jax.stages.Compiled] | None = None
@@ -150,9 +152,16 @@ class StageProgram:
             "resident_gib": self._config.data.resident_gib,
         }
 
-    def create(self) -> TrainState:
-        """Returns the state of a run that starts at this resolution."""
-        return self._create(self._key())
+    def create(self, pyramid: Pyramid | None = None) -> TrainState:
+        """Returns the state of a run that starts at this resolution.
+
+        What D is to take from the set, see `fitting`, is left out without one.
+        """
+        state = self._create(self._key())
+        reals = images_to_fit(self.steps.discriminator, pyramid, self._seed)
+        if reals is None:
+            return state
+        return self._fit(state, lay_out(reals, replicated(self._mesh)))
 
     def abstract_state(self) -> TrainState:
         """Returns shapes, dtypes and shardings of the state, for a restore."""

@@ -105,7 +105,7 @@ class _Run:
         if restored is None:
             self.nimg, total_sec = 0, 0.0
             self.program = self._program(config.schedule.start_resolution)
-            self.state = self.program.create()
+            self.state = self.program.create(pyramid)
         else:
             self.state, meta = restored
             self.nimg, total_sec = meta["nimg"], meta["total_sec"]

@@ -55,6 +55,7 @@ _LOWER_BOUNDS = {
     "model.fmap_max": 1,
     "model.g_slope": 0,
     "model.mbstd_group_size": 0,
+    "model.minibatch_discrimination": 0,
     "loss.gp_weight": 0,
     "loss.drift_weight": 0,
     "loss.label_weight": 0,

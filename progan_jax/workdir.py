@@ -48,6 +48,7 @@ _YOUNGER_FIELDS = {
     "model.d_norm": "none",
     "model.g_norm": "none",
     "model.g_slope": 0.2,
+    "model.minibatch_discrimination": 0,
     "model.remat": "none",
     "runtime.compile_ahead": "auto",
     "runtime.deterministic": False,

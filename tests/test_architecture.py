@@ -22,6 +22,7 @@ LOOP = (
     "scoreboard",
     "protocols",
     "stage",
+    "fitting",
     "compile_ahead",
     "compiler_options",
     "reporter",

@@ -99,6 +99,7 @@ def test_networks_take_the_fields_of_the_model(tiny_config):
     tiny_config.model.fused_resampling = True
     tiny_config.model.g_norm, tiny_config.model.d_norm = "batch", "layer"
     tiny_config.model.g_slope = 0.3
+    tiny_config.model.minibatch_discrimination = 7
     g, d = make_networks(tiny_config, 8, per_device_batch=8)
     assert g.resolution == d.resolution == 8
     assert g.num_classes == d.num_classes == 5
@@ -107,6 +108,7 @@ def test_networks_take_the_fields_of_the_model(tiny_config):
     assert g.activation == "relu"
     assert (g.norm, d.norm) == ("batch", "layer")
     assert g.slope == 0.3
+    assert d.minibatch_discrimination == 7
 
 
 @pytest.mark.parametrize(("field", "batch", "used"), [(4, 8, 4), (4, 2, 2), (0, 8, 0)])

@@ -45,6 +45,7 @@ def test_a_good_configuration_passes(tiny_config):
         ("model.d_norm", "pixel", "must be one of none, layer, batch"),
         ("model.g_slope", -0.1, "must be at least 0"),
         ("model.g_slope", 1.5, "must be at most 1"),
+        ("model.minibatch_discrimination", -1, "must be at least 0"),
         ("model.fmap_max", 0, "must be at least 1"),
         ("model.activation", "gelu", "must be one of leaky_relu, relu"),
         ("loss.kind", "hinge", "must be one of wgan_gp, lsgan"),
@@ -85,8 +86,9 @@ def test_all_faults_are_told_at_once(tiny_config):
         ({"g_norm": "batch"}, "config.model.g_norm = 'batch'"),
         ({"d_norm": "batch"}, "config.model.d_norm = 'batch'"),
         (
-            {"g_norm": "batch", "d_norm": "batch"},
-            "config.model.g_norm = 'batch' and config.model.d_norm = 'batch'",
+            {"g_norm": "batch", "minibatch_discrimination": 5},
+            "config.model.g_norm = 'batch' and "
+            "config.model.minibatch_discrimination = 5",
         ),
     ],
 )

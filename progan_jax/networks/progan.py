@@ -27,7 +27,7 @@ from progan_jax.networks.layers import (
     statistics_dtype,
     upscale2d,
 )
-from progan_jax.networks.minibatch import minibatch_stddev
+from progan_jax.networks.minibatch import MinibatchDiscrimination, minibatch_stddev
 from progan_jax.networks.normalization import NORMS
 
 # The first dense layer feeds 16 pixels: its fan-in is counted as that of a 4x4
@@ -97,6 +97,7 @@ class _LastBlock(nn.Module):
 
     maps: int
     hidden: int
+    kernels: int
     outputs: int
     dense: Callable[..., EqualizedDense]
     conv: Callable[..., EqualizedConv]
@@ -106,6 +107,8 @@ class _LastBlock(nn.Module):
         x = leaky_relu(self.conv(self.maps, name="conv")(x))
         x = x.reshape(x.shape[0], -1)
         x = leaky_relu(self.dense((self.hidden,), name="dense0")(x))
+        if self.kernels:
+            x = MinibatchDiscrimination(self.kernels, name="discrimination")(x)
         return self.dense((self.outputs,), gain=1.0, norm=None, name="dense1")(x)
 
 
@@ -243,6 +246,7 @@ class Discriminator(nn.Module):
         that take images and the last.
       minibatch_stddev: Whether the statistic is appended at 4x4.
       mbstd_group_size: See `minibatch.minibatch_stddev`; 0 is the whole batch.
+      minibatch_discrimination: Kernels of that layer, before the last one; 0 for none.
       remat: See `Generator`.
       dtype: Of the activations.
     """
@@ -258,6 +262,7 @@ class Discriminator(nn.Module):
     norm: str = "none"
     minibatch_stddev: bool = True
     mbstd_group_size: int = 4
+    minibatch_discrimination: int = 0
     remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -289,6 +294,7 @@ class Discriminator(nn.Module):
         head = _LastBlock(
             maps(4),
             maps(2),
+            self.minibatch_discrimination,
             1 + self.num_classes,
             dense,
             conv,

@@ -314,6 +314,20 @@ def test_norms_make_the_scale_of_weights_without_effect(key):
         np.testing.assert_allclose(*outputs, rtol=0.05, atol=0.02)
 
 
+def test_discrimination_sees_the_batch_before_the_last_layer(key):
+    d = Discriminator(8, minibatch_stddev=False, minibatch_discrimination=6, **NARROW)
+    x = images(8)
+    params = d.init(key, x, 1.0)["params"]
+    head = params["block_4x4"]
+    assert head["dense1"]["kernel"].shape == (8 + 6, 1)
+    scores, alone = (d.apply({"params": params}, i, 1.0).scores for i in (x, x[:1]))
+    near = d.apply({"params": params}, x[:1].repeat(4, axis=0), 1.0).scores
+    # Alone there is nothing near, and of equal images each of the others counts 1.
+    weights = head["dense1"]["kernel"][8:, 0] / np.sqrt(14)
+    np.testing.assert_allclose(near - alone, 3 * weights.sum(), rtol=1e-3, atol=1e-5)
+    assert abs(scores[0] - alone[0]) > 1e-6
+
+
 def test_groups_of_the_statistic_are_kept_apart(key):
     g, d = make(8, mbstd_group_size=4)
     _, params = init_params(key, g, d)
