@@ -41,6 +41,7 @@ _AS_THE_PEERS = {
     "data.dequantise": False,
     "loss.gp_target": 1.0,
     "loss.kind": "wgan_gp",
+    "loss.noise_coefficient": 0.0,
     "model.d_norm": "none",
     "model.equalized": True,
     "model.g_norm": "none",

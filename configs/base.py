@@ -59,6 +59,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss.gp_norm_space = "full"  # Norm at "full" (final) or "stage" resolution.
     loss.drift_weight = 0.001  # Epsilon, weight of the squared scores of reals.
     loss.label_weight = 1.0  # Weight of the class terms.
+    loss.noise_coefficient = 0.0  # Of the noise in D; "lsgan" alone, the paper's 0.2.
     loss.fake_labels = "random"  # Classes of D's fakes: "random" or the "reals"'.
 
     config.optim = optim = ml_collections.ConfigDict()

@@ -30,8 +30,10 @@ def accumulate(
     def add(total: Any, part: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, run(part)), None
 
-    first = jax.tree.map(lambda x: x[0], parts)
-    shapes = jax.eval_shape(run, first)
+    def run_first(parts: Any) -> Any:
+        return run(jax.tree.map(lambda x: x[0], parts))
+
+    shapes = jax.eval_shape(run_first, parts)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     total, _ = lax.scan(add, zeros, parts)
     return jax.tree.map(lambda x: x / num_parts, total)

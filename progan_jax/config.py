@@ -206,6 +206,7 @@ def make_step_options(
             gp_norm_scale=config.model.resolution / resolution if full else 1.0,
             drift_weight=loss.drift_weight,
             label_weight=loss.label_weight,
+            noise_coefficient=loss.noise_coefficient,
         ),
         ema_decay=decay,
         ema_after=optim.ema_after,

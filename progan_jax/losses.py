@@ -2,6 +2,7 @@
 
 They take the discriminator as a callable of images and know no network. Every loss is
 a mean over the batch, in float32 at least, and comes with the scalars worth logging.
+Each evaluation has a number, from which the discriminator's noise follows, if any.
 Source: Karras et al. 2018, section 3 and appendices A.1 and B.
 """
 
@@ -15,8 +16,11 @@ import optax
 from progan_jax.networks.layers import lerp
 from progan_jax.networks.progan import DiscriminatorOutput
 
-DiscriminatorFn = Callable[[jax.Array], DiscriminatorOutput]
+DiscriminatorFn = Callable[[jax.Array, int], DiscriminatorOutput]
 Metrics = dict[str, jax.Array]
+
+# Evaluations of D for its own loss, and for G's.
+_REALS, _FAKES, _MIXED, _FAKES_OF_G = range(4)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class LossOptions:
         its norm R / r times smaller; 1 leaves the norm in stage space.
       drift_weight: Epsilon, weight of the squared scores of reals.
       label_weight: Weight of the class terms.
+      noise_coefficient: Of the strength of the noise in D's layers; 0 is none of it.
     """
 
     kind: str = "wgan_gp"
@@ -41,6 +46,7 @@ class LossOptions:
     gp_norm_scale: float = 1.0
     drift_weight: float = 0.001
     label_weight: float = 1.0
+    noise_coefficient: float = 0.0
 
 
 def discriminator_loss(
@@ -55,7 +61,8 @@ def discriminator_loss(
     """Returns D's loss and its scalars.
 
     Args:
-      discriminator: Maps images [N, r, r, C] to scores, logits and stddev.
+      discriminator: Maps images [N, r, r, C], and the number of the evaluation, to
+        scores, logits and stddev.
       reals: [N, r, r, C] in [-1, 1], faded as the generator's images are.
       fakes: [N, r, r, C]; no gradient flows into them.
       mix: [N, 1, 1, 1] in [0, 1], share of the fake in each image of the penalty.
@@ -63,7 +70,7 @@ def discriminator_loss(
       fake_labels: Classes that the fakes were made for; None without classes.
       options: Kind and weights.
     """
-    real, fake = discriminator(reals), discriminator(fakes)
+    real, fake = discriminator(reals, _REALS), discriminator(fakes, _FAKES)
     metrics = {
         "real_scores": jnp.mean(real.scores),
         "fake_scores": jnp.mean(fake.scores),
@@ -91,7 +98,7 @@ def generator_loss(
     options: LossOptions,
 ) -> tuple[jax.Array, Metrics]:
     """Returns G's loss and its scalars; arguments as in `discriminator_loss`."""
-    out = discriminator(fakes)
+    out = discriminator(fakes, _FAKES_OF_G)
     if options.kind == "lsgan":
         loss = jnp.mean(jnp.square(out.scores))
     else:
@@ -113,7 +120,7 @@ def gradient_penalty(
     """
 
     def summed_scores(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        scores = discriminator(x).scores
+        scores = discriminator(x, _MIXED).scores
         return jnp.sum(scores), scores
 
     gradient, scores = jax.grad(summed_scores, has_aux=True)(images)

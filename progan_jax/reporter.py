@@ -246,7 +246,7 @@ def _scalars(totals: Mapping[str, float]) -> dict[str, float]:
         if name.endswith(("_steps", "_skipped")):
             continue
         steps = totals["g_steps" if name == "g_loss" else "d_steps"]
-        group = "Health" if name.startswith("stddev") else "Loss"
+        group = "Health" if name.startswith(("stddev", "noise")) else "Loss"
         row[f"{group}/{name}"] = total / steps if steps else float("nan")
     for network in "GD":
         steps = totals[f"{network.lower()}_steps"]

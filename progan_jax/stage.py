@@ -229,8 +229,16 @@ class StageProgram:
 
     def _create_state(self, key: jax.Array) -> TrainState:
         steps = self.steps
-        names = scalar_names(steps.options.loss, steps.generator.num_classes > 0)
-        return create_state(key, steps.generator, steps.discriminator, steps.tx, names)
+        loss = steps.options.loss
+        names = scalar_names(loss, steps.generator.num_classes > 0)
+        return create_state(
+            key,
+            steps.generator,
+            steps.discriminator,
+            steps.tx,
+            names,
+            noisy=loss.noise_coefficient > 0,
+        )
 
     def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:
         steps = self.steps

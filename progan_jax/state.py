@@ -29,6 +29,8 @@ class TrainState(struct.PyTreeNode):
       d_opt: Adam's state for D.
       skipped_in_row: Pairs in a row, up to now, with an update that was not finite.
       sums: Scalars summed over the steps since the last tick, and counts of steps.
+      fake_scores: Running mean of D's clipped scores of fakes, from which the strength
+        of its noise follows, a scalar; None in a run without that noise.
     """
 
     pairs: jax.Array
@@ -40,6 +42,7 @@ class TrainState(struct.PyTreeNode):
     d_opt: optax.OptState
     skipped_in_row: jax.Array
     sums: dict[str, jax.Array]
+    fake_scores: jax.Array | None = None
 
 
 def create_state(
@@ -48,6 +51,8 @@ def create_state(
     discriminator: Discriminator,
     tx: optax.GradientTransformation,
     scalars: tuple[str, ...],
+    *,
+    noisy: bool = False,
 ) -> TrainState:
     """Creates the state of a run's first stage.
 
@@ -57,6 +62,7 @@ def create_state(
       discriminator: Likewise.
       tx: Optimizer of both networks.
       scalars: Names of what `sums` counts.
+      noisy: Whether D's layers have noise, whose strength the state is to follow.
     """
     key_params, key_steps = jax.random.split(key)
     g_params, d_params = init_params(key_params, generator, discriminator)
@@ -70,6 +76,7 @@ def create_state(
         d_opt=tx.init(d_params),
         skipped_in_row=jnp.zeros([], jnp.int32),
         sums={name: jnp.zeros([]) for name in scalars},
+        fake_scores=jnp.zeros([]) if noisy else None,
     )
 
 

@@ -22,6 +22,7 @@ from progan_jax.losses import (
     discriminator_loss,
     generator_loss,
 )
+from progan_jax.networks.noise import Noise, fold_noise, follow_scores, noise_strength
 from progan_jax.networks.progan import Discriminator, Generator
 from progan_jax.reals import prepare_reals
 from progan_jax.state import Params, TrainState, average
@@ -32,9 +33,9 @@ from progan_jax.updates import (
     count_skipped,
 )
 
-# Purpose of a step's key besides the three that it is split into: `fold_in` with 0, 1
+# Purposes of a step's key besides the three that it is split into: `fold_in` with 0, 1
 # and 2 gives these again.
-_NOISE_KEY = 3
+_DEQUANTISE_KEY, _NOISE_KEY = 3, 4
 
 
 class Batches(Protocol):
@@ -48,13 +49,14 @@ class Batches(Protocol):
 
 
 class _Batch(NamedTuple):
-    """What a D step takes: all arrays [N, ...]; labels are None without classes."""
+    """What a D step takes: all arrays [N, ...]; None without classes or noise."""
 
     reals: jax.Array
     labels: jax.Array | None
     z: jax.Array
     fake_labels: jax.Array | None
     mix: jax.Array
+    noise_keys: jax.Array | None
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Steps:
 
         def gradients(part: _Batch) -> tuple[Params, Metrics]:
             fakes = self._generate(state.g_params, part.z, part.fake_labels, alpha)
-            return self._d_gradients(state.d_params, part, fakes, alpha)
+            return self._d_gradients(state, part, fakes, alpha)
 
         grads, metrics = self._accumulate(gradients, batch)
         state = self._update(state, "d", grads, metrics, rate)
@@ -163,15 +165,18 @@ class Steps:
         key_latents, key_labels = jax.random.split(key)
         z = self._latents(key_latents, batch_size)
         labels = self._draw_labels(key_labels, batch_size)
+        noise_keys = self._noise_keys(key, batch_size)
 
-        def gradients(part: tuple[jax.Array, jax.Array | None]) -> Any:
+        def gradients(part: Any) -> Any:
+            z, labels, noise_keys = part
+
             def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
-                fakes = self._generate(params, *part, alpha)
-                return self._g_loss(state.d_params, fakes, part[1], alpha)
+                fakes = self._generate(params, z, labels, alpha)
+                return self._g_loss(state, fakes, labels, alpha, noise_keys)
 
             return jax.grad(loss_of, has_aux=True)(state.g_params)
 
-        grads, metrics = self._accumulate(gradients, (z, labels))
+        grads, metrics = self._accumulate(gradients, (z, labels, noise_keys))
         state = self._update(state, "g", grads, metrics, rate)
         return self._average(state) if self.options.ema_after == "g_step" else state
 
@@ -187,7 +192,6 @@ class Steps:
     ) -> TrainState:
         """Updates D and G on one batch of fakes, each against the other's old self."""
         batch = self._draw(key, reals, labels)
-        d_params = state.d_params
 
         def gradients(part: _Batch) -> Any:
             fakes, pull_back = jax.vjp(
@@ -195,10 +199,12 @@ class Steps:
                 state.g_params,
             )
             fakes_grad, g_metrics = jax.grad(
-                lambda x: self._g_loss(d_params, x, part.fake_labels, alpha),
+                lambda x: self._g_loss(
+                    state, x, part.fake_labels, alpha, part.noise_keys
+                ),
                 has_aux=True,
             )(fakes)
-            d_gradients = self._d_gradients(d_params, part, fakes, alpha)
+            d_gradients = self._d_gradients(state, part, fakes, alpha)
             return d_gradients, (*pull_back(fakes_grad), g_metrics)
 
         (d_grads, d_metrics), (g_grads, g_metrics) = self._accumulate(gradients, batch)
@@ -215,7 +221,8 @@ class Steps:
         if self.options.fake_labels == "random":
             fake_labels = self._draw_labels(key_labels, n)
         mix = self._shard(jax.random.uniform(key_mix, (n, 1, 1, 1)))
-        return _Batch(reals, labels, self._latents(key_latents, n), fake_labels, mix)
+        z, noise_keys = self._latents(key_latents, n), self._noise_keys(key, n)
+        return _Batch(reals, labels, z, fake_labels, mix, noise_keys)
 
     def _accumulate(self, gradients: Callable[[Any], Any], batch: Any) -> Any:
         sharding = self.batch_sharding
@@ -223,11 +230,13 @@ class Steps:
         return accumulate(gradients, batch, self.options.microbatches, shards)
 
     def _d_gradients(
-        self, params: Params, batch: _Batch, fakes: jax.Array, alpha: jax.Array
+        self, state: TrainState, batch: _Batch, fakes: jax.Array, alpha: jax.Array
     ) -> tuple[Params, Metrics]:
+        noise = self._noise(state, batch.noise_keys)
+
         def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
             return discriminator_loss(
-                self._discriminate(params, alpha),
+                self._discriminate(params, alpha, noise),
                 batch.reals,
                 fakes,
                 batch.mix,
@@ -236,7 +245,10 @@ class Steps:
                 self.options.loss,
             )
 
-        return jax.grad(loss_of, has_aux=True)(params)
+        grads, metrics = jax.grad(loss_of, has_aux=True)(state.d_params)
+        if noise is not None:
+            metrics["noise_strength"] = noise.strength
+        return grads, metrics
 
     def _update(
         self,
@@ -252,7 +264,12 @@ class Steps:
         params, opt = (getattr(state, name) for name in names)
         updated = apply_update(self.tx, params, opt, grads, rate, ok)
         sums = add_scalars(state.sums, metrics, network, ok)
-        return state.replace(**dict(zip(names, updated, strict=True)), sums=sums)
+        state = state.replace(**dict(zip(names, updated, strict=True)), sums=sums)
+        if network == "d" and state.fake_scores is not None:
+            followed = follow_scores(state.fake_scores, metrics["fake_scores"])
+            followed = jnp.where(ok, followed, state.fake_scores)
+            state = state.replace(fake_scores=followed)
+        return state
 
     def _average(self, state: TrainState) -> TrainState:
         decay = self.options.ema_decay
@@ -260,23 +277,38 @@ class Steps:
 
     def _g_loss(
         self,
-        d_params: Params,
+        state: TrainState,
         fakes: jax.Array,
         labels: jax.Array | None,
         alpha: jax.Array,
+        noise_keys: jax.Array | None,
     ) -> tuple[jax.Array, Metrics]:
-        return generator_loss(
-            self._discriminate(d_params, alpha),
-            fakes,
-            labels,
-            self.options.loss,
-        )
+        noise = self._noise(state, noise_keys)
+        discriminate = self._discriminate(state.d_params, alpha, noise)
+        return generator_loss(discriminate, fakes, labels, self.options.loss)
 
-    def _discriminate(self, params: Params, alpha: jax.Array) -> DiscriminatorFn:
-        def discriminate(images: jax.Array) -> Any:
-            return self.discriminator.apply({"params": params}, images, alpha)
+    def _discriminate(
+        self, params: Params, alpha: jax.Array, noise: Noise | None
+    ) -> DiscriminatorFn:
+        def discriminate(images: jax.Array, evaluation: int) -> Any:
+            drawn = fold_noise(noise, evaluation)
+            return self.discriminator.apply({"params": params}, images, alpha, drawn)
 
         return discriminate
+
+    def _noise_keys(self, key: jax.Array, n: int) -> jax.Array | None:
+        """Returns a step's keys of D's noise, one for each image."""
+        if not self.options.loss.noise_coefficient:
+            return None
+        key = jax.random.fold_in(key, _NOISE_KEY)
+        return self._shard(jax.random.split(key, n))
+
+    def _noise(self, state: TrainState, keys: jax.Array | None) -> Noise | None:
+        if keys is None:
+            return None
+        assert state.fake_scores is not None, "create the state with noisy=True"
+        coefficient = self.options.loss.noise_coefficient
+        return Noise(noise_strength(state.fake_scores, coefficient), keys)
 
     def _latents(self, key: jax.Array, n: int) -> jax.Array:
         return self._shard(jax.random.normal(key, (n, self.generator.latent_size)))
@@ -305,7 +337,7 @@ class Steps:
         images, labels, mirror = batches.take(pair, repeat)
         noise = None
         if self.options.dequantise:
-            key = jax.random.fold_in(step_key, _NOISE_KEY)
+            key = jax.random.fold_in(step_key, _DEQUANTISE_KEY)
             noise = self._shard(jax.random.uniform(key, images.shape) - 0.5)
         reals = prepare_reals(
             self._shard(images), mirror, alpha, self.options.requantise_fade, noise

@@ -53,6 +53,8 @@ def scalar_names(loss: LossOptions, conditional: bool) -> tuple[str, ...]:
     names += ["d_loss", "g_loss", "d_steps", "g_steps", "d_skipped", "g_skipped"]
     if loss.kind == "wgan_gp":
         names += ["mixed_scores", "mixed_norms", "epsilon_penalty"]
+    if loss.noise_coefficient:
+        names += ["noise_strength"]
     if conditional:
         names += ["label_penalty_reals", "label_penalty_fakes"]
     return tuple(names)

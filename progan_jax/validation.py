@@ -59,6 +59,7 @@ _LOWER_BOUNDS = {
     "loss.gp_weight": 0,
     "loss.drift_weight": 0,
     "loss.label_weight": 0,
+    "loss.noise_coefficient": 0,
     "optim.ema_half_life_kimg": 0,
     "optim.d_repeats": 1,
     "schedule.rampup_kimg": 0,
@@ -155,6 +156,12 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
         yield (
             f"config.optim.d_repeats = {config.optim.d_repeats} must be 1 for "
             "simultaneous updates; set it to 1, or config.optim.simultaneous to False"
+        )
+    if config.loss.noise_coefficient and config.loss.kind != "lsgan":
+        yield (
+            f"config.loss.noise_coefficient = {config.loss.noise_coefficient:g} is of "
+            f"LSGAN alone, and config.loss.kind = {config.loss.kind!r}; set it to 0, "
+            "or config.loss.kind to 'lsgan'"
         )
     yield from _width_faults(config)
     if config.eval.stage_swd_images and final < SMALLEST_LEVEL:

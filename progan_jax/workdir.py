@@ -45,6 +45,7 @@ _FREE_FIELDS = (
 _YOUNGER_FIELDS = {
     "data.dequantise": False,
     "data.truncate_labels": False,
+    "loss.noise_coefficient": 0.0,
     "model.d_norm": "none",
     "model.g_norm": "none",
     "model.g_slope": 0.2,

@@ -135,6 +135,12 @@ def test_penalty_is_scaled_to_its_space(tiny_config, space, scale):
     assert make_step_options(tiny_config, 4, 8).loss.gp_norm_scale == scale
 
 
+def test_coefficient_of_the_noise_is_the_losses(tiny_config):
+    assert make_step_options(tiny_config, 4, 8).loss.noise_coefficient == 0
+    tiny_config.loss.noise_coefficient = 0.2
+    assert make_step_options(tiny_config, 4, 8).loss.noise_coefficient == 0.2
+
+
 def test_half_life_replaces_the_decay_at_every_batch_size(tiny_config):
     assert make_step_options(tiny_config, 4, 8).ema_decay == 0.999
     tiny_config.optim.ema_half_life_kimg = 10.0

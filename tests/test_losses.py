@@ -36,7 +36,7 @@ WEIGHTS = np.random.default_rng(1).normal(size=(1, 4, 4, 1)).astype(np.float32)
 HEAD = np.random.default_rng(2).normal(size=(16, CLASSES)).astype(np.float32)
 
 
-def quadratic(images):
+def quadratic(images, evaluation=0):
     """Scores sum(w * x**2) / 2, whose gradient is w * x."""
     scores = jnp.sum(WEIGHTS * jnp.square(images), axis=(1, 2, 3)) / 2
     return DiscriminatorOutput(scores, images.reshape(N, -1) @ HEAD, scores * 0 + 0.5)
@@ -150,7 +150,7 @@ def test_penalty_of_a_flat_discriminator_has_finite_gradients():
     """The norm's derivative at zero is 0 / 0; a dead D must not become NaN."""
 
     def loss(weight):
-        def flat(images):
+        def flat(images, evaluation):
             scores = weight * jnp.sum(images, axis=(1, 2, 3))
             return DiscriminatorOutput(scores, scores[:, None], scores)
 
@@ -165,7 +165,7 @@ def test_penalty_differentiates_to_second_order(float64):
     reals, fakes, mix = (np.float64(x) for x in arrays())
 
     def loss(weights):
-        def discriminator(images):
+        def discriminator(images, evaluation):
             scores = jnp.sum(jnp.tanh(weights * images), axis=(1, 2, 3))
             return DiscriminatorOutput(scores, scores[:, None], scores)
 

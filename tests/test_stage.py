@@ -77,12 +77,29 @@ def test_gradients_of_eight_devices_are_those_of_one(config, pyramid, monkeypatc
     assert_same_gradients(one, eight)
 
 
+NOISY = {"loss.kind": "lsgan", "loss.noise_coefficient": 0.1}
+
+
+def change(config, changes):
+    for field, value in changes.items():
+        group, name = field.split(".")
+        config[group][name] = value
+
+
+def strengthen_noise(monkeypatch):
+    """Lets noise begin with the first step, and not with good fakes."""
+    monkeypatch.setattr("progan_jax.networks.noise._CALM", -0.5)
+
+
 @pytest.mark.parametrize(
-    ("devices", "microbatch", "simultaneous"), [(1, "8", False), (2, "4", True)]
+    ("devices", "microbatch", "simultaneous", "changes"),
+    [(1, "8", False, {}), (2, "4", True, {}), (2, "4", False, NOISY)],
 )
 def test_gradients_of_parts_of_the_batch_are_those_of_the_whole(
-    config, pyramid, monkeypatch, devices, microbatch, simultaneous
+    config, pyramid, monkeypatch, devices, microbatch, simultaneous, changes
 ):
+    strengthen_noise(monkeypatch)
+    change(config, changes)
     config.optim.simultaneous = simultaneous
     whole = one_steps_gradients(config, devices, pyramid, monkeypatch)
     config.schedule.microbatch = microbatch
@@ -102,7 +119,7 @@ def test_gradients_of_both_feeds_are_the_same(config, pyramid, monkeypatch):
 def train_over_growth(config, devices, pyramid):
     """Ten pairs at 4x4 and, after growth, ten at 8x8."""
     stage = program(config, devices, 4)
-    state = stage.create()
+    state = stage.create(pyramid)
     stage.prepare(pyramid)
     for first, pairs in ((0, 4), (4, 4), (8, 2)):
         state, _ = stage.run(state, 32 * first, pairs)
@@ -117,7 +134,7 @@ def train_over_growth(config, devices, pyramid):
 def assert_same_training(one, other):
     assert one.pairs == other.pairs == 20
     assert one.sums["d_skipped"] == 0
-    for name in ("g_params", "d_params", "g_ema", "g_opt", "d_opt"):
+    for name in ("g_params", "d_params", "g_ema", "g_opt", "d_opt", "fake_scores"):
         for a, b in zip(
             jax.tree.leaves(getattr(one, name)),
             jax.tree.leaves(getattr(other, name)),
@@ -126,10 +143,20 @@ def assert_same_training(one, other):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("simultaneous", "group"), [(False, 4), (True, 0)])
+@pytest.mark.parametrize(
+    ("simultaneous", "group", "changes"),
+    [
+        (False, 4, {}),
+        (True, 0, {}),
+        (False, 4, {"model.g_norm": "batch", "model.d_norm": "batch"}),
+        (False, 4, {**NOISY, "model.minibatch_discrimination": 4}),
+    ],
+)
 def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
-    config, pyramid, float64, simultaneous, group
+    config, pyramid, float64, monkeypatch, simultaneous, group, changes
 ):
+    strengthen_noise(monkeypatch)
+    change(config, changes)
     config.model.dtype = "float64"
     config.model.mbstd_group_size = group
     config.optim.simultaneous = simultaneous
@@ -139,12 +166,19 @@ def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
 
 
 @pytest.mark.parametrize(
-    ("feed", "simultaneous", "group"),
-    [("resident", False, 4), ("streamed", True, 4), ("resident", False, 0)],
+    ("feed", "simultaneous", "group", "changes"),
+    [
+        ("resident", False, 4, {}),
+        ("streamed", True, 4, {}),
+        ("resident", False, 0, {}),
+        ("resident", False, 4, {**NOISY, "model.g_norm": "batch"}),
+        ("resident", False, 4, {"model.minibatch_discrimination": 4}),
+    ],
 )
 def test_compiled_steps_have_no_collective_but_all_reduce(
-    config, pyramid, feed, simultaneous, group
+    config, pyramid, feed, simultaneous, group, changes
 ):
+    change(config, changes)
     config.data.feed = feed
     config.optim.simultaneous = simultaneous
     config.model.mbstd_group_size = group
@@ -155,7 +189,9 @@ def test_compiled_steps_have_no_collective_but_all_reduce(
         name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES
     }
     assert found.pop("all-reduce") > 0
-    assert not any(found.values()), found
+    # Minibatch discrimination compares each image with those of all devices.
+    gathers = ["all-gather"] * ("model.minibatch_discrimination" in changes)
+    assert [name for name, count in found.items() if count] == gathers
 
 
 @pytest.mark.parametrize("feed", ["resident", "streamed"])

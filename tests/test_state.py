@@ -112,6 +112,15 @@ def test_reset_clears_moments_and_counts_but_no_parameter():
     jax.tree.map(np.testing.assert_array_equal, new.g_params, old.g_params)
 
 
+def test_running_mean_of_scores_outlives_growth_and_resets():
+    state = create_state(jax.random.key(0), *networks(4), TX, ("d_loss",), noisy=True)
+    assert state.fake_scores == 0
+    state = state.replace(fake_scores=jnp.float32(0.7))
+    state = grow(state, jax.random.key(0), *networks(8), TX, reset=True)
+    state = reset_sums(reset_optimizers(state, TX))
+    np.testing.assert_allclose(state.fake_scores, 0.7, rtol=1e-6)
+
+
 def test_reset_sums_clears_sums_alone():
     state = create(4).replace(sums={"d_loss": jnp.ones([])})
     assert reset_sums(state).sums == {"d_loss": 0}

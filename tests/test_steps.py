@@ -35,9 +35,9 @@ def make_steps(tx=ADAM, num_classes=0, network=None, fused=False, **options):
 
 def make_state(steps):
     names = scalar_names(steps.options.loss, steps.generator.num_classes > 0)
-    return create_state(
-        jax.random.key(0), steps.generator, steps.discriminator, steps.tx, names
-    )
+    noisy = steps.options.loss.noise_coefficient > 0
+    networks = steps.generator, steps.discriminator
+    return create_state(jax.random.key(0), *networks, steps.tx, names, noisy=noisy)
 
 
 def make_batches(repeats=1):
@@ -296,6 +296,99 @@ def test_reals_are_dequantised_by_noise_of_a_byte_from_a_key_of_its_own():
     for key in jax.random.split(step_key(), 3):  # What the step itself draws from.
         drawn = np.asarray(jax.random.uniform(key, plain.shape)) - 0.5
         assert abs(np.corrcoef(noise[0].ravel(), drawn.ravel())[0, 1]) < 0.1
+
+
+NOISY = LossOptions(kind="lsgan", noise_coefficient=0.2)
+
+
+def noise_keys_of(run, monkeypatch):
+    """Returns the noise that an eager `run` draws: its keys' bytes, one for each."""
+    drawn = []
+
+    def record(x, noise):
+        if noise is not None:
+            drawn.extend(bytes(d) for d in np.asarray(jax.random.key_data(noise.keys)))
+        return x
+
+    with monkeypatch.context() as patch, jax.disable_jit():
+        patch.setattr("progan_jax.networks.progan.multiply_noise", record)
+        run()
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("loss", "simultaneous", "evaluations"),
+    [
+        (NOISY, False, 3),
+        (NOISY, True, 3),
+        # No run of these is let through; mixed images would have noise of their own.
+        (LossOptions(noise_coefficient=0.2), False, 4),
+    ],
+)
+def test_noise_is_drawn_anew_for_each_evaluation_layer_and_image(
+    monkeypatch, loss, simultaneous, evaluations
+):
+    steps = make_steps(loss=loss)
+    state = make_state(steps)
+    key_d, key_g = jax.random.split(step_key())
+
+    def run():
+        if simultaneous:
+            steps.simultaneous_step(state, key_d, reals(), None, 0.5, 0.0, 0.0)
+            return
+        steps.d_step(state, key_d, reals(), None, 0.5, 0.0)
+        steps.g_step(state, key_g, N, 0.5, 0.0)
+
+    drawn = noise_keys_of(run, monkeypatch)
+    assert len(drawn) == evaluations * 4 * N  # Two layers each at 8x8 and at 4x4.
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_strength_of_the_noise_follows_the_scores_of_fakes_step_by_step():
+    steps = make_steps(loss=NOISY)
+    state = make_state(steps).replace(fake_scores=jnp.float32(0.9))
+    # A last layer that is all bias: its scores are the bias, which rates of 0 keep.
+    head = state.d_params["block_4x4"]["dense1"]
+    step = jax.jit(steps.d_step)
+    followed, strengths, total = 0.9, 0.0, 0.0
+    for score in (0.7, 5.0, -1.0):
+        constant = {"kernel": 0 * head["kernel"], "bias": jnp.full([1], score)}
+        state.d_params["block_4x4"]["dense1"] = constant
+        state = step(state, step_key(), reals(), None, 0.5, 0.0)
+        strengths += 0.2 * max(followed - 0.5, 0) ** 2
+        followed = 0.9 * followed + 0.1 * min(max(score, 0), 1)
+        total += score
+        np.testing.assert_allclose(state.fake_scores, followed, rtol=1e-5)
+    np.testing.assert_allclose(state.sums["noise_strength"], strengths, rtol=1e-4)
+    np.testing.assert_allclose(state.sums["fake_scores"], total, rtol=1e-4)
+
+
+def test_noise_trains_both_networks_and_skipped_steps_leave_its_strength():
+    steps = make_steps(loss=NOISY)
+    run = jax.jit(steps.run)
+    state = make_state(steps).replace(fake_scores=jnp.float32(1.0))
+    after, _ = run(state, make_batches(), make_controls(1.0, 0.5))
+    assert after.sums["d_skipped"] == after.sums["g_skipped"] == 0
+    assert after.sums["noise_strength"] > 0
+    for name in ("d_params", "g_params"):
+        assert differ(getattr(after, name), getattr(state, name))
+    after, _ = run(state, make_batches(), make_controls(np.nan, np.nan))
+    assert after.sums["d_skipped"] == 2
+    assert after.fake_scores == 1
+
+
+def test_noise_that_has_no_strength_yet_trains_as_without_it():
+    plain, noisy = (
+        make_steps(loss=loss) for loss in (LossOptions(kind="lsgan"), NOISY)
+    )
+    states = [make_state(steps) for steps in (plain, noisy)]
+    assert states[0].fake_scores is None
+    one, other = (
+        jax.jit(steps.d_step)(state, step_key(), reals(), None, 0.5, 0.01)
+        for steps, state in zip((plain, noisy), states, strict=True)
+    )
+    assert_close(one.d_params, other.d_params, rtol=1e-4, atol=1e-6)
+    assert 0 <= other.fake_scores <= 0.1
 
 
 def test_options_are_all_used():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from progan_jax import fitting
 from progan_jax.config import make_schedule
 from progan_jax.data import sources
 from progan_jax.data.readers import DigitsReader
@@ -261,6 +262,38 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
     train(tiny_config, workdir)
     # A tick that was cut in two reports its sums once, over both parts.
     assert_same_run(tiny_config, finished, workdir)
+
+
+def test_a_killed_run_with_noise_and_statistics_of_its_batch_goes_on_bit_for_bit(
+    tiny_config, tmp_path, monkeypatch
+):
+    fitted, fit = [], fitting.fit_to_reals
+
+    def counted(state, reals, discriminator):
+        fitted.append(discriminator.resolution)
+        return fit(state, reals, discriminator)
+
+    monkeypatch.setattr("progan_jax.stage.fit_to_reals", counted)
+    # Noise from the first step on, however good the fakes are.
+    monkeypatch.setattr("progan_jax.networks.noise._CALM", -0.5)
+    tiny_config.model.resolution = 8
+    tiny_config.schedule.total_kimg = 0.16
+    tiny_config.model.g_norm, tiny_config.model.d_norm = "batch", "layer"
+    tiny_config.model.minibatch_discrimination = 3
+    tiny_config.loss.kind, tiny_config.loss.noise_coefficient = "lsgan", 0.2
+    train(tiny_config, tmp_path / "whole")
+    # Past the first checkpoint, in the fade to 8x8.
+    with monkeypatch.context() as patch:
+        interrupt(patch, 4, crash)
+        with pytest.raises(Crash):
+            train(tiny_config, tmp_path / "cut")
+    train(tiny_config, tmp_path / "cut")
+    assert_same_run(tiny_config, tmp_path / "whole", tmp_path / "cut")
+    assert fitted == [4, 4]  # Once where each of the two began.
+    state, _ = final_state(tiny_config, tmp_path / "cut")
+    assert 0 < state.fake_scores <= 1
+    last = rows(tmp_path / "cut")[-1]
+    assert 0.2 * 0.25 < last["Health/noise_strength"] < 0.2 * 1.5**2
 
 
 def test_a_damaged_checkpoint_costs_ticks_and_not_exactness(

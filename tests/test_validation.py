@@ -46,6 +46,8 @@ def test_a_good_configuration_passes(tiny_config):
         ("model.g_slope", -0.1, "must be at least 0"),
         ("model.g_slope", 1.5, "must be at most 1"),
         ("model.minibatch_discrimination", -1, "must be at least 0"),
+        ("loss.noise_coefficient", -0.2, "must be at least 0"),
+        ("loss.noise_coefficient", float("inf"), "must be finite"),
         ("model.fmap_max", 0, "must be at least 1"),
         ("model.activation", "gelu", "must be one of leaky_relu, relu"),
         ("loss.kind", "hinge", "must be one of wgan_gp, lsgan"),
@@ -80,6 +82,17 @@ def test_all_faults_are_told_at_once(tiny_config):
     assert len(faults(tiny_config)) == 2
 
 
+def test_noise_is_of_lsgan_alone(tiny_config):
+    tiny_config.loss.noise_coefficient = 0.2
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.loss.noise_coefficient = 0.2 is of LSGAN alone, and config.loss.kind = "
+        "'wgan_gp'; set it to 0, or config.loss.kind to 'lsgan'"
+    )
+    tiny_config.loss.kind = "lsgan"
+    validate(tiny_config, 1)
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -103,8 +116,9 @@ def test_layers_of_the_whole_batch_have_no_microbatches(tiny_config, fields, tol
     )
 
 
-def test_layer_norm_may_have_microbatches(tiny_config):
+def test_layer_norm_and_noise_may_have_microbatches(tiny_config):
     tiny_config.model.d_norm = "layer"
+    tiny_config.loss.kind, tiny_config.loss.noise_coefficient = "lsgan", 0.2
     tiny_config.schedule.microbatch = "4"
     validate(tiny_config, 1)
 

@@ -28,6 +28,7 @@ from progan_jax.networks.layers import (
     upscale2d,
 )
 from progan_jax.networks.minibatch import MinibatchDiscrimination, minibatch_stddev
+from progan_jax.networks.noise import Noise, fold_noise, multiply_noise
 from progan_jax.networks.normalization import NORMS
 
 # The first dense layer feeds 16 pixels: its fan-in is counted as that of a 4x4
@@ -84,8 +85,10 @@ class _DownBlock(nn.Module):
     fused: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, noise: Noise | None) -> jax.Array:
+        x = multiply_noise(x, fold_noise(noise, 0))
         x = leaky_relu(self.conv(self.maps, name="conv0")(x))
+        x = multiply_noise(x, fold_noise(noise, 1))
         if self.fused:
             conv1 = self.conv(self.maps_below, resample="down", name="conv1")
             return leaky_relu(conv1(x))
@@ -103,8 +106,10 @@ class _LastBlock(nn.Module):
     conv: Callable[..., EqualizedConv]
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, noise: Noise | None) -> jax.Array:
+        x = multiply_noise(x, fold_noise(noise, 0))
         x = leaky_relu(self.conv(self.maps, name="conv")(x))
+        x = multiply_noise(x, fold_noise(noise, 1))
         x = x.reshape(x.shape[0], -1)
         x = leaky_relu(self.dense((self.hidden,), name="dense0")(x))
         if self.kernels:
@@ -268,13 +273,17 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, alpha: jax.typing.ArrayLike
+        self,
+        images: jax.Array,
+        alpha: jax.typing.ArrayLike,
+        noise: Noise | None = None,
     ) -> DiscriminatorOutput:
         """Scores images [N, r, r, channels] in about [-1, 1].
 
         Args:
           images: At the stage resolution.
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
+          noise: Of the inputs of the 3x3 convolutions and the first dense layer.
         """
         dense, conv = _layers(self)
         maps = partial(_maps, self)
@@ -284,7 +293,7 @@ class Discriminator(nn.Module):
             block = down_block(
                 maps(r), maps(r // 2), conv, self.fused_resampling, name=_block(r)
             )
-            x = block(x)
+            x = block(x, fold_noise(noise, r))
             images = downscale2d(images)
             if r == self.resolution:
                 x = lerp(self._from_rgb(images, r // 2), x, alpha)
@@ -300,7 +309,7 @@ class Discriminator(nn.Module):
             conv,
             name="block_4x4",
         )
-        out = head(x).astype(statistics_dtype(self.dtype))
+        out = head(x, fold_noise(noise, 4)).astype(statistics_dtype(self.dtype))
         return DiscriminatorOutput(out[:, 0], out[:, 1:], stddev)
 
     def _append_stddev(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

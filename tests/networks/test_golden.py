@@ -176,7 +176,7 @@ def compiled_losses(net, resolution):
     options = LossOptions(gp_norm_scale=RESOLUTION / resolution)
 
     def d_loss(d_params, fakes, alpha, data, classes):
-        def discriminate(images):
+        def discriminate(images, evaluation):
             return d.apply({"params": d_params}, images, alpha)
 
         loss, _ = discriminator_loss(
@@ -185,7 +185,7 @@ def compiled_losses(net, resolution):
         return loss
 
     def g_loss(g_params, d_params, alpha, data, classes):
-        def discriminate(images):
+        def discriminate(images, evaluation):
             return d.apply({"params": d_params}, images, alpha)
 
         fakes = g.apply({"params": g_params}, data["z"], alpha, data["labels"])

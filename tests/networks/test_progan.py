@@ -5,6 +5,7 @@ import pytest
 from flax import traverse_util
 
 from progan_jax.networks.layers import downscale2d, pixel_norm, upscale2d
+from progan_jax.networks.noise import Noise
 from progan_jax.networks.progan import Discriminator, Generator, stage_resolutions
 from progan_jax.state import init_params
 
@@ -326,6 +327,55 @@ def test_discrimination_sees_the_batch_before_the_last_layer(key):
     weights = head["dense1"]["kernel"][8:, 0] / np.sqrt(14)
     np.testing.assert_allclose(near - alone, 3 * weights.sum(), rtol=1e-3, atol=1e-5)
     assert abs(scores[0] - alone[0]) > 1e-6
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_noise_meets_each_convolution_of_the_discriminator_and_its_dense_layer(
+    key, fused, monkeypatch
+):
+    met = []
+
+    def record(x, noise):
+        data = np.asarray(jax.random.key_data(noise.keys))
+        met.append((x.shape[1], x.shape[-1], data[0].tobytes()))
+        return x
+
+    _, d = make(16, fused_resampling=fused)
+    variables = d.init(key, images(16), 1.0)
+    monkeypatch.setattr("progan_jax.networks.progan.multiply_noise", record)
+    noise = Noise(jnp.float32(0.1), jax.random.split(jax.random.key(1), 4))
+    d.apply(variables, images(16), 0.5, noise)
+    # 4 maps at 16x16, 8 below, and one more after the minibatch statistic.
+    sites = [(16, 4), (16, 4), (8, 8), (8, 8), (4, 9), (4, 8)]
+    assert [site[:2] for site in met] == sites
+    assert len({site[2] for site in met}) == len(sites)
+
+
+def test_noise_changes_scores_by_its_strength_and_leaves_gradients_finite(key):
+    _, d = make(16)
+    params = d.init(key, images(16), 1.0)["params"]
+
+    @jax.jit
+    def scores_and_gradient(params, strength):
+        noise = Noise(strength, jax.random.split(jax.random.key(1), 4))
+
+        def run(params):
+            scores = d.apply({"params": params}, images(16), 0.5, noise).scores
+            return scores.sum(), scores
+
+        gradient, scores = jax.grad(run, has_aux=True)(params)
+        return scores, gradient
+
+    plain = d.apply({"params": params}, images(16), 0.5).scores
+    np.testing.assert_allclose(
+        scores_and_gradient(params, 0.0)[0], plain, rtol=1e-4, atol=1e-6
+    )
+    little, much = (scores_and_gradient(params, s)[0] - plain for s in (1e-3, 1e-2))
+    # To first order in the strength, with the same draws.
+    np.testing.assert_allclose(much, 10 * little, rtol=0.2, atol=1e-3)
+    assert abs(much).min() > 1e-4
+    gradient = scores_and_gradient(params, 0.5)[1]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_groups_of_the_statistic_are_kept_apart(key):

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 
 from progan_jax.losses import LossOptions, discriminator_loss, generator_loss
+from progan_jax.networks.noise import Noise, fold_noise
 from progan_jax.networks.progan import Discriminator, Generator
 
 SIZES = {"resolution": 8, "fmap_base": 16, "fmap_max": 8}
 
 
-def gradients(remat, dtype, fused):
+def gradients(remat, dtype, g_options=None, **d_options):
     """Returns the gradients of D's loss, with its penalty, and of G's."""
     options = SIZES | {"dtype": dtype, "remat": remat}
-    g = Generator(latent_size=8, **options)
-    d = Discriminator(fused_resampling=fused, **options)
-    keys = jax.random.split(jax.random.key(0), 5)
+    g = Generator(latent_size=8, **options, **g_options or {})
+    d = Discriminator(**options, **d_options)
+    keys = jax.random.split(jax.random.key(0), 6)
+    noise = Noise(jnp.ones([], dtype) / 10, jax.random.split(keys[5], 4))
     z = jax.random.normal(keys[0], (4, 8), dtype)
     reals = jax.random.normal(keys[1], (4, 8, 8, 3), dtype)
     mix = jax.random.uniform(keys[2], (4, 1, 1, 1), dtype)
@@ -26,23 +28,35 @@ def gradients(remat, dtype, fused):
 
     def d_loss(d_params):
         fakes = g.apply(g_params, z, 0.5)
-        score = lambda x: d.apply(d_params, x, 0.5)  # noqa: E731
+        score = lambda x, i: d.apply(d_params, x, 0.5, fold_noise(noise, i))  # noqa: E731
         return discriminator_loss(score, reals, fakes, mix, None, None, LossOptions())[
             0
         ]
 
     def g_loss(g_params):
-        score = lambda x: d.apply(d_params, x, 0.5)  # noqa: E731
+        score = lambda x, i: d.apply(d_params, x, 0.5, fold_noise(noise, i))  # noqa: E731
         return generator_loss(score, g.apply(g_params, z, 0.5), None, LossOptions())[0]
 
     both = jax.jit(lambda g, d: (jax.grad(g_loss)(g), jax.grad(d_loss)(d)))
     return both, (g_params, d_params)
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_gradients_are_the_same_in_float64(float64, fused):
-    kept, params = gradients(False, jnp.float64, fused)
-    anew, _ = gradients(True, jnp.float64, fused)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"fused_resampling": True},
+        {
+            "g_options": {"norm": "batch", "activation": "relu"},
+            "norm": "layer",
+            "minibatch_discrimination": 3,
+        },
+    ],
+    ids=["plain", "fused", "norms"],
+)
+def test_gradients_are_the_same_in_float64(float64, options):
+    kept, params = gradients(False, jnp.float64, **options)
+    anew, _ = gradients(True, jnp.float64, **options)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
         kept(*params),
@@ -51,8 +65,8 @@ def test_gradients_are_the_same_in_float64(float64, fused):
 
 
 def test_gradients_are_the_same_in_float32():
-    kept, params = gradients(False, jnp.float32, False)
-    anew, _ = gradients(True, jnp.float32, False)
+    kept, params = gradients(False, jnp.float32)
+    anew, _ = gradients(True, jnp.float32)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(
             a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max()
