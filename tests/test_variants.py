@@ -1,0 +1,144 @@
+"""Each program of the paper's table 1, and LSGAN with its noise, trains."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from progan_jax.config import make_schedule
+from progan_jax.data.sources import load_digits
+from progan_jax.networks.noise import Noise
+from progan_jax.networks.progan import Discriminator, Generator
+from progan_jax.runtime.mesh import make_mesh
+from progan_jax.stage import StageProgram
+from progan_jax.state import init_params
+from progan_jax.validation import validate
+
+# What each row has else than the one after it; g is the paper's own recipe.
+F = {"model.pixel_norm": False}
+E = {
+    **F,
+    "model.equalized": False,
+    "schedule.g_learning_rate": "0.0001",
+    "schedule.d_learning_rate": "0.0001",
+}
+D = {**E, "model.minibatch_stddev": False}
+B = {
+    **D,
+    "model.normalize_latents": False,
+    "model.activation": "relu",
+    "model.g_norm": "batch",
+    "model.tanh": True,
+    "model.d_norm": "layer",
+    "loss.drift_weight": 0.0,
+    "optim.d_repeats": 5,
+    "optim.beta2": 0.9,
+    "optim.ema_decay": 0.999**20,
+}
+ROWS = {
+    # What b's last resolution compiles, too; row c is b with another batch.
+    "a": {**B, "schedule.start_resolution": 16},
+    "b": B,
+    "d": D,
+    "e*": {**D, "model.minibatch_discrimination": 10},
+    "e": E,
+    "f": F,
+    "g": {},
+    "lsgan": {"loss.kind": "lsgan", "loss.noise_coefficient": 0.2},
+}
+# Of the paper's test of modes on stacked MNIST.
+MODES = {
+    **B,
+    "model.activation": "leaky_relu",
+    "model.g_slope": 0.3,
+    "model.d_norm": "batch",
+    "model.normalize_latents": True,
+}
+
+
+@pytest.fixture
+def config(tiny_config, monkeypatch):
+    # Noise from the first step on, however good the fakes are.
+    monkeypatch.setattr("progan_jax.networks.noise._CALM", -0.5)
+    # Compiled sooner than run: two pairs are nothing.
+    quick = {"xla_backend_optimization_level": 0}
+    monkeypatch.setattr("progan_jax.stage.compiler_options", lambda *_: quick)
+    tiny_config.model.mbstd_group_size = 0
+    tiny_config.schedule.total_kimg = 100.0
+    tiny_config.runtime.pairs_per_dispatch = 2
+    return tiny_config
+
+
+def train_two_pairs_each(config, changes, resolutions):
+    """Trains two pairs at each resolution, growing in between, and checks them."""
+    for field, value in changes.items():
+        group, name = field.split(".")
+        config[group][name] = value
+    validate(config, 1)
+    pyramid, mesh = load_digits(config.model.resolution), make_mesh(jax.devices()[:1])
+    schedule, state, nimg = make_schedule(config), None, 0
+    for r in resolutions:
+        stage = StageProgram(config, schedule, r, mesh)
+        state = stage.create(pyramid) if state is None else stage.grow(state)
+        old = jax.device_get((state.g_params, state.d_params))
+        stage.prepare(pyramid)
+        state, skipped = stage.run(state, nimg, 2)
+        nimg += 2 * schedule.pair_nimg(r)
+        assert skipped == 0
+        new = jax.device_get((state.g_params, state.d_params))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(new))
+        for before, after in zip(old, new, strict=True):
+            kernels = [p["block_4x4"]["conv"]["kernel"] for p in (before, after)]
+            assert not np.array_equal(*kernels)
+    sums = jax.device_get(state.sums)
+    assert sums["g_steps"] == 2 * len(resolutions)
+    assert sums["d_steps"] == 2 * len(resolutions) * config.optim.d_repeats
+    assert all(np.isfinite(total) for total in sums.values())
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_trains_at_4_8_and_16(config, row):
+    train_two_pairs_each(config, ROWS[row], (4, 8, 16) if row != "a" else (16,))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [B, ROWS["e*"], ROWS["lsgan"], MODES],
+    ids=["b", "e*", "lsgan", "modes"],
+)
+def test_layers_of_the_rows_train_in_bfloat16(config, changes):
+    config.model.dtype = "bfloat16"
+    train_two_pairs_each(config, changes, (8,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_trains_up_to_128(config, row):
+    config.model.resolution = 128
+    config.model.fmap_base = 1024
+    config.schedule.batch_size = "4"
+    if row == "a":
+        changes = ROWS[row] | {"schedule.start_resolution": 128}
+        train_two_pairs_each(config, changes, (128,))
+    else:
+        train_two_pairs_each(config, ROWS[row], (4, 8, 16, 32, 64, 128))
+
+
+@pytest.mark.parametrize("resolution", [256, 512, 1024])
+@pytest.mark.parametrize("remat", [False, True])
+def test_shapes_of_the_larger_networks(resolution, remat, key):
+    shared = {"fmap_base": 2048, "fmap_max": 8, "remat": remat}
+    g = Generator(resolution, latent_size=8, norm="batch", tanh=True, **shared)
+    for norm in ("layer", "batch"):
+        d = Discriminator(resolution, norm=norm, minibatch_discrimination=5, **shared)
+
+        def run(key, keys, d=d):
+            g_params, d_params = init_params(key, g, d)
+            images = g.apply({"params": g_params}, jnp.zeros((4, 8)), 0.5)
+            noise = Noise(jnp.ones([]), keys)
+            return images, d.apply({"params": d_params}, images, 0.5, noise).scores
+
+        keys = jax.random.split(jax.random.key(1), 4)
+        images, scores = jax.eval_shape(run, key, keys)
+        assert images.shape == (4, resolution, resolution, 3)
+        assert scores.shape == (4,)
