@@ -67,10 +67,10 @@ def main(name: str, overrides: list[str]) -> None:
     _tell_cost(runs)
     if DRY_RUN.value:
         return
+    for run in runs[: len(rows)]:
+        open_set(run.config)  # What is not prepared is told before hours of training.
     _open(workdir, name, reduction, overrides)
     keep_compiled()
-    for run in runs:
-        open_set(run.config)  # What is not prepared is told before hours of training.
     missing = _carry_out(runs, table, reduction)
     if missing is not None:
         _write(workdir, name, table, runs, rows, reduction, overrides, missing)

@@ -141,6 +141,7 @@ def test_an_unknown_table_and_images_that_are_not_there_are_told(table):
         reproduce.main("table2", [])
     with pytest.raises(UserError, match=r"config\.data\.data_dir = ''"):
         reproduce.main("tiny", [*SMALL, "--config.data.name=none"])
+    assert not table.exists()
 
 
 def test_the_record_tells_what_the_folder_is_for(table, monkeypatch):
