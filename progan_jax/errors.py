@@ -8,6 +8,8 @@ class UserError(Exception):
     mend. `main` and the tools print it without a traceback and exit with code 2.
     """
 
+    exit_code = 2
+
 
 class NotFiniteError(UserError):
     """A snapshot whose images are not finite; other snapshots may serve."""
@@ -22,3 +24,5 @@ class DivergedError(Exception):
 
     It is no mistake of the command: the process ends with exit code 3.
     """
+
+    exit_code = 3

@@ -17,7 +17,7 @@ from progan_jax.data.readers import DigitsReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load_digits
 from progan_jax.data.writing import finish, write_pyramid
-from progan_jax.errors import UserError
+from progan_jax.errors import DivergedError, UserError
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.runtime.snapshot import read_snapshot
@@ -388,7 +388,7 @@ def test_updates_that_stay_infinite_stop_the_run_with_its_state_saved(
     tiny_config.schedule.d_learning_rate = "1e30"
     tiny_config.train.max_skipped = 3
     workdir = tmp_path / "run"
-    with pytest.raises(UserError, match="3 updates in a row") as error:
+    with pytest.raises(DivergedError, match="3 updates in a row") as error:
         train(tiny_config, workdir)
     assert "\n" not in str(error.value)
     assert "stats.jsonl" in str(error.value)

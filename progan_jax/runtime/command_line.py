@@ -96,9 +96,8 @@ def _guard(main: Callable[[], None]) -> None:
         main()
     except (UserError, DivergedError) as error:
         report(str(error))
-        code = 2 if isinstance(error, UserError) else 3
-        leave(code)
-        sys.exit(code)
+        leave(error.exit_code)
+        sys.exit(error.exit_code)
     leave(0)
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from progan_jax.errors import UserError
+from progan_jax.errors import DivergedError, UserError
 from progan_jax.runtime.address import check_address, find_cluster
 from progan_jax.runtime.command_line import report
 from progan_jax.runtime.mesh import batched, lay_out, replicated
@@ -218,9 +218,9 @@ def _last_words() -> Iterator[None]:
 def _end_at_once(error: BaseException) -> NoReturn:
     """Ends this process without waiting for the others, who may wait for it."""
     code = 1
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | DivergedError):
         report(str(error))
-        code = 2
+        code = error.exit_code
     elif isinstance(error, Exception) and _FAILED_COLLECTIVE.search(str(error)):
         report(f"process(es) lost ({_one_line(error)}); {_MEND}")
     else:

@@ -142,6 +142,20 @@ def test_mistakes_end_in_one_line_and_code_2(arguments, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("error", "code"), [("UserError", 2), ("DivergedError", 3)])
+def test_a_mistake_and_a_run_that_diverged_end_with_different_codes(error, code):
+    program = (
+        "from progan_jax.errors import DivergedError, UserError\n"
+        "from progan_jax.runtime.command_line import run\n"
+        f"def main(): raise {error}('told')\n"
+        "run(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (code, "error: told\n")
+
+
 def test_the_address_of_a_bucket_is_no_folder():
     done = run_main("--config=configs/digits.py", "--workdir=gs://b/run")
     assert done.returncode == 2
