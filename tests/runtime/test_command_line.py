@@ -113,7 +113,7 @@ def run_main(*arguments, module="progan_jax.main", cwd=ROOT, pythonpath=ROOT):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: --config is missing: name a file; those here are configs/base.py"),
+        ([], "error: --config is missing: name a file; those here are configs/ablation.py"),
         (
             ["--config=configs/digits.py", "--wokdir=x"],
             "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?",
