@@ -20,11 +20,7 @@ from progan_jax.networks.layers import (
     upscale_conv2d,
 )
 
-
-@pytest.fixture(autouse=True)
-def strict_dtypes():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
 def normal(shape, seed=0, dtype=np.float32):

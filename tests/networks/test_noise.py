@@ -11,11 +11,7 @@ from progan_jax.networks.noise import (
     noise_strength,
 )
 
-
-@pytest.fixture(autouse=True)
-def strict_dtypes():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
 def noise(n, strength=0.02, seed=0):

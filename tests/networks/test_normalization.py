@@ -17,10 +17,7 @@ AXES = {BatchNorm: (0, 1, 2), LayerNorm: (1, 2, 3)}
 both_norms = pytest.mark.parametrize("norm", AXES)
 
 
-@pytest.fixture(autouse=True)
-def strict_dtypes():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
 def normal(shape, seed=0, dtype=np.float32):

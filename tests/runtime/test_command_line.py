@@ -113,7 +113,10 @@ def run_main(*arguments, module="progan_jax.main", cwd=ROOT, pythonpath=ROOT):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: --config is missing: name a file; those here are configs/ablation.py"),
+        (
+            [],
+            "error: --config is missing: name a file; those here are configs/",
+        ),
         (
             ["--config=configs/digits.py", "--wokdir=x"],
             "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?",
