@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.max_memory_mib = 8192  # Largest set that is pyramided in memory.
 
     config.model = model = ml_collections.ConfigDict()
+    model.topology = "progan"  # The paper's networks; "mode_test": its small ones.
     model.resolution = 32  # Final side in pixels, a power of two from 4 to 1024.
     model.channels = 3  # 1 (grey) or 3 (RGB).
     model.latent_size = 512  # Width of the latents.
@@ -36,6 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     )
     model.fmap_decay = 1.0  # ... with this decay,
     model.fmap_max = 512  # ... and at most so many.
+    model.d_divisor = 1  # D has so many times fewer maps than G.
     model.fused_resampling = False  # D takes means before bias and rectifier.
     model.equalized = True  # Equalized learning rate: weights scaled at run time.
     model.normalize_latents = True  # Pixel norm on the latents.

@@ -15,6 +15,7 @@ from progan_jax.controls import StepOptions
 from progan_jax.errors import UserError
 from progan_jax.losses import LossOptions
 from progan_jax.networks.progan import Discriminator, Generator, stage_resolutions
+from progan_jax.networks.topologies import TOPOLOGIES
 from progan_jax.schedule import Schedule, Stage
 
 RESOLUTIONS = tuple(stage_resolutions(1024))
@@ -122,7 +123,8 @@ def make_networks(
             )
         },
     }
-    generator = Generator(
+    make_generator, make_discriminator = TOPOLOGIES[model.topology]
+    generator = make_generator(
         latent_size=model.latent_size,
         normalize_latents=model.normalize_latents,
         normalize_labels=model.normalize_labels,
@@ -133,12 +135,15 @@ def make_networks(
         tanh=model.tanh,
         **shared,
     )
-    discriminator = Discriminator(
+    is_final = {"is_final": resolution == model.resolution}
+    discriminator = make_discriminator(
         fused_resampling=model.fused_resampling,
         norm=model.d_norm,
         minibatch_stddev=model.minibatch_stddev,
         mbstd_group_size=min(model.mbstd_group_size, per_device_batch),
         minibatch_discrimination=model.minibatch_discrimination,
+        divisor=model.d_divisor,
+        **(is_final if model.topology == "mode_test" else {}),
         **shared,
     )
     return generator, discriminator

@@ -1,14 +1,16 @@
 """What a stage costs: parameters, multiply-adds and memory, counted from shapes."""
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
-from progan_jax.networks.layers import num_features
-from progan_jax.networks.progan import Discriminator, Generator, stage_resolutions
-from progan_jax.state import Params, init_params
+from progan_jax.networks.progan import Discriminator, Generator
+from progan_jax.state import Params, init_generator, init_params
 
 # What a (D, G) pair needs at its peak, in outputs of all convolutions of both networks:
 # compiled steps took 12 to 17 on CPUs and TPUs, and 11 with blocks computed anew.
@@ -76,30 +78,23 @@ def count_params(params: Params) -> int:
 
 def multiply_adds(generator: Generator) -> int:
     """Returns G's multiply-adds for one image without its RGB layers."""
-    widths = _widths(generator)
-    dense = (generator.latent_size + generator.num_classes) * 16 * widths[4]
-    total = dense + 16 * 9 * widths[4] ** 2
-    for r in stage_resolutions(generator.resolution)[1:]:
-        total += r * r * 9 * (widths[r // 2] * widths[r] + widths[r] ** 2)
-    return total
+    return sum(pixels * math.prod(kernel) for kernel, pixels in _layers(generator))
 
 
 def activation_count(generator: Generator) -> int:
-    """Returns the numbers that G's convolutions put out for one image."""
-    widths = _widths(generator)
-    return sum(2 * r * r * width for r, width in widths.items())
+    """Returns the numbers that G's layers put out for one image, but the RGB layers."""
+    return sum(pixels * kernel[-1] for kernel, pixels in _layers(generator))
 
 
-def _widths(generator: Generator) -> dict[int, int]:
-    return {
-        r: num_features(
-            r.bit_length() - 2,
-            generator.fmap_base,
-            generator.fmap_decay,
-            generator.fmap_max,
-        )
-        for r in stage_resolutions(generator.resolution)
-    }
+def _layers(generator: Generator) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Yields each layer's shape of the kernel, and how often that is applied."""
+    shapes = jax.eval_shape(lambda: init_generator(jax.random.key(0), generator))
+    for path, leaf in traverse_util.flatten_dict(shapes).items():
+        block = re.fullmatch(r"block_(\d+)x\d+", path[0])
+        if block and path[-1] == "kernel":
+            # A dense layer's makes all pixels at once.
+            side = int(block[1]) if len(leaf.shape) == 4 else 1
+            yield leaf.shape, side * side
 
 
 def _count_active(shapes: Params, resolution: int) -> int:

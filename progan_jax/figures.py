@@ -92,7 +92,8 @@ class Figures:
         if {"classifier", "modes"} & set(options.metrics):
             # Modes are read off the channels, by a classifier of another set.
             of = None if "modes" in options.metrics else reals.pyramid.fingerprint
-            self._classifier = _open_classifier(options.classifier, of)
+            side = reals.resolution
+            self._classifier = open_classifier(options.classifier, side, of)
 
     def counts(self, metric: str) -> Counts:
         """Returns how many images of each kind a metric takes."""
@@ -221,7 +222,20 @@ def _swd_name(resolution: int) -> str:
     return f"swd_{resolution}"
 
 
-def _open_classifier(name: str, fingerprint: str | None) -> Classifier:
+def open_classifier(
+    name: str, resolution: int, fingerprint: str | None = None
+) -> Classifier:
+    """Reads a classifier.
+
+    Args:
+      name: As `config.eval.classifier` has it.
+      resolution: Of the images that it is to read.
+      fingerprint: Of the set that it must be of; None for any.
+
+    Raises:
+      MissingWeightsError: if none is named.
+      UserError: if it is missing, damaged or of other images.
+    """
     if not name:
         raise MissingWeightsError(
             "config.eval.classifier = '': classifier and modes need a classifier; "
@@ -229,6 +243,12 @@ def _open_classifier(name: str, fingerprint: str | None) -> Classifier:
             "--out"
         )
     try:
-        return read_classifier(Path(name), fingerprint)
+        classifier = read_classifier(Path(name), fingerprint)
     except UserError as error:
         raise UserError(f"config.eval.classifier = {name!r}: {error}") from error
+    if (side := classifier.info["resolution"]) != resolution:
+        raise UserError(
+            f"config.eval.classifier = {name!r} reads images of {side}x{side}, and "
+            f"config.model.resolution = {resolution}; name one of that resolution"
+        )
+    return classifier

@@ -5,6 +5,7 @@ Names of the scalars follow the authors' program; Health/* are ours.
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from progan_jax.config import parse_grid
+from progan_jax.config import make_networks, parse_grid
 from progan_jax.costs import multiply_adds
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
@@ -138,7 +139,7 @@ class Reporter:
         name = f"{nimg // 1000:06d}_r{phase.resolution:03d}"
         folder = self._workdir / "snapshots" / name
         info = {
-            "architecture": "progan",
+            "architecture": self._config.model.topology,
             "resolution": generator.resolution,
             "alpha": phase.alpha,
             "nimg": nimg,
@@ -167,26 +168,19 @@ class Reporter:
 
     def _eta(self, nimg: int, resolution: int, sec_per_kimg: float) -> float:
         """Estimates the rest of the run by the multiply-adds of its stages."""
-        model = self._config.model
-        rest = 0.0
-        costs = {
-            stage.resolution: multiply_adds(
-                Generator(
-                    stage.resolution,
-                    latent_size=model.latent_size,
-                    num_classes=model.num_classes,
-                    fmap_base=model.fmap_base,
-                    fmap_decay=model.fmap_decay,
-                    fmap_max=model.fmap_max,
-                )
-            )
-            for stage in self._schedule.stages()
-        }
+        rest, costs = 0.0, self._multiply_adds
         for stage in self._schedule.stages():
             images = self._schedule.stage_end(stage) - max(nimg, stage.start_nimg)
             relative = costs[stage.resolution] / costs[resolution]
             rest += max(images, 0) / 1000 * sec_per_kimg * relative
         return rest
+
+    @cached_property
+    def _multiply_adds(self) -> dict[int, int]:
+        """Multiply-adds of an image, by the stage's resolution."""
+        sides = [stage.resolution for stage in self._schedule.stages()]
+        networks = {side: make_networks(self._config, side, 1) for side in sides}
+        return {side: multiply_adds(g) for side, (g, _) in networks.items()}
 
     def _grid_shape(self) -> tuple[int, int]:
         grid, resolution = self._config.train.grid, self._config.model.resolution

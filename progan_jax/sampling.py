@@ -12,6 +12,7 @@ from progan_jax.errors import UserError
 from progan_jax.images import to_uint8
 from progan_jax.networks.layers import LEAKY_SLOPE
 from progan_jax.networks.progan import Generator
+from progan_jax.networks.topologies import TOPOLOGIES
 from progan_jax.state import Params
 
 _MODEL_FIELDS = (
@@ -35,10 +36,11 @@ def generator_from_snapshot(info: Mapping[str, Any]) -> Generator:
     """Returns the generator that a snapshot's description speaks of."""
     model = info["model"]
     fields = {name: model[name] for name in _MODEL_FIELDS}
-    return Generator(
+    generator, _ = TOPOLOGIES[model.get("topology", "progan")]
+    return generator(
         resolution=info["resolution"],
         dtype=jnp.dtype(model["dtype"]),
-        # The first snapshots lack these.
+        # The first snapshots lack these, and the topology.
         norm=model.get("g_norm", "none"),
         slope=model.get("g_slope", LEAKY_SLOPE),
         **fields,

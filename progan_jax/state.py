@@ -85,14 +85,19 @@ def init_params(
 ) -> tuple[Params, Params]:
     """Initialises both networks; every layer's key is folded with its path (linen)."""
     key_g, key_d = jax.random.split(key)
-    labels = jnp.zeros((1, generator.num_classes)) if generator.num_classes else None
-    z = jnp.zeros((1, generator.latent_size))
+    g_params = init_generator(key_g, generator)
     side, channels = discriminator.resolution, discriminator.channels
     images = jnp.zeros((1, side, side, channels))
-    alpha = jnp.ones([])
-    g_params: Any = generator.init(key_g, z, alpha, labels)["params"]
-    d_params: Any = discriminator.init(key_d, images, alpha)["params"]
+    d_params: Any = discriminator.init(key_d, images, jnp.ones([]))["params"]
     return g_params, d_params
+
+
+def init_generator(key: jax.Array, generator: Generator) -> Params:
+    """Initialises G alone."""
+    labels = jnp.zeros((1, generator.num_classes)) if generator.num_classes else None
+    z = jnp.zeros((1, generator.latent_size))
+    params: Any = generator.init(key, z, jnp.ones([]), labels)["params"]
+    return params
 
 
 def grow(

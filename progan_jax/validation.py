@@ -5,6 +5,7 @@ The fields and their meaning stand in configs/base.py.
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import ml_collections
 
@@ -20,7 +21,9 @@ from progan_jax.config import (
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.metrics.patches import SMALLEST_LEVEL
-from progan_jax.networks.layers import num_features
+from progan_jax.networks.layers import num_maps
+from progan_jax.networks.progan import stage_resolutions
+from progan_jax.networks.topologies import TOPOLOGIES
 from progan_jax.schedule import Schedule
 
 _CHOICES = {
@@ -32,6 +35,7 @@ _CHOICES = {
     "model.dtype": ("float32", "bfloat16", "float64"),
     "model.remat": ("none", "blocks"),
     "model.resolution": RESOLUTIONS,
+    "model.topology": tuple(TOPOLOGIES),
     "schedule.start_resolution": RESOLUTIONS,
     "loss.kind": ("wgan_gp", "lsgan"),
     "loss.gp_norm_space": ("full", "stage"),
@@ -54,6 +58,7 @@ _LOWER_BOUNDS = {
     "model.fmap_decay": 0,
     "model.fmap_max": 1,
     "model.g_slope": 0,
+    "model.d_divisor": 1,
     "model.mbstd_group_size": 0,
     "model.minibatch_discrimination": 0,
     "loss.gp_weight": 0,
@@ -82,6 +87,12 @@ _UPPER_BOUNDS = {
     "model.g_slope": 1,
     "schedule.total_kimg": 1e6,
     "runtime.pairs_per_dispatch": 10_000,
+}
+# What the mode test's networks lack, and how it is switched off.
+_ONLY_IN_PROGAN = {
+    "model.fused_resampling": False,
+    "model.minibatch_discrimination": 0,
+    "loss.noise_coefficient": 0.0,
 }
 _FRACTIONS = ("optim.beta1", "optim.beta2", "optim.ema_decay")
 
@@ -164,6 +175,7 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             "or config.loss.kind to 'lsgan'"
         )
     yield from _width_faults(config)
+    yield from _topology_faults(config)
     if config.eval.stage_swd_images and final < SMALLEST_LEVEL:
         yield (
             f"config.eval.stage_swd_images = {config.eval.stage_swd_images} needs "
@@ -175,14 +187,34 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
 
 
 def _width_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
-    model = config.model
-    stage = model.resolution.bit_length() - 2
-    if not num_features(stage, model.fmap_base, model.fmap_decay, model.fmap_max):
+    model: Any = config.model
+    if not num_maps(model, model.resolution):
+        stage = model.resolution.bit_length() - 2
         needed = math.ceil(2 ** (stage * model.fmap_decay))
         yield (
             f"config.model.fmap_base = {model.fmap_base} leaves no feature map at "
             f"{model.resolution}x{model.resolution}; raise it to {needed} or more"
         )
+    # D's hidden layer is as wide as maps at 2x2 would be.
+    maps = {r: num_maps(model, r) for r in stage_resolutions(model.resolution, 2)}
+    if wrong := [r for r, number in maps.items() if number % model.d_divisor]:
+        yield (
+            f"config.model.d_divisor = {model.d_divisor} must divide G's feature maps, "
+            f"which rules out {', '.join(f'{maps[r]} (at {r}x{r})' for r in wrong)}; "
+            f"choose a divisor of {math.gcd(*maps.values())}"
+        )
+
+
+def _topology_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    if config.model.topology != "mode_test":
+        return
+    for field, off in _ONLY_IN_PROGAN.items():
+        value = get_field(config, field)
+        if value != off:
+            yield (
+                f"config.{field} = {value!r} is none of the networks of "
+                f"config.model.topology = 'mode_test'; set it to {off!r}"
+            )
 
 
 def _schedule_faults(schedule: Schedule) -> Iterator[str]:

@@ -9,7 +9,7 @@ from progan_jax.experiments.results import Summary, order_agreement
 from progan_jax.experiments.tables import PAPER, Table
 
 _NO_WEIGHTS = "no weights"
-_DIGITS = {"ms_ssim": 4}
+_DIGITS = {"ms_ssim": 4, "modes_found": 1}
 
 
 def to_markdown(

@@ -15,7 +15,9 @@ from progan_jax.errors import DivergedError, MissingWeightsError
 from progan_jax.evaluate import evaluate
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.tables import Row, Table
+from progan_jax.figures import open_classifier
 from progan_jax.files import write_whole
+from progan_jax.image_sources import open_set
 from progan_jax.runtime.command_line import list_fields, load_config
 from progan_jax.runtime.snapshot import list_snapshots, read_info
 from progan_jax.train import train
@@ -105,6 +107,21 @@ def _make_run(
     # "*" is a shell's wild card.
     folder = workdir / row.name.replace("*", "-star") / f"seed-{config.seed}"
     return Run(row, seed + number, folder, config)
+
+
+def check(run: Run, table: Table) -> None:
+    """Opens what a run needs, so that what is not there is told before hours of it.
+
+    Missing weights of Inception are left to `measure`: other metrics stand in for them.
+
+    Raises:
+      UserError: if the image set, or the classifier that counts modes, is at fault.
+    """
+    open_set(run.config)
+    if "modes" in table.metrics:
+        name: Any = run.config.eval.classifier
+        side: Any = run.config.model.resolution
+        open_classifier(name, side)
 
 
 def carry_out(run: Run) -> bool:

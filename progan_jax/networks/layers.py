@@ -7,6 +7,7 @@ dtype of the activations. Source: Karras et al. 2018, sections 3, 4.1, 4.2 and t
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,17 @@ def num_features(
       fmap_max: Largest number of maps in any layer.
     """
     return min(int(fmap_base / 2 ** (stage * fmap_decay)), fmap_max)
+
+
+def num_maps(widths: Any, resolution: int) -> int:
+    """Returns nf(log2(resolution) - 1), the feature maps at a resolution.
+
+    Args:
+      widths: Has fmap_base, fmap_decay and fmap_max: a network, or config.model.
+      resolution: A power of two.
+    """
+    stage = resolution.bit_length() - 2
+    return num_features(stage, widths.fmap_base, widths.fmap_decay, widths.fmap_max)
 
 
 def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:

@@ -22,7 +22,7 @@ from progan_jax.networks.layers import (
     downscale2d,
     leaky_relu,
     lerp,
-    num_features,
+    num_maps,
     pixel_norm,
     statistics_dtype,
     upscale2d,
@@ -158,6 +158,7 @@ class Generator(nn.Module):
     tanh: bool = False
     remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
+    _rgb_kernel_size = 1  # No field: it belongs to the topology.
 
     @nn.compact
     def __call__(
@@ -173,22 +174,27 @@ class Generator(nn.Module):
         Raises:
           ValueError: if labels are missing, or given to an unconditional network.
         """
-        dense, conv = _layers(self)
-        maps = partial(_maps, self)
-        up_block = nn.remat(_UpBlock) if self.remat else _UpBlock
-        x = _FirstBlock(maps(4), dense, conv, self._activate, name="block_4x4")(
-            self._join(z, labels)
-        )
+        x = self._first_block()(self._join(z, labels))
         old = None
         for r in stage_resolutions(self.resolution)[1:]:
             # Only the newest two RGB layers take part, but a network holds them all.
             if r == self.resolution or self.is_initializing():
                 old = self._to_rgb(x, r // 2)
-            x = up_block(maps(r), conv, self._activate, name=_block(r))(x)
+            x = self._up_block(r)(x)
         image = self._to_rgb(x, self.resolution)
         if old is not None:
             image = lerp(upscale2d(old), image, alpha)
         return jnp.tanh(image) if self.tanh else image
+
+    def _first_block(self) -> nn.Module:
+        dense, conv = make_layers(self)
+        maps, activate = num_maps(self, 4), self._activate
+        return _FirstBlock(maps, dense, conv, activate, name=block_name(4))
+
+    def _up_block(self, resolution: int) -> nn.Module:
+        block = nn.remat(_UpBlock) if self.remat else _UpBlock
+        maps, (_, conv) = num_maps(self, resolution), make_layers(self)
+        return block(maps, conv, self._activate, name=block_name(resolution))
 
     def _join(self, z: jax.Array, labels: jax.Array | None) -> jax.Array:
         """Normalises latents and labels in the order of either authors' program."""
@@ -211,7 +217,7 @@ class Generator(nn.Module):
     def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
         layer = EqualizedConv(
             self.channels,
-            kernel_size=1,
+            kernel_size=self._rgb_kernel_size,
             gain=1.0,
             equalized=self.equalized,
             dtype=self.dtype,
@@ -251,6 +257,7 @@ class Discriminator(nn.Module):
         that take images and the last.
       minibatch_stddev: Whether the statistic is appended at 4x4.
       mbstd_group_size: See `minibatch.minibatch_stddev`; 0 is the whole batch.
+      divisor: How many times fewer maps than G's there are, a whole number.
       minibatch_discrimination: Kernels of that layer, before the last one; 0 for none.
       remat: See `Generator`.
       dtype: Of the activations.
@@ -267,6 +274,7 @@ class Discriminator(nn.Module):
     norm: str = "none"
     minibatch_stddev: bool = True
     mbstd_group_size: int = 4
+    divisor: int = 1
     minibatch_discrimination: int = 0
     remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
@@ -285,32 +293,37 @@ class Discriminator(nn.Module):
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
           noise: Of the inputs of the 3x3 convolutions and the first dense layer.
         """
-        dense, conv = _layers(self)
-        maps = partial(_maps, self)
-        down_block = nn.remat(_DownBlock) if self.remat else _DownBlock
         x = self._from_rgb(images, self.resolution)
         for r in reversed(stage_resolutions(self.resolution)[1:]):
-            block = down_block(
-                maps(r), maps(r // 2), conv, self.fused_resampling, name=_block(r)
-            )
-            x = block(x, fold_noise(noise, r))
+            x = self._down_block(r)(x, fold_noise(noise, r))
             images = downscale2d(images)
             if r == self.resolution:
                 x = lerp(self._from_rgb(images, r // 2), x, alpha)
             elif self.is_initializing():
                 self._from_rgb(images, r // 2)
         x, stddev = self._append_stddev(x)
-        head = _LastBlock(
-            maps(4),
-            maps(2),
-            self.minibatch_discrimination,
-            1 + self.num_classes,
-            dense,
-            conv,
-            name="block_4x4",
-        )
-        out = head(x, fold_noise(noise, 4)).astype(statistics_dtype(self.dtype))
+        out = self._last_block()(x, fold_noise(noise, 4))
+        out = out.astype(statistics_dtype(self.dtype))
         return DiscriminatorOutput(out[:, 0], out[:, 1:], stddev)
+
+    def _down_block(self, resolution: int) -> nn.Module:
+        block = nn.remat(_DownBlock) if self.remat else _DownBlock
+        maps, below = self._maps(resolution), self._maps(resolution // 2)
+        (_, conv), name = make_layers(self), block_name(resolution)
+        return block(maps, below, conv, self.fused_resampling, name=name)
+
+    def _last_block(self) -> nn.Module:
+        maps, hidden = self._maps(4), self._maps(2)
+        kernels, outputs = self.minibatch_discrimination, 1 + self.num_classes
+        layers = make_layers(self)
+        return _LastBlock(maps, hidden, kernels, outputs, *layers, name=block_name(4))
+
+    def _maps(self, resolution: int) -> int:
+        return num_maps(self, resolution) // self.divisor
+
+    def _maps_into(self, resolution: int) -> int:
+        """Returns the maps that the block of a resolution takes."""
+        return self._maps(resolution)
 
     def _append_stddev(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         if not self.minibatch_stddev:
@@ -319,7 +332,7 @@ class Discriminator(nn.Module):
 
     def _from_rgb(self, images: jax.Array, resolution: int) -> jax.Array:
         layer = EqualizedConv(
-            _maps(self, resolution),
+            self._maps_into(resolution),
             kernel_size=1,
             equalized=self.equalized,
             dtype=self.dtype,
@@ -328,11 +341,12 @@ class Discriminator(nn.Module):
         return leaky_relu(layer(images))
 
 
-def _block(resolution: int) -> str:
+def block_name(resolution: int) -> str:
+    """Returns the name of a resolution's block."""
     return f"block_{resolution}x{resolution}"
 
 
-def _layers(
+def make_layers(
     network: Generator | Discriminator,
 ) -> tuple[Callable[..., EqualizedDense], Callable[..., EqualizedConv]]:
     """Returns what makes the dense layers and the convolutions inside of blocks."""
@@ -342,13 +356,3 @@ def _layers(
         "dtype": network.dtype,
     }
     return partial(EqualizedDense, **options), partial(EqualizedConv, **options)
-
-
-def _maps(network: Generator | Discriminator, resolution: int) -> int:
-    """Returns nf(log2(resolution) - 1), the feature maps at a resolution."""
-    return num_features(
-        resolution.bit_length() - 2,
-        network.fmap_base,
-        network.fmap_decay,
-        network.fmap_max,
-    )

@@ -4,8 +4,8 @@
         [--rows=a,d,g] [--max_resolution=64] [--fmap_max=32] [--dry_run]
         -- --config.data.data_dir=DATA [--config.FIELD=VALUE ...]
 
-TABLE is cifar10_is, table1_celeba, table1_lsun or lsun_categories. All runs are listed
-with their cost first. What is trained and measured already is not done again: a command
+TABLE is cifar10_is, table1_celeba, table1_lsun, lsun_categories or mnist_modes. All
+runs are listed with their cost first. What is trained and measured already is not done again: a command
 that was stopped goes on. Writes TABLE.md, TABLE.csv and, with Matplotlib, TABLE.png and
 TABLE-throughput.png to DIR.
 
@@ -28,10 +28,9 @@ from progan_jax.experiments import curves
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.report import to_csv, to_markdown
 from progan_jax.experiments.results import read_outcome, summarise
-from progan_jax.experiments.runs import Run, carry_out, command, measure, plan
+from progan_jax.experiments.runs import Run, carry_out, check, command, measure, plan
 from progan_jax.experiments.tables import TABLES, Row, Table
 from progan_jax.files import local_folder, write_json, write_whole
-from progan_jax.image_sources import open_set
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compilation_cache import keep_compiled
 
@@ -68,7 +67,7 @@ def main(name: str, overrides: list[str]) -> None:
     if DRY_RUN.value:
         return
     for run in runs[: len(rows)]:
-        open_set(run.config)  # What is not prepared is told before hours of training.
+        check(run, table)
     _open(workdir, name, reduction, overrides)
     keep_compiled()
     missing = _carry_out(runs, table, reduction)
