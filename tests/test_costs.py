@@ -2,7 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from progan_jax.costs import count_params, multiply_adds, stage_cost
+from progan_jax.costs import (
+    activation_count,
+    count_params,
+    multiply_adds,
+    stage_cost,
+)
+from progan_jax.networks import mode_test
 from progan_jax.networks.progan import Discriminator, Generator
 
 
@@ -20,6 +26,19 @@ def test_active_parameters_are_the_papers_23_million_each():
 def test_multiply_adds_are_the_published_ones(resolution, published):
     found = multiply_adds(Generator(resolution)) / 1e9
     assert found == pytest.approx(published, rel=0.01)
+
+
+def test_multiply_adds_of_the_mode_test_are_those_of_hand_arithmetic():
+    g = mode_test.Generator(32, latent_size=64, fmap_base=128, fmap_max=64)
+    convs = 8**2 * 9 * 64 * 32 + 16**2 * 9 * 32 * 16 + 32**2 * 9 * 16 * 8
+    assert multiply_adds(g) == 64 * 16 * 64 + convs
+    assert activation_count(g) == 4**2 * 64 + 8**2 * 32 + 16**2 * 16 + 32**2 * 8
+
+
+def test_activations_are_two_layers_for_each_resolution():
+    maps = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256}
+    expected = sum(2 * r * r * number for r, number in maps.items())
+    assert activation_count(Generator(64)) == expected
 
 
 def test_state_is_four_times_g_and_three_times_d_in_float32():

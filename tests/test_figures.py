@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from progan_jax.data.pyramid import build_pyramid
+from progan_jax.errors import UserError
 from progan_jax.figures import FigureOptions, Figures
 from progan_jax.image_sources import Reals
 from progan_jax.inception_figures import InceptionFigures
@@ -60,7 +61,7 @@ def test_modes_are_counted_in_ten_draws_by_a_classifier_of_another_set(
     reals, monkeypatch
 ):
     info = {"architecture": "digit", "width": 32, "num_classes": 10, "channels": 1}
-    info |= {"data_set": {"name": "mnist"}, "test_accuracy": 0.99}
+    info |= {"data_set": {"name": "mnist"}, "test_accuracy": 0.99, "resolution": 16}
 
     def read(path, fingerprint):
         assert (str(path), fingerprint) == ("digits", None)
@@ -78,6 +79,16 @@ def test_modes_are_counted_in_ten_draws_by_a_classifier_of_another_set(
     assert values["modes_found_std"] == pytest.approx(np.std(found))
     assert set(figures.names("modes")) <= set(values)
     assert figures.settings("modes")["evaluations"] == 10
+
+
+def test_a_classifier_of_another_resolution_is_refused_before_any_work(
+    reals, monkeypatch
+):
+    other = Classifier({}, {"resolution": 32}, "0" * 64)
+    monkeypatch.setattr("progan_jax.figures.read_classifier", lambda *_: other)
+    options = FigureOptions(("modes",), num_images=40, classifier="digits")
+    with pytest.raises(UserError, match=r"'digits' reads images of 32x32, and .* = 16"):
+        Figures(reals, options)
 
 
 def test_settings_hold_all_that_a_figure_depends_on(reals):

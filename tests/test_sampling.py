@@ -3,7 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from progan_jax.config import make_networks
+from progan_jax.networks import mode_test
 from progan_jax.networks.progan import Generator
+from progan_jax.runtime.snapshot import read_snapshot, write_snapshot
 from progan_jax.sampling import (
     Sampler,
     draw_latents,
@@ -82,12 +85,25 @@ def test_an_image_of_batch_norm_depends_on_its_batch(tiny_config):
     assert not np.array_equal(one[0], other[0])
 
 
-def test_snapshots_of_the_first_runs_have_no_norm_and_the_papers_slope(tiny_config):
+def test_snapshots_of_the_first_runs_are_of_the_papers_networks(tiny_config):
     model = tiny_config.model.to_dict()
-    for name in ("g_norm", "g_slope"):
+    for name in ("g_norm", "g_slope", "topology"):
         del model[name]
     generator = generator_from_snapshot({"resolution": 8, "model": model})
+    assert type(generator) is Generator
     assert (generator.norm, generator.slope) == ("none", 0.2)
+
+
+def test_a_snapshot_of_the_mode_test_gives_its_images_again(tiny_config, tmp_path):
+    tiny_config.model.topology = "mode_test"
+    params, info = snapshot(tiny_config)
+    write_snapshot(tmp_path / "000001_r008", params, info)
+    again, told = read_snapshot(tmp_path / "000001_r008")
+    generator = generator_from_snapshot(told)
+    assert isinstance(generator, mode_test.Generator)
+    assert generator == make_networks(tiny_config, 8, 1)[0]
+    images = draw_samples(again, told, 2, seed=1)
+    assert np.array_equal(images, draw_samples(params, info, 2, seed=1))
 
 
 def test_samples_are_of_the_snapshots_alpha(tiny_config):

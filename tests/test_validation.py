@@ -43,6 +43,8 @@ def test_a_good_configuration_passes(tiny_config):
         ("model.latent_size", 0, "must be at least 1"),
         ("model.g_norm", "layer", "must be one of none, batch"),
         ("model.d_norm", "pixel", "must be one of none, layer, batch"),
+        ("model.topology", "small", "must be one of progan, mode_test"),
+        ("model.d_divisor", 0, "must be at least 1"),
         ("model.g_slope", -0.1, "must be at least 0"),
         ("model.g_slope", 1.5, "must be at most 1"),
         ("model.minibatch_discrimination", -1, "must be at least 0"),
@@ -80,6 +82,38 @@ def test_all_faults_are_told_at_once(tiny_config):
     set_field(tiny_config, "model.resolution", 33)
     set_field(tiny_config, "loss.kind", "hinge")
     assert len(faults(tiny_config)) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "off"),
+    [
+        ("model.fused_resampling", True, "False"),
+        ("model.minibatch_discrimination", 100, "0"),
+        ("loss.noise_coefficient", 0.2, "0.0"),
+    ],
+)
+def test_what_the_mode_tests_networks_lack_is_refused(tiny_config, field, value, off):
+    tiny_config.loss.kind = "lsgan"
+    set_field(tiny_config, field, value)
+    validate(tiny_config, 1)
+    tiny_config.model.topology = "mode_test"
+    (line,) = faults(tiny_config)
+    assert line == (
+        f"config.{field} = {value} is none of the networks of config.model.topology = "
+        f"'mode_test'; set it to {off}"
+    )
+
+
+def test_a_divisor_of_ds_maps_leaves_whole_ones(tiny_config):
+    # 8, 8, 8 and 4 maps at 2x2 to 16x16.
+    tiny_config.model.d_divisor = 2
+    validate(tiny_config, 1)
+    tiny_config.model.d_divisor = 8
+    (line,) = faults(tiny_config)
+    assert line == (
+        "config.model.d_divisor = 8 must divide G's feature maps, which rules out 4 "
+        "(at 16x16); choose a divisor of 4"
+    )
 
 
 def test_noise_is_of_lsgan_alone(tiny_config):

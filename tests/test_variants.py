@@ -1,4 +1,4 @@
-"""Each program of the paper's table 1, and LSGAN with its noise, trains."""
+"""Each program of the paper's tables 1 and 4, and LSGAN with its noise, trains."""
 
 import jax
 import jax.numpy as jnp
@@ -46,13 +46,22 @@ ROWS = {
     "g": {},
     "lsgan": {"loss.kind": "lsgan", "loss.noise_coefficient": 0.2},
 }
-# Of the paper's test of modes on stacked MNIST.
-MODES = {
-    **B,
-    "model.activation": "leaky_relu",
+# The paper's test of modes: the first of its variants, and the last.
+GROWING_MODES = {
+    "model.topology": "mode_test",
+    "model.d_divisor": 4,
     "model.g_slope": 0.3,
+    "model.tanh": True,
+    "loss.drift_weight": 0.0,
+    "optim.d_repeats": 5,
+    "schedule.batch_size": "4",
+}
+MODES = {
+    **D,
+    **GROWING_MODES,
+    "model.g_norm": "batch",
     "model.d_norm": "batch",
-    "model.normalize_latents": True,
+    "schedule.start_resolution": 16,
 }
 
 
@@ -88,7 +97,8 @@ def train_two_pairs_each(config, changes, resolutions):
         new = jax.device_get((state.g_params, state.d_params))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(new))
         for before, after in zip(old, new, strict=True):
-            kernels = [p["block_4x4"]["conv"]["kernel"] for p in (before, after)]
+            layer = next(iter(before["block_4x4"]))
+            kernels = [p["block_4x4"][layer]["kernel"] for p in (before, after)]
             assert not np.array_equal(*kernels)
     sums = jax.device_get(state.sums)
     assert sums["g_steps"] == 2 * len(resolutions)
@@ -101,14 +111,18 @@ def test_every_row_trains_at_4_8_and_16(config, row):
     train_two_pairs_each(config, ROWS[row], (4, 8, 16) if row != "a" else (16,))
 
 
+def test_the_mode_tests_networks_grow_and_train(config):
+    train_two_pairs_each(config, GROWING_MODES, (4, 8, 16))
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [B, ROWS["e*"], ROWS["lsgan"], MODES],
+    ("changes", "resolution"),
+    [(B, 8), (ROWS["e*"], 8), (ROWS["lsgan"], 8), (MODES, 16)],
     ids=["b", "e*", "lsgan", "modes"],
 )
-def test_layers_of_the_rows_train_in_bfloat16(config, changes):
+def test_layers_of_the_rows_train_in_bfloat16(config, changes, resolution):
     config.model.dtype = "bfloat16"
-    train_two_pairs_each(config, changes, (8,))
+    train_two_pairs_each(config, changes, (resolution,))
 
 
 @pytest.mark.slow

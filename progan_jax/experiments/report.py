@@ -94,7 +94,8 @@ def _column_titles(figures: Sequence[str]) -> Iterator[str]:
 def _footnotes(table: Table, summaries: Sequence[Summary]) -> Iterator[str]:
     yield (
         f"Published: {table.source}. Ours: mean over the seeds, and sample deviation, "
-        f"at each run's best snapshot by {table.best}; kimg is when that was."
+        f"at each run's best snapshot of the final resolution by {table.best}; kimg is "
+        "when that was."
     )
     agreement = order_agreement(summaries, table.fallback)
     if agreement is not None:

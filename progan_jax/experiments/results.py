@@ -25,11 +25,13 @@ class Point:
       kimg: Images shown when it was written, in thousands.
       hours: Training until then, by the run's own clock; NaN where that is lost.
       figures: By name; none where its images were not finite.
+      is_final: Whether it is of the run's final resolution.
     """
 
     kimg: float
     hours: float
     figures: Figures
+    is_final: bool
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,12 @@ class Outcome:
     floor: Figures
 
     def best(self, figure: str) -> Point | None:
-        """Returns the snapshot that is best by a figure; None if none has it."""
-        measured = [p for p in self.points if figure in p.figures]
+        """Returns the snapshot that is best by a figure; None if none has it.
+
+        Those of earlier stages do not compete: a classifier finds many modes in images
+        that are too coarse to have any.
+        """
+        measured = [p for p in self.points if p.is_final and figure in p.figures]
         sign = -1 if is_higher_better(figure) else 1
         return min(measured, key=lambda p: sign * p.figures[figure], default=None)
 
@@ -78,6 +84,8 @@ def read_outcome(run: Run, reduction: Reduction) -> Outcome:
     """Reads a run's figures, those of the numbers of images that this table takes."""
     floor: Figures = {}
     by_nimg: dict[int, Figures] = {}
+    final: set[int] = set()
+    end = f"_r{run.config.model.resolution:03d}"
     for record in Scoreboard(run.workdir).records():
         metric, settings = record["metric"], record["settings"]
         wanted = reduction.num_images(metric) or PROTOCOLS[metric].num_images
@@ -86,11 +94,13 @@ def read_outcome(run: Run, reduction: Reduction) -> Outcome:
         if record["snapshot"] == REALS:
             floor |= record["values"]
         else:
-            by_nimg.setdefault(record["nimg"], {}).update(record["values"])
+            nimg = record["nimg"]
+            by_nimg.setdefault(nimg, {}).update(record["values"])
+            final |= {nimg} if record["snapshot"].endswith(end) else set()
     rows = read_rows(run.workdir / "stats.jsonl")
     hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}
     points = [
-        Point(nimg / 1000, hours.get(nimg, math.nan), figures)
+        Point(nimg / 1000, hours.get(nimg, math.nan), figures, nimg in final)
         for nimg, figures in sorted(by_nimg.items())
     ]
     return Outcome(run, points, floor)

@@ -5,9 +5,9 @@
         -- --config.data.data_dir=DATA [--config.FIELD=VALUE ...]
 
 TABLE is cifar10_is, table1_celeba, table1_lsun, lsun_categories or mnist_modes. All
-runs are listed with their cost first. What is trained and measured already is not done again: a command
-that was stopped goes on. Writes TABLE.md, TABLE.csv and, with Matplotlib, TABLE.png and
-TABLE-throughput.png to DIR.
+runs are listed with their cost first. What is trained and measured already is not done
+again: a command that was stopped goes on. Writes TABLE.md, TABLE.csv and, with
+Matplotlib, TABLE.png and TABLE-throughput.png to DIR.
 
 --dry_run lists the runs and their cost, and does nothing
 --jobs    prints the command that trains each run, for a scheduler, and does nothing

@@ -64,6 +64,8 @@ def test_a_scale_at_which_the_last_resolution_is_never_held_is_refused():
         ("ms_ssim", 0.1, 2000),
         ("is", 0.0101, 520),  # 505, then at least 512, and ten equal splits.
         ("swd", 0.001, 512),
+        ("modes", 0.1, 25_600),
+        ("modes", 0.001, 520),  # Ten equal draws.
         ("kid", 0.001, 1000),  # Its subsets have so many.
         ("swd", 2.0, 0),  # A longer run is measured as published.
     ],

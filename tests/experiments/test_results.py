@@ -36,14 +36,20 @@ REDUCTION = Reduction(scale=0.01)
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Makes a run's folder of records: metric, nimg, figures, number of images."""
+    """Makes a run's folder of records: metric, nimg, figures, number of images.
 
-    def make(row, seed, records, diverged=False):
+    The snapshot at nimg `coarse` is of an earlier stage.
+    """
+
+    def name(nimg, coarse):
+        return f"{nimg // 1000:06d}_r{16 if nimg == coarse else 32:03d}"
+
+    def make(row, seed, records, diverged=False, coarse=None):
         workdir = tmp_path / row.name / str(seed)
         workdir.mkdir(parents=True)
         lines = [
             {
-                "snapshot": "reals" if nimg is None else str(nimg),
+                "snapshot": "reals" if nimg is None else name(nimg, coarse),
                 "metric": metric,
                 "settings": {"num_images": images},
                 "nimg": nimg or 0,
@@ -68,6 +74,14 @@ def swd(nimg, value, images=512):
 
 def score(nimg, value):
     return ("is", nimg, {"inception_score_mean": value}, 520)
+
+
+def test_a_snapshot_of_an_earlier_stage_is_never_the_best(make_run):
+    records = [swd(1000, 2.0), swd(2000, 7.0), swd(3000, 8.0)]
+    outcome = make_run(ROWS[0], 1, records, coarse=1000)
+    assert [p.kimg for p in outcome.points] == [1, 2, 3]
+    assert outcome.best("swd_average") == outcome.points[1]
+    assert make_run(ROWS[0], 2, records[:1], coarse=1000).best("swd_average") is None
 
 
 def test_points_are_snapshots_in_order_with_hours_and_figures(make_run):

@@ -1,6 +1,7 @@
 """A small table, trained and measured, stopped and gone on with."""
 
 import csv
+import dataclasses
 import json
 import shlex
 
@@ -141,6 +142,19 @@ def test_an_unknown_table_and_images_that_are_not_there_are_told(table):
         reproduce.main("table2", [])
     with pytest.raises(UserError, match=r"config\.data\.data_dir = ''"):
         reproduce.main("tiny", [*SMALL, "--config.data.name=none"])
+    assert not table.exists()
+
+
+def test_a_classifier_that_is_not_there_is_told_before_anything_is_trained(
+    table, monkeypatch
+):
+    modes = dataclasses.replace(TINY, metrics=("modes",), figures=("modes_found",))
+    monkeypatch.setitem(TABLES, "tiny", modes)
+    with pytest.raises(UserError, match=r"config\.eval\.classifier = '': .* need"):
+        reproduce.main("tiny", SMALL)
+    named = "--config.eval.classifier=none"
+    with pytest.raises(UserError, match=r"config\.eval\.classifier = 'none': "):
+        reproduce.main("tiny", [*SMALL, named])
     assert not table.exists()
 
 
