@@ -4,34 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 from scipy.stats import kendalltau
 
+from progan_jax.experiments.progress import Point, Progress, read_progress
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.runs import Run
 from progan_jax.experiments.tables import Row, Table
 from progan_jax.protocols import PROTOCOLS
-from progan_jax.runtime.logging import read_rows
-from progan_jax.scoreboard import REALS, Scoreboard, is_higher_better
-
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One snapshot of a run.
-
-    Attributes:
-      kimg: Images shown when it was written, in thousands.
-      hours: Training until then, by the run's own clock; NaN where that is lost.
-      figures: By name; none where its images were not finite.
-      is_final: Whether it is of the run's final resolution.
-    """
-
-    kimg: float
-    hours: float
-    figures: Figures
-    is_final: bool
+from progan_jax.scoreboard import is_higher_better
 
 
 @dataclass(frozen=True)
@@ -40,13 +22,11 @@ class Outcome:
 
     Attributes:
       run: The run.
-      points: Its measured snapshots, oldest first.
-      floor: Figures of the reals, the best that can be expected.
+      progress: Its figures, by snapshot.
     """
 
     run: Run
-    points: Sequence[Point]
-    floor: Figures
+    progress: Progress
 
     def best(self, figure: str) -> Point | None:
         """Returns the snapshot that is best by a figure; None if none has it.
@@ -54,7 +34,9 @@ class Outcome:
         Those of earlier stages do not compete: a classifier finds many modes in images
         that are too coarse to have any.
         """
-        measured = [p for p in self.points if p.is_final and figure in p.figures]
+        side = self.run.config.model.resolution
+        final = [p for p in self.progress.points if p.resolution == side]
+        measured = [p for p in final if figure in p.figures]
         sign = -1 if is_higher_better(figure) else 1
         return min(measured, key=lambda p: sign * p.figures[figure], default=None)
 
@@ -82,28 +64,13 @@ class Summary:
 
 def read_outcome(run: Run, reduction: Reduction) -> Outcome:
     """Reads a run's figures, those of the numbers of images that this table takes."""
-    floor: Figures = {}
-    by_nimg: dict[int, Figures] = {}
-    final: set[int] = set()
-    end = f"_r{run.config.model.resolution:03d}"
-    for record in Scoreboard(run.workdir).records():
-        metric, settings = record["metric"], record["settings"]
+
+    def accept(record: Mapping[str, Any]) -> bool:
+        metric = record["metric"]
         wanted = reduction.num_images(metric) or PROTOCOLS[metric].num_images
-        if settings["num_images"] != wanted:
-            continue
-        if record["snapshot"] == REALS:
-            floor |= record["values"]
-        else:
-            nimg = record["nimg"]
-            by_nimg.setdefault(nimg, {}).update(record["values"])
-            final |= {nimg} if record["snapshot"].endswith(end) else set()
-    rows = read_rows(run.workdir / "stats.jsonl")
-    hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}
-    points = [
-        Point(nimg / 1000, hours.get(nimg, math.nan), figures, nimg in final)
-        for nimg, figures in sorted(by_nimg.items())
-    ]
-    return Outcome(run, points, floor)
+        return record["settings"]["num_images"] == wanted
+
+    return Outcome(run, read_progress(run.workdir, run.row.name, accept))
 
 
 def summarise(row: Row, outcomes: Sequence[Outcome], table: Table) -> Summary:
@@ -124,7 +91,7 @@ def summarise(row: Row, outcomes: Sequence[Outcome], table: Table) -> Summary:
 
 def choosing_figure(table: Table, outcomes: Sequence[Outcome]) -> str:
     """Returns the figure that chooses snapshots: the table's, if it was measured."""
-    measured = {name for o in outcomes for p in o.points for name in p.figures}
+    measured = {name for o in outcomes for name in o.progress.names()}
     return table.best if table.best in measured else table.fallback
 
 

@@ -115,3 +115,8 @@ def list_snapshots(run: Path) -> list[Path]:
     """Returns a run's snapshot folders, oldest first."""
     folders = [f for f in (run / "snapshots").glob("*_r*") if _NAME.fullmatch(f.name)]
     return sorted(folders, key=lambda f: tuple(map(int, f.name.split("_r"))))
+
+
+def snapshot_resolution(name: str) -> int:
+    """Returns the stage resolution in a snapshot's name."""
+    return int(name.split("_r")[1])

@@ -7,7 +7,7 @@
 TABLE is cifar10_is, table1_celeba, table1_lsun, lsun_categories or mnist_modes. All
 runs are listed with their cost first. What is trained and measured already is not done
 again: a command that was stopped goes on. Writes TABLE.md, TABLE.csv and, with
-Matplotlib, TABLE.png and TABLE-throughput.png to DIR.
+Matplotlib, TABLE.png, TABLE-levels.png and TABLE-throughput.png to DIR.
 
 --dry_run lists the runs and their cost, and does nothing
 --jobs    prints the command that trains each run, for a scheduler, and does nothing
@@ -182,8 +182,10 @@ def _write(
     write_whole(workdir / f"{name}.md", page)
     write_whole(workdir / f"{name}.csv", to_csv(table, summaries))
     if curves.can_draw():
-        curves.draw_curves(workdir / f"{name}.png", table, outcomes)
-        curves.draw_throughput(workdir / f"{name}-throughput.png", outcomes)
+        progress = [outcome.progress for outcome in outcomes]
+        curves.draw_figures(workdir / f"{name}.png", progress, table.figures)
+        curves.draw_levels(workdir / f"{name}-levels.png", progress)
+        curves.draw_throughput(workdir / f"{name}-throughput.png", progress)
     print(page)
 
 

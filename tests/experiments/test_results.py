@@ -58,9 +58,8 @@ def make_run(tmp_path):
             for metric, nimg, values, images in records
         ]
         (workdir / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        (workdir / "stats.jsonl").write_text(
-            json.dumps({"Progress/nimg": 2000, "Timing/total_hours": 1.5})
-        )
+        tick = {"Progress/nimg": 2000, "Progress/kimg": 2.0, "Timing/total_hours": 1.5}
+        (workdir / "stats.jsonl").write_text(json.dumps(tick))
         if diverged:
             (workdir / DIVERGED).touch()
         return read_outcome(Run(row, seed, workdir, cifar10.get_config()), REDUCTION)
@@ -79,23 +78,26 @@ def score(nimg, value):
 def test_a_snapshot_of_an_earlier_stage_is_never_the_best(make_run):
     records = [swd(1000, 2.0), swd(2000, 7.0), swd(3000, 8.0)]
     outcome = make_run(ROWS[0], 1, records, coarse=1000)
-    assert [p.kimg for p in outcome.points] == [1, 2, 3]
-    assert outcome.best("swd_average") == outcome.points[1]
+    assert [p.kimg for p in outcome.progress.points] == [1, 2, 3]
+    assert outcome.best("swd_average") == outcome.progress.points[1]
     assert make_run(ROWS[0], 2, records[:1], coarse=1000).best("swd_average") is None
 
 
 def test_points_are_snapshots_in_order_with_hours_and_figures(make_run):
     outcome = make_run(ROWS[0], 1, [score(2000, 3.0), swd(2000, 7.0), swd(1000, 8.0)])
-    assert [p.kimg for p in outcome.points] == [1, 2]
-    assert outcome.points[1].figures == {"inception_score_mean": 3, "swd_average": 7}
-    assert outcome.points[1].hours == 1.5
-    assert math.isnan(outcome.points[0].hours)
+    assert [p.kimg for p in outcome.progress.points] == [1, 2]
+    assert outcome.progress.points[1].figures == {
+        "inception_score_mean": 3,
+        "swd_average": 7,
+    }
+    assert outcome.progress.points[1].hours == 1.5
+    assert math.isnan(outcome.progress.points[0].hours)
 
 
 def test_figures_of_other_numbers_of_images_are_left_out(make_run):
     outcome = make_run(ROWS[0], 1, [swd(1000, 1.0, images=16384), swd(None, 2.0)])
-    assert outcome.points == []
-    assert outcome.floor == {"swd_average": 2.0}
+    assert outcome.progress.points == []
+    assert outcome.progress.floor == {"swd_average": 2.0}
 
 
 def test_each_run_is_taken_at_its_best_snapshot(make_run):
@@ -145,4 +147,4 @@ def test_the_order_agrees_by_kendalls_tau(make_run, ours, tau):
 
 def test_the_folder_of_a_run_may_be_empty(tmp_path):
     run = Run(ROWS[0], 1, Path(tmp_path), cifar10.get_config())
-    assert read_outcome(run, REDUCTION).points == []
+    assert read_outcome(run, REDUCTION).progress.points == []

@@ -1,0 +1,86 @@
+"""How the figures of a run moved while it trained, read from its own records."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from progan_jax.runtime.logging import read_rows
+from progan_jax.runtime.snapshot import snapshot_resolution
+from progan_jax.scoreboard import REALS, Scoreboard
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One snapshot of a run.
+
+    Attributes:
+      kimg: Images shown when it was written, in thousands.
+      hours: Training until then, by the run's own clock; NaN where that is lost.
+      figures: By name; none where its images were not finite.
+      resolution: Of its stage.
+    """
+
+    kimg: float
+    hours: float
+    figures: Figures
+    resolution: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of one run.
+
+    Attributes:
+      label: Names the run in figures and legends.
+      points: Its measured snapshots, oldest first.
+      floor: Figures of the reals, the best that can be expected.
+      shown: Hours and kimg at the end of each tick.
+    """
+
+    label: str
+    points: list[Point]
+    floor: Figures
+    shown: list[tuple[float, float]]
+
+    def names(self) -> list[str]:
+        """Returns the figures that some snapshot has."""
+        return list(dict.fromkeys(n for p in self.points for n in p.figures))
+
+
+def read_progress(
+    workdir: Path, label: str, accept: Callable[[Mapping[str, Any]], bool]
+) -> Progress:
+    """Reads the records of a run.
+
+    Args:
+      workdir: Its folder; it may be empty.
+      label: Its name in figures and legends.
+      accept: Whether a record of the scoreboard counts.
+    """
+    floor: Figures = {}
+    by_snapshot: dict[tuple[int, int], Figures] = {}
+    for record in filter(accept, Scoreboard(workdir).records()):
+        if record["snapshot"] == REALS:
+            floor |= record["values"]
+        else:
+            key = record["nimg"], snapshot_resolution(record["snapshot"])
+            by_snapshot.setdefault(key, {}).update(record["values"])
+    rows = read_rows(workdir / "stats.jsonl")
+    hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}
+    points = [
+        Point(nimg / 1000, hours.get(nimg, math.nan), figures, resolution)
+        for (nimg, resolution), figures in sorted(by_snapshot.items())
+    ]
+    shown = [(row["Timing/total_hours"], row["Progress/kimg"]) for row in rows]
+    return Progress(label, points, floor, shown)
+
+
+def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
+    """Returns what accepts, of each metric, the records of its newest settings."""
+    records = Scoreboard(workdir).records()
+    newest = {record["metric"]: record["settings"] for record in records}
+    return lambda record: record["settings"] == newest[record["metric"]]

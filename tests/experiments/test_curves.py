@@ -1,0 +1,86 @@
+"""What is drawn, read back from Matplotlib's own objects."""
+
+import pytest
+
+from progan_jax.experiments import curves
+from progan_jax.experiments.progress import Point, Progress
+
+figure = pytest.importorskip("matplotlib.figure")
+
+
+def run(label, scale=1.0):
+    points = [
+        Point(k, k / 10, {"swd_32": scale * 9 / k, "swd_16": 5.0, "fid": 100 / k}, 32)
+        for k in (1.0, 2.0)
+    ]
+    return Progress(label, points, {"fid": 2.0}, [(0.1, 1.0), (0.2, 2.0)])
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collects the figures that are saved."""
+    canvases = []
+    save = figure.Figure.savefig
+
+    def collect(canvas, path, **options):
+        canvases.append(canvas)
+        save(canvas, path, **options)
+
+    monkeypatch.setattr(figure.Figure, "savefig", collect)
+    return canvases
+
+
+def lines_of(axis):
+    return {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+
+
+def test_figures_stand_against_images_above_and_hours_below(drawn, tmp_path):
+    runs = [run("growing"), run("fixed")]
+    curves.draw_figures(tmp_path / "x.png", runs, ["fid", "is"])
+    above, below = drawn[0].axes
+    assert lines_of(above)["growing"] == [[1, 100], [2, 50]]
+    assert lines_of(below)["fixed"] == [[0.1, 100], [0.2, 50]]
+    assert [y for _, y in lines_of(above)["reals"]] == [2, 2]
+    assert (tmp_path / "x.png").exists()
+
+
+def test_runs_of_one_label_share_a_colour_and_a_line_of_the_legend(drawn, tmp_path):
+    curves.draw_figures(tmp_path / "x.png", [run("a"), run("a"), run("b")], ["fid"])
+    first, second, other = (line.get_color() for line in drawn[0].axes[0].lines[:3])
+    assert first == second != other
+    legend = [text.get_text() for text in drawn[0].axes[0].get_legend().texts]
+    assert legend == ["a", "b", "reals"]
+
+
+def test_levels_have_a_column_for_each_label_and_the_finest_first(drawn, tmp_path):
+    curves.draw_levels(tmp_path / "x.png", [run("growing"), run("fixed", scale=2)])
+    growing, fixed, *below = drawn[0].axes
+    assert list(lines_of(growing)) == ["32x32", "16x16"]
+    assert lines_of(fixed)["32x32"] == [[1, 18], [2, 9]]
+    assert len(below) == 2
+    assert growing.get_ylim() == fixed.get_ylim()
+
+
+def test_throughput_begins_with_nothing(drawn, tmp_path):
+    curves.draw_throughput(tmp_path / "x.png", [run("a")])
+    (line,) = drawn[0].axes[0].lines
+    assert line.get_xydata().tolist() == [[0, 0], [0.1, 1], [0.2, 2]]
+
+
+def test_classes_are_those_of_the_newest_snapshot_that_was_classified(drawn, tmp_path):
+    shares = [
+        {f"classifier_share_{c}": s for c, s in enumerate(x)}
+        for x in ((1, 0), (0.25, 0.75))
+    ]
+    points = [Point(k, k, s, 32) for k, s in enumerate([*shares, {"fid": 1.0}])]
+    curves.draw_classes(tmp_path / "x.png", [Progress("a", points, {}, [])])
+    heights = [bar.get_height() for bar in drawn[0].axes[0].patches]
+    assert heights == [25, 75]
+
+
+def test_what_nobody_measured_is_not_drawn(tmp_path):
+    empty = [Progress("a", [], {}, [])]
+    curves.draw_figures(tmp_path / "x.png", empty, ["fid"])
+    curves.draw_levels(tmp_path / "x.png", empty)
+    curves.draw_classes(tmp_path / "x.png", empty)
+    assert not (tmp_path / "x.png").exists()
