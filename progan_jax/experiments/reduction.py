@@ -1,5 +1,6 @@
 """What makes a recipe fit a small machine; every change stands in a table's heading."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,8 @@ from progan_jax.protocols import PROTOCOLS
 
 # Fewest images by which a shortened run is measured.
 _LEAST_IMAGES = 512
-# A shortened run has so many ticks; every tenth has a grid, snapshot and checkpoint.
+# A shortened run has so many ticks; every tenth has a grid, snapshot and checkpoint, or
+# fewer have grids and snapshots, so that they are one kimg apart.
 _TICKS, _TICKS_OF_SNAPSHOTS = 100, 10
 
 
@@ -82,8 +84,11 @@ class Reduction:
             schedule[name] = _format_table(
                 {r: k * self.scale for r, k in table.items()}
             )
-        train.tick_kimg = f"{schedule.total_kimg / _TICKS:g}"
-        train.grid_ticks = train.snapshot_ticks = _TICKS_OF_SNAPSHOTS
+        tick_kimg = schedule.total_kimg / _TICKS
+        train.tick_kimg = f"{tick_kimg:g}"
+        # Names of grids and snapshots tell whole kimg: one takes another's place.
+        apart = max(_TICKS_OF_SNAPSHOTS, math.ceil(1 / tick_kimg))
+        train.grid_ticks = train.snapshot_ticks = apart
         train.checkpoint_ticks = _TICKS_OF_SNAPSHOTS
 
     def _check_held(self, config: ml_collections.ConfigDict) -> None:

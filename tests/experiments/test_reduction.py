@@ -21,6 +21,17 @@ def test_all_lengths_shrink_together():
     assert schedule.tick_kimg[128] == 1
 
 
+@pytest.mark.parametrize(("scale", "apart"), [(0.01, 20.0), (0.0001, 1.0)])
+def test_snapshots_are_a_tenth_of_the_run_apart_and_one_kimg_at_least(scale, apart):
+    # 20,000 kimg; their names have whole kimg, so that nearer ones would be one.
+    config = cifar10.get_config()
+    config.schedule.stabilise_kimg = config.schedule.fade_kimg = "4"
+    Reduction(scale=scale).apply(config)
+    train = config.train
+    assert float(train.tick_kimg) * train.snapshot_ticks == pytest.approx(apart)
+    assert train.grid_ticks == train.snapshot_ticks
+
+
 def test_the_recipe_itself_is_left_alone():
     config, recipe = cifar10.get_config(), cifar10.get_config()
     Reduction().apply(config)
