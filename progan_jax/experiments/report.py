@@ -3,12 +3,14 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from progan_jax.experiments.results import Summary, order_agreement
 from progan_jax.experiments.tables import PAPER, Table
 
 _NO_WEIGHTS = "no weights"
+_COLUMNS = ("kimg", "hours", "seeds")
+_NOTHING = [""] * len(_COLUMNS)
 _DIGITS = {"ms_ssim": 4, "modes_found": 1}
 
 
@@ -16,6 +18,7 @@ def to_markdown(
     name: str,
     table: Table,
     summaries: Sequence[Summary],
+    floor: Mapping[str, float],
     missing: frozenset[str],
     heading: Sequence[str],
 ) -> str:
@@ -25,18 +28,20 @@ def to_markdown(
       name: Of the table.
       table: It.
       summaries: Of its rows that were run.
+      floor: Figures of the reals.
       missing: Figures whose weights are not at hand.
       heading: Lines on what was run, and on what.
     """
     figures = [*table.figures]
-    header = ["row", "", *_column_titles(figures), "kimg", "seeds"]
+    header = ["row", "", *_column_titles(figures), *_COLUMNS]
     lines = [f"# {name}: {table.title}", "", *heading, ""]
     lines += [_line(header), _line(["---"] * len(header))]
     for summary in summaries:
         lines += [_line(cells) for cells in _rows(summary, figures, missing)]
+    if floor:
+        lines.append(_outside_row("reals in place of fakes", floor, figures))
     for title, published in table.others.items():
-        cells = [_cell(published.get(f), f) for f in figures]
-        lines.append(_line(["", f"{title}, published", *cells, "", ""]))
+        lines.append(_outside_row(f"{title}, published", published, figures))
     lines += ["", *_footnotes(table, summaries)]
     return "\n".join(lines) + "\n"
 
@@ -45,12 +50,12 @@ def to_csv(table: Table, summaries: Sequence[Summary]) -> str:
     """Returns a line for each row and origin: "ours", or where it was published."""
     buffer = io.StringIO()
     spread = [f"{f}{end}" for f in table.figures for end in ("", "_std")]
-    columns = ["row", "origin", *spread, "kimg", "seeds", "diverged"]
+    columns = ["row", "origin", *spread, *_COLUMNS, "diverged"]
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     for s in summaries:
         shared = {"row": s.row.name}
-        ours = {"kimg": s.kimg, "seeds": s.seeds, "diverged": s.diverged}
+        ours = {name: getattr(s, name) for name in (*_COLUMNS, "diverged")}
         writer.writerow(shared | {"origin": table.source} | _flat(s.row.published))
         writer.writerow(shared | {"origin": "ours"} | _named(table, s) | ours)
     for title, published in table.others.items():
@@ -65,7 +70,8 @@ def _rows(
     row = summary.row
     if row.published:
         published = [_cell(row.published.get(f), f) for f in figures]
-        yield [row.name, f"{row.title}, published".lstrip(", "), *published, "", ""]
+        title = f"{row.title}, published".lstrip(", ")
+        yield [row.name, title, *published, *_NOTHING]
     ours = [
         _NO_WEIGHTS if f in missing else _cell(summary.figures.get(f), f)
         for f in figures
@@ -74,7 +80,16 @@ def _rows(
     if summary.diverged:
         told += f", {summary.diverged} diverged"
     kimg = "" if math.isnan(summary.kimg) else f"{summary.kimg:,.1f}"
-    yield [row.name, f"{row.title}, ours".lstrip(", "), *ours, kimg, told]
+    hours = "" if math.isnan(summary.hours) else f"{summary.hours:,.2f}"
+    yield [row.name, f"{row.title}, ours".lstrip(", "), *ours, kimg, hours, told]
+
+
+def _outside_row(
+    title: str,
+    values: Mapping[str, float | tuple[float, float]],
+    figures: Sequence[str],
+) -> str:
+    return _line(["", title, *(_cell(values.get(f), f) for f in figures), *_NOTHING])
 
 
 def _cell(value: float | tuple[float, float] | None, figure: str) -> str:
@@ -95,7 +110,7 @@ def _footnotes(table: Table, summaries: Sequence[Summary]) -> Iterator[str]:
     yield (
         f"Published: {table.source}. Ours: mean over the seeds, and sample deviation, "
         f"at each run's best snapshot of the final resolution by {table.best}; kimg is "
-        "when that was."
+        "when that was, hours what a run's training took."
     )
     agreement = order_agreement(summaries, table.fallback)
     if agreement is not None:

@@ -50,6 +50,7 @@ class Summary:
       figures: Mean and sample deviation over the runs, at each run's best snapshot; the
         deviation of one run is NaN.
       kimg: Mean of when those snapshots were written.
+      hours: Mean of what each run's training has taken, by its own clock.
       seeds: Runs that were measured.
       diverged: Runs that ended for updates that were not finite, or had no snapshot
         with finite images.
@@ -58,6 +59,7 @@ class Summary:
     row: Row
     figures: Mapping[str, tuple[float, float]]
     kimg: float
+    hours: float
     seeds: int
     diverged: int
 
@@ -79,11 +81,13 @@ def summarise(row: Row, outcomes: Sequence[Outcome], table: Table) -> Summary:
     by = choosing_figure(table, own)
     best = [point for o in own if (point := o.best(by)) is not None]
     names = dict.fromkeys(name for point in best for name in point.figures)
+    hours = [o.progress.shown[-1][0] for o in own if o.progress.shown]
     ended = [o for o in own if o.run.has_diverged() or not o.best(by)]
     return Summary(
         row=row,
         figures={n: _spread([p.figures[n] for p in best]) for n in names},
         kimg=fmean(p.kimg for p in best) if best else math.nan,
+        hours=fmean(hours) if hours else math.nan,
         seeds=len(own),
         diverged=sum(o.run.has_diverged() or o.run.is_finished() for o in ended),
     )
@@ -93,6 +97,13 @@ def choosing_figure(table: Table, outcomes: Sequence[Outcome]) -> str:
     """Returns the figure that chooses snapshots: the table's, if it was measured."""
     measured = {name for o in outcomes for name in o.progress.names()}
     return table.best if table.best in measured else table.fallback
+
+
+def mean_floor(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Returns the figures of the reals, averaged over the runs that have them."""
+    names = dict.fromkeys(name for o in outcomes for name in o.progress.floor)
+    floors = [o.progress.floor for o in outcomes]
+    return {n: fmean(f[n] for f in floors if n in f) for n in names}
 
 
 def order_agreement(summaries: Sequence[Summary], figure: str) -> float | None:

@@ -14,6 +14,8 @@ Matplotlib, TABLE.png, TABLE-levels.png and TABLE-throughput.png to DIR.
 """
 
 import json
+import os
+import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ from progan_jax.errors import UserError
 from progan_jax.experiments import curves
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.report import to_csv, to_markdown
-from progan_jax.experiments.results import read_outcome, summarise
+from progan_jax.experiments.results import mean_floor, read_outcome, summarise
 from progan_jax.experiments.runs import Run, carry_out, check, command, measure, plan
 from progan_jax.experiments.tables import TABLES, Row, Table
 from progan_jax.files import local_folder, write_json, write_whole
@@ -46,6 +48,12 @@ JOBS = flags.DEFINE_bool("jobs", False, "Print a command for each run alone.")
 _RECORD = "reproduce.json"
 # What may change between two commands: it alters no image that a run has shown.
 _FREE = ("--config.data.data_dir=", "--config.eval.", "--config.runtime.")
+# What tells where files lie, which is nobody's concern but this machine's.
+_PLACES = (
+    "--config.data.data_dir=",
+    "--config.eval.inception_weights=",
+    "--config.eval.classifier=",
+)
 
 
 def main(name: str, overrides: list[str]) -> None:
@@ -171,14 +179,14 @@ def _write(
     outcomes = [read_outcome(run, reduction) for run in runs]
     summaries = [summarise(row, outcomes, table) for row in rows]
     absent = frozenset(f for f in table.figures for m in missing if _belongs(f, m))
-    device = jax.devices()[0].device_kind
     heading = [
-        f"{', '.join(reduction.changes()) or 'The recipe as it is'}; "
-        f"{jax.device_count()} x {device}, JAX {jax.__version__}."
+        f"{', '.join(reduction.changes()) or 'The recipe as it is'}; {_hardware()}, "
+        f"JAX {jax.__version__}."
     ]
-    if overrides:
-        heading += ["", f"Changed: {', '.join(overrides)}."]
-    page = to_markdown(name, table, summaries, absent, heading)
+    changed = [o for o in overrides if not o.startswith(_PLACES)]
+    if changed:
+        heading += ["", f"Changed: {', '.join(changed)}."]
+    page = to_markdown(name, table, summaries, mean_floor(outcomes), absent, heading)
     write_whole(workdir / f"{name}.md", page)
     write_whole(workdir / f"{name}.csv", to_csv(table, summaries))
     if curves.can_draw():
@@ -187,6 +195,13 @@ def _write(
         curves.draw_levels(workdir / f"{name}-levels.png", progress)
         curves.draw_throughput(workdir / f"{name}-throughput.png", progress)
     print(page)
+
+
+def _hardware() -> str:
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        return f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    return f"{len(devices)} x {devices[0].device_kind}"
 
 
 def _belongs(figure: str, metric: str) -> bool:

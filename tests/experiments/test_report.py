@@ -11,12 +11,13 @@ from progan_jax.experiments.tables import TABLES
 
 TABLE = TABLES["cifar10_is"]
 ROW = TABLE.rows[0]
+FLOOR = {"fid": 2.0, "swd_average": 1.5}
 
 
 @pytest.fixture
 def summary():
     figures = {"swd_average": (7.125, 0.5), "fid": (30.0, math.nan)}
-    return Summary(ROW, figures, kimg=123.4, seeds=2, diverged=1)
+    return Summary(ROW, figures, kimg=123.4, hours=1.25, seeds=2, diverged=1)
 
 
 def cells(page, start):
@@ -25,27 +26,30 @@ def cells(page, start):
 
 
 def test_ours_stands_below_the_published_row(summary):
-    page = to_markdown("cifar10_is", TABLE, [summary], frozenset(), ["On two cores."])
+    page = to_markdown(
+        "cifar10_is", TABLE, [summary], FLOOR, frozenset(), ["On two cores."]
+    )
     assert page.startswith("# cifar10_is: CIFAR-10, unconditional")
     assert "\nOn two cores.\n" in page
     published = cells(page, "| ours | Progressive GAN, published")
-    assert published[2:] == ["8.56 ± 0.06", "", "", "", ""]
+    assert published[2:] == ["8.56 ± 0.06", "", "", "", "", ""]
     ours = cells(page, "| ours | Progressive GAN, ours")
-    assert ours[2:] == ["", "30.00", "7.12 ± 0.50", "123.4", "2, 1 diverged"]
+    assert ours[2:] == ["", "30.00", "7.12 ± 0.50", "123.4", "1.25", "2, 1 diverged"]
+    assert cells(page, "|  | reals in place of fakes")[2:5] == ["", "2.00", "1.50"]
     assert "| WGAN-GP, published | 7.86 ± 0.07 |" in page
 
 
 def test_figures_without_weights_say_so(summary):
     missing = frozenset({"inception_score_mean"})
-    page = to_markdown("cifar10_is", TABLE, [summary], missing, [])
+    page = to_markdown("cifar10_is", TABLE, [summary], {}, missing, [])
     assert cells(page, "| ours | Progressive GAN, ours")[2] == "no weights"
 
 
 def test_a_row_without_any_snapshot_is_not_dropped():
-    nothing = Summary(ROW, {}, kimg=math.nan, seeds=2, diverged=2)
-    page = to_markdown("cifar10_is", TABLE, [nothing], frozenset(), [])
+    nothing = Summary(ROW, {}, kimg=math.nan, hours=math.nan, seeds=2, diverged=2)
+    page = to_markdown("cifar10_is", TABLE, [nothing], {}, frozenset(), [])
     ours = cells(page, "| ours | Progressive GAN, ours")
-    assert ours[2:] == ["", "", "", "", "2, 2 diverged"]
+    assert ours[2:] == ["", "", "", "", "", "2, 2 diverged"]
 
 
 def test_csv_has_means_and_deviations_of_both_origins(summary):
@@ -59,4 +63,4 @@ def test_csv_has_means_and_deviations_of_both_origins(summary):
         "7.125",
         "",
     )
-    assert (ours["seeds"], ours["diverged"]) == ("2", "1")
+    assert (ours["hours"], ours["seeds"], ours["diverged"]) == ("1.25", "2", "1")

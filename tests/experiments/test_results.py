@@ -10,6 +10,7 @@ from configs import cifar10
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.results import (
     choosing_figure,
+    mean_floor,
     order_agreement,
     read_outcome,
     summarise,
@@ -100,6 +101,15 @@ def test_figures_of_other_numbers_of_images_are_left_out(make_run):
     assert outcome.progress.floor == {"swd_average": 2.0}
 
 
+def test_the_floor_is_the_mean_of_those_that_were_measured(make_run):
+    outcomes = [
+        make_run(ROWS[0], 1, [swd(None, 2.0)]),
+        make_run(ROWS[0], 2, [swd(None, 4.0)]),
+        make_run(ROWS[0], 3, []),
+    ]
+    assert mean_floor(outcomes) == {"swd_average": 3.0}
+
+
 def test_each_run_is_taken_at_its_best_snapshot(make_run):
     # By the score: 4 of the first run and 6 of the second, with the SWD there.
     outcomes = [
@@ -110,6 +120,7 @@ def test_each_run_is_taken_at_its_best_snapshot(make_run):
     assert summary.figures["inception_score_mean"] == (5.0, pytest.approx(2**0.5))
     assert summary.figures["swd_average"] == (8.0, pytest.approx(2**0.5))
     assert (summary.kimg, summary.seeds, summary.diverged) == (1.5, 2, 0)
+    assert summary.hours == 1.5
 
 
 def test_without_weights_the_fallback_chooses_and_less_is_better(make_run):
