@@ -42,7 +42,7 @@ def to_markdown(
         lines.append(_outside_row("reals in place of fakes", floor, figures))
     for title, published in table.others.items():
         lines.append(_outside_row(f"{title}, published", published, figures))
-    lines += ["", *_footnotes(table, summaries)]
+    lines += ["", *_footnotes(table, summaries, missing)]
     return "\n".join(lines) + "\n"
 
 
@@ -106,10 +106,13 @@ def _column_titles(figures: Sequence[str]) -> Iterator[str]:
         yield figure.removesuffix("_mean").replace("_", " ")
 
 
-def _footnotes(table: Table, summaries: Sequence[Summary]) -> Iterator[str]:
+def _footnotes(
+    table: Table, summaries: Sequence[Summary], missing: frozenset[str]
+) -> Iterator[str]:
+    best = table.fallback if table.best in missing else table.best
     yield (
         f"Published: {table.source}. Ours: mean over the seeds, and sample deviation, "
-        f"at each run's best snapshot of the final resolution by {table.best}; kimg is "
+        f"at each run's best snapshot of the final resolution by {best}; kimg is "
         "when that was, hours what a run's training took."
     )
     agreement = order_agreement(summaries, table.fallback)

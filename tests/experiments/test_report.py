@@ -37,12 +37,14 @@ def test_ours_stands_below_the_published_row(summary):
     assert ours[2:] == ["", "30.00", "7.12 ± 0.50", "123.4", "1.25", "2, 1 diverged"]
     assert cells(page, "|  | reals in place of fakes")[2:5] == ["", "2.00", "1.50"]
     assert "| WGAN-GP, published | 7.86 ± 0.07 |" in page
+    assert "best snapshot of the final resolution by inception_score_mean;" in page
 
 
 def test_figures_without_weights_say_so(summary):
     missing = frozenset({"inception_score_mean"})
     page = to_markdown("cifar10_is", TABLE, [summary], {}, missing, [])
     assert cells(page, "| ours | Progressive GAN, ours")[2] == "no weights"
+    assert "best snapshot of the final resolution by swd_average;" in page
 
 
 def test_a_row_without_any_snapshot_is_not_dropped():
