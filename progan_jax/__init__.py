@@ -8,7 +8,12 @@ JAX is imported when one of these names is first used.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from progan_jax.errors import UserError as UserError
+    from progan_jax.loading import load as load
+    from progan_jax.trained import to_uint8 as to_uint8
 
 __version__ = "0.1.0"
 

@@ -70,7 +70,13 @@ def _make_generator(info: Mapping[str, Any]) -> Generator:
 def check_parameters(generator: Generator, params: Params) -> None:
     """Raises UserError unless these are the generator's parameters, by their shapes."""
     found = traverse_util.flatten_dict(params)
-    expected = parameter_shapes(generator)
+    try:
+        expected = parameter_shapes(generator)
+    except Exception as error:  # Fields of a wrong type fail anywhere.
+        raise UserError(
+            "the snapshot's description speaks of no network "
+            f"({type(error).__name__}); name a whole snapshot"
+        ) from error
     for path in sorted(expected.keys() | found.keys()):
         shape = found[path].shape if path in found else None
         if shape != expected.get(path):

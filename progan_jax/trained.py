@@ -15,7 +15,6 @@ import numpy as np
 from progan_jax import images as pixels
 from progan_jax.errors import NotFiniteError, UserError
 from progan_jax.networks.layers import downscale2d
-from progan_jax.networks.progan import stage_resolutions
 from progan_jax.runtime.snapshot import read_snapshot
 from progan_jax.sampling import (
     BATCH_SIZE,
@@ -25,6 +24,12 @@ from progan_jax.sampling import (
     generator_from_snapshot,
 )
 from progan_jax.state import Params
+from progan_jax.trained_inputs import (
+    check_sample,
+    read_labels,
+    read_latents,
+    read_side,
+)
 
 _BATCH_PIXELS = 2**22  # At most in a batch: 64 images of 256x256, 4 of 1024x1024.
 _quantise = jax.jit(pixels.to_uint8)
@@ -103,8 +108,8 @@ class TrainedGenerator:
         Raises:
           UserError: if an argument does not fit, or images are not finite.
         """
-        latents = _check_latents(z, self.latent_dim)
-        labels = self._check_labels(label, len(latents))
+        latents = read_latents(z, self.latent_dim)
+        labels = read_labels(label, len(latents), self.num_classes)
         return self._draw(latents, labels, resolution, stale_rgb)
 
     def sample(
@@ -131,12 +136,7 @@ class TrainedGenerator:
         Raises:
           UserError: if an argument does not fit, or images are not finite.
         """
-        if n < 1:
-            raise UserError(f"n={n} must be at least 1; raise it")
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seed={seed} must lie in [0, 2**32); change it")
-        if label is not None:
-            check_label("label", label, self.num_classes)
+        check_sample(n, seed, label, self.num_classes)
         # With batch norm, an image depends on the rest of its batch.
         whole = BATCH_SIZE if self.network.norm == "batch" else 1
         drawn = -(-n // whole) * whole
@@ -150,7 +150,7 @@ class TrainedGenerator:
         resolution: int | None,
         stale_rgb: bool,
     ) -> np.ndarray:
-        side = self._check_resolution(resolution)
+        side = read_side(resolution, self.resolution)
         stale = stale_rgb and side < self.resolution
         sampler = self._sampler(len(latents), side, stale)
         alpha = 1.0 if stale else self.alpha
@@ -172,31 +172,6 @@ class TrainedGenerator:
             sampler = Sampler(network, batch_size=batch, finish=finish)
             self._samplers[batch, side, stale] = sampler
         return self._samplers[batch, side, stale]
-
-    def _check_resolution(self, resolution: int | None) -> int:
-        sides = stage_resolutions(self.resolution)
-        if resolution is not None and resolution not in sides:
-            choice = ", ".join(map(str, sides))
-            raise UserError(f"resolution={resolution} must be one of {choice}")
-        return resolution or self.resolution
-
-    def _check_labels(
-        self, label: jax.typing.ArrayLike | None, count: int
-    ) -> np.ndarray | None:
-        if label is None:
-            if self.num_classes:
-                last = self.num_classes - 1
-                raise UserError(f"label is missing: give a class from 0 to {last}")
-            return None
-        classes = np.asarray(label)
-        if classes.dtype.kind not in "iu" or classes.shape not in ((), (count,)):
-            raise UserError(
-                f"label must be a whole number, or {count} of them, one for each row "
-                f"of z; it is {classes.dtype}{list(classes.shape)}"
-            )
-        for value in (classes.min(), classes.max()):
-            check_label("label", int(value), self.num_classes)
-        return np.broadcast_to(classes, count)
 
     def __repr__(self) -> str:
         side, classes = self.resolution, self.num_classes or "no"
@@ -227,29 +202,6 @@ def open_snapshot(folder: Path) -> TrainedGenerator:
 def to_uint8(images: jax.typing.ArrayLike) -> np.ndarray:
     """Maps images of any shape from [-1, 1] to uint8 0..255, rounded and clipped."""
     return np.asarray(_quantise(jnp.asarray(images)))
-
-
-def check_label(name: str, label: int, num_classes: int) -> None:
-    """Raises UserError, by the name that the user knows, unless there is that class."""
-    if not 0 <= label < num_classes:
-        last = num_classes - 1
-        rule = f"from 0 to {last}" if num_classes else "unset: it has no classes"
-        raise UserError(f"{name}={label} must be {rule} for this generator; change it")
-
-
-def _check_latents(z: jax.typing.ArrayLike, width: int) -> np.ndarray:
-    try:
-        latents = np.asarray(z, np.float32)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"z must be an array of numbers [N, {width}]") from error
-    if latents.ndim != 2 or latents.shape[1] != width or not len(latents):
-        raise UserError(
-            f"z has the shape {list(latents.shape)} and must have [N, {width}], N from "
-            f"1: draw it with numpy.random.default_rng(0).standard_normal((N, {width}))"
-        )
-    if not np.isfinite(latents).all():
-        raise UserError("z has numbers that are not finite; draw it anew")
-    return latents
 
 
 def _check_alpha(info: Mapping[str, Any]) -> float:

@@ -47,7 +47,7 @@ PURE = (
     "reals",
 )
 # What a trained generator is used with: it stands without what training needs.
-USE = ("official", "trained", "loading", "sampling")
+USE = ("official", "trained", "trained_inputs", "loading", "sampling")
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
 
 

@@ -90,8 +90,8 @@ def damage(folder, **fields):
     path.write_text(json.dumps(info))
 
 
-def without(model, *names):
-    return {name: value for name, value in model.items() if name not in names}
+def model_of(folder):
+    return json.loads((folder / "snapshot.json").read_text())["model"]
 
 
 def cut_weights(folder):
@@ -119,6 +119,10 @@ FAULTS = {
     "a model that is a text": (
         lambda folder: damage(folder, model="big"),
         "no network",
+    ),
+    "a model with a field of another type": (
+        lambda folder: damage(folder, model=model_of(folder) | {"latent_size": "8"}),
+        "speaks of no network",
     ),
     "side": (
         lambda folder: damage(folder, resolution=12),

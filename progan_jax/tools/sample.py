@@ -17,7 +17,8 @@ from progan_jax.images import tile, write_png
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot
-from progan_jax.trained import check_label, open_snapshot, to_uint8
+from progan_jax.trained import open_snapshot, to_uint8
+from progan_jax.trained_inputs import check_label
 
 RUN = flags.DEFINE_string("run", None, "Folder of a run, or of one of its snapshots.")
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
