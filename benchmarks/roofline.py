@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from progan_jax.costs import activation_count, multiply_adds
 from progan_jax.errors import UserError
 from progan_jax.networks.progan import Generator
-from progan_jax.runtime.command_line import run_with_argument
+from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.environment import environment
 
 PASSES = 20
@@ -111,4 +111,4 @@ def main(dtype: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_argument(main, "dtype")
+    run_with_arguments(main, "dtype")

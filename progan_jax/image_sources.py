@@ -167,7 +167,12 @@ def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:
 
 def check_trained_on(name: str, info: Mapping[str, Any], pyramid: Pyramid) -> None:
     """Raises UserError if a snapshot was trained on another set than this."""
-    trained_on = info["dataset"]
+    trained_on = info.get("dataset")
+    if trained_on is None:
+        raise UserError(
+            f"snapshot {name} does not tell on which images it was trained, as those "
+            "of imported networks; name one of a run"
+        )
     if trained_on["fingerprint"] != pyramid.fingerprint:
         raise UserError(
             f"config.data.name = {pyramid.name!r}: snapshot {name} was trained on "

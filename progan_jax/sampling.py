@@ -1,19 +1,20 @@
 """Images from an averaged generator, in batches of one compiled size."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from progan_jax.errors import UserError
 from progan_jax.images import to_uint8
 from progan_jax.networks.layers import LEAKY_SLOPE
 from progan_jax.networks.progan import Generator
 from progan_jax.networks.topologies import TOPOLOGIES
-from progan_jax.state import Params
+from progan_jax.state import Params, parameter_shapes
 
 _MODEL_FIELDS = (
     "channels",
@@ -29,16 +30,35 @@ _MODEL_FIELDS = (
     "activation",
     "tanh",
 )
-_BATCH_SIZE = 64
+BATCH_SIZE = 64  # By default.
 
 
 def generator_from_snapshot(info: Mapping[str, Any]) -> Generator:
-    """Returns the generator that a snapshot's description speaks of."""
-    model = info["model"]
+    """Returns the generator that a snapshot's description speaks of.
+
+    Raises:
+      UserError: if the description lacks a field, or has one that cannot be.
+    """
+    try:
+        return _make_generator(info)
+    except KeyError as error:
+        problem = f"has no field {error}"
+    except (TypeError, ValueError, AttributeError) as error:
+        problem = f"speaks of no network ({error})"
+    raise UserError(f"the snapshot's description {problem}; name a whole snapshot")
+
+
+def _make_generator(info: Mapping[str, Any]) -> Generator:
+    model, side = info["model"], info["resolution"]
     fields = {name: model[name] for name in _MODEL_FIELDS}
-    generator, _ = TOPOLOGIES[model.get("topology", "progan")]
+    topology = model.get("topology", "progan")
+    if topology not in TOPOLOGIES:
+        raise ValueError(f"topology {topology!r}")
+    if type(side) is not int or side < 4 or side & (side - 1):
+        raise ValueError(f"resolution {side!r}")
+    generator, _ = TOPOLOGIES[topology]
     return generator(
-        resolution=info["resolution"],
+        resolution=side,
         dtype=jnp.dtype(model["dtype"]),
         # The first snapshots lack these, and the topology.
         norm=model.get("g_norm", "none"),
@@ -47,51 +67,55 @@ def generator_from_snapshot(info: Mapping[str, Any]) -> Generator:
     )
 
 
+def check_parameters(generator: Generator, params: Params) -> None:
+    """Raises UserError unless these are the generator's parameters, by their shapes."""
+    found = traverse_util.flatten_dict(params)
+    try:
+        expected = parameter_shapes(generator)
+    except Exception as error:  # Fields of a wrong type fail anywhere.
+        raise UserError(
+            "the snapshot's description speaks of no network "
+            f"({type(error).__name__}); name a whole snapshot"
+        ) from error
+    for path in sorted(expected.keys() | found.keys()):
+        shape = found[path].shape if path in found else None
+        if shape != expected.get(path):
+            raise UserError(
+                f"the snapshot's {'/'.join(path)} has the shape {shape} where its "
+                f"description asks for {expected.get(path)}; name a whole snapshot"
+            )
+
+
 def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
     """Returns `num` standard normal latents [num, latent_size], float32."""
     return np.asarray(jax.random.normal(key, (num, latent_size)))
 
 
-def draw_samples(
-    params: Params,
-    info: Mapping[str, Any],
-    num: int,
-    seed: int,
-    label: int | None = None,
-) -> np.ndarray:
-    """Returns uint8 images [num, r, r, C]; the first n of a seed are always the same.
+def draw_inputs(
+    generator: Generator, num: int, seed: int, label: int | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns latents [num, latent_size] and classes int [num] of a seed.
+
+    There is one key for each image, so that asking for more keeps the first ones.
 
     Args:
-      params: Of the snapshot's generator.
-      info: The snapshot's description.
+      generator: That is to take them.
       num: Number of images.
       seed: Of the latents, and of the classes where `label` is None.
-      label: Class of all images; None for random ones, or where there are none.
+      label: Class of all images; None for random ones.
 
-    Raises:
-      UserError: if the images are not finite.
+    Returns:
+      The classes are None where there are none.
     """
-    generator, drawn = generator_from_snapshot(info), num
-    if generator.norm == "batch":
-        # An image depends on the rest of its batch, which has to be the same, too.
-        drawn = -(-num // _BATCH_SIZE) * _BATCH_SIZE
-    labels = None if label is None else np.full(drawn, label, np.int32)
-    if label is None and generator.num_classes:
-        rng = np.random.default_rng(seed)
-        labels = rng.integers(0, generator.num_classes, drawn, np.int32)
-    # One key for each image, so that asking for more images keeps the first ones.
-    numbers = np.arange(drawn)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
     draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
-    sampler = Sampler(generator, batch_size=min(drawn, _BATCH_SIZE))
     latents = np.asarray(draw(keys))
-    images, finite = sampler.sample_checked(params, info["alpha"], latents, labels)
-    if not finite:
-        raise UserError(
-            "--snapshot: its images are not finite; the run had diverged before it, so "
-            "name an earlier one"
-        )
-    return images[:num]
+    if not generator.num_classes:
+        return latents, None
+    if label is not None:
+        return latents, np.full(num, label, np.int32)
+    rng = np.random.default_rng(seed)
+    return latents, rng.integers(0, generator.num_classes, num, np.int32)
 
 
 class Sampler:
@@ -105,9 +129,10 @@ class Sampler:
     def __init__(
         self,
         generator: Generator,
-        batch_size: int = _BATCH_SIZE,
+        batch_size: int = BATCH_SIZE,
         batched: jax.sharding.NamedSharding | None = None,
         compiler_options: Mapping[str, bool | str] | None = None,
+        finish: Callable[[jax.Array], jax.Array] = to_uint8,
     ) -> None:
         """Describes how to draw.
 
@@ -116,13 +141,14 @@ class Sampler:
           batch_size: Images per call, rounded up to a multiple of the devices.
           batched: Sharding of the batch axis over several devices; None for one.
           compiler_options: What XLA is told besides.
+          finish: What becomes of the images [N, r, r, C] before they leave the device.
         """
         devices = batched.num_devices if batched else 1
         self.generator = generator
         self.batch_size = -(-batch_size // devices) * devices
         self._batched = batched
         self._call = jax.jit(
-            partial(_generate, generator),
+            partial(_generate, generator, finish),
             compiler_options=dict(compiler_options or {}),
         )
 
@@ -133,7 +159,7 @@ class Sampler:
         latents: np.ndarray,
         labels: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Returns uint8 images [n, r, r, C].
+        """Returns images as `finish` gives them, uint8 [n, r, r, C] by default.
 
         Args:
           params: Of the averaged generator.
@@ -150,7 +176,7 @@ class Sampler:
         latents: np.ndarray,
         labels: np.ndarray | None = None,
     ) -> tuple[np.ndarray, bool]:
-        """Returns as `sample`, and whether all pixels were finite before rounding."""
+        """Returns as `sample`, and whether all pixels were finite before."""
         total = len(latents)
         classes = np.zeros(total, np.int32) if labels is None else labels
         parts, finite = [], True
@@ -168,6 +194,7 @@ class Sampler:
 
 def _generate(
     generator: Generator,
+    finish: Callable[[jax.Array], jax.Array],
     params: Params,
     alpha: jax.Array,
     latents: jax.Array,
@@ -177,4 +204,4 @@ def _generate(
     if generator.num_classes:
         one_hot = jax.nn.one_hot(labels, generator.num_classes)
     images: Any = generator.apply({"params": params}, latents, alpha, one_hot)
-    return to_uint8(images), jnp.isfinite(images).all()
+    return finish(images), jnp.isfinite(images).all()

@@ -85,11 +85,7 @@ def init_params(
 ) -> tuple[Params, Params]:
     """Initialises both networks; every layer's key is folded with its path (linen)."""
     key_g, key_d = jax.random.split(key)
-    g_params = init_generator(key_g, generator)
-    side, channels = discriminator.resolution, discriminator.channels
-    images = jnp.zeros((1, side, side, channels))
-    d_params: Any = discriminator.init(key_d, images, jnp.ones([]))["params"]
-    return g_params, d_params
+    return init_generator(key_g, generator), init_discriminator(key_d, discriminator)
 
 
 def init_generator(key: jax.Array, generator: Generator) -> Params:
@@ -98,6 +94,26 @@ def init_generator(key: jax.Array, generator: Generator) -> Params:
     z = jnp.zeros((1, generator.latent_size))
     params: Any = generator.init(key, z, jnp.ones([]), labels)["params"]
     return params
+
+
+def init_discriminator(key: jax.Array, discriminator: Discriminator) -> Params:
+    """Initialises D alone."""
+    side, channels = discriminator.resolution, discriminator.channels
+    images = jnp.zeros((1, side, side, channels))
+    params: Any = discriminator.init(key, images, jnp.ones([]))["params"]
+    return params
+
+
+def parameter_shapes(
+    network: Generator | Discriminator,
+) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Returns the shapes of a network's parameters by their paths, computing none."""
+    if isinstance(network, Generator):
+        params = jax.eval_shape(lambda: init_generator(jax.random.key(0), network))
+    else:
+        params = jax.eval_shape(lambda: init_discriminator(jax.random.key(0), network))
+    flat = traverse_util.flatten_dict(params)
+    return {path: array.shape for path, array in flat.items()}
 
 
 def grow(

@@ -46,6 +46,8 @@ PURE = (
     "images",
     "reals",
 )
+# What a trained generator is used with: it stands without what training needs.
+USE = ("official", "trained", "trained_inputs", "loading", "sampling")
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
 
 
@@ -80,7 +82,7 @@ def imported_rooms(name, rooms):
 
 
 def test_rooms_are_not_empty():
-    for room in (*LEAVES, *LOOP, *PURE):
+    for room in (*LEAVES, *LOOP, *PURE, *USE):
         assert in_rooms([room]), room
 
 
@@ -94,6 +96,19 @@ def test_pure_modules_import_no_loop_and_no_heavy_library(name):
     assert not imported_rooms(name, [*LOOP, *LEAVES, "config"])
     roots = {module.split(".")[0] for module in imports(MODULES[name])}
     assert not roots & {*HEAVY, "ml_collections"}
+
+
+@pytest.mark.parametrize("name", in_rooms(USE))
+def test_use_knows_nothing_of_the_loop_and_no_heavy_library(name):
+    assert not imported_rooms(name, [*LOOP, "config", "data", "metrics", "steps"])
+    roots = {module.split(".")[0] for module in imports(MODULES[name])}
+    assert not roots & {*HEAVY, "ml_collections"}
+
+
+@pytest.mark.parametrize("name", in_rooms(["official"]))
+def test_no_module_reads_official_files_with_pythons_own_unpickler(name):
+    roots = {module.split(".")[0] for module in imports(MODULES[name])}
+    assert not roots & {"pickle", "_pickle", "importlib", "copyreg"}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - set(in_rooms(["tools"]))))

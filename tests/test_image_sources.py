@@ -99,6 +99,7 @@ def test_images_that_are_not_finite_are_refused(pyramid, params):
             {"dataset": {"name": "cats", "fingerprint": "0"}},
             "snapshot s was trained on other images .cats.",
         ),
+        ({"dataset": None}, "snapshot s does not tell on which images it was trained"),
         ({"resolution": 32}, "resolution = 16: snapshot s makes 32x32"),
     ],
 )

@@ -10,9 +10,14 @@ from progan_jax.runtime.snapshot import read_snapshot, write_snapshot
 from progan_jax.sampling import (
     Sampler,
     draw_latents,
-    draw_samples,
     generator_from_snapshot,
 )
+from progan_jax.trained import TrainedGenerator, to_uint8
+
+
+def draw_samples(params, info, num, seed, label=None):
+    generator = TrainedGenerator(params, info, "name")
+    return to_uint8(generator.sample(num, seed, label))
 
 
 def make(num_classes=0):

@@ -35,16 +35,17 @@ def run(main: Callable[[], None]) -> None:
     _run(guarded, parse_flags)
 
 
-def run_with_argument(main: Callable[[str], None], name: str) -> None:
-    """As `run`, for a `main` that takes the one argument that is no flag."""
+def run_with_arguments(main: Callable[..., None], *names: str) -> None:
+    """As `run`, for a `main` that takes the arguments that are no flags."""
+    needed = f"one {' and one '.join(names)} " + ("is" if len(names) == 1 else "are")
 
     def parse(argv: list[str]) -> list[str]:
         rest = _parse_alone(argv)
-        if len(rest) != 2:
-            _fail(f"one {name} is needed, and {len(rest) - 1} are given; see --help")
+        if len(rest) != 1 + len(names):
+            _fail(f"{needed} needed, and {len(rest) - 1} are given; see --help")
         return rest
 
-    _run(lambda argv: _guard(lambda: main(argv[1])), parse)
+    _run(lambda argv: _guard(lambda: main(*argv[1:])), parse)
 
 
 def run_with_overrides(main: Callable[[str, list[str]], None], name: str) -> None:

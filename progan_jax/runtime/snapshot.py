@@ -1,4 +1,8 @@
-"""Snapshots: the averaged generator for use, as safetensors and JSON."""
+"""Snapshots: the averaged generator for use, as safetensors and JSON.
+
+A discriminator is kept in the same way where one is imported; its weights have another
+name.
+"""
 
 import hashlib
 import json
@@ -14,7 +18,9 @@ from safetensors.numpy import load_file, save_file
 from progan_jax.errors import UserError
 
 _NAME = re.compile(r"\d{6,}_r\d{3,}")
-_WEIGHTS, _INFO = "generator.safetensors", "snapshot.json"
+INFO = "snapshot.json"
+_WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
+_VERSION = 1  # Of the description; those of the first runs have none.
 BEST = "best"  # File beside the snapshots that holds the name of one.
 
 
@@ -24,15 +30,17 @@ def write_snapshot(folder: Path, params: dict[str, Any], info: dict[str, Any]) -
     Args:
       folder: Named <kimg:06d>_r<resolution:03d>; an old one of that name is replaced.
       params: Nested dictionary of NumPy arrays.
-      info: Description that JSON can hold: resolution, alpha, model, ...
+      info: Description that JSON can hold: resolution, alpha, model, ...; where its
+        "network" is "D", the parameters are a discriminator's.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     flat = traverse_util.flatten_dict(params, sep="/")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
-    save_file(arrays, partial / _WEIGHTS)
-    (partial / _INFO).write_text(json.dumps(info, indent=2) + "\n")
+    save_file(arrays, partial / _weights(info))
+    described = {"version": _VERSION} | info
+    (partial / INFO).write_text(json.dumps(described, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -45,31 +53,38 @@ def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     info = read_info(folder)
     try:
-        flat = load_file(folder / _WEIGHTS)
+        flat = load_file(folder / _weights(info))
+        return traverse_util.unflatten_dict(flat, sep="/"), info
     except Exception as error:  # safetensors raises a type of its own.
         raise UserError(
             f"snapshot {folder} cannot be read ({error}); name another"
         ) from error
-    return traverse_util.unflatten_dict(flat, sep="/"), info
 
 
 def read_info(folder: Path) -> dict[str, Any]:
     """Returns a snapshot's description alone.
 
     Raises:
-      UserError: if it cannot be read.
+      UserError: if it cannot be read, or is of a version to come.
     """
     try:
-        return json.loads((folder / _INFO).read_text())
-    except (OSError, ValueError) as error:
+        info = json.loads((folder / INFO).read_text())
+        version = int(info.get("version", _VERSION))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"snapshot {folder} cannot be read ({error}); name another"
         ) from error
+    if version > _VERSION:
+        raise UserError(
+            f"snapshot {folder} is of version {version}, and this progan_jax knows "
+            f"{_VERSION}; install a newer one"
+        )
+    return info
 
 
 def digest(folder: Path) -> str:
     """Returns the SHA-256 of a snapshot's weights, in hex."""
-    with (folder / _WEIGHTS).open("rb") as file:
+    with (folder / _weights(read_info(folder))).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -86,7 +101,7 @@ def find_snapshot(
     Raises:
       UserError: if there is no such run or snapshot.
     """
-    if (run / _INFO).exists():
+    if (run / INFO).exists():
         return run
     if not run.is_dir():
         raise UserError(
@@ -120,3 +135,7 @@ def list_snapshots(run: Path) -> list[Path]:
 def snapshot_resolution(name: str) -> int:
     """Returns the stage resolution in a snapshot's name."""
     return int(name.split("_r")[1])
+
+
+def _weights(info: dict[str, Any]) -> str:
+    return _WEIGHTS["D" if info.get("network") == "D" else "G"]

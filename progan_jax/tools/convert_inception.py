@@ -18,7 +18,7 @@ from progan_jax.metrics.inception_weights import (
     read_inception,
 )
 from progan_jax.metrics.weights import write_weights
-from progan_jax.runtime.command_line import run_with_argument
+from progan_jax.runtime.command_line import run_with_arguments
 
 OUT = flags.DEFINE_string("out", None, "File to write; in the cache by default.")
 
@@ -42,4 +42,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_argument(main, "FILE")
+    run_with_arguments(main, "FILE")

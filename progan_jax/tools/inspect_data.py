@@ -24,7 +24,7 @@ from progan_jax.data.layout import level_name
 from progan_jax.data.stored import StoredSet, open_stored
 from progan_jax.errors import UserError
 from progan_jax.images import write_png
-from progan_jax.runtime.command_line import run_with_argument
+from progan_jax.runtime.command_line import run_with_arguments
 
 OUT = flags.DEFINE_string("out", None, "Folder for the contact sheets.")
 MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Look only at so many images.")
@@ -134,4 +134,4 @@ def _describe(difference: Difference, what: str) -> str:
 
 
 if __name__ == "__main__":
-    run_with_argument(main, "DIR")
+    run_with_arguments(main, "DIR")

@@ -31,8 +31,8 @@ from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, 
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
-from progan_jax.sampling import draw_samples
+from progan_jax.runtime.snapshot import find_snapshot
+from progan_jax.trained import open_snapshot, to_uint8
 from progan_jax.workdir import read_config
 
 RUN = flags.DEFINE_string("run", None, "Folder of a run.")
@@ -58,13 +58,13 @@ def main() -> None:
     folder = _check_flags()
     keep_compiled()
     snapshot = find_snapshot(folder, SNAPSHOT.value)
-    params, info = read_snapshot(snapshot)
+    generator = open_snapshot(snapshot)
     config = read_config(folder, "--run")
     pyramid = _load_set(config)
-    check_trained_on(snapshot.name, info, pyramid)
+    check_trained_on(snapshot.name, generator.info, pyramid)
     features = _open_features(config.model.resolution)
-    fakes = draw_samples(params, info, NUM.value, SEED.value)
-    fakes = upscale_nearest(fakes, config.model.resolution // info["resolution"])
+    fakes = to_uint8(generator.sample(NUM.value, SEED.value))
+    fakes = upscale_nearest(fakes, config.model.resolution // generator.resolution)
     found = _search(fakes, pyramid, features)
     name = f"{snapshot.name}_{FEATURES.value}_seed{SEED.value}"
     out = Path(OUT.value) if OUT.value else folder / "neighbours" / name

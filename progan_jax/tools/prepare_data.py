@@ -39,7 +39,7 @@ from progan_jax.data.unfinished import alone_in, begin, check_free, choose
 from progan_jax.data.writing import finish, write_pyramid, write_skipped
 from progan_jax.errors import UserError
 from progan_jax.images import write_png
-from progan_jax.runtime.command_line import run_with_argument
+from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.preemption import ending_in_a_line
 from progan_jax.tools import prepare_flags as given
 from progan_jax.tools.prepare_sources import open_source
@@ -180,4 +180,4 @@ def _summary(
 
 
 if __name__ == "__main__":
-    run_with_argument(main, "SOURCE")
+    run_with_arguments(main, "SOURCE")

@@ -16,8 +16,9 @@ from progan_jax.errors import UserError
 from progan_jax.images import tile, write_png
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
-from progan_jax.sampling import draw_samples
+from progan_jax.runtime.snapshot import find_snapshot
+from progan_jax.trained import open_snapshot, to_uint8
+from progan_jax.trained_inputs import check_label
 
 RUN = flags.DEFINE_string("run", None, "Folder of a run, or of one of its snapshots.")
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
@@ -39,10 +40,11 @@ def main() -> None:
     if not 0 <= SEED.value < 2**32:
         raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
     snapshot = find_snapshot(Path(RUN.value), SNAPSHOT.value)
-    params, info = read_snapshot(snapshot)
-    _check_class(info["model"]["num_classes"], CLASS.value)
     keep_compiled()
-    images = draw_samples(params, info, NUM.value, SEED.value, CLASS.value)
+    generator = open_snapshot(snapshot)
+    if CLASS.value is not None:
+        check_label("--class", CLASS.value, generator.num_classes)
+    images = to_uint8(generator.sample(NUM.value, SEED.value, CLASS.value))
     name = f"{snapshot.name}_seed{SEED.value}"
     out = Path(OUT.value) if OUT.value else Path(RUN.value) / "samples" / name
     try:
@@ -61,13 +63,6 @@ def write_samples(out: Path, images: np.ndarray, grid: bool) -> str:
     for number, image in enumerate(images):
         write_png(out / f"{number:06d}.png", image)
     return f"{len(images)} images in {out}"
-
-
-def _check_class(num_classes: int, label: int | None) -> None:
-    if label is None or 0 <= label < num_classes:
-        return
-    rule = f"from 0 to {num_classes - 1}" if num_classes else "unset: it has no classes"
-    raise UserError(f"--class={label} must be {rule} for this generator; change it")
 
 
 if __name__ == "__main__":

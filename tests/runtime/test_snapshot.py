@@ -28,7 +28,7 @@ def test_parameters_and_description_come_back(tmp_path):
         params["block_4x4"]["conv"]["kernel"], PARAMS["block_4x4"]["conv"]["kernel"]
     )
     assert params.keys() == PARAMS.keys()
-    assert info == {"nimg": 10_000}
+    assert info == {"version": 1, "nimg": 10_000}
 
 
 def test_a_transposed_view_is_written_as_it_reads(tmp_path):
@@ -77,3 +77,26 @@ def test_a_damaged_snapshot_is_named(tmp_path, name):
     (folder / name).write_bytes(b"{")
     with pytest.raises(UserError, match="cannot be read"):
         read_snapshot(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": 2}', "is of version 2, and this progan_jax knows 1; install"),
+        ('{"version": "new"}', "cannot be read"),
+        ("[]", "cannot be read"),
+    ],
+)
+def test_a_description_of_another_kind_is_refused(tmp_path, text, message):
+    (tmp_path / "snapshot.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_snapshot(tmp_path)
+
+
+def test_a_discriminators_weights_are_named_so(tmp_path):
+    folder = tmp_path / "snapshot"
+    write_snapshot(folder, PARAMS, {"network": "D"})
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"discriminator.safetensors", "snapshot.json"}
+    params, _ = read_snapshot(folder)
+    assert params.keys() == PARAMS.keys()

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 from progan_jax.metrics.vgg import VGG19
 from progan_jax.runtime.snapshot import list_snapshots, read_snapshot, write_snapshot
-from progan_jax.sampling import draw_samples
 from progan_jax.train import train
+from progan_jax.trained import open_snapshot, to_uint8
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +80,7 @@ def test_figure_and_table_show_the_reals_nearest_to_the_samples(run):
     assert done.stdout == f"3 fakes above 2 neighbours each: {out}.png, {out}.csv\n"
     assert done.stderr == ""
     reals = REALS.astype(np.int64)
-    fakes = draw_samples(*read_snapshot(newest), num=3, seed=5)[..., 0].astype(np.int64)
+    fakes = to_uint8(open_snapshot(newest).sample(3, seed=5))[..., 0].astype(np.int64)
     squares = np.array(
         [[np.sum((real - fake) ** 2) for real in reals] for fake in fakes]
     )
@@ -145,5 +145,5 @@ def test_a_snapshot_that_diverged_is_not_drawn(run):
     write_snapshot(diverged, jax.tree.map(lambda x: x * np.nan, params), info)
     done = neighbours(run, "--snapshot=000009_r032")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --snapshot: its images are not finite")
+    assert done.stderr.startswith(f"error: snapshot {diverged.name}: its images")
     shutil.rmtree(diverged)

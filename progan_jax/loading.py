@@ -1,0 +1,60 @@
+"""Opens a trained generator by the name of a run, a snapshot, a file or a network."""
+
+import os
+from pathlib import Path
+
+from progan_jax.errors import UserError
+from progan_jax.official.snapshots import import_network
+from progan_jax.runtime.snapshot import INFO, find_snapshot
+from progan_jax.trained import TrainedGenerator, open_snapshot
+
+_SHIPPED = Path(__file__).parent / "pretrained"
+
+
+def load(
+    source: str | os.PathLike[str], snapshot: str | None = None
+) -> TrainedGenerator:
+    """Returns a trained generator.
+
+        g = progan_jax.load("runs/digits")
+        images = g(np.random.default_rng(0).standard_normal((8, g.latent_dim)))
+
+    Args:
+      source: Name of a network that ships with this package; or a run's folder, of
+        which the newest snapshot is taken; or a snapshot's folder; or a pickle of the
+        authors' program, of which Gs is taken, no code in it being run.
+      snapshot: Which of a run's snapshots, such as "000100_r032", or "best".
+
+    Raises:
+      UserError: if there is no such thing, or it cannot be read.
+    """
+    name = os.fspath(source)
+    if "://" in name:
+        raise UserError(
+            f"source={name}: addresses are not opened; download it and name the file "
+            "or folder"
+        )
+    path = _SHIPPED / name if name in list_shipped() else Path(name).expanduser()
+    if path.is_dir():
+        return open_snapshot(find_snapshot(path, snapshot, ("source", "snapshot")))
+    if snapshot is not None:
+        raise UserError(f"snapshot={snapshot}: {name} is no run's folder; leave it out")
+    if path.is_file():
+        return _open_file(path)
+    raise UserError(
+        f"source={name}: there is no such file or folder, nor a network of that name; "
+        f"those that ship with progan_jax: {', '.join(list_shipped()) or 'none'}"
+    )
+
+
+def list_shipped() -> list[str]:
+    """Returns the names of the networks that ship with this package."""
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{INFO}"))
+
+
+def _open_file(path: Path) -> TrainedGenerator:
+    if path.suffix in (".safetensors", ".json"):
+        raise UserError(
+            f"source={path}: name the folder that it lies in, {path.parent}"
+        )
+    return TrainedGenerator(*import_network(path, "Gs"), path.name)

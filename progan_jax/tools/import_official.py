@@ -1,0 +1,49 @@
+"""Takes a network of the authors' TensorFlow program over, as a snapshot.
+
+    python -m progan_jax.tools.import_official FILE.pkl OUT [--network=Gs] [--lod=L]
+
+FILE.pkl is a pickle of (G, D, Gs) that their program wrote. It is read as data: no code
+in it is run. OUT becomes a snapshot's folder, for progan_jax.load and for
+tools.sample --run=OUT; the networks' licence, CC BY-NC 4.0, stands in its
+snapshot.json. A network that had not grown to its final resolution comes as far as it
+had, unless --lod says otherwise.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from progan_jax.errors import UserError
+from progan_jax.official.networks import NETWORKS
+from progan_jax.official.snapshots import import_network
+from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.snapshot import write_snapshot
+
+NETWORK = flags.DEFINE_enum(
+    "network",
+    "Gs",
+    list(NETWORKS),
+    "Gs, the generator averaged over its training, which is the one to sample; G; or "
+    "the discriminator D.",
+)
+LOD = flags.DEFINE_float("lod", None, "Level of detail; the network's own if unset.")
+
+
+def main(file: str, out: str) -> None:
+    """Reads, checks, writes, and tells what was taken over."""
+    folder = Path(out)
+    if folder.exists():
+        raise UserError(f"OUT={out} is there already; name a folder that is not")
+    params, info = import_network(Path(file), NETWORK.value, LOD.value)
+    try:
+        write_snapshot(folder, params, info)
+    except OSError as error:
+        raise UserError(f"OUT={out}: {error}; choose another folder") from error
+    side, final = info["resolution"], info["model"]["resolution"]
+    grown = f", of {final}x{final} to grow to" if side < final else ""
+    licence = info["licence"]["name"]
+    print(f"{out}: {NETWORK.value} of {side}x{side}{grown}; licence {licence}")
+
+
+if __name__ == "__main__":
+    run_with_arguments(main, "FILE", "OUT")

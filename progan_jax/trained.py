@@ -1,0 +1,219 @@
+"""Trained generators for use: opened by name, called with latents, sampled by seed.
+
+Nothing here needs what training needs: no data sets, checkpoints or configurations.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from progan_jax import images as pixels
+from progan_jax.errors import NotFiniteError, UserError
+from progan_jax.networks.layers import downscale2d
+from progan_jax.runtime.snapshot import read_snapshot
+from progan_jax.sampling import (
+    BATCH_SIZE,
+    Sampler,
+    check_parameters,
+    draw_inputs,
+    generator_from_snapshot,
+)
+from progan_jax.state import Params
+from progan_jax.trained_inputs import (
+    check_sample,
+    read_labels,
+    read_latents,
+    read_side,
+)
+
+_BATCH_PIXELS = 2**22  # At most in a batch: 64 images of 256x256, 4 of 1024x1024.
+_quantise = jax.jit(pixels.to_uint8)
+
+
+class TrainedGenerator:
+    """A trained generator: latents in, images out.
+
+    It is compiled at its first call, once for each number of images up to a batch.
+
+    Attributes:
+      name: Of its snapshot, for messages.
+      info: The snapshot's description; see docs/using.md.
+      network: The Flax module.
+      params: Its parameters, on the device.
+      alpha: Weight of its newest block, in [0, 1]; 1 once that has been faded in.
+    """
+
+    def __init__(self, params: Params, info: Mapping[str, Any], name: str) -> None:
+        """Takes what `read_snapshot` returns.
+
+        Raises:
+          UserError: if parameters and description do not belong together.
+        """
+        self.name, self.info = name, info
+        self.network = generator_from_snapshot(info)
+        check_parameters(self.network, params)
+        self.params = jax.device_put(params)
+        self.alpha = _check_alpha(info)
+        self._samplers: dict[tuple[int, int, bool], Sampler] = {}
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of the latents."""
+        return self.network.latent_size
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+        return self.network.resolution
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 for an unconditional generator."""
+        return self.network.num_classes
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.network.channels
+
+    def __call__(
+        self,
+        z: jax.typing.ArrayLike,
+        label: jax.typing.ArrayLike | None = None,
+        *,
+        resolution: int | None = None,
+        stale_rgb: bool = False,
+    ) -> np.ndarray:
+        """Returns the images of latents.
+
+        Args:
+          z: Latents [N, latent_dim], standard normal.
+          label: Class of all images, or classes [N], from 0 to num_classes - 1; needed
+            if there are classes, refused if there are none.
+          resolution: Side r of the images, a power of two from 4 to the generator's
+            own, which is the default. A smaller one is the mean over blocks of pixels.
+          stale_rgb: Whether a smaller image is instead what the RGB layer of that
+            resolution makes. It was last trained when the network had that resolution,
+            and the layers before it have been trained on since.
+
+        Returns:
+          float32 [N, r, r, channels], about [-1, 1]: not clipped, which `to_uint8`
+          does.
+
+        Raises:
+          UserError: if an argument does not fit, or images are not finite.
+        """
+        latents = read_latents(z, self.latent_dim)
+        labels = read_labels(label, len(latents), self.num_classes)
+        return self._draw(latents, labels, resolution, stale_rgb)
+
+    def sample(
+        self,
+        n: int,
+        seed: int,
+        label: int | None = None,
+        *,
+        resolution: int | None = None,
+        stale_rgb: bool = False,
+    ) -> np.ndarray:
+        """Returns n images of a seed; more of them begin with the same, to rounding.
+
+        Args:
+          n: Number of images, from 1.
+          seed: Of the latents, and of the classes where `label` is None; in [0, 2**32).
+          label: Class of all images; None for random ones.
+          resolution: See `__call__`.
+          stale_rgb: See `__call__`.
+
+        Returns:
+          As `__call__`.
+
+        Raises:
+          UserError: if an argument does not fit, or images are not finite.
+        """
+        check_sample(n, seed, label, self.num_classes)
+        # With batch norm, an image depends on the rest of its batch.
+        whole = BATCH_SIZE if self.network.norm == "batch" else 1
+        drawn = -(-n // whole) * whole
+        latents, labels = draw_inputs(self.network, drawn, seed, label)
+        return self._draw(latents, labels, resolution, stale_rgb)[:n]
+
+    def _draw(
+        self,
+        latents: np.ndarray,
+        labels: np.ndarray | None,
+        resolution: int | None,
+        stale_rgb: bool,
+    ) -> np.ndarray:
+        side = read_side(resolution, self.resolution)
+        stale = stale_rgb and side < self.resolution
+        sampler = self._sampler(len(latents), side, stale)
+        alpha = 1.0 if stale else self.alpha
+        images, finite = sampler.sample_checked(self.params, alpha, latents, labels)
+        if not finite:
+            raise NotFiniteError(
+                f"snapshot {self.name}: its images are not finite; the run had "
+                "diverged before it, so name an earlier one"
+            )
+        return images
+
+    def _sampler(self, count: int, side: int, stale: bool) -> Sampler:
+        made = side if stale else self.resolution
+        most = max(min(BATCH_SIZE, _BATCH_PIXELS // made**2), 1)
+        batch = min(count, BATCH_SIZE if self.network.norm == "batch" else most)
+        if (batch, side, stale) not in self._samplers:
+            network = self.network.clone(resolution=made)
+            finish = partial(_pool, made // side)
+            sampler = Sampler(network, batch_size=batch, finish=finish)
+            self._samplers[batch, side, stale] = sampler
+        return self._samplers[batch, side, stale]
+
+    def __repr__(self) -> str:
+        side, classes = self.resolution, self.num_classes or "no"
+        return (
+            f"<generator {self.name}: {side}x{side}x{self.channels} from "
+            f"{self.latent_dim} latents, {classes} classes>"
+        )
+
+
+def open_snapshot(folder: Path) -> TrainedGenerator:
+    """Returns the generator of a snapshot's folder.
+
+    Raises:
+      UserError: if the folder holds no whole snapshot of a generator.
+    """
+    params, info = read_snapshot(folder)
+    if info.get("network", "G") != "G":
+        raise UserError(
+            f"snapshot {folder} is of a discriminator, which makes no images; name a "
+            "generator's"
+        )
+    try:
+        return TrainedGenerator(params, info, folder.name)
+    except UserError as error:
+        raise UserError(f"snapshot {folder}: {error}") from error
+
+
+def to_uint8(images: jax.typing.ArrayLike) -> np.ndarray:
+    """Maps images of any shape from [-1, 1] to uint8 0..255, rounded and clipped."""
+    return np.asarray(_quantise(jnp.asarray(images)))
+
+
+def _check_alpha(info: Mapping[str, Any]) -> float:
+    alpha = info.get("alpha")
+    if not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        raise UserError(
+            f"the snapshot's description has alpha = {alpha!r}, which must lie in "
+            "[0, 1]; name a whole snapshot"
+        )
+    return float(alpha)
+
+
+def _pool(factor: int, images: jax.Array) -> jax.Array:
+    pooled = downscale2d(images, factor) if factor > 1 else images
+    return pooled.astype(jnp.float32)

@@ -1,0 +1,204 @@
+"""Opening trained generators by name, as a user's program does."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import progan_jax
+from progan_jax import loading
+from progan_jax.images import to_float
+from progan_jax.runtime.snapshot import write_snapshot
+from progan_jax.sampling import generator_from_snapshot
+from progan_jax.state import init_generator
+from tests.official.pickles import dumps, golden, golden_networks
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("000001_r004", "000002_r008")
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    """A run's folder with a snapshot of 4x4 and one of 8x8."""
+    folder = tmp_path / "run"
+    for name in NAMES:
+        side = int(name[-3:])
+        info = {"resolution": side, "alpha": 1.0, "model": tiny_config.model.to_dict()}
+        params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+        write_snapshot(folder / "snapshots" / name, jax.device_get(params), info)
+    return folder
+
+
+def test_a_run_is_its_newest_snapshot_or_the_one_that_is_named(run):
+    assert progan_jax.load(run).resolution == 8
+    assert progan_jax.load(str(run), snapshot=NAMES[0]).resolution == 4
+    assert progan_jax.load(run / "snapshots" / NAMES[0]).resolution == 4
+    (run / "snapshots" / "best").write_text(NAMES[0])
+    assert progan_jax.load(run, "best").name == NAMES[0]
+
+
+def test_images_are_those_that_the_tool_draws(run, tmp_path):
+    images = progan_jax.to_uint8(progan_jax.load(run).sample(5, seed=3))
+    script = f"""
+import sys
+from PIL import Image
+import numpy as np
+for number in range(5):
+    with Image.open(f"{tmp_path}/out/{{number:06d}}.png") as image:
+        print(np.asarray(image).ravel().tolist())
+"""
+    tool = [sys.executable, "-m", "progan_jax.tools.sample", f"--run={run}"]
+    flags = ["--num=5", "--seed=3", f"--out={tmp_path / 'out'}"]
+    subprocess.run(tool + flags, check=True, cwd=ROOT, capture_output=True)
+    drawn = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    found = np.array([json.loads(line) for line in drawn.stdout.splitlines()])
+    np.testing.assert_array_equal(images.reshape(5, -1), found)
+
+
+def test_a_pickle_of_the_authors_is_their_averaged_generator(tmp_path):
+    path = tmp_path / "official.pkl"
+    path.write_bytes(dumps(golden_networks("cond")))
+    g = progan_jax.load(path)
+    assert (g.resolution, g.num_classes, g.latent_dim) == (16, 5, 12)
+    images = g(golden()["cond/z"], golden()["cond/labels"].argmax(1))
+    theirs = golden()["cond/G_out/lod0.00"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(images, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_a_plain_name_opens_what_ships_with_the_package(run, tmp_path, monkeypatch):
+    shutil.copytree(run / "snapshots" / NAMES[1], tmp_path / "pretrained" / "digits")
+    monkeypatch.setattr(loading, "_SHIPPED", tmp_path / "pretrained")
+    assert progan_jax.load("digits").name == "digits"
+    with pytest.raises(progan_jax.UserError, match=r"those that ship .*: digits$"):
+        progan_jax.load("cifar100")
+
+
+def damage(folder, **fields):
+    path = folder / "snapshot.json"
+    info = json.loads(path.read_text())
+    info |= {name: value for name, value in fields.items() if value is not None}
+    for name in [name for name, value in fields.items() if value is None]:
+        del info[name]
+    path.write_text(json.dumps(info))
+
+
+def model_of(folder):
+    return json.loads((folder / "snapshot.json").read_text())["model"]
+
+
+def cut_weights(folder):
+    path = folder / "generator.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+FAULTS = {
+    "cut": (cut_weights, "cannot be read"),
+    "no weights": (
+        lambda folder: (folder / "generator.safetensors").unlink(),
+        "cannot be read",
+    ),
+    "newer": (lambda folder: damage(folder, version=2), "is of version 2, and this"),
+    "no resolution": (
+        lambda folder: damage(folder, resolution=None),
+        "has no field 'resolution'; name a whole snapshot",
+    ),
+    "no alpha": (lambda folder: damage(folder, alpha=None), "has alpha = None, which"),
+    "no model": (lambda folder: damage(folder, model=None), "has no field 'model'"),
+    "a model without a field": (
+        lambda folder: damage(folder, model={"latent_size": 8}),
+        "has no field 'channels'",
+    ),
+    "a model that is a text": (
+        lambda folder: damage(folder, model="big"),
+        "no network",
+    ),
+    "a model with a field of another type": (
+        lambda folder: damage(folder, model=model_of(folder) | {"latent_size": "8"}),
+        "speaks of no network",
+    ),
+    "side": (
+        lambda folder: damage(folder, resolution=12),
+        r"speaks of no network \(resolution 12\)",
+    ),
+    "another side": (
+        lambda folder: damage(folder, resolution=16),
+        "has the shape None where its description asks for",
+    ),
+    "alpha": (lambda folder: damage(folder, alpha=2), r"alpha = 2, which must lie in"),
+    "not json": (lambda folder: (folder / "snapshot.json").write_text("{"), "be read"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_snapshot_is_refused_in_one_line(run, fault):
+    harm, message = FAULTS[fault]
+    folder = run / "snapshots" / NAMES[1]
+    harm(folder)
+    with pytest.raises(progan_jax.UserError, match=message) as caught:
+        progan_jax.load(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
+    weights = run / "snapshots" / NAMES[1] / "generator.safetensors"
+    (tmp_path / "text.pkl").write_text("no pickle")
+    for source, message in [
+        ("hf://someone/network", "addresses are not opened; download it"),
+        ("/nowhere", "there is no such file or folder, nor a network of that name"),
+        (tmp_path, "it holds no snapshot yet"),
+        (weights, f"name the folder that it lies in, {weights.parent}"),
+        (tmp_path / "text.pkl", "is no whole pickle of arrays"),
+    ]:
+        with pytest.raises(progan_jax.UserError, match=message):
+            progan_jax.load(source)
+    with pytest.raises(progan_jax.UserError, match=r"snapshot=best: .* leave it out"):
+        progan_jax.load(tmp_path / "text.pkl", "best")
+
+
+FORBIDDEN = (
+    *("tensorflow", "grain", "orbax", "clu", "ml_collections", "tensorflow_datasets"),
+    *("sklearn", "lmdb", "array_record", "matplotlib", "scipy"),
+)
+
+
+def test_use_imports_nothing_that_training_needs_and_the_package_is_light(run):
+    script = f"""
+import sys, time
+start = time.perf_counter()
+import progan_jax
+elapsed = time.perf_counter() - start
+assert "jax" not in sys.modules and "numpy" not in sys.modules
+assert {{"load", "to_uint8"}} <= set(dir(progan_jax))
+progan_jax.to_uint8(progan_jax.load({str(run)!r}).sample(1, seed=0))
+print(elapsed, *sorted({{m.split(".")[0] for m in sys.modules}} & set({FORBIDDEN!r})))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    elapsed, *loaded = done.stdout.split()
+    assert float(elapsed) < 1.5
+    assert loaded == []
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = progan_jax.lode
+
+
+def test_bytes_are_those_of_the_range_that_training_has():
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(progan_jax.to_uint8(to_float(every)), every)

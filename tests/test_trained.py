@@ -1,0 +1,134 @@
+"""A trained generator, against the network that it is made of."""
+
+import jax
+import numpy as np
+import pytest
+
+from progan_jax.errors import NotFiniteError, UserError
+from progan_jax.networks.progan import Generator
+from progan_jax.sampling import BATCH_SIZE, generator_from_snapshot
+from progan_jax.state import init_generator
+from progan_jax.trained import TrainedGenerator, to_uint8
+
+
+@pytest.fixture
+def make(tiny_config):
+    def make_trained(num_classes=0, alpha=0.5, scale=1.0):
+        tiny_config.model.num_classes = num_classes
+        info = {"resolution": 8, "alpha": alpha, "model": tiny_config.model.to_dict()}
+        params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+        params = jax.tree.map(lambda x: np.asarray(x) * scale, params)
+        return TrainedGenerator(params, info, "it")
+
+    return make_trained
+
+
+def latents(n, width=8):
+    return np.random.default_rng(0).standard_normal((n, width))
+
+
+def test_images_are_those_of_the_network_at_its_alpha(make):
+    g, z = make(), latents(3)
+    assert (g.latent_dim, g.resolution, g.num_classes, g.channels) == (8, 8, 0, 1)
+    images = g(z)
+    assert images.shape == (3, 8, 8, 1)
+    assert images.dtype == np.float32
+    expected = g.network.apply({"params": g.params}, z.astype(np.float32), 0.5)
+    np.testing.assert_allclose(images, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_many_latents_are_drawn_in_batches(make):
+    g, z = make(), latents(BATCH_SIZE + 3)
+    images = g(z)
+    assert images.shape == (BATCH_SIZE + 3, 8, 8, 1)
+    np.testing.assert_allclose(images[-3:], g(z[-3:]), rtol=1e-5, atol=1e-6)
+
+
+def test_images_are_not_clipped_and_bytes_are(make):
+    images = make(scale=20.0)(latents(4))
+    assert np.abs(images).max() > 1
+    expected = np.clip(np.round(images.astype(np.float64) * 127.5 + 127.5), 0, 255)
+    stored = to_uint8(images)
+    assert stored.dtype == np.uint8
+    # A product that is rounded can fall to the other side of a half.
+    assert np.abs(stored - expected).max() <= 1
+    assert np.mean(stored != expected) < 0.01
+
+
+def test_a_class_is_given_to_all_or_to_each(make):
+    g, z = make(num_classes=3), latents(1).repeat(3, axis=0)
+    each, first, second = g(z, [0, 1, 2]), g(z, 0), g(z, np.int64(1))
+    np.testing.assert_array_equal(each[0], first[0])
+    np.testing.assert_array_equal(each[1], second[1])
+    assert not np.array_equal(each[0], each[1])
+
+
+def test_samples_of_a_seed_are_repeatable_and_of_a_class(make):
+    g = make(num_classes=3)
+    mixed = g.sample(8, seed=1)
+    np.testing.assert_allclose(g.sample(2, 1), mixed[:2], rtol=1e-5, atol=1e-6)
+    fixed = g.sample(8, seed=1, label=2)
+    same = [np.array_equal(a, b) for a, b in zip(fixed, mixed, strict=True)]
+    assert any(same) and not all(same)
+
+
+def test_smaller_images_are_means_of_the_final_one(make):
+    g, z = make(), latents(3)
+    expected = g(z).reshape(3, 4, 2, 4, 2, 1).mean((2, 4))
+    np.testing.assert_allclose(g(z, resolution=4), expected, rtol=1e-5, atol=1e-6)
+    sampled = g.sample(3, 1).reshape(3, 4, 2, 4, 2, 1).mean((2, 4))
+    found = g.sample(3, 1, resolution=4)
+    np.testing.assert_allclose(found, sampled, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(g(z, resolution=8), g(z))
+
+
+def test_stale_images_are_those_of_the_smaller_network(make):
+    g, z = make(), latents(3).astype(np.float32)
+    small = Generator(4, channels=1, latent_size=8, fmap_base=32, fmap_max=8)
+    params = {name: g.params[name] for name in ("block_4x4", "to_rgb_4x4")}
+    expected = small.apply({"params": params}, z, 1.0)
+    stale = g(z, resolution=4, stale_rgb=True)
+    np.testing.assert_allclose(stale, expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(stale, g(z, resolution=4), atol=1e-3)
+    np.testing.assert_array_equal(g(z, stale_rgb=True), g(z))
+
+
+CALLS = {
+    "width": (0, lambda g: g(latents(2, 7)), r"z has the shape \[2, 7\] and must"),
+    "rank": (0, lambda g: g(latents(1)[0]), r"z has the shape \[8\] and must have \[N"),
+    "none": (0, lambda g: g(latents(0)), r"z has the shape \[0, 8\] and must"),
+    "text": (0, lambda g: g("noise"), "z must be an array of numbers"),
+    "nan": (0, lambda g: g(latents(1) * np.nan), "z has numbers that are not finite"),
+    "unconditional": (0, lambda g: g(latents(1), 0), "label=0 must be unset: it has"),
+    "missing": (3, lambda g: g(latents(1)), "label is missing: .* from 0 to 2"),
+    "high": (3, lambda g: g(latents(2), [0, 3]), "label=3 must be from 0 to 2"),
+    "low": (3, lambda g: g(latents(2), -1), "label=-1 must be from 0 to 2"),
+    "count": (
+        3,
+        lambda g: g(latents(2), [1, 2, 0]),
+        "label must be a whole number, or",
+    ),
+    "kind": (3, lambda g: g(latents(2), [0.5, 1]), r"it is float64\[2\]"),
+    "n": (0, lambda g: g.sample(0, 1), "n=0 must be at least 1"),
+    "seed": (0, lambda g: g.sample(1, -1), r"seed=-1 must lie in \[0, 2\*\*32\)"),
+    "sampled": (0, lambda g: g.sample(1, 1, 0), "label=0 must be unset: it has no"),
+    "class": (3, lambda g: g.sample(1, 1, 3), "label=3 must be from 0 to 2"),
+    "side": (0, lambda g: g.sample(1, 1, resolution=16), "=16 must be one of 4, 8"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_arguments_that_do_not_fit_are_refused_in_one_line(make, call):
+    num_classes, function, message = CALLS[call]
+    with pytest.raises(UserError, match=message) as caught:
+        function(make(num_classes))
+    assert "\n" not in str(caught.value)
+
+
+def test_images_that_are_not_finite_are_refused(make):
+    with pytest.raises(NotFiniteError, match="snapshot it: its images are not finite"):
+        make(scale=np.nan).sample(1, seed=1)
+
+
+def test_it_tells_what_it_is(make):
+    assert repr(make(3)) == "<generator it: 8x8x1 from 8 latents, 3 classes>"
