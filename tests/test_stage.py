@@ -148,8 +148,18 @@ def assert_same_training(one, other):
     [
         (False, 4, {}),
         (True, 0, {}),
-        (False, 4, {"model.g_norm": "batch", "model.d_norm": "batch"}),
-        (False, 4, {**NOISY, "model.minibatch_discrimination": 4}),
+        pytest.param(
+            False,
+            4,
+            {"model.g_norm": "batch", "model.d_norm": "batch"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            False,
+            4,
+            {**NOISY, "model.minibatch_discrimination": 4},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
