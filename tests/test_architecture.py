@@ -27,6 +27,8 @@ LOOP = (
     "compiler_options",
     "reporter",
     "record",
+    "report",
+    "progress",
     "explain",
     "workdir",
     "validation",
@@ -100,6 +102,12 @@ def test_pure_modules_import_no_loop_and_no_heavy_library(name):
 def test_experiments_are_known_to_tools_alone(name):
     if name not in in_rooms(["experiments"]):
         assert not imported_rooms(name, ["experiments"])
+
+
+@pytest.mark.parametrize("name", in_rooms(["report", "progress"]))
+def test_reports_are_made_of_records_alone(name):
+    training = ["train", "record", "reporter", "evaluate", "stage", "state", "steps"]
+    assert not imported_rooms(name, training)
 
 
 @pytest.mark.parametrize("name", in_rooms(["networks"]))
