@@ -52,6 +52,16 @@ def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
     return np.asarray(jax.random.normal(key, (num, latent_size)))
 
 
+def seeded_latents(seed: int, num: int, latent_size: int) -> np.ndarray:
+    """Returns latents [num, latent_size], float32; the first n of a seed are the same.
+
+    Each has a key of its own, so that asking for more keeps the first ones.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
+    draw = jax.vmap(lambda key: jax.random.normal(key, (latent_size,)))
+    return np.asarray(draw(keys))
+
+
 def draw_samples(
     params: Params,
     info: Mapping[str, Any],
@@ -79,12 +89,8 @@ def draw_samples(
     if label is None and generator.num_classes:
         rng = np.random.default_rng(seed)
         labels = rng.integers(0, generator.num_classes, drawn, np.int32)
-    # One key for each image, so that asking for more images keeps the first ones.
-    numbers = np.arange(drawn)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
-    draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
     sampler = Sampler(generator, batch_size=min(drawn, _BATCH_SIZE))
-    latents = np.asarray(draw(keys))
+    latents = seeded_latents(seed, drawn, generator.latent_size)
     images, finite = sampler.sample_checked(params, info["alpha"], latents, labels)
     if not finite:
         raise UserError(

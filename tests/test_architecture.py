@@ -29,6 +29,7 @@ LOOP = (
     "record",
     "report",
     "progress",
+    "video",
     "explain",
     "workdir",
     "validation",
@@ -104,9 +105,9 @@ def test_experiments_are_known_to_tools_alone(name):
         assert not imported_rooms(name, ["experiments"])
 
 
-@pytest.mark.parametrize("name", in_rooms(["report", "progress"]))
-def test_reports_are_made_of_records_alone(name):
-    training = ["train", "record", "reporter", "evaluate", "stage", "state", "steps"]
+@pytest.mark.parametrize("name", in_rooms(["report", "progress", "video"]))
+def test_reports_and_films_are_made_of_records_alone(name):
+    training = ["train", "record", "reporter", "evaluate", "stage", "steps"]
     assert not imported_rooms(name, training)
 
 

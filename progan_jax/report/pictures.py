@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -21,6 +21,14 @@ _MOST_PICTURES = 60
 _MOST_BYTES = 7_000_000  # Base64 makes 9.3 MB of it.
 _LOSSLESS_PIXELS = 2**15  # Blocks of few pixels, which lossy WebP would blur.
 _QUALITY = 85
+
+
+class Grid(NamedTuple):
+    """A grid of fakes, as its name tells."""
+
+    kimg: int
+    resolution: int
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,15 @@ class Pictures:
     unreadable: Sequence[str]
 
 
+def list_grids(folder: Path) -> list[Grid]:
+    """Returns the grids of fakes in a folder, oldest first."""
+    return sorted(
+        Grid(int(match[1]), int(match[2]), path)
+        for path in folder.glob("fakes_*_r*.png")
+        if (match := _NAME.fullmatch(path.name))
+    )
+
+
 def read_pictures(folder: Path, final: int) -> Pictures:
     """Returns the grids of a run, thinned out evenly if they are many.
 
@@ -76,12 +93,11 @@ def read_pictures(folder: Path, final: int) -> Pictures:
       folder: With the run's grids.
       final: Resolution of the run, to which the images in the grids are enlarged.
     """
-    names = sorted(
-        (int(match[1]), int(match[2]), path)
-        for path in folder.glob("fakes_*_r*.png")
-        if (match := _NAME.fullmatch(path.name))
-    )
-    chosen = [(p, kimg, r, final) for kimg, r, p in thin(names, _MOST_PICTURES)]
+    grids = list_grids(folder)
+    chosen = [
+        (grid.path, grid.kimg, grid.resolution, final)
+        for grid in thin(grids, _MOST_PICTURES)
+    ]
     reals = folder / "reals.png"
     wanted = [*chosen, (reals, 0, final, final)] if reals.exists() else chosen
     with ThreadPoolExecutor() as pool:
@@ -90,7 +106,7 @@ def read_pictures(folder: Path, final: int) -> Pictures:
     return Pictures(
         fakes=fit([p for p in whole if p.file != reals.name], _MOST_BYTES),
         reals=next((p for p in whole if p.file == reals.name), None),
-        num_fakes=len(names),
+        num_fakes=len(grids),
         unreadable=[w[0].name for w, r in zip(wanted, read, strict=True) if r is None],
     )
 
