@@ -11,6 +11,7 @@ from progan_jax.files import write_whole
 from progan_jax.report.markup import escape
 from progan_jax.report.pictures import Pictures, read_pictures
 from progan_jax.report.player import pictures_section
+from progan_jax.report.previews import read_previews
 from progan_jax.report.records import RunRecord, read_run
 from progan_jax.report.sections import (
     metrics_section,
@@ -31,7 +32,7 @@ def write_report(run: Path, out: Path) -> Pictures:
 
     Args:
       run: Its folder, which is only read.
-      out: The HTML file.
+      out: The HTML file; what it holds of the pictures already is used.
 
     Returns:
       The pictures in it.
@@ -41,7 +42,8 @@ def write_report(run: Path, out: Path) -> Pictures:
         cannot be written.
     """
     record = read_run(run)
-    pictures = read_pictures(run / "grids", record.config.model.resolution)
+    known, final = read_previews(out), record.config.model.resolution
+    pictures = read_pictures(run / "grids", final, known)
     try:
         write_whole(out, render(record, pictures))
     except OSError as error:

@@ -45,12 +45,8 @@ def _reals(picture: Picture | None) -> str:
 
 
 def _image(picture: Picture, text: str) -> str:
-    width, height = picture.shape
     kind = ' class="coarse"' if picture.is_coarse else ""
-    return (
-        f'<img{kind} alt="{escape(text)}" width="{width}" height="{height}" '
-        f'src="{picture.uri}">'
-    )
+    return f'<img{kind} alt="{escape(text)}" {picture.preview.attributes}>'
 
 
 def _moment(picture: Picture) -> str:
