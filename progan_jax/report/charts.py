@@ -44,8 +44,13 @@ def ticks_per_point(record: RunRecord) -> int:
 
 
 def schedule_chart(record: RunRecord) -> str:
-    """Returns the stages and their fades: as far as the run has come, and the rest."""
+    """Returns the stages and their fades: as far as the run has come, and the rest.
+
+    A run that does not grow has no such chart.
+    """
     sides = [stage.resolution for stage in record.schedule.stages()]
+    if len(sides) == 1:
+        return ""
     shown = [(0.0, float(sides[0])), *_sides_shown(record.rows)]
     lines = [Line("shown", shown)]
     if not record.is_finished:
@@ -116,7 +121,8 @@ def _stage_starts(rows: Sequence[Row]) -> list[tuple[float, str]]:
     for row in rows:
         starts.setdefault(row["Progress/resolution"], before)
         before = row["Progress/kimg"]
-    return [(kimg, f"{side:g}") for side, kimg in starts.items()]
+    marks = [(kimg, f"{side:g}") for side, kimg in starts.items()]
+    return marks if len(marks) > 1 else []
 
 
 def _sides_shown(rows: Sequence[Row]) -> Iterator[tuple[float, float]]:

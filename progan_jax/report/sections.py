@@ -36,7 +36,9 @@ def schedule_section(record: RunRecord) -> str:
     header += ["D rate", "shown kimg", "images/s", "time"]
     rows = [_stage_row(record, stage) for stage in record.schedule.stages()]
     body = table("The stages of the schedule, and their throughput", header, rows)
-    body = f'<div class="beside">{charts.schedule_chart(record)}\n{body}</div>'
+    chart = charts.schedule_chart(record)
+    if chart:
+        body = f'<div class="beside">{chart}\n{body}</div>'
     return section("schedule", "Schedule", body)
 
 
@@ -45,7 +47,8 @@ def training_section(record: RunRecord) -> str:
     each = charts.ticks_per_point(record)
     told = f"{len(record.rows):,} ticks, from stats.jsonl."
     told += f" Each point is the mean of {each} ticks of a stage." if each > 1 else ""
-    told += " Numbers at the top name the resolution that begins there."
+    if len({row["Progress/resolution"] for row in record.rows}) > 1:
+        told += " Numbers at the top name the resolution that begins there."
     body = paragraph(told) + charts.training_charts(record)
     return section("training", "Training", body)
 

@@ -205,6 +205,20 @@ def test_figures_that_the_ticks_alone_tell_are_shown(run):
     assert "61.25 (best)" in (run / "report.html").read_text()
 
 
+def test_a_run_that_does_not_grow_has_no_chart_of_its_growth(run):
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["schedule"]["start_resolution"] = 16
+    (run / "config.json").write_text(json.dumps(record))
+    rows = (run / "stats.jsonl").read_text()
+    rows = re.sub(r'"Progress/resolution": \d+', '"Progress/resolution": 16', rows)
+    (run / "stats.jsonl").write_text(rows)
+    write_report(run, run / "report.html")
+    text = (run / "report.html").read_text()
+    assert "Resolution, with its fades" not in text
+    assert 'class="stage"' not in text
+    assert "The stages of the schedule, and their throughput" in text
+
+
 def test_no_failure_of_the_report_ends_a_run(run, monkeypatch, capsys):
     def fail(*_):
         raise ZeroDivisionError("of\nsome kind")
