@@ -30,7 +30,13 @@ from progan_jax.runtime.snapshot import (
     read_info,
     read_snapshot,
 )
-from progan_jax.scoreboard import REALS, Scoreboard, check_best, format_table
+from progan_jax.scoreboard import (
+    FLOOR_SKIP,
+    REALS,
+    Scoreboard,
+    check_best,
+    format_table,
+)
 from progan_jax.validation import validate
 
 
@@ -132,7 +138,7 @@ class Evaluation:
         for metric in self._with_bar(REALS):
             counts = self._counts(metric)
             if counts.floor:
-                skipped = {"floor_skip": counts.floor_skip}
+                skipped = {FLOOR_SKIP: counts.floor_skip}
                 source = replace(self._reals, skip=counts.floor_skip)
                 values |= self._measure(metric, REALS, source, counts.floor, skipped)
         return REALS, 0.0, values

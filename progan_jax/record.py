@@ -7,6 +7,7 @@ import ml_collections
 
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.evaluate import Evaluation
+from progan_jax.report.page import try_to_write_report
 from progan_jax.reporter import Reporter
 from progan_jax.runtime.logging import ProgressBar, RunLog, format_swd, format_tick
 from progan_jax.runtime.mesh import local
@@ -113,6 +114,7 @@ class Record:
             self._draw_fakes(program, ema, nimg)
         if stage_ends or tick % train.snapshot_ticks == 0:
             self._write_snapshot(program, ema, nimg, phase)
+            try_to_write_report(self._workdir)
 
     def tell_end(self, nimg: int) -> None:
         """Tells that the run is done, and where to look."""

@@ -91,6 +91,16 @@ def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
     return np.asarray(jax.random.normal(key, (num, latent_size)))
 
 
+def seeded_latents(seed: int, num: int, latent_size: int) -> np.ndarray:
+    """Returns latents [num, latent_size], float32; the first n of a seed are the same.
+
+    Each has a key of its own, so that asking for more keeps the first ones.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
+    draw = jax.vmap(lambda key: jax.random.normal(key, (latent_size,)))
+    return np.asarray(draw(keys))
+
+
 def draw_inputs(
     generator: Generator, num: int, seed: int, label: int | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -107,9 +117,7 @@ def draw_inputs(
     Returns:
       The classes are None where there are none.
     """
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(num))
-    draw = jax.vmap(lambda key: jax.random.normal(key, (generator.latent_size,)))
-    latents = np.asarray(draw(keys))
+    latents = seeded_latents(seed, num, generator.latent_size)
     if not generator.num_classes:
         return latents, None
     if label is not None:

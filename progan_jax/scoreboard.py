@@ -13,6 +13,7 @@ from progan_jax.files import append_line, write_whole
 from progan_jax.runtime.snapshot import BEST
 
 REALS = "reals"
+FLOOR_SKIP = "floor_skip"  # Setting that the records of the reals alone have.
 # Figures of which more is better; of all others that may be asked for, less is.
 _HIGHER = ("inception_score", "precision", "recall", "classifier_score", "modes_found")
 

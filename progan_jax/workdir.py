@@ -134,15 +134,15 @@ def read_config(workdir: Path, flag: str) -> Any:
     path = workdir / "config.json"
     try:
         config: Any = ml_collections.ConfigDict(json.loads(path.read_text())["config"])
+        for field, value in _YOUNGER_FIELDS.items():
+            group, name = field.split(".")
+            if name not in config[group]:
+                config[group][name] = value
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{flag}={workdir}: it is no folder of a run: config.json cannot be read "
             f"({error}); name a run's workdir"
         ) from error
-    for field, value in _YOUNGER_FIELDS.items():
-        group, name = field.split(".")
-        if name not in config[group]:
-            config[group][name] = value
     return config
 
 

@@ -27,6 +27,9 @@ LOOP = (
     "compiler_options",
     "reporter",
     "record",
+    "report",
+    "progress",
+    "video",
     "explain",
     "workdir",
     "validation",
@@ -115,6 +118,12 @@ def test_no_module_reads_official_files_with_pythons_own_unpickler(name):
 def test_experiments_are_known_to_tools_alone(name):
     if name not in in_rooms(["experiments"]):
         assert not imported_rooms(name, ["experiments"])
+
+
+@pytest.mark.parametrize("name", in_rooms(["report", "progress", "video"]))
+def test_reports_and_films_are_made_of_records_alone(name):
+    training = ["train", "record", "reporter", "evaluate", "stage", "steps"]
+    assert not imported_rooms(name, training)
 
 
 @pytest.mark.parametrize("name", in_rooms(["networks"]))

@@ -109,6 +109,7 @@ def test_a_run_leaves_every_file_of_the_design(finished, tiny_config):
         "checkpoints",
         "config.json",
         "grids",
+        "report.html",
         "snapshots",
         "stats.jsonl",
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from progan_jax.experiments.progress import Progress
+from progan_jax.progress import Progress
 
 _TIMES = ("kimg", "hours")
 _LEVEL = re.compile(r"swd_\d+")

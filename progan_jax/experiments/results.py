@@ -8,10 +8,10 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
-from progan_jax.experiments.progress import Point, Progress, read_progress
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.runs import Run
 from progan_jax.experiments.tables import Row, Table
+from progan_jax.progress import Point, Progress, read_progress
 from progan_jax.protocols import PROTOCOLS
 from progan_jax.scoreboard import is_higher_better
 

@@ -21,7 +21,7 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.experiments import curves
-from progan_jax.experiments.progress import Progress, latest_settings, read_progress
+from progan_jax.progress import Progress, latest_settings, read_progress
 from progan_jax.runtime.command_line import run
 from progan_jax.workdir import read_config
 

@@ -3,7 +3,7 @@
 import pytest
 
 from progan_jax.experiments import curves
-from progan_jax.experiments.progress import Point, Progress
+from progan_jax.progress import Point, Progress
 
 figure = pytest.importorskip("matplotlib.figure")
 

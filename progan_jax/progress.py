@@ -8,7 +8,7 @@ from typing import Any
 
 from progan_jax.runtime.logging import read_rows
 from progan_jax.runtime.snapshot import snapshot_resolution
-from progan_jax.scoreboard import REALS, Scoreboard
+from progan_jax.scoreboard import FLOOR_SKIP, REALS, Scoreboard
 
 Figures = dict[str, float]
 
@@ -80,7 +80,15 @@ def read_progress(
 
 
 def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
-    """Returns what accepts, of each metric, the records of its newest settings."""
+    """Returns what accepts, of each metric, the records of its newest settings.
+
+    Those of the reals tell one setting more: which images stand in for the fakes.
+    """
     records = Scoreboard(workdir).records()
-    newest = {record["metric"]: record["settings"] for record in records}
-    return lambda record: record["settings"] == newest[record["metric"]]
+    newest = {record["metric"]: _of_fakes(record) for record in records}
+    return lambda record: _of_fakes(record) == newest[record["metric"]]
+
+
+def _of_fakes(record: Mapping[str, Any]) -> dict[str, Any]:
+    settings = record["settings"]
+    return {name: v for name, v in settings.items() if name != FLOOR_SKIP}

@@ -3,7 +3,7 @@
 import json
 import math
 
-from progan_jax.experiments.progress import latest_settings, read_progress
+from progan_jax.progress import latest_settings, read_progress
 
 
 def write(folder, records, ticks=()):
@@ -57,3 +57,18 @@ def test_of_each_metric_the_newest_settings_count(tmp_path):
     )
     (point,) = read_progress(tmp_path, "a", latest_settings(tmp_path)).points
     assert point.figures == {"swd_average": 7.0, "fid": 90.0}
+
+
+def test_the_reals_count_although_they_tell_which_of_them_were_measured(tmp_path):
+    new = {"num_images": 1024}
+    write(
+        tmp_path,
+        [
+            ("reals", 0, "swd", {"num_images": 512, "floor_skip": 9}, {"swd_16": 3.0}),
+            ("reals", 0, "swd", new | {"floor_skip": 9}, {"swd_16": 2.0}),
+            ("000001_r008", 1000, "swd", new, {"swd_16": 7.0}),
+        ],
+    )
+    progress = read_progress(tmp_path, "a", latest_settings(tmp_path))
+    assert progress.floor == {"swd_16": 2.0}
+    assert progress.points[0].figures == {"swd_16": 7.0}

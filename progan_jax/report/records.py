@@ -1,0 +1,133 @@
+"""What a run has recorded of itself, as its report needs it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from progan_jax.config import make_schedule
+from progan_jax.errors import UserError
+from progan_jax.progress import Point, Progress, latest_settings, read_progress
+from progan_jax.runtime.logging import read_rows
+from progan_jax.schedule import Schedule
+from progan_jax.workdir import read_config
+
+Row = Mapping[str, Any]
+_METRIC = "Metrics/"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its folder tells it.
+
+    Attributes:
+      workdir: The folder.
+      config: Of the last start.
+      starts: Date, versions, commit and devices of each start.
+      rows: Of stats.jsonl, one for each tick; at least one.
+      schedule: As the configuration plans it.
+      progress: Figures of the snapshots, under the newest settings of each metric; as
+        the ticks tell them where nothing else was measured.
+    """
+
+    workdir: Path
+    config: Any
+    starts: Sequence[Mapping[str, Any]]
+    rows: Sequence[Row]
+    schedule: Schedule
+    progress: Progress
+
+    @property
+    def name(self) -> str:
+        """What was trained, in short."""
+        side = self.config.model.resolution
+        return f"{self.config.data.name or 'unnamed'}, {side}x{side}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the schedule has come to its end."""
+        return self.rows[-1]["Progress/nimg"] >= self.schedule.end_nimg()
+
+
+def read_run(workdir: Path) -> RunRecord:
+    """Reads the records of a run.
+
+    Args:
+      workdir: Its folder.
+
+    Raises:
+      UserError: if it is no run's folder, or no tick of the run has ended.
+    """
+    config = read_config(workdir, "--run")
+    starts = json.loads((workdir / "config.json").read_text()).get("starts", [])
+    try:
+        schedule = make_schedule(config)
+    except (KeyError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"--run={workdir}: its config.json lacks a field ({reason}); restore it"
+        ) from error
+    rows = [row for row in read_rows(workdir / "stats.jsonl") if _is_whole(row)]
+    if not rows:
+        raise UserError(
+            f"--run={workdir}: its stats.jsonl tells of no tick yet; let the run come "
+            "to the end of one"
+        )
+    progress = read_progress(workdir, workdir.name, latest_settings(workdir))
+    if not progress.points:
+        points = list(_measured_ticks(rows))
+        progress = Progress(progress.label, points, progress.floor, progress.shown)
+    return RunRecord(workdir, config, starts, rows, schedule, progress)
+
+
+def condense(rows: Sequence[Row], most: int) -> list[dict[str, float | None]]:
+    """Returns about `most` rows at the most, each the mean of some in a row.
+
+    The kimg of a mean is that of its last row, and no mean spans two stages.
+    """
+    size = -(-len(rows) // most)
+    condensed = []
+    for _, stage in groupby(rows, lambda row: row["Progress/resolution"]):
+        of_stage = list(stage)
+        groups = (of_stage[i : i + size] for i in range(0, len(of_stage), size))
+        condensed += map(_mean, groups)
+    return condensed
+
+
+def _mean(rows: Sequence[Row]) -> dict[str, float | None]:
+    means: dict[str, float | None] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        means[name] = fmean(values) if values else None
+    return means | {"Progress/kimg": rows[-1]["Progress/kimg"]}
+
+
+def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
+    points = []
+    for row in rows:
+        figures = {
+            name.removeprefix(_METRIC): value
+            for name, value in row.items()
+            if name.startswith(_METRIC) and value is not None
+        }
+        if figures:
+            kimg, hours = row["Progress/kimg"], row["Timing/total_hours"]
+            points.append(Point(kimg, hours, figures, row["Progress/resolution"]))
+    return points
+
+
+def _is_whole(row: Row) -> bool:
+    """Returns whether a row has what every tick tells."""
+    needed = (
+        "Progress/kimg",
+        "Progress/resolution",
+        "Progress/alpha",
+        "Timing/total_sec",
+        "Timing/total_hours",
+        "Timing/sec_per_tick",
+        "Timing/img_per_sec",
+    )
+    return all(isinstance(row.get(name), int | float) for name in needed)

@@ -1,0 +1,43 @@
+"""Writes the report of a run: one page of HTML that needs nothing else.
+
+    python -m progan_jax.tools.report --run=DIR [--out=FILE]
+
+It tells what was trained and how, and shows the schedule, the curves, the figures of
+the snapshots, and the grids under a slider. A run in training writes DIR/report.html by
+itself at every snapshot; this writes it anew, as after --mode=eval.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from progan_jax.errors import UserError
+from progan_jax.files import local_folder
+from progan_jax.report.page import NAME, write_report
+from progan_jax.runtime.command_line import run
+from progan_jax.runtime.logging import warn
+
+RUN = flags.DEFINE_string("run", None, "Folder of a run.")
+OUT = flags.DEFINE_string("out", None, "The HTML file; report.html in --run if unset.")
+
+
+def main() -> None:
+    """Reads the flags and writes."""
+    if not RUN.value:
+        raise UserError(
+            "--run is missing: name the folder of a run, as in --run=runs/X"
+        )
+    folder = local_folder("--run", RUN.value)
+    out = Path(OUT.value) if OUT.value else folder / NAME
+    pictures = write_report(folder, out)
+    if pictures.unreadable:
+        names = ", ".join(pictures.unreadable)
+        warn(f"left out, as they cannot be read: {names} in {folder / 'grids'}")
+    print(
+        f"{out}: {out.stat().st_size / 2**20:.1f} MiB, {len(pictures.fakes)} of "
+        f"{pictures.num_fakes} grids"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

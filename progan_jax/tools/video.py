@@ -1,0 +1,193 @@
+"""Makes a film of a run: through the latents of a snapshot, or through the training.
+
+    python -m progan_jax.tools.video --run=DIR [--seconds=60] [--grid=3x2] [--seed=1]
+    python -m progan_jax.tools.video --run=DIR --seeds=1,5,9
+    python -m progan_jax.tools.video --run=DIR --timelapse
+    python -m progan_jax.tools.video --run=DIR --growth
+
+The first wanders through the latents and ends where it begins, as in the paper's video;
+the second goes from the first image of one seed to that of the next; --timelapse shows
+the run's grids, and --growth is one PNG: the same latents by each stage's last
+snapshot. Films are MP4, which needs the extra `video`, or by the suffix of --out
+animated WebP or GIF. By default they are written in DIR/videos.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from progan_jax.config import parse_grid
+from progan_jax.errors import UserError
+from progan_jax.files import local_folder
+from progan_jax.images import write_png
+from progan_jax.report.pictures import list_grids
+from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compilation_cache import keep_compiled
+from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
+from progan_jax.trained_inputs import check_label
+from progan_jax.video.encoding import check_encoder, write_film
+from progan_jax.video.frames import (
+    growth_picture,
+    interpolation_frames,
+    timelapse_frames,
+)
+from progan_jax.video.paths import travel, wander
+
+RUN = flags.DEFINE_string("run", None, "Folder of a run.")
+SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
+OUT = flags.DEFINE_string("out", None, "File to write; its suffix is the kind of film.")
+SECONDS = flags.DEFINE_float(
+    "seconds", None, "Length; 60 if unset, and a quarter for each grid of a time-lapse."
+)
+FPS = flags.DEFINE_integer("fps", 30, "Frames in a second.")
+GRID = flags.DEFINE_string("grid", "1x1", "Images at once, COLUMNSxROWS.")
+SMOOTHING = flags.DEFINE_float("smoothing", 1.0, "Seconds over which latents change.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
+SEEDS = flags.DEFINE_string("seeds", None, "Seeds to go through, as in 1,5,9.")
+CLASS = flags.DEFINE_integer("class", None, "Class of all images; random if unset.")
+TIMELAPSE = flags.DEFINE_bool("timelapse", False, "Show the run's grids.")
+GROWTH = flags.DEFINE_bool("growth", False, "Draw each stage's images of one seed.")
+
+_GROWTH_COLUMNS = 8
+
+
+def main() -> None:
+    """Reads the flags and writes the film."""
+    folder = _check_flags()
+    if GROWTH.value:
+        print(_write_growth(folder))
+    elif TIMELAPSE.value:
+        print(_write_timelapse(folder))
+    else:
+        print(_write_interpolation(folder))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Reads "1,5,9".
+
+    Raises:
+      UserError: if there are fewer than two whole numbers from 0 to 2**32 - 1.
+    """
+    parts = text.split(",")
+    seeds = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(seeds) != len(parts) or len(seeds) < 2 or max(seeds) >= 2**32:
+        raise UserError(
+            f"--seeds={text} must be two or more whole numbers in [0, 2**32), with "
+            "commas between; write for example --seeds=1,5,9"
+        )
+    return seeds
+
+
+def _check_flags() -> Path:
+    """Returns the run's folder."""
+    if not RUN.value:
+        raise UserError(
+            "--run is missing: name the folder of a run, as in --run=runs/X"
+        )
+    kinds = {"seeds": SEEDS.value, "timelapse": TIMELAPSE.value, "growth": GROWTH.value}
+    asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
+    if len(asked) > 1:
+        raise UserError(f"{' and '.join(asked)} are two films; ask for one at a time")
+    if not 0 <= SEED.value < 2**32:
+        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    if not 1 <= FPS.value <= 120:
+        raise UserError(f"--fps={FPS.value} must lie in [1, 120]; change it")
+    if SECONDS.value is not None and not 0 < SECONDS.value <= 3600:
+        raise UserError(f"--seconds={SECONDS.value} must lie in (0, 3600]; change it")
+    if not 0 <= SMOOTHING.value <= 600:
+        raise UserError(f"--smoothing={SMOOTHING.value} must lie in [0, 600]; lower it")
+    return local_folder("--run", RUN.value)
+
+
+def _write_interpolation(folder: Path) -> str:
+    snapshot = find_snapshot(folder, SNAPSHOT.value)
+    seeds = parse_seeds(SEEDS.value) if SEEDS.value is not None else None
+    told = "-".join(map(str, seeds)) if seeds else SEED.value
+    out = _out(folder, f"{snapshot.name}_seed{told}.mp4")
+    check_encoder(out)
+    params, info = read_snapshot(snapshot)
+    keep_compiled()
+    columns, rows = _grid(seeds)
+    frames = max(1, round((SECONDS.value or 60) * FPS.value))
+    size = info["model"]["latent_size"]
+    if seeds:
+        path = travel(seeds, frames, size)
+    else:
+        smoothing = SMOOTHING.value * FPS.value
+        path = wander(SEED.value, frames, columns * rows, size, smoothing)
+    labels = _classes(info, columns * rows)
+    pictures = interpolation_frames(params, info, path, labels, columns)
+    return _write(out, pictures, frames)
+
+
+def _write_timelapse(folder: Path) -> str:
+    grids = list_grids(folder / "grids")
+    if not grids:
+        raise UserError(
+            f"--run={folder}: it has no grids/fakes_*.png; name the folder of a run "
+            "that has drawn some"
+        )
+    out = _out(folder, "timelapse.mp4")
+    check_encoder(out)
+    seconds = SECONDS.value or len(grids) / 4
+    hold = max(1, round(seconds * FPS.value / len(grids)))
+    return _write(out, timelapse_frames(grids, hold), hold * len(grids))
+
+
+def _write_growth(folder: Path) -> str:
+    snapshot = find_snapshot(folder)
+    if snapshot == folder:
+        raise UserError(f"--run={folder}: it is one snapshot; name the run's folder")
+    out = _out(folder, f"growth_seed{SEED.value}.png")
+    if out.suffix != ".png":
+        raise UserError(f"--out={out}: with --growth the name must end in .png")
+    keep_compiled()
+    _check_class(read_snapshot(snapshot)[1])
+    picture, rows = growth_picture(folder, _GROWTH_COLUMNS, SEED.value, CLASS.value)
+    try:
+        write_png(out, picture)
+    except OSError as error:
+        raise UserError(f"--out={out}: {error}; choose another file") from error
+    return f"{out}: {rows} stages"
+
+
+def _write(out: Path, pictures: Iterable[np.ndarray], total: int) -> str:
+    shown = tqdm(pictures, total=total, unit="frame", disable=None, leave=False)
+    count = write_film(out, shown, FPS.value)
+    return f"{out}: {count / FPS.value:.1f} s, {out.stat().st_size / 2**20:.1f} MiB"
+
+
+def _out(folder: Path, name: str) -> Path:
+    return Path(OUT.value) if OUT.value else folder / "videos" / name
+
+
+def _grid(seeds: list[int] | None) -> tuple[int, int]:
+    shape = parse_grid(GRID.value)
+    if shape is None:
+        raise UserError(f"--grid={GRID.value} must be COLUMNSxROWS, as in --grid=3x2")
+    if seeds and shape != (1, 1):
+        raise UserError(f"--grid={GRID.value}: --seeds shows one image; drop --grid")
+    return shape
+
+
+def _classes(info: dict[str, Any], images: int) -> np.ndarray | None:
+    """Returns the class of each image, or None where there are none."""
+    _check_class(info)
+    if CLASS.value is not None:
+        return np.full(images, CLASS.value, np.int32)
+    num_classes = info["model"]["num_classes"]
+    rng = np.random.default_rng(SEED.value)
+    return rng.integers(0, num_classes, images, np.int32) if num_classes else None
+
+
+def _check_class(info: dict[str, Any]) -> None:
+    if CLASS.value is not None:
+        check_label("--class", CLASS.value, info["model"]["num_classes"])
+
+
+if __name__ == "__main__":
+    run(main)

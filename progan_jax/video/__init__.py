@@ -1,0 +1,1 @@
+"""Films of a run: through its latents, and through its training."""

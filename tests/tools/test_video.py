@@ -1,0 +1,103 @@
+"""The tool's flags, and one film of each kind."""
+
+import jax
+import numpy as np
+import pytest
+from absl.flags import FLAGS
+from absl.testing import flagsaver
+from PIL import Image
+
+from progan_jax.errors import UserError
+from progan_jax.runtime.snapshot import write_snapshot
+from progan_jax.sampling import generator_from_snapshot
+from progan_jax.tools import video
+
+
+@pytest.fixture(autouse=True)
+def parsed(monkeypatch):
+    monkeypatch.setattr(video, "keep_compiled", lambda: None)
+    FLAGS.mark_as_parsed()
+    yield
+    FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def run(tmp_path, tiny_config):
+    info = {
+        "resolution": 4,
+        "alpha": 1.0,
+        "nimg": 1000,
+        "model": tiny_config.model.to_dict(),
+    }
+    z = np.zeros((1, tiny_config.model.latent_size), np.float32)
+    generator = generator_from_snapshot(info)
+    params = generator.init(jax.random.key(0), z, 1.0, None)["params"]
+    folder = tmp_path / "run"
+    write_snapshot(folder / "snapshots" / "000001_r004", jax.device_get(params), info)
+    (folder / "grids").mkdir()
+    Image.new("RGB", (64, 32)).save(folder / "grids" / "fakes_000000_r004.png")
+    return folder
+
+
+def make(run, **flags):
+    with flagsaver.flagsaver(run=str(run), **flags):
+        video.main()
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"),
+    [
+        ({"seconds": 1.0, "grid": "2x1"}, (512, 256)),
+        ({"seconds": 1.0, "seeds": "1,5"}, (512, 512)),
+        ({"timelapse": True, "seconds": 1.0}, (64, 72)),
+    ],
+)
+def test_films_have_their_length_and_size(run, tmp_path, capsys, flags, size):
+    out = tmp_path / "film.gif"
+    make(run, out=str(out), fps=4, **flags)
+    assert capsys.readouterr().out.startswith(f"{out}: 1.0 s, ")
+    with Image.open(out) as film:
+        assert film.size == size
+
+
+def test_growth_is_a_png_among_the_runs_videos(run, capsys):
+    make(run, growth=True, seed=3)
+    out = run / "videos" / "growth_seed3.png"
+    assert capsys.readouterr().out == f"{out}: 1 stages\n"
+    with Image.open(out) as picture:
+        assert picture.size == (512, 64 + 40)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"run": ""}, "--run is missing"),
+        ({"run": "/nowhere"}, "--run=/nowhere: there is no such folder"),
+        ({"seeds": "1,b"}, "--seeds=1,b must be two or more whole numbers"),
+        ({"seeds": "7"}, "--seeds=7 must be two or more whole numbers"),
+        ({"seeds": ""}, "--seeds= must be two or more whole numbers"),
+        ({"seeds": "1,4294967296"}, "must be two or more whole numbers in [0, 2**32)"),
+        ({"seeds": "1,2", "grid": "2x2"}, "--grid=2x2: --seeds shows one image"),
+        ({"grid": "big"}, "--grid=big must be COLUMNSxROWS"),
+        ({"seed": -1}, "--seed=-1 must lie in [0, 2**32)"),
+        ({"fps": 0}, "--fps=0 must lie in [1, 120]"),
+        ({"seconds": -1.0}, "--seconds=-1.0 must lie in (0, 3600]"),
+        ({"smoothing": float("nan")}, "--smoothing=nan must lie in [0, 600]"),
+        ({"class": 1}, "--class=1 must be unset: it has no classes"),
+        ({"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
+        ({"timelapse": True, "growth": True}, "--timelapse and --growth are two films"),
+        ({"growth": True}, "with --growth the name must end in .png"),
+        ({"out": "film.avi"}, "--out=film.avi: the name must end in .mp4, .webp, .gif"),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, flags, message):
+    with pytest.raises(UserError) as refused:
+        make(**{"run": run, "out": str(tmp_path / "film.gif"), **flags})
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_without_grids_has_no_timelapse(run, tmp_path):
+    (run / "grids" / "fakes_000000_r004.png").unlink()
+    with pytest.raises(UserError, match=r"it has no grids/fakes_\*.png"):
+        make(run, timelapse=True, out=str(tmp_path / "film.gif"))
