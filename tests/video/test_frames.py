@@ -8,7 +8,8 @@ from PIL import Image
 from progan_jax.errors import UserError
 from progan_jax.report.pictures import list_grids
 from progan_jax.runtime.snapshot import write_snapshot
-from progan_jax.sampling import draw_samples, generator_from_snapshot
+from progan_jax.sampling import generator_from_snapshot
+from progan_jax.trained import TrainedGenerator, to_uint8
 from progan_jax.video.frames import (
     caption,
     growth_picture,
@@ -44,7 +45,7 @@ def test_frames_follow_the_path_image_by_image(tiny_config):
         np.kron(small[1][..., 0], np.ones((32, 32))), frames[1][..., 0]
     )
     np.testing.assert_array_equal(small[0][:, :8], small[3][:, 8:])
-    first = draw_samples(params, info, 1, seed=3)[0]
+    first = to_uint8(TrainedGenerator(params, info, "a").sample(1, seed=3))[0]
     np.testing.assert_allclose(small[0][:, :8, :1].astype(int), first, atol=1)
 
 
@@ -95,5 +96,5 @@ def test_growth_shows_one_seed_by_the_last_snapshot_of_each_stage(
     # Rows of four images at 8x8, enlarged by 512 / 32, each above its line of text.
     assert picture.shape == (2 * (128 + 40), 512, 3)
     last = picture[168 : 168 + 128 : 16, ::16, :1]
-    drawn = draw_samples(params, info, 4, seed=7)
+    drawn = to_uint8(TrainedGenerator(params, info, "a").sample(4, seed=7))
     np.testing.assert_array_equal(last, np.concatenate(list(drawn), axis=1))

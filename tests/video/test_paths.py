@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from progan_jax.sampling import draw_latents, draw_samples, generator_from_snapshot
+from progan_jax.sampling import draw_latents, generator_from_snapshot
+from progan_jax.trained import TrainedGenerator, to_uint8
 from progan_jax.video.paths import slerp, travel, wander
 
 
@@ -50,7 +51,9 @@ def test_a_journey_passes_the_first_image_of_each_seed(tiny_config):
     assert path.shape == (12, 1, 8)
     for stop, seed in ((0, 1), (4, 5), (8, 9)):
         images = generator.apply({"params": params}, path[stop], 1.0, None)
-        drawn = draw_samples(params, info, 1, seed).astype(float)
+        drawn = to_uint8(TrainedGenerator(params, info, "a").sample(1, seed)).astype(
+            float
+        )
         expected = np.clip(np.asarray(images) * 127.5 + 127.5, 0, 255)
         np.testing.assert_allclose(drawn, expected, atol=0.6)
     gaps = np.linalg.norm(path - np.roll(path, 1, axis=0), axis=(1, 2))
