@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -74,7 +75,7 @@ def start(config, workdir, count, devices=1, extra=(), last=()):
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": re.sub(r"(?<=count=)\d+", str(devices), os.environ["XLA_FLAGS"]),
     }
     return [
         subprocess.Popen(
