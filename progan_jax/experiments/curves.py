@@ -56,7 +56,7 @@ def draw_levels(path: Path, runs: Sequence[Progress]) -> None:
     labels = list(dict.fromkeys(run.label for run in runs if _levels([run])))
     if not labels:
         return
-    canvas, axes = _canvas(2, len(labels), sharey=True)
+    canvas, axes = _canvas(2, len(labels), sharex="row", sharey=True)
     levels = _levels(runs)
     for column, label in enumerate(labels):
         own = [run for run in runs if run.label == label]
@@ -66,6 +66,8 @@ def draw_levels(path: Path, runs: Sequence[Progress]) -> None:
                 side = level.removeprefix("swd_")
                 _draw_line(axis, own, level, time, f"C{number}", f"{side}x{side}")
             axis.set(title=label, xlabel=time, ylabel="SWD x 1e3", yscale="log")
+            for ticks in ("major", "minor"):  # As 60 and not as 6 x 10^1.
+                getattr(axis.yaxis, f"set_{ticks}_formatter")("{x:g}")
     axes[0, 0].legend(fontsize="small")
     canvas.savefig(path, dpi=100)
 
