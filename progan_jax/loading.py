@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from progan_jax.errors import UserError
+from progan_jax.hub import SCHEME, download
 from progan_jax.official.snapshots import import_network
 from progan_jax.runtime.snapshot import INFO, find_snapshot
 from progan_jax.trained import TrainedGenerator, open_snapshot
@@ -22,23 +23,21 @@ def load(
     Args:
       source: Name of a network that ships with this package; or a run's folder, of
         which the newest snapshot is taken; or a snapshot's folder; or a pickle of the
-        authors' program, of which Gs is taken, no code in it being run.
+        authors' program, of which Gs is taken, no code in it being run; or
+        hf://USER/NAME[@REVISION], a repository of the Hugging Face Hub.
       snapshot: Which of a run's snapshots, such as "000100_r032", or "best".
 
     Raises:
       UserError: if there is no such thing, or it cannot be read.
     """
     name = os.fspath(source)
-    if "://" in name:
-        raise UserError(
-            f"source={name}: addresses are not opened; download it and name the file "
-            "or folder"
-        )
     path = _SHIPPED / name if name in list_shipped() else Path(name).expanduser()
     if path.is_dir():
         return open_snapshot(find_snapshot(path, snapshot, ("source", "snapshot")))
     if snapshot is not None:
         raise UserError(f"snapshot={snapshot}: {name} is no run's folder; leave it out")
+    if "://" in name:
+        return open_snapshot(download("source", name), name.removeprefix(SCHEME))
     if path.is_file():
         return _open_file(path)
     raise UserError(

@@ -47,7 +47,10 @@ PURE = (
     "reals",
 )
 # What a trained generator is used with: it stands without what training needs.
-USE = ("official", "trained", "trained_inputs", "loading", "sampling")
+USE = (
+    *("official", "trained", "trained_inputs", "loading", "sampling"),
+    *("hub", "publishing", "model_card"),
+)
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
 
 
@@ -127,6 +130,7 @@ def test_networks_know_no_loss_and_no_step(name):
     [
         ("orbax", "progan_jax.runtime.checkpoint"),
         ("clu", "progan_jax.runtime.logging"),
+        ("huggingface_hub", "progan_jax.hub"),
     ],
 )
 def test_one_module_alone_imports(library, only):

@@ -19,7 +19,7 @@ from progan_jax.errors import UserError
 
 _NAME = re.compile(r"\d{6,}_r\d{3,}")
 INFO = "snapshot.json"
-_WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
+WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
 _VERSION = 1  # Of the description; those of the first runs have none.
 BEST = "best"  # File beside the snapshots that holds the name of one.
 
@@ -138,4 +138,4 @@ def snapshot_resolution(name: str) -> int:
 
 
 def _weights(info: dict[str, Any]) -> str:
-    return _WEIGHTS["D" if info.get("network") == "D" else "G"]
+    return WEIGHTS["D" if info.get("network") == "D" else "G"]
