@@ -49,7 +49,7 @@ PURE = (
 # What a trained generator is used with: it stands without what training needs.
 USE = (
     *("official", "trained", "trained_inputs", "loading", "sampling"),
-    *("hub", "publishing", "model_card"),
+    *("hub", "publishing", "model_card", "exporting"),
 )
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
 
