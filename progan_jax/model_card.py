@@ -77,6 +77,11 @@ def _summary(generator: TrainedGenerator) -> str:
         origin = (
             f" It was taken over from {_code(source['file'])} of the authors' program."
         )
+    if initial := info.get("initial"):
+        origin += (
+            f" That training started from the networks of {_code(initial['name'])} "
+            f"(SHA-256 {_code(initial['sha256'])})."
+        )
     return (
         f"A generator of Progressive GAN ([Karras et al. 2018]({_PAPER})) for "
         f"{colours} images of {side}x{side}{of}.{origin}"

@@ -12,15 +12,11 @@ from progan_jax.files import write_json, write_whole
 from progan_jax.hub import CARD
 from progan_jax.images import grid_shape, tile, write_png
 from progan_jax.model_card import SAMPLES, model_card
-from progan_jax.runtime.snapshot import INFO, WEIGHTS
+from progan_jax.runtime.snapshot import CARRIES, INFO, WEIGHTS
 from progan_jax.trained import TrainedGenerator, open_snapshot, to_uint8
 
 # Fields whose values are places on the machine that trained, which is nobody's affair.
-_PLACES = (
-    ("data", "data_dir"),
-    ("eval", "inception_weights"),
-    ("eval", "classifier"),
-)
+_PLACES = ("init_from", "data.data_dir", "eval.inception_weights", "eval.classifier")
 _IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _SEED = 0  # Of the samples.
 _MOST = 8  # Of them in a row, and rows.
@@ -131,7 +127,12 @@ def _draw(generator: TrainedGenerator) -> tuple[Any, str]:
 
 def _without_places(info: Mapping[str, Any]) -> dict[str, Any]:
     cleared = json.loads(json.dumps(info))
-    for group, field in _PLACES:
-        if cleared.get("config", {}).get(group, {}).get(field):
-            cleared["config"][group][field] = ""
+    cleared.pop(CARRIES, None)
+    for place in _PLACES:
+        *groups, field = place.split(".")
+        fields = cleared.get("config", {})
+        for group in groups:
+            fields = fields.get(group, {})
+        if field in fields:
+            fields[field] = ""
     return cleared

@@ -1,6 +1,8 @@
 """What a run writes and prints, all of it by its primary process."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -31,6 +33,7 @@ class Record:
         pyramid: Pyramid,
         nimg: int,
         total_sec: float,
+        origin: Mapping[str, Any],
     ) -> None:
         """Opens the log, and cuts off what comes after the point to go on from.
 
@@ -42,6 +45,7 @@ class Record:
           pyramid: The image set.
           nimg: Images shown so far.
           total_sec: Wall time so far.
+          origin: What snapshots are to tell of the networks that the run started from.
 
         Raises:
           UserError: if what is to be measured is at fault.
@@ -49,7 +53,7 @@ class Record:
         """
         self._config, self._schedule, self._workdir = config, schedule, workdir
         self._mesh, self._pyramid = mesh, pyramid
-        self._reporter = Reporter(config, schedule, pyramid, workdir, total_sec)
+        self._reporter = Reporter(config, schedule, pyramid, workdir, total_sec, origin)
         self._evaluation: Evaluation | None = None
         if config.eval.every_kimg:
             self._evaluation = Evaluation(config, workdir, pyramid, mesh)
@@ -104,7 +108,7 @@ class Record:
             row |= self._reporter.measure_swd(program.sampler, ema, phase)
         started = schedule.tick_start(nimg - 1)
         if is_due(started, nimg, self._config.eval.every_kimg):
-            row |= self._evaluate(program, ema, nimg, phase)
+            row |= self._evaluate(program, state, nimg, phase)
         self._log.write(row)
         self.bar.print(format_tick(row))
         if measures_stage:
@@ -112,7 +116,7 @@ class Record:
         if stage_ends or tick % train.grid_ticks == 0:
             self._draw_fakes(program, ema, nimg)
         if stage_ends or tick % train.snapshot_ticks == 0:
-            self._write_snapshot(program, ema, nimg, phase)
+            self._write_snapshot(program, state, nimg, phase)
 
     def tell_end(self, nimg: int) -> None:
         """Tells that the run is done, and where to look."""
@@ -131,19 +135,22 @@ class Record:
         self._log.close()
 
     def _evaluate(
-        self, program: StageProgram, ema: Params, nimg: int, phase: Phase
+        self, program: StageProgram, state: TrainState, nimg: int, phase: Phase
     ) -> dict[str, float]:
         """Measures a snapshot of this moment; returns the figures for the row."""
         assert self._evaluation is not None, "opened where it is due at all"
         self.bar.update(nimg, "measuring")
-        folder = self._write_snapshot(program, ema, nimg, phase)
+        folder = self._write_snapshot(program, state, nimg, phase)
         return self._evaluation.measure_folder(folder)
 
     def _write_snapshot(
-        self, program: StageProgram, ema: Params, nimg: int, phase: Phase
+        self, program: StageProgram, state: TrainState, nimg: int, phase: Phase
     ) -> Path:
-        generator = program.steps.generator
-        return self._reporter.write_snapshot(generator, ema, nimg, phase)
+        trained = None
+        if self._config.train.snapshot_networks:
+            trained = {"G": local(state.g_params), "D": local(state.d_params)}
+        generator, ema = program.steps.generator, local(state.g_ema)
+        return self._reporter.write_snapshot(generator, ema, nimg, phase, trained)
 
     def _draw_fakes(self, program: StageProgram, ema: Params, nimg: int) -> None:
         phase = self._schedule.phase_at(max(nimg - 1, 0))

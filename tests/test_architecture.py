@@ -23,6 +23,7 @@ LOOP = (
     "protocols",
     "stage",
     "fitting",
+    "initial",
     "compile_ahead",
     "compiler_options",
     "reporter",
