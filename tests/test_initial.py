@@ -19,6 +19,7 @@ from progan_jax.runtime.snapshot import read_info, read_trained, write_snapshot
 from progan_jax.stage import StageProgram
 from progan_jax.state import init_discriminator, init_generator
 from progan_jax.train import train
+from tests import hub
 from tests.official.pickles import dumps, golden_networks
 
 LICENCE = {"name": "cc-by-nc-4.0"}
@@ -155,6 +156,17 @@ def test_the_authors_three_networks_are_taken_from_their_pickle(config, tmp_path
     origin = open_initial(config, tmp_path / "run").origin
     assert origin["licence"]["name"] == "CC BY-NC 4.0"
     assert origin["initial"]["name"] == "theirs.pkl"
+
+
+def test_networks_of_the_hub_are_told_by_their_address(
+    config, write, tmp_path, monkeypatch
+):
+    hub.install(monkeypatch, tmp_path / "hub")
+    shutil.copytree(write(carried=False), tmp_path / "hub/me/net")
+    config.init_from = "hf://me/net"
+    initial = open_initial(config, tmp_path / "run")
+    assert_same(initial.networks["g_ema"], networks(config, 16)[0])
+    assert initial.origin["initial"]["name"] == "hf://me/net"
 
 
 def test_other_networks_are_refused_in_one_line_that_names_all_fields(

@@ -12,7 +12,7 @@ import progan_jax
 from progan_jax.errors import UserError
 from progan_jax.official.snapshots import import_network
 from progan_jax.publishing import settle_licence, write_publication
-from progan_jax.runtime.snapshot import write_snapshot
+from progan_jax.runtime.snapshot import read_trained, write_snapshot
 from progan_jax.sampling import generator_from_snapshot
 from progan_jax.state import init_generator
 from tests import hub
@@ -25,6 +25,7 @@ FILES = ["README.md", "generator.safetensors", "samples.png", "snapshot.json"]
 def snapshot(tiny_config, tmp_path):
     """A snapshot as a run on a machine with secrets in its paths leaves it."""
     tiny_config.data.data_dir = "/home/someone/sets"
+    tiny_config.init_from = "/home/someone/run"
     tiny_config.optim.ema_decay = 0.5
     info = {
         "resolution": 8,
@@ -33,10 +34,12 @@ def snapshot(tiny_config, tmp_path):
         "model": tiny_config.model.to_dict(),
         "config": tiny_config.to_dict(),
         "dataset": {"name": "my|digits", "num_images": 1797, "fingerprint": "ab"},
+        "initial": {"name": "000100_r032", "sha256": "cd"},
     }
     params = init_generator(jax.random.key(0), generator_from_snapshot(info))
     folder = tmp_path / "000000_r008"
-    write_snapshot(folder, jax.device_get(params), info)
+    params = jax.device_get(params)
+    write_snapshot(folder, params, info, {"G": params, "D": params})
     return folder
 
 
@@ -85,6 +88,7 @@ def test_the_card_tells_licence_use_images_fields_and_figures(snapshot, tmp_path
     assert "`my\\|digits`, 1,797 images, and has been shown 0.3 thousand" in text
     assert "| `optim.ema_decay` | `0.5` | `0.999` |" in text
     assert "`seed`" not in text
+    assert "started from the networks of `000100_r032` (SHA-256 `cd`)" in text
     assert "| fid | 9.877 | fid | weights `f0` |" in text
 
 
@@ -93,9 +97,10 @@ def test_places_on_the_machine_that_trained_are_not_told(snapshot, tmp_path):
     for file in (tmp_path / "out").iterdir():
         assert b"someone" not in file.read_bytes()
     info = json.loads((tmp_path / "out" / "snapshot.json").read_text())
-    assert info["config"]["data"]["data_dir"] == ""
+    assert info["config"]["data"]["data_dir"] == info["config"]["init_from"] == ""
     assert info["config"]["optim"]["ema_decay"] == 0.5
     assert info["licence"] == {"name": "mit"}
+    assert read_trained(tmp_path / "out") == {}  # Which it does not promise, either.
 
 
 def test_the_authors_networks_keep_their_licence_in_json_and_card(tmp_path):
