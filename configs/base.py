@@ -12,6 +12,9 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the paper's recipe, without a data set."""
     config = ml_collections.ConfigDict()
     config.seed = 1000  # Of weights, latents and the order of the images.
+    # Networks to start from, "" for none: a run or a snapshot, hf://USER/NAME, or a
+    # pickle of the authors'. They begin at schedule.start_resolution.
+    config.init_from = ""
 
     config.data = data = ml_collections.ConfigDict()
     data.name = ""  # "digits" (embedded), or a TFDS set in data_dir, such as "cifar10".
@@ -93,6 +96,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.grid = "1080p"  # Size of grids: "1080p", "4k", or "COLUMNSxROWS".
     train.grid_by_class = False  # Each row of the grids shows one class.
     train.snapshot_ticks = 40  # Ticks between snapshots of the averaged generator.
+    train.snapshot_networks = False  # Snapshots carry G and D, for init_from.
     train.checkpoint_ticks = 4  # Ticks between checkpoints of the whole state.
     train.keep_checkpoints = 3  # Newest checkpoints kept; snapshots are all kept.
     train.max_skipped = 100  # Stop after so many pairs in a row with a skipped update.

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from progan_jax.errors import UserError
+from progan_jax.hub import SCHEME, download
 from progan_jax.official.snapshots import import_network
 from progan_jax.runtime.snapshot import INFO, find_snapshot
 from progan_jax.trained import TrainedGenerator, open_snapshot
@@ -22,27 +23,49 @@ def load(
     Args:
       source: Name of a network that ships with this package; or a run's folder, of
         which the newest snapshot is taken; or a snapshot's folder; or a pickle of the
-        authors' program, of which Gs is taken, no code in it being run.
+        authors' program, of which Gs is taken, no code in it being run; or
+        hf://USER/NAME[@REVISION], a repository of the Hugging Face Hub.
       snapshot: Which of a run's snapshots, such as "000100_r032", or "best".
 
     Raises:
       UserError: if there is no such thing, or it cannot be read.
     """
+    path = locate(source, snapshot)
+    if path.is_dir():
+        name = os.fspath(source)
+        return open_snapshot(path, name.removeprefix(SCHEME) if "://" in name else None)
+    return TrainedGenerator(*import_network(path, "Gs"), path.name)
+
+
+def locate(
+    source: str | os.PathLike[str], snapshot: str | None = None, field: str = "source"
+) -> Path:
+    """Returns a snapshot's folder or an official file, downloaded if need be.
+
+    Args:
+      source: See `load`.
+      snapshot: See `load`.
+      field: By which the user gave the source, for the messages.
+
+    Raises:
+      UserError: if there is no such thing.
+    """
     name = os.fspath(source)
-    if "://" in name:
-        raise UserError(
-            f"source={name}: addresses are not opened; download it and name the file "
-            "or folder"
-        )
     path = _SHIPPED / name if name in list_shipped() else Path(name).expanduser()
     if path.is_dir():
-        return open_snapshot(find_snapshot(path, snapshot, ("source", "snapshot")))
+        return find_snapshot(path, snapshot, (field, "snapshot"))
     if snapshot is not None:
         raise UserError(f"snapshot={snapshot}: {name} is no run's folder; leave it out")
+    if "://" in name:
+        return download(field, name)
+    if path.suffix in (".safetensors", ".json") and path.is_file():
+        raise UserError(
+            f"{field}={path}: name the folder that it lies in, {path.parent}"
+        )
     if path.is_file():
-        return _open_file(path)
+        return path
     raise UserError(
-        f"source={name}: there is no such file or folder, nor a network of that name; "
+        f"{field}={name}: there is no such file or folder, nor a network of that name; "
         f"those that ship with progan_jax: {', '.join(list_shipped()) or 'none'}"
     )
 
@@ -50,11 +73,3 @@ def load(
 def list_shipped() -> list[str]:
     """Returns the names of the networks that ship with this package."""
     return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{INFO}"))
-
-
-def _open_file(path: Path) -> TrainedGenerator:
-    if path.suffix in (".safetensors", ".json"):
-        raise UserError(
-            f"source={path}: name the folder that it lies in, {path.parent}"
-        )
-    return TrainedGenerator(*import_network(path, "Gs"), path.name)

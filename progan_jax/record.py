@@ -1,6 +1,8 @@
 """What a run writes and prints, all of it by its primary process."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -32,6 +34,7 @@ class Record:
         pyramid: Pyramid,
         nimg: int,
         total_sec: float,
+        origin: Mapping[str, Any],
     ) -> None:
         """Opens the log, and cuts off what comes after the point to go on from.
 
@@ -43,6 +46,7 @@ class Record:
           pyramid: The image set.
           nimg: Images shown so far.
           total_sec: Wall time so far.
+          origin: What snapshots are to tell of the networks that the run started from.
 
         Raises:
           UserError: if what is to be measured is at fault.
@@ -50,7 +54,7 @@ class Record:
         """
         self._config, self._schedule, self._workdir = config, schedule, workdir
         self._mesh, self._pyramid = mesh, pyramid
-        self._reporter = Reporter(config, schedule, pyramid, workdir, total_sec)
+        self._reporter = Reporter(config, schedule, pyramid, workdir, total_sec, origin)
         self._evaluation: Evaluation | None = None
         if config.eval.every_kimg:
             self._evaluation = Evaluation(config, workdir, pyramid, mesh)
@@ -105,7 +109,7 @@ class Record:
             row |= self._reporter.measure_swd(program.sampler, ema, phase)
         started = schedule.tick_start(nimg - 1)
         if is_due(started, nimg, self._config.eval.every_kimg):
-            row |= self._evaluate(program, ema, nimg, phase)
+            row |= self._evaluate(program, state, nimg, phase)
         self._log.write(row)
         self.bar.print(format_tick(row))
         if measures_stage:
@@ -113,7 +117,7 @@ class Record:
         if stage_ends or tick % train.grid_ticks == 0:
             self._draw_fakes(program, ema, nimg)
         if stage_ends or tick % train.snapshot_ticks == 0:
-            self._write_snapshot(program, ema, nimg, phase)
+            self._write_snapshot(program, state, nimg, phase)
             try_to_write_report(self._workdir)
 
     def tell_end(self, nimg: int) -> None:
@@ -133,19 +137,22 @@ class Record:
         self._log.close()
 
     def _evaluate(
-        self, program: StageProgram, ema: Params, nimg: int, phase: Phase
+        self, program: StageProgram, state: TrainState, nimg: int, phase: Phase
     ) -> dict[str, float]:
         """Measures a snapshot of this moment; returns the figures for the row."""
         assert self._evaluation is not None, "opened where it is due at all"
         self.bar.update(nimg, "measuring")
-        folder = self._write_snapshot(program, ema, nimg, phase)
+        folder = self._write_snapshot(program, state, nimg, phase)
         return self._evaluation.measure_folder(folder)
 
     def _write_snapshot(
-        self, program: StageProgram, ema: Params, nimg: int, phase: Phase
+        self, program: StageProgram, state: TrainState, nimg: int, phase: Phase
     ) -> Path:
-        generator = program.steps.generator
-        return self._reporter.write_snapshot(generator, ema, nimg, phase)
+        trained = None
+        if self._config.train.snapshot_networks:
+            trained = {"G": local(state.g_params), "D": local(state.d_params)}
+        generator, ema = program.steps.generator, local(state.g_ema)
+        return self._reporter.write_snapshot(generator, ema, nimg, phase, trained)
 
     def _draw_fakes(self, program: StageProgram, ema: Params, nimg: int) -> None:
         phase = self._schedule.phase_at(max(nimg - 1, 0))

@@ -45,8 +45,9 @@ class Reporter:
         pyramid: Pyramid,
         workdir: Path,
         total_sec: float,
+        origin: Mapping[str, Any],
     ) -> None:
-        self.total_sec = total_sec
+        self.total_sec, self._origin = total_sec, origin
         self._config, self._schedule = config, schedule
         self._seed: Any = config.seed
         self._pyramid, self._workdir = pyramid, workdir
@@ -133,9 +134,17 @@ class Reporter:
         return row | {"Metrics/swd_average": float(np.mean(list(levels.values())))}
 
     def write_snapshot(
-        self, generator: Generator, ema: Params, nimg: int, phase: Phase
+        self,
+        generator: Generator,
+        ema: Params,
+        nimg: int,
+        phase: Phase,
+        trained: Mapping[str, Params] | None = None,
     ) -> Path:
-        """Writes the averaged generator for use and returns its folder."""
+        """Writes the averaged generator for use and returns its folder.
+
+        Networks in training, "G" and "D", are carried where they are given.
+        """
         name = f"{nimg // 1000:06d}_r{phase.resolution:03d}"
         folder = self._workdir / "snapshots" / name
         info = {
@@ -151,8 +160,9 @@ class Reporter:
                 "num_classes": self._pyramid.num_classes,
                 "fingerprint": self._pyramid.fingerprint,
             },
+            **self._origin,
         }
-        write_snapshot(folder, jax.device_get(ema), info)
+        write_snapshot(folder, jax.device_get(ema), info, jax.device_get(trained))
         return folder
 
     def _progress(self, nimg: int, phase: Phase) -> dict[str, float]:

@@ -163,6 +163,13 @@ def reset_sums(state: TrainState) -> TrainState:
     return state.replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
 
 
+def forgive(state: TrainState, max_skipped: int) -> TrainState:
+    """Lets a run that stopped for too many skipped updates try once more."""
+    if int(state.skipped_in_row) < max_skipped:
+        return state
+    return state.replace(skipped_in_row=state.skipped_in_row * 0)
+
+
 def average(ema: Params, params: Params, decay: float) -> Params:
     """Moves the moving average towards the parameters: decay of it remains."""
     return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)

@@ -18,6 +18,7 @@ from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.image_sources import open_set
+from progan_jax.initial import Initial, open_initial, start_from
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.distributed import StopVote, is_primary, together
@@ -25,7 +26,7 @@ from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
 from progan_jax.schedule import Stage
 from progan_jax.stage import StageProgram, warn_of_small_groups
-from progan_jax.state import TrainState
+from progan_jax.state import TrainState, forgive
 from progan_jax.validation import validate
 from progan_jax.workdir import check_disk, exclusive, open_workdir
 
@@ -59,11 +60,12 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
     validate(config, mesh.size)
     pyramid = together(lambda: open_set(config))
     agree_on_set(pyramid)
+    initial = together(lambda: open_initial(config, workdir))
     keep = config.train.keep_checkpoints
     with ExitStack() as stack:
         together(lambda: _open(config, workdir, pyramid, mesh.size, stack))
         saved = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=keep))
-        _Run(config, workdir, mesh, pyramid, saved, stop).run()
+        _Run(config, workdir, mesh, pyramid, saved, stop, initial).run()
 
 
 def _open(
@@ -96,6 +98,7 @@ class _Run:
         pyramid: Pyramid,
         checkpoints: Checkpoints,
         stop: StopRequest,
+        initial: Initial | None = None,
     ) -> None:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.pyramid, self.checkpoints, self.stop = pyramid, checkpoints, stop
@@ -106,12 +109,16 @@ class _Run:
             self.nimg, total_sec = 0, 0.0
             self.program = self._program(config.schedule.start_resolution)
             self.state = self.program.create(pyramid)
+            self.origin = initial.origin if initial else {}
+            if config.init_from:
+                self.state = start_from(self.state, initial, mesh)
         else:
             self.state, meta = restored
             self.nimg, total_sec = meta["nimg"], meta["total_sec"]
             self.schedule = make_schedule(config, _stages(meta))
             self.program = self._program(meta["resolution"])
-            self.state = _forgive(self.state, config.train.max_skipped)
+            self.state = forgive(self.state, config.train.max_skipped)
+            self.origin = meta.get("origin", {})
         self.tick_shown = 0
         self.record = together(lambda: self._open_record(total_sec))
 
@@ -122,6 +129,8 @@ class _Run:
             self.record.greet(self.nimg)
             if self.nimg == 0:
                 self.record.draw_start(self.program, self.state)
+                if self.config.init_from:
+                    self._save(wait=True)
         in_row = self.state.skipped_in_row + 0
         vote = StopVote(self.stop, self.mesh)
         vote.cast()
@@ -232,6 +241,7 @@ class _Run:
             "nimg": self.nimg,
             "resolution": self.program.resolution,
             "stages": [dataclasses.asdict(stage) for stage in stages],
+            "origin": self.origin,
             "total_sec": self.record.total_sec,
         }
         self.checkpoints.save(self.nimg, self.state, meta, wait=wait)
@@ -259,15 +269,9 @@ class _Run:
             self.pyramid,
             self.nimg,
             total_sec,
+            self.origin,
         )
 
 
 def _stages(meta: dict) -> tuple[Stage, ...]:
     return tuple(Stage(**stage) for stage in meta["stages"])
-
-
-def _forgive(state: TrainState, max_skipped: int) -> TrainState:
-    """Lets a run that stopped for too many skipped updates try once more."""
-    if int(state.skipped_in_row) < max_skipped:
-        return state
-    return state.replace(skipped_in_row=state.skipped_in_row * 0)

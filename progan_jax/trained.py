@@ -181,8 +181,12 @@ class TrainedGenerator:
         )
 
 
-def open_snapshot(folder: Path) -> TrainedGenerator:
+def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
     """Returns the generator of a snapshot's folder.
+
+    Args:
+      folder: The snapshot's.
+      name: By which messages call it; that of the folder by default.
 
     Raises:
       UserError: if the folder holds no whole snapshot of a generator.
@@ -194,7 +198,7 @@ def open_snapshot(folder: Path) -> TrainedGenerator:
             "generator's"
         )
     try:
-        return TrainedGenerator(params, info, folder.name)
+        return TrainedGenerator(params, info, name or folder.name)
     except UserError as error:
         raise UserError(f"snapshot {folder}: {error}") from error
 

@@ -34,6 +34,7 @@ _FREE_FIELDS = (
     "schedule.total_kimg",
     "train.grid_ticks",
     "train.snapshot_ticks",
+    "train.snapshot_networks",
     "train.checkpoint_ticks",
     "train.keep_checkpoints",
     "train.max_skipped",
@@ -42,7 +43,8 @@ _FREE_FIELDS = (
     "runtime.num_devices",
 )
 # Fields that the first runs lack, with the value that they acted by.
-_YOUNGER_FIELDS = {
+YOUNGER_FIELDS = {
+    "init_from": "",
     "data.dequantise": False,
     "data.truncate_labels": False,
     "loss.noise_coefficient": 0.0,
@@ -56,6 +58,7 @@ _YOUNGER_FIELDS = {
     "runtime.compile_ahead": "auto",
     "runtime.deterministic": False,
     "train.grid_by_class": False,
+    "train.snapshot_networks": False,
 }
 
 
@@ -134,10 +137,11 @@ def read_config(workdir: Path, flag: str) -> Any:
     path = workdir / "config.json"
     try:
         config: Any = ml_collections.ConfigDict(json.loads(path.read_text())["config"])
-        for field, value in _YOUNGER_FIELDS.items():
-            group, name = field.split(".")
-            if name not in config[group]:
-                config[group][name] = value
+        for field, value in YOUNGER_FIELDS.items():
+            group, _, name = field.rpartition(".")
+            fields = config[group] if group else config
+            if name not in fields:
+                fields[name] = value
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{flag}={workdir}: it is no folder of a run: config.json cannot be read "
@@ -161,7 +165,10 @@ def check_disk(
     # One more than is kept while a new one is written.
     checkpoints = (config.train.keep_checkpoints + 1) * cost.state_bytes
     ticks = schedule.ticks_until(schedule.end_nimg())
-    snapshots = 4 * cost.g_params * (ticks // config.train.snapshot_ticks + 1)
+    carried = cost.g_params
+    if config.train.snapshot_networks:
+        carried += cost.g_params + cost.d_params
+    snapshots = 4 * carried * (ticks // config.train.snapshot_ticks + 1)
     parent = next(
         p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists()
     )
@@ -245,7 +252,7 @@ def _get(config: ml_collections.ConfigDict, field: str) -> object:
     try:
         return get_field(config, field)
     except (KeyError, TypeError):
-        return _YOUNGER_FIELDS.get(field)
+        return YOUNGER_FIELDS.get(field)
 
 
 def _mib(num_bytes: int) -> str:

@@ -23,6 +23,7 @@ LOOP = (
     "protocols",
     "stage",
     "fitting",
+    "initial",
     "compile_ahead",
     "compiler_options",
     "reporter",
@@ -50,7 +51,10 @@ PURE = (
     "reals",
 )
 # What a trained generator is used with: it stands without what training needs.
-USE = ("official", "trained", "trained_inputs", "loading", "sampling")
+USE = (
+    *("official", "trained", "trained_inputs", "loading", "sampling"),
+    *("hub", "publishing", "model_card", "exporting"),
+)
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
 
 
@@ -136,6 +140,7 @@ def test_networks_know_no_loss_and_no_step(name):
     [
         ("orbax", "progan_jax.runtime.checkpoint"),
         ("clu", "progan_jax.runtime.logging"),
+        ("huggingface_hub", "progan_jax.hub"),
     ],
 )
 def test_one_module_alone_imports(library, only):

@@ -152,7 +152,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
     weights = run / "snapshots" / NAMES[1] / "generator.safetensors"
     (tmp_path / "text.pkl").write_text("no pickle")
     for source, message in [
-        ("hf://someone/network", "addresses are not opened; download it"),
+        ("gs://bucket/network", "other addresses are not opened: download it"),
         ("/nowhere", "there is no such file or folder, nor a network of that name"),
         (tmp_path, "it holds no snapshot yet"),
         (weights, f"name the folder that it lies in, {weights.parent}"),
@@ -166,7 +166,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
 
 FORBIDDEN = (
     *("tensorflow", "grain", "orbax", "clu", "ml_collections", "tensorflow_datasets"),
-    *("sklearn", "lmdb", "array_record", "matplotlib", "scipy"),
+    *("sklearn", "lmdb", "array_record", "matplotlib", "scipy", "huggingface_hub"),
 )
 
 

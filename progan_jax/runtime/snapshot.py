@@ -1,7 +1,7 @@
 """Snapshots: the averaged generator for use, as safetensors and JSON.
 
 A discriminator is kept in the same way where one is imported; its weights have another
-name.
+name. A run's snapshot can carry the networks that are trained as well, G and D.
 """
 
 import hashlib
@@ -19,12 +19,20 @@ from progan_jax.errors import UserError
 
 _NAME = re.compile(r"\d{6,}_r\d{3,}")
 INFO = "snapshot.json"
-_WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
+WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
+# The averaged generator lies beside these.
+_TRAINED = {"G": "trained_generator.safetensors", "D": WEIGHTS["D"]}
 _VERSION = 1  # Of the description; those of the first runs have none.
+CARRIES = "carries_trained"  # Field of the description: whether G and D are there.
 BEST = "best"  # File beside the snapshots that holds the name of one.
 
 
-def write_snapshot(folder: Path, params: dict[str, Any], info: dict[str, Any]) -> None:
+def write_snapshot(
+    folder: Path,
+    params: dict[str, Any],
+    info: dict[str, Any],
+    trained: dict[str, Any] | None = None,
+) -> None:
     """Writes a snapshot folder; a kill leaves all of it or nothing under its name.
 
     Args:
@@ -32,14 +40,15 @@ def write_snapshot(folder: Path, params: dict[str, Any], info: dict[str, Any]) -
       params: Nested dictionary of NumPy arrays.
       info: Description that JSON can hold: resolution, alpha, model, ...; where its
         "network" is "D", the parameters are a discriminator's.
+      trained: Parameters of the networks in training, "G" and "D", to be carried, too.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    flat = traverse_util.flatten_dict(params, sep="/")
-    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
-    save_file(arrays, partial / _weights(info))
-    described = {"version": _VERSION} | info
+    _save(partial / _weights(info), params)
+    for network, of_network in (trained or {}).items():
+        _save(partial / _TRAINED[network], of_network)
+    described = {"version": _VERSION} | info | ({CARRIES: True} if trained else {})
     (partial / INFO).write_text(json.dumps(described, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -52,13 +61,18 @@ def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
       UserError: if the folder holds no whole snapshot.
     """
     info = read_info(folder)
-    try:
-        flat = load_file(folder / _weights(info))
-        return traverse_util.unflatten_dict(flat, sep="/"), info
-    except Exception as error:  # safetensors raises a type of its own.
-        raise UserError(
-            f"snapshot {folder} cannot be read ({error}); name another"
-        ) from error
+    return _load(folder / _weights(info)), info
+
+
+def read_trained(folder: Path) -> dict[str, Any]:
+    """Returns the networks in training that a snapshot carries, "G" and "D", or none.
+
+    Raises:
+      UserError: if they should be there and cannot be read.
+    """
+    if not read_info(folder).get(CARRIES):
+        return {}
+    return {network: _load(folder / name) for network, name in _TRAINED.items()}
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -137,5 +151,19 @@ def snapshot_resolution(name: str) -> int:
     return int(name.split("_r")[1])
 
 
+def _save(path: Path, params: dict[str, Any]) -> None:
+    flat = traverse_util.flatten_dict(params, sep="/")
+    save_file({name: np.ascontiguousarray(array) for name, array in flat.items()}, path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return traverse_util.unflatten_dict(load_file(path), sep="/")
+    except Exception as error:  # safetensors raises a type of its own.
+        raise UserError(
+            f"snapshot {path.parent} cannot be read ({error}); name another"
+        ) from error
+
+
 def _weights(info: dict[str, Any]) -> str:
-    return _WEIGHTS["D" if info.get("network") == "D" else "G"]
+    return WEIGHTS["D" if info.get("network") == "D" else "G"]

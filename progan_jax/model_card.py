@@ -1,0 +1,187 @@
+"""The card of a published generator: metadata that the Hub reads, then Markdown."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from progan_jax.trained import TrainedGenerator
+
+SAMPLES = "samples.png"
+_PAPER = "https://arxiv.org/abs/1710.10196"
+_TAGS = ("progan", "progressive-gan", "gan", "image-generation", "jax", "flax")
+
+
+def model_card(
+    title: str,
+    source: str,
+    generator: TrainedGenerator,
+    licence: str,
+    *,
+    samples: str,
+    records: Iterable[Mapping[str, Any]],
+    base: Mapping[str, Any] | None,
+) -> str:
+    """Returns the text of a model card.
+
+    Args:
+      title: Of the page.
+      source: What `progan_jax.load` takes to open the published generator.
+      generator: The published one, whose description holds its licence.
+      licence: The Hub's identifier of that.
+      samples: What `SAMPLES` shows, in words.
+      records: What was measured of these weights, as metrics.jsonl has it.
+      base: Fields of the base configuration by their dotted names; None where it is
+        not at hand.
+    """
+    info = generator.info
+    parts = [
+        _metadata(licence),
+        f"# {title}",
+        _summary(generator),
+        f"![{samples}]({SAMPLES})",
+        f"{samples}.",
+        "## Use",
+        _usage(source, generator),
+        "## Network",
+        _network(generator),
+        *_training(info, base),
+        *_metrics(records),
+        "## Licence",
+        _licence(info["licence"], licence),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(licence: str) -> str:
+    lines = [
+        f"license: {json.dumps(licence)}",
+        "library_name: progan_jax",
+        "pipeline_tag: unconditional-image-generation",
+        "tags:",
+        *(f"- {tag}" for tag in _TAGS),
+    ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _summary(generator: TrainedGenerator) -> str:
+    colours = "grey" if generator.channels == 1 else "RGB"
+    side, classes = generator.resolution, generator.num_classes
+    of = f" of {classes} classes" if classes else ""
+    info, origin = generator.info, ""
+    if data := info.get("dataset"):
+        origin = (
+            f" It was trained on {_code(data['name'])}, {data['num_images']:,} images, "
+            f"and has been shown {info['nimg'] / 1000:,.1f} thousand, repeats counted."
+        )
+    elif source := info.get("source"):
+        origin = (
+            f" It was taken over from {_code(source['file'])} of the authors' program."
+        )
+    if initial := info.get("initial"):
+        origin += (
+            f" That training started from the networks of {_code(initial['name'])} "
+            f"(SHA-256 {_code(initial['sha256'])})."
+        )
+    return (
+        f"A generator of Progressive GAN ([Karras et al. 2018]({_PAPER})) for "
+        f"{colours} images of {side}x{side}{of}.{origin}"
+    )
+
+
+def _usage(source: str, generator: TrainedGenerator) -> str:
+    label = ", label=0" if generator.num_classes else ""
+    side, channels = generator.resolution, generator.channels
+    shape = f"[16, {side}, {side}, {channels}]"
+    lines = [
+        "```python",
+        "import progan_jax",
+        f"g = progan_jax.load({json.dumps(source)})",
+        f"images = g.sample(16, seed=1{label})  # float32 {shape}, about [-1, 1]",
+        "```",
+    ]
+    return "\n".join(
+        [*lines, "", "`progan_jax.to_uint8(images)` turns them into bytes."]
+    )
+
+
+def _network(generator: TrainedGenerator) -> str:
+    info, network = generator.info, generator.network
+    sizes = (leaf.size for leaf in _leaves(generator.params))
+    rows = [
+        ("topology", info["model"].get("topology", "progan")),
+        ("resolution", generator.resolution),
+        ("final resolution", info["model"]["resolution"]),
+        ("weight of the newest block", generator.alpha),
+        ("channels", generator.channels),
+        ("latents", f"{generator.latent_dim}, standard normal"),
+        ("classes", generator.num_classes),
+        ("feature maps", f"{network.fmap_base} / 2^k, at most {network.fmap_max}"),
+        ("parameters", f"{sum(sizes):,}"),
+    ]
+    return _table(("", ""), rows)
+
+
+def _training(info: Mapping[str, Any], base: Mapping[str, Any] | None) -> list[str]:
+    """Returns the chapters on images and configuration, as far as there are any."""
+    if "config" not in info:
+        source = info.get("source", {})
+        rows = [(name, _code(source[name])) for name in source if name != "options"]
+        return ["## Origin", _table(("", ""), rows)] if rows else []
+    data = [(name, _code(value)) for name, value in info["dataset"].items()]
+    parts = ["## Images", _table(("", ""), data), "## Configuration"]
+    if base is None:
+        return [*parts, "All fields stand in `snapshot.json`."]
+    fields = dict(_flat(info["config"]))
+    rows = [
+        (_code(name), _code(value), _code(base.get(name, "none")))
+        for name, value in sorted(fields.items())
+        if name not in base or base[name] != value
+    ]
+    told = "Fields that differ from `configs/base.py`; all stand in `snapshot.json`."
+    return [*parts, told, _table(("field", "value", "base"), rows)]
+
+
+def _metrics(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    rows = [
+        (name, f"{value:.4g}", record["metric"], _settings(record["settings"]))
+        for record in records
+        for name, value in record["values"].items()
+    ]
+    if not rows:
+        return ["## Metrics", "None was measured of these weights."]
+    return ["## Metrics", _table(("figure", "value", "metric", "settings"), rows)]
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name} {_code(value)}" for name, value in settings.items())
+
+
+def _licence(licence: Mapping[str, Any], identifier: str) -> str:
+    name = licence["name"]
+    named = f"[{name}]({licence['url']})" if "url" in licence else f"`{identifier}`"
+    holder = f", of {licence['holder']}" if "holder" in licence else ""
+    return f"These weights are under {named}{holder}."
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _code(value: Any) -> str:
+    """Returns a value as Markdown's code, which no text in it can leave."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    plain = " ".join(text.replace("`", "'").split())
+    return f"`{plain}`".replace("|", "\\|") if plain else '`""`'
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _leaves(params: Mapping[str, Any]) -> Iterable[Any]:
+    return (leaf for _, leaf in _flat(params))

@@ -1,0 +1,51 @@
+"""Exports a trained generator as a StableHLO program that JAX alone can run.
+
+    python -m progan_jax.tools.export SOURCE OUT.stablehlo [--snapshot=best]
+
+SOURCE is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, or a pickle of
+the authors' program. OUT holds the weights, too, and takes any number of latents on a
+CPU, a CUDA device or a TPU:
+
+    program = jax.export.deserialize(bytearray(open("OUT.stablehlo", "rb").read()))
+    images = program.call(z)  # Or call(z, classes), int32, where there are classes.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from progan_jax.errors import UserError
+from progan_jax.exporting import PLATFORMS, export_generator
+from progan_jax.files import write_whole
+from progan_jax.loading import load
+from progan_jax.runtime.command_line import run_with_arguments
+
+SNAPSHOT = flags.DEFINE_string(
+    "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
+)
+
+
+def main(source: str, out: str) -> None:
+    """Opens, exports, writes, and tells what the program takes."""
+    path = Path(out)
+    if path.exists():
+        raise UserError(f"OUT={out} is there already; name a file that is not")
+    generator = load(source, SNAPSHOT.value)
+    program = export_generator(generator)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, program)
+    except OSError as error:
+        raise UserError(f"OUT={out}: {error}; choose another file") from error
+    side, channels = generator.resolution, generator.channels
+    classes = ", classes int32 [N]" if generator.num_classes else ""
+    told = (
+        f"{out}: latents float32 [N, {generator.latent_dim}]{classes} to images "
+        f"float32 [N, {side}, {side}, {channels}], for {', '.join(PLATFORMS)}"
+    )
+    licence = generator.info.get("licence")
+    print(f"{told}; licence {licence['name']}" if licence else told)
+
+
+if __name__ == "__main__":
+    run_with_arguments(main, "SOURCE", "OUT")

@@ -1,0 +1,146 @@
+"""Published snapshots: the same weights, a card, and a licence that stays."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import progan_jax
+from progan_jax.errors import UserError
+from progan_jax.official.snapshots import import_network
+from progan_jax.publishing import settle_licence, write_publication
+from progan_jax.runtime.snapshot import read_trained, write_snapshot
+from progan_jax.sampling import generator_from_snapshot
+from progan_jax.state import init_generator
+from tests import hub
+from tests.official.pickles import dumps, golden_networks
+
+FILES = ["README.md", "generator.safetensors", "samples.png", "snapshot.json"]
+
+
+@pytest.fixture
+def snapshot(tiny_config, tmp_path):
+    """A snapshot as a run on a machine with secrets in its paths leaves it."""
+    tiny_config.data.data_dir = "/home/someone/sets"
+    tiny_config.init_from = "/home/someone/run"
+    tiny_config.optim.ema_decay = 0.5
+    info = {
+        "resolution": 8,
+        "alpha": 0.5,
+        "nimg": 320,
+        "model": tiny_config.model.to_dict(),
+        "config": tiny_config.to_dict(),
+        "dataset": {"name": "my|digits", "num_images": 1797, "fingerprint": "ab"},
+        "initial": {"name": "000100_r032", "sha256": "cd"},
+    }
+    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    folder = tmp_path / "000000_r008"
+    params = jax.device_get(params)
+    write_snapshot(folder, params, info, {"G": params, "D": params})
+    return folder
+
+
+def publish(snapshot, folder, **options):
+    write_publication(
+        snapshot, folder, {"name": "mit"}, title="Digits", source="hf://me/d", **options
+    )
+    return (folder / "README.md").read_text()
+
+
+def metadata(card):
+    """Reads the lines between the rules as the YAML that they are."""
+    yaml = pytest.importorskip("yaml")
+    _, front, text = card.split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+def test_what_is_published_makes_the_same_images_bit_for_bit(snapshot, tmp_path):
+    publish(snapshot, tmp_path / "out")
+    assert hub.files(tmp_path / "out") == FILES
+    ours, theirs = (progan_jax.load(f) for f in (snapshot, tmp_path / "out"))
+    np.testing.assert_array_equal(ours.sample(3, seed=1), theirs.sample(3, seed=1))
+
+
+def test_samples_are_those_of_the_seed_that_the_card_names(snapshot, tmp_path):
+    card = publish(snapshot, tmp_path / "out")
+    assert "64 samples of seed 0, unchosen" in card
+    with Image.open(tmp_path / "out" / "samples.png") as image:
+        grid = np.asarray(image)
+    bytes_ = progan_jax.to_uint8(progan_jax.load(snapshot).sample(64, seed=0))[..., 0]
+    np.testing.assert_array_equal(grid[:8, :8], bytes_[0])
+    np.testing.assert_array_equal(grid[-8:, -8:], bytes_[-1])
+
+
+def test_the_card_tells_licence_use_images_fields_and_figures(snapshot, tmp_path):
+    record = {"metric": "fid", "settings": {"weights": "f0"}, "values": {"fid": 9.8765}}
+    base = {"optim.ema_decay": 0.999, "seed": 1000}
+    card = publish(snapshot, tmp_path / "out", records=[record], base=base)
+    head, text = metadata(card)
+    assert head["license"] == "mit"
+    assert head["library_name"] == "progan_jax"
+    assert head["pipeline_tag"] == "unconditional-image-generation"
+    assert {"progan", "jax"} <= set(head["tags"])
+    assert text.startswith("\n# Digits\n")
+    assert 'g = progan_jax.load("hf://me/d")\n' in text
+    assert "`my\\|digits`, 1,797 images, and has been shown 0.3 thousand" in text
+    assert "| `optim.ema_decay` | `0.5` | `0.999` |" in text
+    assert "`seed`" not in text
+    assert "started from the networks of `000100_r032` (SHA-256 `cd`)" in text
+    assert "| fid | 9.877 | fid | weights `f0` |" in text
+
+
+def test_places_on_the_machine_that_trained_are_not_told(snapshot, tmp_path):
+    publish(snapshot, tmp_path / "out", base={})
+    for file in (tmp_path / "out").iterdir():
+        assert b"someone" not in file.read_bytes()
+    info = json.loads((tmp_path / "out" / "snapshot.json").read_text())
+    assert info["config"]["data"]["data_dir"] == info["config"]["init_from"] == ""
+    assert info["config"]["optim"]["ema_decay"] == 0.5
+    assert info["licence"] == {"name": "mit"}
+    assert read_trained(tmp_path / "out") == {}  # Which it does not promise, either.
+
+
+def test_the_authors_networks_keep_their_licence_in_json_and_card(tmp_path):
+    pickle, folder, out = (tmp_path / n for n in ("theirs.pkl", "snapshot", "out"))
+    pickle.write_bytes(dumps(golden_networks("cond")))
+    params, info = import_network(pickle, "Gs")
+    write_snapshot(folder, params, info)
+    for wanted in (None, "cc-by-nc-4.0"):
+        assert settle_licence(info, wanted) == info["licence"]
+    with pytest.raises(UserError, match=r"^--licence=mit: these weights are under CC "):
+        settle_licence(info, "mit")
+    licence = settle_licence(info, None)
+    write_publication(folder, out, licence, title="Theirs", source="out")
+    head, text = metadata((out / "README.md").read_text())
+    assert head["license"] == "cc-by-nc-4.0"
+    assert "[CC BY-NC 4.0](https://creativecommons.org/licenses/by-nc/4.0/)" in text
+    assert "NVIDIA Corporation" in text
+    assert f"`{hashlib.sha256(pickle.read_bytes()).hexdigest()}`" in text
+    assert "of 5 classes" in text
+    assert json.loads((out / "snapshot.json").read_text())["licence"] == licence
+
+
+def test_a_licence_is_asked_for_and_must_be_one_of_the_hubs():
+    with pytest.raises(UserError, match=r"^--licence is missing: .*=cc-by-4\.0"):
+        settle_licence({}, None)
+    for wanted in ("other", "MIT", "my own", "", "x\ny"):
+        with pytest.raises(UserError, match="must be an identifier of the Hub's"):
+            settle_licence({}, wanted)
+    with pytest.raises(UserError, match="has a licence without a name; restore it"):
+        settle_licence({"licence": "mine"}, "mit")
+    assert settle_licence({}, "apache-2.0") == {"name": "apache-2.0"}
+
+
+def test_what_the_hub_holds_is_opened_by_its_address(snapshot, tmp_path, monkeypatch):
+    hub.install(monkeypatch, tmp_path / "hub")
+    (tmp_path / "hub/me").mkdir(parents=True)
+    publish(snapshot, tmp_path / "hub/me/digits")
+    g = progan_jax.load("hf://me/digits@main")
+    assert g.name == "me/digits@main"
+    expected = progan_jax.load(snapshot).sample(2, seed=1)
+    np.testing.assert_array_equal(g.sample(2, seed=1), expected)
+    with pytest.raises(UserError, match=r"snapshot=best: hf://me/digits is no run's"):
+        progan_jax.load("hf://me/digits", "best")

@@ -1,0 +1,100 @@
+"""The tool, as its user types it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import progan_jax
+from progan_jax.runtime.snapshot import digest, write_snapshot
+from progan_jax.sampling import generator_from_snapshot
+from progan_jax.state import init_generator
+from progan_jax.tools import publish as tool
+from tests import hub
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("000001_r004", "000002_r008")
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    """A run's folder with two snapshots, of which the first was measured."""
+    folder = tmp_path / "run"
+    for name in NAMES:
+        side = int(name[-3:])
+        info = {"resolution": side, "alpha": 1.0, "model": tiny_config.model.to_dict()}
+        info |= {"config": tiny_config.to_dict(), "nimg": 1000}
+        info["dataset"] = {"name": "digits", "num_images": 1797}
+        params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+        write_snapshot(folder / "snapshots" / name, jax.device_get(params), info)
+    record = {
+        "snapshot": NAMES[0],
+        "sha256": digest(folder / "snapshots" / NAMES[0]),
+        "metric": "swd",
+        "settings": {"num_images": 512},
+        "values": {"swd_average": 12.3456},
+    }
+    other = record | {"sha256": "0", "values": {"swd_average": 77.7}}
+    lines = "\n".join(map(json.dumps, (record, other)))
+    (folder / "metrics.jsonl").write_text(lines + "\n")
+    return folder
+
+
+def publish(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "progan_jax.tools.publish", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"},
+    )
+
+
+def test_a_runs_snapshot_becomes_a_folder_with_its_figures_and_fields(run, tmp_path):
+    out = tmp_path / "made" / "digits"
+    done = publish(run, out, "--licence=mit", f"--snapshot={NAMES[0]}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{NAMES[0]} is published as {out}; licence mit\n"
+    assert progan_jax.load(out).resolution == 4
+    card = (out / "README.md").read_text()
+    assert "| swd_average | 12.35 | swd | num_images `512` |" in card
+    assert "77.7" not in card
+    assert "| `model.fmap_max` | `8` | `512` |" in card
+    assert "`optim.beta1`" not in card
+    assert hub.files(out.parent) == ["digits"]
+
+
+def test_a_repository_gets_the_newest_snapshot(run, tmp_path, monkeypatch, capsys):
+    hub.install(monkeypatch, tmp_path / "hub")
+    monkeypatch.setattr(tool, "LICENCE", type("Flag", (), {"value": "cc0-1.0"}))
+    monkeypatch.setattr(tool, "SNAPSHOT", type("Flag", (), {"value": None}))
+    tool.main(str(run), "hf://me/digits")
+    told = "published as https://huggingface.co/me/digits; licence cc0-1.0"
+    assert capsys.readouterr().out == f"{NAMES[1]} is {told}\n"
+    card = (tmp_path / "hub/me/digits/README.md").read_text()
+    assert "# digits\n" in card
+    assert 'progan_jax.load("hf://me/digits")' in card
+    assert "None was measured of these weights." in card
+    assert progan_jax.load("hf://me/digits").resolution == 8
+
+
+def test_mistakes_end_in_one_line_and_code_2(run, tmp_path):
+    for arguments, message in [
+        ([run], "one SOURCE and one OUT are needed, and 1 are given; see --help"),
+        ([run, tmp_path / "x"], "--licence is missing: say what others may do"),
+        ([run, tmp_path, "--licence=mit"], f"OUT={tmp_path} is there already; name"),
+        ([run, "s3://me/x", "--licence=mit"], "OUT=s3://me/x: it must be hf://USER/"),
+        ([tmp_path / "no", "x", "--licence=mit"], f"SOURCE={tmp_path / 'no'}: there"),
+        ([run, run / "metrics.jsonl/x", "--licence=mit"], "OUT="),
+        ([run, "x", "--licence=mit", "--snapshot=y"], "--snapshot=y: "),
+    ]:
+        done = publish(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"error: {message}"), done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "x").exists()
