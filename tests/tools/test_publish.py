@@ -13,7 +13,6 @@ import progan_jax
 from progan_jax.runtime.snapshot import digest, write_snapshot
 from progan_jax.sampling import generator_from_snapshot
 from progan_jax.state import init_generator
-from progan_jax.tools import publish as tool
 from tests import hub
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +68,10 @@ def test_a_runs_snapshot_becomes_a_folder_with_its_figures_and_fields(run, tmp_p
     assert hub.files(out.parent) == ["digits"]
 
 
-def test_a_repository_gets_the_newest_snapshot(run, tmp_path, monkeypatch, capsys):
+def test_a_repository_gets_the_newest_snapshot(
+    run, tmp_path, monkeypatch, capsys, import_tool
+):
+    tool = import_tool("publish")
     hub.install(monkeypatch, tmp_path / "hub")
     monkeypatch.setattr(tool, "LICENCE", type("Flag", (), {"value": "cc0-1.0"}))
     monkeypatch.setattr(tool, "SNAPSHOT", type("Flag", (), {"value": None}))

@@ -6,13 +6,11 @@ import json
 import shlex
 
 import pytest
-from absl.flags import FLAGS
 from absl.testing import flagsaver
 
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.experiments import runs
 from progan_jax.experiments.tables import TABLES, Row, Table
-from progan_jax.tools import reproduce
 
 TINY = Table(
     title="digits",
@@ -35,7 +33,12 @@ SMALL = [
 
 
 @pytest.fixture
-def table(monkeypatch, tmp_path):
+def reproduce(import_tool):
+    return import_tool("reproduce")
+
+
+@pytest.fixture
+def table(reproduce, monkeypatch, tmp_path):
     """A table of digits, and no weights of Inception."""
     monkeypatch.setitem(TABLES, "tiny", TINY)
     monkeypatch.setenv("PROGAN_JAX_CACHE", str(tmp_path / "cache"))
@@ -43,10 +46,8 @@ def table(monkeypatch, tmp_path):
         "progan_jax.metrics.inception_weights.URL", "http://localhost:9/none.pth"
     )
     flags = {"scale": 0.004, "max_resolution": 16, "fmap_max": 8}
-    FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(workdir=str(tmp_path / "table"), **flags):
         yield tmp_path / "table"
-    FLAGS.unparse_flags()
 
 
 def ours(folder):
@@ -54,7 +55,7 @@ def ours(folder):
     return {row["row"]: row for row in rows if row["origin"] == "ours"}
 
 
-def test_a_row_is_trained_measured_and_tabulated_once(table, capsys):
+def test_a_row_is_trained_measured_and_tabulated_once(reproduce, table, capsys):
     with flagsaver.flagsaver(rows=["e*"]):
         reproduce.main("tiny", SMALL)
         told = capsys.readouterr().out
@@ -74,7 +75,7 @@ def test_a_row_is_trained_measured_and_tabulated_once(table, capsys):
 
 
 def test_a_run_that_diverges_stands_in_the_table_and_is_not_tried_again(
-    table, monkeypatch
+    reproduce, table, monkeypatch
 ):
     def diverge(config, workdir):
         workdir.mkdir(parents=True)
@@ -89,14 +90,14 @@ def test_a_run_that_diverges_stands_in_the_table_and_is_not_tried_again(
     assert "1, 1 diverged" in (table / "tiny.md").read_text()
 
 
-def test_a_stop_writes_no_table(table, monkeypatch, capsys):
+def test_a_stop_writes_no_table(reproduce, table, monkeypatch, capsys):
     monkeypatch.setattr(runs, "train", lambda config, workdir: None)
     reproduce.main("tiny", SMALL)
     assert "the same command goes on" in capsys.readouterr().err
     assert not (table / "tiny.md").exists()
 
 
-def test_dry_run_lists_the_costs_and_does_nothing(table, capsys):
+def test_dry_run_lists_the_costs_and_does_nothing(reproduce, table, capsys):
     with flagsaver.flagsaver(dry_run=True, runs=2):
         reproduce.main("tiny", SMALL)
     lines = capsys.readouterr().out.splitlines()
@@ -105,7 +106,7 @@ def test_dry_run_lists_the_costs_and_does_nothing(table, capsys):
     assert not table.exists()
 
 
-def test_jobs_are_commands_that_train_the_same_runs(table, capsys):
+def test_jobs_are_commands_that_train_the_same_runs(reproduce, table, capsys):
     with flagsaver.flagsaver(jobs=True, rows=["e*"], runs=2):
         reproduce.main("tiny", SMALL)
     first, second = map(shlex.split, capsys.readouterr().out.splitlines())
@@ -131,13 +132,13 @@ def test_jobs_are_commands_that_train_the_same_runs(table, capsys):
         ({"fmap_max": 0}, "--fmap_max=0 must be at least 1"),
     ],
 )
-def test_a_mistake_is_one_clear_line(table, flags, words):
+def test_a_mistake_is_one_clear_line(reproduce, table, flags, words):
     with flagsaver.flagsaver(**flags), pytest.raises(UserError, match=words):
         reproduce.main("tiny", SMALL)
     assert not table.exists()
 
 
-def test_an_unknown_table_and_images_that_are_not_there_are_told(table):
+def test_an_unknown_table_and_images_that_are_not_there_are_told(reproduce, table):
     with pytest.raises(UserError, match="'table2' is no table; choose from cifar10_is"):
         reproduce.main("table2", [])
     with pytest.raises(UserError, match=r"config\.data\.data_dir = ''"):
@@ -146,7 +147,7 @@ def test_an_unknown_table_and_images_that_are_not_there_are_told(table):
 
 
 def test_a_classifier_that_is_not_there_is_told_before_anything_is_trained(
-    table, monkeypatch
+    reproduce, table, monkeypatch
 ):
     modes = dataclasses.replace(TINY, metrics=("modes",), figures=("modes_found",))
     monkeypatch.setitem(TABLES, "tiny", modes)
@@ -158,7 +159,7 @@ def test_a_classifier_that_is_not_there_is_told_before_anything_is_trained(
     assert not table.exists()
 
 
-def test_the_record_tells_what_the_folder_is_for(table, monkeypatch):
+def test_the_record_tells_what_the_folder_is_for(reproduce, table, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda config, workdir: None)
     reproduce.main("tiny", [*SMALL, "--config.data.data_dir=/somewhere"])
     record = json.loads((table / "reproduce.json").read_text())

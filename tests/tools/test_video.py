@@ -3,22 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from absl.flags import FLAGS
 from absl.testing import flagsaver
 from PIL import Image
 
 from progan_jax.errors import UserError
 from progan_jax.runtime.snapshot import write_snapshot
 from progan_jax.sampling import generator_from_snapshot
-from progan_jax.tools import video
-
-
-@pytest.fixture(autouse=True)
-def parsed(monkeypatch):
-    monkeypatch.setattr(video, "keep_compiled", lambda: None)
-    FLAGS.mark_as_parsed()
-    yield
-    FLAGS.unparse_flags()
 
 
 @pytest.fixture
@@ -39,9 +29,17 @@ def run(tmp_path, tiny_config):
     return folder
 
 
-def make(run, **flags):
-    with flagsaver.flagsaver(run=str(run), **flags):
-        video.main()
+@pytest.fixture
+def make(run, import_tool, monkeypatch):
+    """Returns a function that makes a film of the run by the tool."""
+    video = import_tool("video")
+    monkeypatch.setattr(video, "keep_compiled", lambda: None)
+
+    def make_by_flags(**flags):
+        with flagsaver.flagsaver(**{"run": str(run), **flags}):
+            video.main()
+
+    return make_by_flags
 
 
 @pytest.mark.parametrize(
@@ -52,16 +50,16 @@ def make(run, **flags):
         ({"timelapse": True, "seconds": 1.0}, (64, 72)),
     ],
 )
-def test_films_have_their_length_and_size(run, tmp_path, capsys, flags, size):
+def test_films_have_their_length_and_size(make, tmp_path, capsys, flags, size):
     out = tmp_path / "film.gif"
-    make(run, out=str(out), fps=4, **flags)
+    make(out=str(out), fps=4, **flags)
     assert capsys.readouterr().out.startswith(f"{out}: 1.0 s, ")
     with Image.open(out) as film:
         assert film.size == size
 
 
-def test_growth_is_a_png_among_the_runs_videos(run, capsys):
-    make(run, growth=True, seed=3)
+def test_growth_is_a_png_among_the_runs_videos(run, make, capsys):
+    make(growth=True, seed=3)
     out = run / "videos" / "growth_seed3.png"
     assert capsys.readouterr().out == f"{out}: 1 stages\n"
     with Image.open(out) as picture:
@@ -90,14 +88,14 @@ def test_growth_is_a_png_among_the_runs_videos(run, capsys):
         ({"out": "film.avi"}, "--out=film.avi: the name must end in .mp4, .webp, .gif"),
     ],
 )
-def test_mistakes_are_one_line(run, tmp_path, flags, message):
+def test_mistakes_are_one_line(make, tmp_path, flags, message):
     with pytest.raises(UserError) as refused:
-        make(**{"run": run, "out": str(tmp_path / "film.gif"), **flags})
+        make(**{"out": str(tmp_path / "film.gif"), **flags})
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_a_run_without_grids_has_no_timelapse(run, tmp_path):
+def test_a_run_without_grids_has_no_timelapse(run, make, tmp_path):
     (run / "grids" / "fakes_000000_r004.png").unlink()
     with pytest.raises(UserError, match=r"it has no grids/fakes_\*.png"):
-        make(run, timelapse=True, out=str(tmp_path / "film.gif"))
+        make(timelapse=True, out=str(tmp_path / "film.gif"))
