@@ -1,8 +1,11 @@
 """Addresses of the Hugging Face Hub, against a stand-in for its library."""
 
+import functools
 import inspect
 import sys
 
+import huggingface_hub
+import huggingface_hub.errors
 import pytest
 
 from progan_jax.errors import UserError
@@ -86,6 +89,18 @@ def test_errors_of_the_http_library_are_an_unreachable_hub(tmp_path, monkeypatch
         download("source", "hf://me/net")
 
 
+def test_an_endpoint_that_does_not_answer_is_an_unreachable_hub(tmp_path, monkeypatch):
+    download_from = functools.partial(
+        huggingface_hub.snapshot_download,
+        cache_dir=tmp_path,
+        endpoint="http://localhost:9",
+    )
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download_from)
+    with pytest.raises(UserError, match="the Hub cannot be reached") as caught:
+        download("source", "hf://me/net")
+    assert "\n" not in str(caught.value)
+
+
 def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match=r"not installed; pip install 'progan_jax\[hub"):
@@ -93,17 +108,19 @@ def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
 
 
 def test_the_stand_in_has_the_signatures_and_errors_of_the_library(monkeypatch):
-    real = pytest.importorskip("huggingface_hub")
-    errors = pytest.importorskip("huggingface_hub.errors")
-    inspect.signature(real.snapshot_download).bind(
+    inspect.signature(huggingface_hub.snapshot_download).bind(
         "me/net", revision=None, allow_patterns=["README.md"]
     )
-    inspect.signature(real.HfApi.create_repo).bind(None, "me/net", exist_ok=True)
-    inspect.signature(real.HfApi.upload_folder).bind(
+    inspect.signature(huggingface_hub.HfApi.create_repo).bind(
+        None, "me/net", exist_ok=True
+    )
+    inspect.signature(huggingface_hub.HfApi.upload_folder).bind(
         None, repo_id="me/net", folder_path=".", commit_message="Publish"
     )
     stand_in = hub.install(monkeypatch, None).errors
     named = {n: c for n, c in vars(stand_in).items() if isinstance(c, type)}
     for name, made in named.items():
-        bases = [base.__name__ for base in getattr(errors, name).__mro__]
+        bases = [
+            base.__name__ for base in getattr(huggingface_hub.errors, name).__mro__
+        ]
         assert made.__bases__[0].__name__ in bases
