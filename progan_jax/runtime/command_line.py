@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import os
 import re
 import runpy
 import sys
@@ -17,6 +18,7 @@ from ml_collections import config_flags
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.runtime.background import leave
 
+_SIGPIPE_CODE = 128 + 13
 _KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -95,10 +97,17 @@ def _parse_alone(argv: list[str]) -> list[str]:
 def _guard(main: Callable[[], None]) -> None:
     try:
         main()
+        sys.stdout.flush()
     except (UserError, DivergedError) as error:
         report(str(error))
         leave(error.exit_code)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Who reads the output, such as `head`, has enough. Nothing more goes there, not
+        # even what Python flushes at its end; the code is that of a death by SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave(_SIGPIPE_CODE)
+        sys.exit(_SIGPIPE_CODE)
     leave(0)
 
 

@@ -159,6 +159,23 @@ def test_a_mistake_and_a_run_that_diverged_end_with_different_codes(error, code)
     assert (done.returncode, done.stderr) == (code, "error: told\n")
 
 
+def test_a_reader_that_has_gone_ends_the_output_without_a_word():
+    program = (
+        "from progan_jax.runtime.command_line import run\nrun(lambda: print('told'))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_the_address_of_a_bucket_is_no_folder():
     done = run_main("--config=configs/digits.py", "--workdir=gs://b/run")
     assert done.returncode == 2
