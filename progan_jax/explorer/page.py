@@ -14,7 +14,7 @@ from progan_jax.explorer.markup import heading, message
 
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)
 _COUNT = 16
-_REACH = 8  # Standard deviations, to either side.
+_REACH = 5  # Standard deviations, to either side.
 
 
 def import_gradio() -> Any:

@@ -48,7 +48,7 @@ class Explorer:
           UserError: if images are not finite.
         """
         label = 0 if self.generator.num_classes else None
-        self.sample(0, self.most, label)
+        self.sample(0, min(self.most, _AT_ONCE), label)
         self.edited(0, np.zeros(len(self.directions.shares)), label)
 
     def sample(self, seed: int, count: int, label: int | None) -> np.ndarray:
