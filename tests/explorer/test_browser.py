@@ -245,7 +245,7 @@ def test_nothing_is_asked_of_another_machine(page, address):
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
-def test_a_phone_needs_no_scrolling_sideways(page, mode):
+def test_a_phone_needs_no_scrolling_sideways_and_keeps_the_picture(page, mode):
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     scheme = {"name": "prefers-color-scheme", "value": mode}
@@ -257,5 +257,11 @@ def test_a_phone_needs_no_scrolling_sideways(page, mode):
         width = page.execute_script("return document.documentElement.scrollWidth")
         assert width == 390
         assert all(image.size["width"] <= 390 for image in visible(page, "img"))
+    # Below the last slider there is a button.
+    press(page, "Reset")
+    assert page.execute_script("return window.scrollY") > 200
+    (image,) = visible(page, ".picture img")
+    top = page.execute_script("return arguments[0].getBoundingClientRect().y", image)
+    assert 0 <= top < 100
     is_dark = page.execute_script("return document.body.classList.contains('dark')")
     assert is_dark == (mode == "dark")
