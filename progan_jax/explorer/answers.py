@@ -52,10 +52,7 @@ class Answers:
         start = read_seed("Seed", seed)
         of = read_class("Class", label, self._classes, optional=False)
         images = self.explorer.edited(start, amounts, of)
-        moves = [
-            f"direction {n} by {amount:+g}" for n, amount in enumerate(amounts, 1)
-            if amount
-        ]  # fmt: skip
+        moves = (f"direction {n} by {a:+g}" for n, a in enumerate(amounts, 1) if a)
         told = f"Seed {start}{self._of_class(of)}, {', '.join(moves) or 'as it is'}"
         return self._picture(images, told, told, 1)
 

@@ -12,6 +12,7 @@ from progan_jax.errors import UserError
 from progan_jax.explorer.answers import Answers
 from progan_jax.explorer.markup import heading, message
 
+_OLDEST = (6, 26)
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)
 _COUNT = 16
 _REACH = 5  # Standard deviations, to either side.
@@ -21,7 +22,7 @@ def import_gradio() -> Any:
     """Returns Gradio, told to report nothing to anybody.
 
     Raises:
-      UserError: if it is not installed, or older than version 6.
+      UserError: if it is not installed, or too old.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
@@ -31,10 +32,12 @@ def import_gradio() -> Any:
             "the page needs gradio, which is not installed; pip install "
             "'progan_jax[explore]'"
         ) from error
-    if int(gradio.__version__.split(".")[0]) < 6:
+    major, minor = map(int, gradio.__version__.split(".")[:2])
+    if (major, minor) < _OLDEST:
         raise UserError(
-            f"the page needs gradio 6, and {gradio.__version__} is installed; pip "
-            "install --upgrade 'progan_jax[explore]'"
+            f"the page needs gradio {_OLDEST[0]}.{_OLDEST[1]} or newer, and "
+            f"{gradio.__version__} is installed; pip install --upgrade "
+            "'progan_jax[explore]'"
         )
     return gradio
 
@@ -113,15 +116,13 @@ class _Page:
             image = gradio.HTML(answers.between(*texts, 0.5))
             strip = gradio.HTML(answers.strip(*texts))
         with self._column():
-            seeds = [
-                self._seed_field(f"Seed {n}", t)
-                for n, t in zip("AB", texts, strict=False)
+            fields = [
+                self._seed_field("Seed A", texts[0]),
+                self._seed_field("Seed B", texts[1]),
+                self._class_field(texts[2]),
             ]
-            label = self._class_field(texts[2])
-            told = "Way from A (0) to B (1)"
-            weight = gradio.Slider(0, 1, value=0.5, step=0.01, label=told, buttons=[])
+            weight = self._slider("Way from A (0) to B (1)", 0, 1, 0.5, 0.01)
             draw, problem = self._button("Draw"), gradio.HTML()
-        fields = [*seeds, label]
         triggers = [draw.click, *(field.submit for field in fields)]
         self._react(triggers, answers.strip, fields, [strip, problem])
         triggers = [*triggers, weight.change]
@@ -130,7 +131,7 @@ class _Page:
     def add_edits(self) -> None:
         """Adds a seed, its image, and a slider for each principal direction."""
         gradio, answer = self._gradio, self._answers.edit
-        shares = self._answers.explorer.directions.shares
+        shares = list(enumerate(self._answers.explorer.directions.shares, 1))
         zeros = [0.0] * len(shares)
         with self._column("kept"):
             image = gradio.HTML(answer(self._seed, self._one_class(), *zeros))
@@ -138,13 +139,8 @@ class _Page:
             seed = self._seed_field("Seed", self._seed)
             label = self._class_field(self._one_class())
             draw, problem = self._button("Draw"), gradio.HTML()
-            sliders = [
-                gradio.Slider(
-                    -_REACH, _REACH, value=0, step=0.1, buttons=[],
-                    label=f"Direction {n} ({share:.1%} of the change)",
-                )
-                for n, share in enumerate(shares, 1)
-            ]  # fmt: skip
+            names = (f"Direction {n} ({s:.1%} of the change)" for n, s in shares)
+            sliders = [self._slider(name, -_REACH, _REACH, 0, 0.1) for name in names]
             reset = gradio.Button("Reset")
         triggers = [draw.click, seed.submit, label.submit]
         triggers += [slider.change for slider in sliders]
@@ -156,6 +152,13 @@ class _Page:
 
     def _button(self, text: str) -> Any:
         return self._gradio.Button(text, variant="primary")
+
+    def _slider(
+        self, name: str, low: float, high: float, value: float, step: float
+    ) -> Any:
+        return self._gradio.Slider(
+            low, high, value=value, step=step, label=name, buttons=[]
+        )
 
     def _seed_field(self, name: str, value: str) -> Any:
         rule = "A whole number from 0 to 4294967295"

@@ -16,10 +16,14 @@ def test_gradio_that_is_missing_or_old_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"pip install 'progan_jax\[explore\]'$"):
         import_gradio()
-    old = SimpleNamespace(__version__="5.49.1")
-    monkeypatch.setitem(sys.modules, "gradio", old)
-    with pytest.raises(UserError, match=r"needs gradio 6, and 5\.49\.1 is installed"):
-        import_gradio()
+    for version in ("5.49.1", "6.3.0"):
+        old = SimpleNamespace(__version__=version)
+        monkeypatch.setitem(sys.modules, "gradio", old)
+        with pytest.raises(UserError, match=rf"6.26 or newer, and {version} is inst"):
+            import_gradio()
+    new = SimpleNamespace(__version__="6.26.0")
+    monkeypatch.setitem(sys.modules, "gradio", new)
+    assert import_gradio() is new
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536])

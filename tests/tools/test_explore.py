@@ -72,5 +72,5 @@ def test_mistakes_end_in_one_line_and_code_2(run, tmp_path):
             ([tmp_path / "no"], f"MODEL={tmp_path / 'no'}: there is no such file"),
         ]:
             ports = [] if "--port" in str(arguments) else ["--port=47860"]
-            done = explore(tmp_path, "__version__ = '6.0'", *arguments, *ports)
+            done = explore(tmp_path, "__version__ = '99.0'", *arguments, *ports)
             check(done, message)
