@@ -31,6 +31,7 @@ LOOP = (
     "report",
     "progress",
     "video",
+    "explorer",
     "explain",
     "workdir",
     "validation",
@@ -124,8 +125,8 @@ def test_experiments_are_known_to_tools_alone(name):
         assert not imported_rooms(name, ["experiments"])
 
 
-@pytest.mark.parametrize("name", in_rooms(["report", "progress", "video"]))
-def test_reports_and_films_are_made_of_records_alone(name):
+@pytest.mark.parametrize("name", in_rooms(["report", "progress", "video", "explorer"]))
+def test_what_shows_a_run_knows_nothing_of_training(name):
     training = ["train", "record", "reporter", "evaluate", "stage", "steps"]
     assert not imported_rooms(name, training)
 
@@ -150,6 +151,15 @@ def test_one_module_alone_imports(library, only):
         if any(module.split(".")[0] == library for module in imports(path))
     ]
     assert users == [only]
+
+
+def test_gradio_is_imported_in_one_module_alone():
+    users = [
+        name for name, p in MODULES.items() if '_module("gradio")' in p.read_text()
+    ]
+    assert users == ["progan_jax.explorer.page"]
+    for name, path in MODULES.items():
+        assert not any(m.split(".")[0] == "gradio" for m in imports(path)), name
 
 
 def test_nothing_imports_tensorflow():

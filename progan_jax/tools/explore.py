@@ -1,0 +1,51 @@
+"""Opens a trained generator on a local page: samples, ways between them, and edits.
+
+    python -m progan_jax.tools.explore MODEL [--port=7860] [--snapshot=best]
+
+MODEL is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, or a pickle of
+the authors' program. The page needs the extra `explore`; this machine alone can open
+it, and it loads nothing from elsewhere. Ctrl-C ends it.
+"""
+
+from absl import flags
+
+from progan_jax.errors import UserError
+from progan_jax.explorer.answers import Answers
+from progan_jax.explorer.page import build_page, import_gradio
+from progan_jax.explorer.pictures import Explorer
+from progan_jax.explorer.serving import check_port, start, wait
+from progan_jax.loading import load, locate
+from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.compilation_cache import keep_compiled
+from progan_jax.trained_inputs import check_label
+
+PORT = flags.DEFINE_integer("port", 7860, "Port of the page.")
+SNAPSHOT = flags.DEFINE_string(
+    "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
+)
+SEED = flags.DEFINE_integer("seed", 0, "Seed with which the page begins.")
+CLASS = flags.DEFINE_integer(
+    "class", None, "Class with which the page begins; random if unset."
+)
+
+
+def main(model: str) -> None:
+    """Opens the generator, compiles it, and serves the page until Ctrl-C."""
+    gradio = import_gradio()
+    check_port(PORT.value)
+    if not 0 <= SEED.value < 2**32:
+        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    generator = load(locate(model, SNAPSHOT.value, "MODEL"))
+    if CLASS.value is not None:
+        check_label("--class", CLASS.value, generator.num_classes)
+    keep_compiled()
+    print(f"{generator.name}: compiling, and looking for its directions", flush=True)
+    explorer = Explorer(generator)
+    explorer.warm_up()
+    page = build_page(gradio, Answers(explorer), model, SEED.value, CLASS.value)
+    print(f"{start(gradio, page, PORT.value)} shows it; Ctrl-C ends", flush=True)
+    wait()
+
+
+if __name__ == "__main__":
+    run_with_arguments(main, "MODEL")
