@@ -202,3 +202,13 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
 def test_bytes_are_those_of_the_range_that_training_has():
     every = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(progan_jax.to_uint8(to_float(every)), every)
+
+
+def test_a_network_of_cifar10_ships_and_draws_different_images_offline():
+    generator = progan_jax.load("cifar10")
+    assert (generator.resolution, generator.channels) == (32, 3)
+    images = generator.sample(16, seed=0)
+    assert images.shape == (16, 32, 32, 3)
+    assert np.abs(images).max() < 2
+    assert images.std(axis=0).min() > 0.05, "some pixel is the same in all images"
+    assert np.ptp(images, axis=-1).mean() > 0.05, "the images are grey"
