@@ -77,7 +77,7 @@ def fading(axes: Axes, left: float) -> None:
     arrow(axes, (left + 2.65, 3.2), (left + 2.65, 2.7))
     arrow(axes, (left + 0.7, 3.2), (left + 1.2, 1.2))
     arrow(axes, (left + 2.5, 2.1), (left + 2.0, 1.2))
-    axes.text(left + 0.75, 1.7, "1 − alpha", ha="right", color=LINE)
+    axes.text(left + 0.75, 1.7, "1 - alpha", ha="right", color=LINE)
     axes.text(left + 2.45, 1.4, "alpha", color=LINE)
 
 
