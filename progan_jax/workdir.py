@@ -150,6 +150,31 @@ def read_config(workdir: Path, flag: str) -> Any:
     return config
 
 
+def check_same_config(
+    config: ml_collections.ConfigDict, workdir: Path, begun: ml_collections.ConfigDict
+) -> None:
+    """Checks that a run's configuration is still that which it was begun with.
+
+    Args:
+      config: As it is now.
+      workdir: The run's folder, for the message.
+      begun: As it was.
+
+    Raises:
+      UserError: if a field differs that a run keeps.
+    """
+    for field in _leaves(config):
+        value = get_field(config, field)
+        before = _get(begun, field)
+        free = field in _FREE_FIELDS or field.startswith("eval.")
+        if value != before and not free:
+            raise UserError(
+                f"config.{field} = {value!r}, but the run in {workdir} was begun with "
+                f"{before!r}, and a run keeps its configuration; choose another "
+                "--workdir, or set the old value"
+            )
+
+
 def check_disk(
     config: ml_collections.ConfigDict, workdir: Path, num_devices: int
 ) -> None:
@@ -210,16 +235,7 @@ def _check_same_run(
             f"--workdir={workdir}: its config.json cannot be read ({error}); choose "
             "another folder, or restore the file"
         ) from error
-    for field in _leaves(config):
-        value = get_field(config, field)
-        before = _get(begun, field)
-        free = field in _FREE_FIELDS or field.startswith("eval.")
-        if value != before and not free:
-            raise UserError(
-                f"config.{field} = {value!r}, but the run in {workdir} was begun with "
-                f"{before!r}, and a run keeps its configuration; choose another "
-                "--workdir, or set the old value"
-            )
+    check_same_config(config, workdir, begun)
     if begun_fingerprint != fingerprint:
         raise UserError(
             f"config.data.name = {config.data.name!r}: its images are not those that "

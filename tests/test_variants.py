@@ -46,8 +46,8 @@ ROWS = {
     "g": {},
     "lsgan": {"loss.kind": "lsgan", "loss.noise_coefficient": 0.2},
 }
-# The paper's test of modes: the first of its variants, and the last.
-GROWING_MODES = {
+# The paper's test of modes: each of its variants, the last of which grows.
+PROGRESSION = {
     "model.topology": "mode_test",
     "model.d_divisor": 4,
     "model.g_slope": 0.3,
@@ -56,12 +56,12 @@ GROWING_MODES = {
     "optim.d_repeats": 5,
     "schedule.batch_size": "4",
 }
+MBSTD = {**PROGRESSION, "schedule.start_resolution": 16}
 MODES = {
-    **D,
-    **GROWING_MODES,
-    "model.g_norm": "batch",
-    "model.d_norm": "batch",
-    "schedule.start_resolution": 16,
+    "wgan_gp": {**D, **MBSTD, "model.g_norm": "batch", "model.d_norm": "batch"},
+    "our_norm": {**MBSTD, "model.minibatch_stddev": False},
+    "mbstd": MBSTD,
+    "progression": PROGRESSION,
 }
 
 
@@ -78,12 +78,20 @@ def config(tiny_config, monkeypatch):
     return tiny_config
 
 
-def train_two_pairs_each(config, changes, resolutions):
-    """Trains two pairs at each resolution, growing in between, and checks them."""
+def shapes_of(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+def set_fields(config, changes):
     for field, value in changes.items():
         group, name = field.split(".")
         config[group][name] = value
     validate(config, 1)
+
+
+def train_two_pairs_each(config, changes, resolutions):
+    """Trains two pairs at each resolution, growing in between, and checks them."""
+    set_fields(config, changes)
     pyramid, mesh = load_digits(config.model.resolution), make_mesh(jax.devices()[:1])
     schedule, state, nimg = make_schedule(config), None, 0
     for r in resolutions:
@@ -111,13 +119,15 @@ def test_every_row_trains_at_4_8_and_16(config, row):
     train_two_pairs_each(config, ROWS[row], (4, 8, 16) if row != "a" else (16,))
 
 
-def test_the_mode_tests_networks_grow_and_train(config):
-    train_two_pairs_each(config, GROWING_MODES, (4, 8, 16))
+@pytest.mark.parametrize("variant", MODES)
+def test_every_variant_of_the_mode_test_trains(config, variant):
+    grown = (4, 8, 16) if variant == "progression" else (16,)
+    train_two_pairs_each(config, MODES[variant], grown)
 
 
 @pytest.mark.parametrize(
     ("changes", "resolution"),
-    [(B, 8), (ROWS["e*"], 8), (ROWS["lsgan"], 8), (MODES, 16)],
+    [(B, 8), (ROWS["e*"], 8), (ROWS["lsgan"], 8), (MODES["wgan_gp"], 16)],
     ids=["b", "e*", "lsgan", "modes"],
 )
 def test_layers_of_the_rows_train_in_bfloat16(config, changes, resolution):
@@ -136,6 +146,33 @@ def test_every_row_trains_up_to_128(config, row):
         train_two_pairs_each(config, changes, (128,))
     else:
         train_two_pairs_each(config, ROWS[row], (4, 8, 16, 32, 64, 128))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", MODES)
+def test_every_variant_of_the_mode_test_trains_at_32(config, variant):
+    config.model.resolution = 32
+    changes = MODES[variant] | {"schedule.start_resolution": 32}
+    train_two_pairs_each(config, changes, (32,))
+
+
+@pytest.mark.parametrize(
+    "resolution",
+    [*(pytest.param(r, marks=pytest.mark.slow) for r in (256, 512)), 1024],
+)
+@pytest.mark.parametrize("row", ROWS)
+def test_the_pairs_of_every_row_can_be_traced_at_the_largest(config, row, resolution):
+    config.model.resolution = resolution
+    config.model.channels = 3
+    config.model.fmap_base = 2048
+    set_fields(config, ROWS[row] | {"schedule.start_resolution": resolution})
+    mesh = make_mesh(jax.devices()[:1])
+    program = StageProgram(config, make_schedule(config), resolution, mesh)
+    traced, skipped = program.lower((60, resolution, resolution, 3)).out_info
+    assert skipped.shape == ()
+    # A pair gives back a state of the very form that it has taken.
+    old, new = map(shapes_of, (program.abstract_state(), traced))
+    assert new == old
 
 
 @pytest.mark.parametrize("resolution", [256, 512, 1024])

@@ -10,6 +10,7 @@ _RECIPES = {
         "celeba_hq:img_celeba --landmarks=list_landmarks_celeba.txt --keep=30000 "
         "--resolution=1024"
     ),
+    "stacked_mnist": "stacked_mnist:PATH --resolution=32",
 }
 
 

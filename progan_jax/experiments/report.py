@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from progan_jax.experiments.results import Summary, order_agreement
@@ -120,8 +121,20 @@ def _footnotes(
         yield ""
         yield (
             f"Kendall's tau between our order of the rows by {table.fallback} and that "
-            f"of {PAPER}: {agreement:.2f} (1 is the same, -1 the reverse)."
+            f"of {PAPER}: {agreement:.2f} (1 is the same, -1 the reverse)"
+            f"{_other_levels(summaries)}."
         )
+
+
+def _other_levels(summaries: Sequence[Summary]) -> str:
+    """Returns a warning where our averages are over fewer levels than published."""
+    for summary in summaries:
+        published = {f for f in summary.row.published if re.fullmatch(r"swd_\d+", f)}
+        absent = published.difference(summary.figures)
+        if absent and published & summary.figures.keys():
+            names = ", ".join(sorted(f.removeprefix("swd_") for f in absent))
+            return f"; ours is without the levels {names} of the published average"
+    return ""
 
 
 def _named(table: Table, summary: Summary) -> dict[str, float]:

@@ -21,6 +21,7 @@ from progan_jax.image_sources import open_set
 from progan_jax.runtime.command_line import list_fields, load_config
 from progan_jax.runtime.snapshot import list_snapshots, read_info
 from progan_jax.train import train
+from progan_jax.workdir import check_same_config, read_config
 
 # File of a run that ended for updates that were not finite; deleting it tries again.
 DIVERGED = "diverged.txt"
@@ -52,8 +53,14 @@ class Run:
 
     def is_finished(self) -> bool:
         """Returns whether the last snapshot is there."""
+        if not self.has_begun():
+            return False
         snapshots = list_snapshots(self.workdir)
         return bool(snapshots) and read_info(snapshots[-1])["nimg"] == self.total_nimg
+
+    def has_begun(self) -> bool:
+        """Returns whether the folder is a run's."""
+        return (self.workdir / "config.json").exists()
 
     def has_diverged(self) -> bool:
         """Returns whether training ended for updates that were not finite."""
@@ -122,6 +129,17 @@ def check(run: Run, table: Table) -> None:
         name: Any = run.config.eval.classifier
         side: Any = run.config.model.resolution
         open_classifier(name, side)
+
+
+def check_begun(run: Run) -> None:
+    """Checks that what lies in a run's folder is of this very run.
+
+    Raises:
+      UserError: if it was begun with another configuration.
+    """
+    if run.has_begun():
+        begun = read_config(run.workdir, "--workdir")
+        check_same_config(run.config, run.workdir, begun)
 
 
 def carry_out(run: Run) -> bool:

@@ -18,8 +18,9 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -30,7 +31,15 @@ from progan_jax.experiments import curves
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.report import to_csv, to_markdown
 from progan_jax.experiments.results import mean_floor, read_outcome, summarise
-from progan_jax.experiments.runs import Run, carry_out, check, command, measure, plan
+from progan_jax.experiments.runs import (
+    Run,
+    carry_out,
+    check,
+    check_begun,
+    command,
+    measure,
+    plan,
+)
 from progan_jax.experiments.tables import TABLES, Row, Table
 from progan_jax.files import local_folder, write_json, write_whole
 from progan_jax.runtime.command_line import run_with_overrides
@@ -46,6 +55,14 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, and do nothing.")
 JOBS = flags.DEFINE_bool("jobs", False, "Print a command for each run alone.")
 
 _RECORD = "reproduce.json"
+# What the table decides, and by what.
+_DECIDED = {
+    "eval.metrics": "TABLE",
+    "eval.num_images": "--scale",
+    "eval.best": "TABLE",
+    "eval.snapshot": "TABLE",
+    "eval.resize": "its columns",
+}
 # What may change between two commands: it alters no image that a run has shown.
 _FREE = ("--config.data.data_dir=", "--config.eval.", "--config.runtime.")
 # What tells where files lie, which is nobody's concern but this machine's.
@@ -66,8 +83,12 @@ def main(name: str, overrides: list[str]) -> None:
     num_runs = table.num_runs if RUNS.value is None else RUNS.value
     if num_runs < 1:
         raise UserError(f"--runs={num_runs} must be at least 1; raise it")
+    _check_overrides(overrides)
     runs = plan(rows, num_runs, workdir, reduction, overrides)
     table = table.at_tap(runs[0].config.eval.tap)
+    record = _check_folder(workdir, name, reduction, overrides)
+    for run in runs:
+        check_begun(run)
     if JOBS.value:
         print("\n".join(shlex.join(command(run, overrides)) for run in runs))
         return
@@ -76,17 +97,26 @@ def main(name: str, overrides: list[str]) -> None:
         return
     for run in runs[: len(rows)]:
         check(run, table)
-    _open(workdir, name, reduction, overrides)
+    _open(workdir, record)
     keep_compiled()
     missing = _carry_out(runs, table, reduction)
     if missing is not None:
         _write(workdir, name, table, runs, rows, reduction, overrides, missing)
 
 
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        for field, flag in _DECIDED.items():
+            if override.startswith(f"--config.{field}="):
+                raise UserError(
+                    f"{override}: the table sets it, by {flag}; leave it out"
+                )
+
+
 def _rows(table: Table) -> list[Row]:
     there = {row.name: row for row in table.rows}
-    names = list(there) if ROWS.value is None else ROWS.value
-    for row in names:
+    names = list(there) if ROWS.value is None else list(dict.fromkeys(ROWS.value))
+    for row in names or [""]:
         if row not in there:
             raise UserError(
                 f"--rows={','.join(names)}: {row!r} is no row of the table; choose "
@@ -115,10 +145,12 @@ def _tell_cost(runs: Sequence[Run]) -> None:
     total = 0.0
     for run in runs:
         flops = run.flops()
-        state = "diverged" if run.has_diverged() else "missing"
-        if run.is_finished():
+        if run.has_diverged():
+            state = "diverged, not tried again"
+        elif run.is_finished():
             state = "trained already, reused"
         else:
+            state = "begun" if run.has_begun() else "missing"
             total += flops
         print(
             f"{run.workdir}: {run.total_nimg / 1000:,.1f} kimg, about "
@@ -127,10 +159,10 @@ def _tell_cost(runs: Sequence[Run]) -> None:
     print(f"to be trained: about {total / 1e12:,.3g} TFLOP")
 
 
-def _open(
+def _check_folder(
     workdir: Path, name: str, reduction: Reduction, overrides: Sequence[str]
-) -> None:
-    """Makes the table's folder, or refuses one of other runs."""
+) -> dict[str, Any]:
+    """Returns the record of the table's folder; refuses one of other runs."""
     record = {
         "table": name,
         **reduction.to_json(),
@@ -138,7 +170,6 @@ def _open(
     }
     path = workdir / _RECORD
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         old = json.loads(path.read_text()) if path.exists() else record
     except (OSError, ValueError) as error:
         raise UserError(f"--workdir={workdir}: {error}; name another folder") from error
@@ -148,7 +179,16 @@ def _open(
                 f"--workdir={workdir} holds runs of {field} = {old.get(field)}, not "
                 f"{value}; name another folder, or the same {field}"
             )
-    write_json(path, record)
+    return record
+
+
+def _open(workdir: Path, record: dict[str, Any]) -> None:
+    """Makes the table's folder."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / _RECORD, record)
+    except OSError as error:
+        raise UserError(f"--workdir={workdir}: {error}; name another folder") from error
 
 
 def _carry_out(
@@ -179,8 +219,9 @@ def _write(
     outcomes = [read_outcome(run, reduction) for run in runs]
     summaries = [summarise(row, outcomes, table) for row in rows]
     absent = frozenset(f for f in table.figures for m in missing if _belongs(f, m))
+    changes = [*reduction.changes(), *_left_out(table, runs, rows)]
     heading = [
-        f"{', '.join(reduction.changes()) or 'The recipe as it is'}; {_hardware()}, "
+        f"{', '.join(changes) or 'The recipe as it is'}; {_hardware()}, "
         f"JAX {jax.__version__}."
     ]
     changed = [o for o in overrides if not o.startswith(_PLACES)]
@@ -195,6 +236,15 @@ def _write(
         curves.draw_levels(workdir / f"{name}-levels.png", progress)
         curves.draw_throughput(workdir / f"{name}-throughput.png", progress)
     print(page)
+
+
+def _left_out(table: Table, runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
+    """Yields which of the paper's runs there are, unless all."""
+    if len(rows) < len(table.rows):
+        yield f"{len(rows)} of {len(table.rows)} rows"
+    seeds = len(runs) // len(rows)
+    if seeds != table.num_runs:
+        yield f"{seeds} seed(s) for the paper's {table.num_runs}"
 
 
 def _hardware() -> str:

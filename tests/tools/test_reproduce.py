@@ -63,6 +63,7 @@ def test_a_row_is_trained_measured_and_tabulated_once(reproduce, table, capsys):
         page = (table / "tiny.md").read_text()
         assert page in told
         assert "0.004 times the images of the recipe" in page
+        assert "1 of 2 rows" in page
         assert page.count("no weights") == 1
         assert float(ours(table)["e*"]["swd_average"]) > 0
         measured = (table / "e-star/seed-1000/metrics.jsonl").read_text()
@@ -125,6 +126,7 @@ def test_jobs_are_commands_that_train_the_same_runs(reproduce, table, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        ({"rows": []}, r"--rows=: '' is no row of the table; choose from a, e\*"),
         ({"rows": ["z"]}, r"'z' is no row of the table; choose from a, e\*"),
         ({"runs": 0}, "--runs=0 must be at least 1"),
         ({"scale": -1.0}, "--scale=-1.0 must be above 0"),
@@ -136,6 +138,36 @@ def test_a_mistake_is_one_clear_line(reproduce, table, flags, words):
     with flagsaver.flagsaver(**flags), pytest.raises(UserError, match=words):
         reproduce.main("tiny", SMALL)
     assert not table.exists()
+
+
+def test_a_runs_folder_of_another_recipe_is_refused_before_anything_is_told(
+    reproduce, table, monkeypatch, tiny_config, capsys
+):
+    folder = table / "e-star" / "seed-1000"
+    folder.mkdir(parents=True)
+    begun = json.dumps({"config": tiny_config.to_dict()})
+    (folder / "config.json").write_text(begun)
+    for flags in ({}, {"dry_run": True}, {"jobs": True}):
+        with (
+            flagsaver.flagsaver(**flags),
+            pytest.raises(UserError, match=r"^config\..*, but the run in .*e-star"),
+        ):
+            reproduce.main("tiny", SMALL)
+    assert capsys.readouterr().out == ""
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
+def test_what_the_table_decides_is_refused(reproduce, table):
+    for field, by in (("num_images=9", "--scale"), ("metrics=fid", "TABLE")):
+        override = f"--config.eval.{field}"
+        with pytest.raises(UserError, match=f"^{override}: .* by {by}; leave it out$"):
+            reproduce.main("tiny", [*SMALL, override])
+
+
+def test_rows_that_are_named_twice_are_run_once(reproduce, table, capsys):
+    with flagsaver.flagsaver(dry_run=True, rows=["a", "a"], runs=1):
+        reproduce.main("tiny", SMALL)
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_an_unknown_table_and_images_that_are_not_there_are_told(reproduce, table):
