@@ -75,10 +75,15 @@ def check_sample(n: int, seed: int, label: int | None, num_classes: int) -> None
     """Raises UserError unless so many images of a seed, and a class, can be drawn."""
     if n < 1:
         raise UserError(f"n={n} must be at least 1; raise it")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed} must lie in [0, 2**32); change it")
+    check_seed("seed", seed)
     if label is not None:
         check_label("label", label, num_classes)
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Raises UserError, by the name that the user knows, unless it is a seed."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{name}={seed} must lie in [0, 2**32); change it")
 
 
 def check_label(name: str, label: int, num_classes: int) -> None:

@@ -129,10 +129,10 @@ def _footnotes(
 def _other_levels(summaries: Sequence[Summary]) -> str:
     """Returns a warning where our averages are over fewer levels than published."""
     for summary in summaries:
-        published = {f for f in summary.row.published if re.fullmatch(r"swd_\d+", f)}
-        absent = published.difference(summary.figures)
-        if absent and published & summary.figures.keys():
-            names = ", ".join(sorted(f.removeprefix("swd_") for f in absent))
+        published = [f for f in summary.row.published if re.fullmatch(r"swd_\d+", f)]
+        absent = [f for f in published if f not in summary.figures]
+        if 0 < len(absent) < len(published):
+            names = ", ".join(f.removeprefix("swd_") for f in absent)
             return f"; ours is without the levels {names} of the published average"
     return ""
 

@@ -3,7 +3,7 @@
 import re
 
 from progan_jax.errors import UserError
-from progan_jax.trained_inputs import check_label
+from progan_jax.trained_inputs import check_label, check_seed
 
 _LONGEST = 40  # Characters that a message repeats.
 
@@ -19,8 +19,7 @@ def read_seed(field: str, text: str) -> int:
       UserError: if it is no whole number in [0, 2**32).
     """
     seed = _read_number(field, text, "a whole number in [0, 2**32)")
-    if seed >= 2**32:
-        raise UserError(f"{field}={seed} must lie in [0, 2**32); lower it")
+    check_seed(field, seed)
     return seed
 
 

@@ -9,7 +9,6 @@ it, and it loads nothing from elsewhere. Ctrl-C ends it.
 
 from absl import flags
 
-from progan_jax.errors import UserError
 from progan_jax.explorer.answers import Answers
 from progan_jax.explorer.page import build_page, import_gradio
 from progan_jax.explorer.pictures import Explorer
@@ -17,7 +16,7 @@ from progan_jax.explorer.serving import check_port, start, wait
 from progan_jax.loading import load, locate
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.trained_inputs import check_label
+from progan_jax.trained_inputs import check_label, check_seed
 
 PORT = flags.DEFINE_integer("port", 7860, "Port of the page.")
 SNAPSHOT = flags.DEFINE_string(
@@ -33,8 +32,7 @@ def main(model: str) -> None:
     """Opens the generator, compiles it, and serves the page until Ctrl-C."""
     gradio = import_gradio()
     check_port(PORT.value)
-    if not 0 <= SEED.value < 2**32:
-        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    check_seed("--seed", SEED.value)
     generator = load(locate(model, SNAPSHOT.value, "MODEL"))
     if CLASS.value is not None:
         check_label("--class", CLASS.value, generator.num_classes)

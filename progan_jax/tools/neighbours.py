@@ -33,6 +33,7 @@ from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot
 from progan_jax.trained import open_snapshot, to_uint8
+from progan_jax.trained_inputs import check_seed
 from progan_jax.workdir import read_config
 
 RUN = flags.DEFINE_string("run", None, "Folder of a run.")
@@ -83,8 +84,7 @@ def _check_flags() -> Path:
     for flag in (NUM, K):
         if flag.value < 1:
             raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
-    if not 0 <= SEED.value < 2**32:
-        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    check_seed("--seed", SEED.value)
     if WEIGHTS.value and FEATURES.value == "pixels":
         raise UserError(
             f"--weights={WEIGHTS.value}: pixels need none; set --features, or leave "

@@ -18,7 +18,7 @@ from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot
 from progan_jax.trained import open_snapshot, to_uint8
-from progan_jax.trained_inputs import check_label
+from progan_jax.trained_inputs import check_label, check_seed
 
 RUN = flags.DEFINE_string("run", None, "Folder of a run, or of one of its snapshots.")
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
@@ -37,8 +37,7 @@ def main() -> None:
         )
     if NUM.value < 1:
         raise UserError(f"--num={NUM.value} must be at least 1; raise it")
-    if not 0 <= SEED.value < 2**32:
-        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    check_seed("--seed", SEED.value)
     snapshot = find_snapshot(Path(RUN.value), SNAPSHOT.value)
     keep_compiled()
     generator = open_snapshot(snapshot)

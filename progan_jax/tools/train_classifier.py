@@ -41,6 +41,7 @@ from progan_jax.metrics.classifier_training import (
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.environment import environment
+from progan_jax.trained_inputs import check_seed
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Names the image set.")
 OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
@@ -95,8 +96,7 @@ def _check_flags() -> Path:
             raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
     if not MINUTES.value > 0:
         raise UserError(f"--minutes={MINUTES.value} must be more than 0; raise it")
-    if not 0 <= SEED.value < 2**32:
-        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    check_seed("--seed", SEED.value)
     return Path(OUT.value)
 
 

@@ -28,7 +28,7 @@ from progan_jax.report.pictures import list_grids
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
-from progan_jax.trained_inputs import check_label
+from progan_jax.trained_inputs import check_label, check_seed
 from progan_jax.video.encoding import check_encoder, write_film
 from progan_jax.video.frames import (
     growth_picture,
@@ -92,8 +92,7 @@ def _check_flags() -> Path:
     asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
     if len(asked) > 1:
         raise UserError(f"{' and '.join(asked)} are two films; ask for one at a time")
-    if not 0 <= SEED.value < 2**32:
-        raise UserError(f"--seed={SEED.value} must lie in [0, 2**32); change it")
+    check_seed("--seed", SEED.value)
     if not 1 <= FPS.value <= 120:
         raise UserError(f"--fps={FPS.value} must lie in [1, 120]; change it")
     if SECONDS.value is not None and not 0 < SECONDS.value <= 3600:

@@ -54,6 +54,33 @@ def test_a_row_without_any_snapshot_is_not_dropped():
     assert ours[2:] == ["", "", "", "", "", "2, 2 diverged"]
 
 
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        (("128", "64", "32", "16"), "the reverse).\n"),
+        (
+            ("32", "16"),
+            "; ours is without the levels 128, 64 of the published average.",
+        ),
+    ],
+)
+def test_the_order_of_averages_over_fewer_levels_says_so(levels, told):
+    table = TABLES["table1_celeba"]
+    summaries = [
+        Summary(
+            row,
+            {f"swd_{name}": (average, 0.0) for name in (*levels, "average")},
+            kimg=1.0,
+            hours=1.0,
+            seeds=1,
+            diverged=0,
+        )
+        for row, average in zip(table.rows, (9.0, 4.0), strict=False)
+    ]
+    page = to_markdown("table1_celeba", table, summaries, {}, frozenset(), [])
+    assert told in page
+
+
 def test_csv_has_means_and_deviations_of_both_origins(summary):
     rows = list(csv.DictReader(to_csv(TABLE, [summary]).splitlines()))
     published, ours = rows[0], rows[1]

@@ -20,7 +20,7 @@ def test_seeds_are_whole_numbers_below_two_to_the_32(text, seed):
         ("1.5", "Seed A is '1.5' and must be a whole"),
         ("1e3", "Seed A is '1e3' and must be a whole"),
         ("٣", "Seed A is '٣' and must be a whole"),
-        ("4294967296", "Seed A=4294967296 must lie in [0, 2**32); lower it"),
+        ("4294967296", "Seed A=4294967296 must lie in [0, 2**32); change it"),
         ("9" * 5000, f"Seed A is '{'9' * 40}' and must be"),
     ],
 )
