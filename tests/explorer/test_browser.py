@@ -5,7 +5,6 @@ import importlib.util
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +20,9 @@ from progan_jax.images import tile
 from progan_jax.loading import load
 from progan_jax.runtime.snapshot import write_snapshot
 from progan_jax.trained import to_uint8
+from tests.browser import DRIVER, chromium
 
 ROOT = Path(__file__).parents[2]
-DRIVER = shutil.which("chromedriver")
 GRADIO = importlib.util.find_spec("gradio")
 pytestmark = [
     pytest.mark.slow,
@@ -68,26 +67,8 @@ def address(snapshot):
 
 @pytest.fixture
 def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    for argument in (
-        "headless=new",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "no-first-run",
-        f"user-data-dir={tmp_path / 'profile'}",
-        *(["no-sandbox"] if os.getuid() == 0 else []),
-    ):
-        options.add_argument(f"--{argument}")
-    options.add_experimental_option(
-        "prefs", {"download.default_directory": str(tmp_path / "downloads")}
-    )
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
+    with chromium(tmp_path / "profile", tmp_path / "downloads") as driver:
+        yield driver
 
 
 @pytest.fixture

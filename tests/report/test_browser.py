@@ -1,14 +1,12 @@
 """The page in a real browser: Chromium, driven by Selenium where both are there."""
 
-import os
-import shutil
 import time
 
 import pytest
 
 from progan_jax.report.page import write_report
+from tests.browser import DRIVER, chromium
 
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(DRIVER is None, reason="chromedriver is not installed"),
@@ -16,16 +14,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.add_argument("--headless=new")
-    if os.getuid() == 0:
-        options.add_argument("--no-sandbox")
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
+def browser(tmp_path):
+    with chromium(tmp_path / "profile", tmp_path / "downloads") as driver:
+        yield driver
 
 
 @pytest.fixture
