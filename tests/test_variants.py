@@ -152,6 +152,8 @@ def test_every_row_trains_up_to_128(config, row):
 @pytest.mark.parametrize("variant", MODES)
 def test_every_variant_of_the_mode_test_trains_at_32(config, variant):
     config.model.resolution = 32
+    # The paper's own widths, 64 to 8 maps.
+    config.model.fmap_base, config.model.fmap_max = 128, 64
     changes = MODES[variant] | {"schedule.start_resolution": 32}
     train_two_pairs_each(config, changes, (32,))
 
