@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from flax import traverse_util
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from progan_jax.errors import UserError
 
@@ -153,7 +153,9 @@ def snapshot_resolution(name: str) -> int:
 
 def _save(path: Path, params: dict[str, Any]) -> None:
     flat = traverse_util.flatten_dict(params, sep="/")
-    save_file({name: np.ascontiguousarray(array) for name, array in flat.items()}, path)
+    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    # Its save_file shuts out everyone but the owner, whatever the umask says.
+    path.write_bytes(save(arrays))
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,17 @@ def test_a_transposed_view_is_written_as_it_reads(tmp_path):
     write_snapshot(tmp_path / "000001_r004", {"a": view}, {})
     params, _ = read_snapshot(tmp_path / "000001_r004")
     np.testing.assert_array_equal(params["a"], view)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_others_may_read_the_weights_where_the_umask_lets_them(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_snapshot(tmp_path / "000001_r004", PARAMS, {})
+    finally:
+        os.umask(before)
+    files = (tmp_path / "000001_r004").iterdir()
+    assert {file.stat().st_mode & 0o777 for file in files} == {mode}
 
 
 def test_writing_again_replaces_and_leaves_nothing_else(tmp_path):
