@@ -30,7 +30,25 @@ def load(
     Raises:
       UserError: if there is no such thing, or it cannot be read.
     """
-    path = locate(source, snapshot)
+    return open_generator(source, snapshot)
+
+
+def open_generator(
+    source: str | os.PathLike[str],
+    snapshot: str | None = None,
+    names: tuple[str, str] = ("source", "snapshot"),
+) -> TrainedGenerator:
+    """Does what `load` does, for tools whose users know the arguments by other names.
+
+    Args:
+      source: See `load`.
+      snapshot: See `load`.
+      names: By which the user gave source and snapshot, for the messages.
+
+    Raises:
+      UserError: if there is no such thing, or it cannot be read.
+    """
+    path = locate(source, snapshot, names)
     if path.is_dir():
         name = os.fspath(source)
         return open_snapshot(path, name.removeprefix(SCHEME) if "://" in name else None)
@@ -38,24 +56,28 @@ def load(
 
 
 def locate(
-    source: str | os.PathLike[str], snapshot: str | None = None, field: str = "source"
+    source: str | os.PathLike[str],
+    snapshot: str | None = None,
+    names: tuple[str, str] = ("source", "snapshot"),
 ) -> Path:
     """Returns a snapshot's folder or an official file, downloaded if need be.
 
     Args:
       source: See `load`.
       snapshot: See `load`.
-      field: By which the user gave the source, for the messages.
+      names: See `open_generator`.
 
     Raises:
       UserError: if there is no such thing.
     """
-    name = os.fspath(source)
+    name, field = os.fspath(source), names[0]
     path = _SHIPPED / name if name in list_shipped() else Path(name).expanduser()
     if path.is_dir():
-        return find_snapshot(path, snapshot, (field, "snapshot"))
+        return find_snapshot(path, snapshot, names)
     if snapshot is not None:
-        raise UserError(f"snapshot={snapshot}: {name} is no run's folder; leave it out")
+        raise UserError(
+            f"{names[1]}={snapshot}: {name} is no run's folder; leave it out"
+        )
     if "://" in name:
         return download(field, name)
     if path.suffix in (".safetensors", ".json") and path.is_file():
@@ -68,6 +90,12 @@ def locate(
         f"{field}={name}: there is no such file or folder, nor a network of that name; "
         f"those that ship with progan_jax: {', '.join(list_shipped()) or 'none'}"
     )
+
+
+def own_folder(source: str) -> Path:
+    """Returns where tools write what they make of a source: its folder, or this one."""
+    path = Path(source).expanduser()
+    return path if path.is_dir() and source not in list_shipped() else Path()
 
 
 def list_shipped() -> list[str]:

@@ -53,7 +53,7 @@ for number in range(5):
     with Image.open(f"{tmp_path}/out/{{number:06d}}.png") as image:
         print(np.asarray(image).ravel().tolist())
 """
-    tool = [sys.executable, "-m", "progan_jax.tools.sample", f"--run={run}"]
+    tool = [sys.executable, "-m", "progan_jax.tools.sample", str(run)]
     flags = ["--num=5", "--seed=3", f"--out={tmp_path / 'out'}"]
     subprocess.run(tool + flags, check=True, cwd=ROOT, capture_output=True)
     drawn = subprocess.run(

@@ -61,19 +61,19 @@ def read_run(workdir: Path) -> RunRecord:
     Raises:
       UserError: if it is no run's folder, or no tick of the run has ended.
     """
-    config = read_config(workdir, "--run")
+    config = read_config(workdir, "RUN")
     starts = json.loads((workdir / "config.json").read_text()).get("starts", [])
     try:
         schedule = make_schedule(config)
     except (KeyError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"--run={workdir}: its config.json lacks a field ({reason}); restore it"
+            f"RUN={workdir}: its config.json lacks a field ({reason}); restore it"
         ) from error
     rows = [row for row in read_rows(workdir / "stats.jsonl") if _is_whole(row)]
     if not rows:
         raise UserError(
-            f"--run={workdir}: its stats.jsonl tells of no tick yet; let the run come "
+            f"RUN={workdir}: its stats.jsonl tells of no tick yet; let the run come "
             "to the end of one"
         )
     progress = read_progress(workdir, workdir.name, latest_settings(workdir))

@@ -103,7 +103,7 @@ def digest(folder: Path) -> str:
 
 
 def find_snapshot(
-    run: Path, name: str | None = None, flags: tuple[str, str] = ("--run", "--snapshot")
+    run: Path, name: str | None = None, flags: tuple[str, str] = ("RUN", "--snapshot")
 ) -> Path:
     """Returns the folder of a run's newest snapshot, or of the named one.
 

@@ -13,7 +13,7 @@ from progan_jax.explorer.answers import Answers
 from progan_jax.explorer.page import build_page, import_gradio
 from progan_jax.explorer.pictures import Explorer
 from progan_jax.explorer.serving import check_port, start, wait
-from progan_jax.loading import load, locate
+from progan_jax.loading import open_generator
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.trained_inputs import check_label, check_seed
@@ -33,7 +33,7 @@ def main(model: str) -> None:
     gradio = import_gradio()
     check_port(PORT.value)
     check_seed("--seed", SEED.value)
-    generator = load(locate(model, SNAPSHOT.value, "MODEL"))
+    generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     if CLASS.value is not None:
         check_label("--class", CLASS.value, generator.num_classes)
     keep_compiled()

@@ -1,8 +1,8 @@
 """Exports a trained generator as a StableHLO program that JAX alone can run.
 
-    python -m progan_jax.tools.export SOURCE OUT.stablehlo [--snapshot=best]
+    python -m progan_jax.tools.export MODEL OUT.stablehlo [--snapshot=best]
 
-SOURCE is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, or a pickle of
+MODEL is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, or a pickle of
 the authors' program. OUT holds the weights, too, and takes any number of latents on a
 CPU, a CUDA device or a TPU:
 
@@ -17,7 +17,7 @@ from absl import flags
 from progan_jax.errors import UserError
 from progan_jax.exporting import PLATFORMS, export_generator
 from progan_jax.files import write_whole
-from progan_jax.loading import load
+from progan_jax.loading import open_generator
 from progan_jax.runtime.command_line import run_with_arguments
 
 SNAPSHOT = flags.DEFINE_string(
@@ -25,12 +25,12 @@ SNAPSHOT = flags.DEFINE_string(
 )
 
 
-def main(source: str, out: str) -> None:
+def main(model: str, out: str) -> None:
     """Opens, exports, writes, and tells what the program takes."""
     path = Path(out)
     if path.exists():
         raise UserError(f"OUT={out} is there already; name a file that is not")
-    generator = load(source, SNAPSHOT.value)
+    generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     program = export_generator(generator)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,4 +48,4 @@ def main(source: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "SOURCE", "OUT")
+    run_with_arguments(main, "MODEL", "OUT")

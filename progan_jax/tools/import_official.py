@@ -3,8 +3,8 @@
     python -m progan_jax.tools.import_official FILE.pkl OUT [--network=Gs] [--lod=L]
 
 FILE.pkl is a pickle of (G, D, Gs) that their program wrote. It is read as data: no code
-in it is run. OUT becomes a snapshot's folder, for progan_jax.load and for
-tools.sample --run=OUT; the networks' licence, CC BY-NC 4.0, stands in its
+in it is run. OUT becomes a snapshot's folder, for progan_jax.load and the tools; the
+networks' licence, CC BY-NC 4.0, stands in its
 snapshot.json. A network that had not grown to its final resolution comes as far as it
 had, unless --lod says otherwise.
 """

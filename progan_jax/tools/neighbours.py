@@ -1,11 +1,11 @@
 """Draws the reals nearest to a snapshot's images: does the generator copy its data?
 
-    python -m progan_jax.tools.neighbours --run=DIR [--features=vgg19 --weights=FILE]
+    python -m progan_jax.tools.neighbours RUN [--features=vgg19 --weights=FILE]
 
 The fakes are the first images of tools.sample under the same seed; the reals are all
 images of the run's set. Written are a figure, fakes in the top row and their neighbours
 below them, the nearest first, and a table of the neighbours' places in the set:
-DIR/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by default.
+RUN/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by default.
 """
 
 import csv
@@ -29,14 +29,13 @@ from progan_jax.metrics.inception_layers import TAPS
 from progan_jax.metrics.inception_weights import load_inception
 from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, pixels
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
-from progan_jax.runtime.command_line import run
+from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot
 from progan_jax.trained import open_snapshot, to_uint8
 from progan_jax.trained_inputs import check_seed
 from progan_jax.workdir import read_config
 
-RUN = flags.DEFINE_string("run", None, "Folder of a run.")
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the sets; the run's own.")
 FEATURES = flags.DEFINE_enum(
@@ -54,13 +53,14 @@ SEED = flags.DEFINE_integer("seed", 0, "Seed of the fakes.")
 OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
 
 
-def main() -> None:
+def main(run: str) -> None:
     """Reads the flags, searches, draws and writes."""
-    folder = _check_flags()
+    _check_flags()
+    folder = Path(run)
     keep_compiled()
     snapshot = find_snapshot(folder, SNAPSHOT.value)
     generator = open_snapshot(snapshot)
-    config = read_config(folder, "--run")
+    config = read_config(folder, "RUN")
     pyramid = _load_set(config)
     check_trained_on(snapshot.name, generator.info, pyramid)
     features = _open_features(config.model.resolution)
@@ -76,11 +76,7 @@ def main() -> None:
     print(f"{len(fakes)} fakes above {K.value} neighbours each: {out}.png, {out}.csv")
 
 
-def _check_flags() -> Path:
-    if not RUN.value:
-        raise UserError(
-            "--run is missing: name the folder of a run, as in --run=runs/X"
-        )
+def _check_flags() -> None:
     for flag in (NUM, K):
         if flag.value < 1:
             raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
@@ -90,7 +86,6 @@ def _check_flags() -> Path:
             f"--weights={WEIGHTS.value}: pixels need none; set --features, or leave "
             "--weights out"
         )
-    return Path(RUN.value)
 
 
 def _load_set(config: Any) -> Pyramid:
@@ -162,4 +157,4 @@ def _write(out: Path, fakes: np.ndarray, found: Neighbours) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_with_arguments(main, "RUN")

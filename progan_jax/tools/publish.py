@@ -1,9 +1,9 @@
 """Publishes a snapshot's generator: a folder in the Hugging Face Hub's layout.
 
-    python -m progan_jax.tools.publish SOURCE OUT --licence=ID [--snapshot=best]
-    python -m progan_jax.tools.publish SOURCE hf://USER/NAME --licence=ID
+    python -m progan_jax.tools.publish MODEL OUT --licence=ID [--snapshot=best]
+    python -m progan_jax.tools.publish MODEL hf://USER/NAME --licence=ID
 
-SOURCE is a run's folder, of which the newest snapshot is taken, or a snapshot's. OUT
+MODEL is a run's folder, of which the newest snapshot is taken, or a snapshot's. OUT
 becomes a snapshot's folder with a model card (README.md) and samples; hf://USER/NAME is
 a repository of the Hub, which is made unless it is there. ID is the Hub's identifier of
 a licence, such as cc-by-4.0. Networks that have a licence already, as the authors' do,
@@ -35,9 +35,9 @@ SNAPSHOT = flags.DEFINE_string(
 )
 
 
-def main(source: str, out: str) -> None:
+def main(model: str, out: str) -> None:
     """Checks, writes, and uploads or puts in place."""
-    snapshot = find_snapshot(Path(source), SNAPSHOT.value, ("SOURCE", "--snapshot"))
+    snapshot = find_snapshot(Path(model), SNAPSHOT.value, ("MODEL", "--snapshot"))
     licence = settle_licence(read_info(snapshot), LICENCE.value)
     keep_compiled()
     try:
@@ -90,4 +90,4 @@ def _base_fields() -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "SOURCE", "OUT")
+    run_with_arguments(main, "MODEL", "OUT")

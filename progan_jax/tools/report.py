@@ -1,9 +1,9 @@
 """Writes the report of a run: one page of HTML that needs nothing else.
 
-    python -m progan_jax.tools.report --run=DIR [--out=FILE]
+    python -m progan_jax.tools.report RUN [--out=FILE]
 
 It tells what was trained and how, and shows the schedule, the curves, the figures of
-the snapshots, and the grids under a slider. A run in training writes DIR/report.html by
+the snapshots, and the grids under a slider. A run in training writes RUN/report.html by
 itself at every snapshot; this writes it anew, as after --mode=eval.
 """
 
@@ -11,23 +11,17 @@ from pathlib import Path
 
 from absl import flags
 
-from progan_jax.errors import UserError
 from progan_jax.files import local_folder
 from progan_jax.report.page import NAME, write_report
-from progan_jax.runtime.command_line import run
+from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.logging import warn
 
-RUN = flags.DEFINE_string("run", None, "Folder of a run.")
-OUT = flags.DEFINE_string("out", None, "The HTML file; report.html in --run if unset.")
+OUT = flags.DEFINE_string("out", None, "The HTML file; report.html in RUN if unset.")
 
 
-def main() -> None:
-    """Reads the flags and writes."""
-    if not RUN.value:
-        raise UserError(
-            "--run is missing: name the folder of a run, as in --run=runs/X"
-        )
-    folder = local_folder("--run", RUN.value)
+def main(run: str) -> None:
+    """Reads the records and writes."""
+    folder = local_folder("RUN", run)
     out = Path(OUT.value) if OUT.value else folder / NAME
     pictures = write_report(folder, out)
     if pictures.unreadable:
@@ -40,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_with_arguments(main, "RUN")

@@ -1,9 +1,13 @@
-"""Writes images from the averaged generator of a run's snapshot.
+"""Writes images of a trained generator.
 
-    python -m progan_jax.tools.sample --run=DIR --num=64 --seed=1 [--class=K] [--grid]
+    python -m progan_jax.tools.sample MODEL --num=64 --seed=1 [--class=K] [--grid]
+    python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --by_class
 
-PNGs go to --out, DIR/samples/<snapshot>_seed<seed> by default: one file per image, or
-one grid. The snapshot knows its resolution and how far its fade had come.
+MODEL is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, a pickle of the
+authors' program, or a network that ships with this package. PNGs go to --out: one file
+per image, or one grid; --by_class draws the same latents in every class, a row for
+each. By default they lie in the folder samples/ of the run, or of the place where the
+command is typed if MODEL is no folder.
 """
 
 import math
@@ -14,49 +18,46 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.images import tile, write_png
-from progan_jax.runtime.command_line import run
+from progan_jax.loading import open_generator, own_folder
+from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import find_snapshot
-from progan_jax.trained import open_snapshot, to_uint8
+from progan_jax.trained import TrainedGenerator, to_uint8
 from progan_jax.trained_inputs import check_label, check_seed
 
-RUN = flags.DEFINE_string("run", None, "Folder of a run, or of one of its snapshots.")
-SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
-NUM = flags.DEFINE_integer("num", 64, "Number of images.")
+SNAPSHOT = flags.DEFINE_string(
+    "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
+)
+NUM = flags.DEFINE_integer(
+    "num", None, "Number of images, 64 if unset; with --by_class of latents, 8."
+)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
 CLASS = flags.DEFINE_integer("class", None, "Class of all images; random if unset.")
 GRID = flags.DEFINE_bool("grid", False, "Write one PNG with all images.")
-OUT = flags.DEFINE_string("out", None, "Folder for the PNGs.")
+BY_CLASS = flags.DEFINE_bool("by_class", False, "Write one PNG, a row for each class.")
+OUT = flags.DEFINE_string("out", None, "Folder for the PNGs; of one PNG, its name.")
 
 
-def main() -> None:
+def main(model: str) -> None:
     """Reads the flags, draws and writes."""
-    if not RUN.value:
-        raise UserError(
-            "--run is missing: name the folder of a run, as in --run=runs/X"
-        )
-    if NUM.value < 1:
-        raise UserError(f"--num={NUM.value} must be at least 1; raise it")
-    check_seed("--seed", SEED.value)
-    snapshot = find_snapshot(Path(RUN.value), SNAPSHOT.value)
+    _check_flags()
     keep_compiled()
-    generator = open_snapshot(snapshot)
+    generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     if CLASS.value is not None:
         check_label("--class", CLASS.value, generator.num_classes)
-    images = to_uint8(generator.sample(NUM.value, SEED.value, CLASS.value))
-    name = f"{snapshot.name}_seed{SEED.value}"
-    out = Path(OUT.value) if OUT.value else Path(RUN.value) / "samples" / name
+    by_class = "_by_class" if BY_CLASS.value else ""
+    name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{by_class}"
+    out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
+    images, columns = _draw(generator)
     try:
-        print(write_samples(out, images, GRID.value))
+        print(write_samples(out, images, columns))
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another folder") from error
 
 
-def write_samples(out: Path, images: np.ndarray, grid: bool) -> str:
-    """Writes one PNG per image or one grid; returns a line that tells where."""
-    if grid:
-        columns = math.ceil(math.sqrt(len(images)))
-        path = out.with_name(out.name + ".png")
+def write_samples(out: Path, images: np.ndarray, columns: int | None) -> str:
+    """Writes one PNG per image, or one grid; returns a line that tells where."""
+    if columns:
+        path = out.with_name(out.name.removesuffix(".png") + ".png")
         write_png(path, tile(images, columns))
         return f"{len(images)} images in {path}"
     for number, image in enumerate(images):
@@ -64,5 +65,35 @@ def write_samples(out: Path, images: np.ndarray, grid: bool) -> str:
     return f"{len(images)} images in {out}"
 
 
+def _check_flags() -> None:
+    if NUM.value is not None and NUM.value < 1:
+        raise UserError(f"--num={NUM.value} must be at least 1; raise it")
+    check_seed("--seed", SEED.value)
+    if BY_CLASS.value and CLASS.value is not None:
+        raise UserError(
+            f"--class={CLASS.value}: --by_class draws all classes; leave one of them "
+            "out"
+        )
+
+
+def _draw(generator: TrainedGenerator) -> tuple[np.ndarray, int | None]:
+    """Returns images, and the columns of their grid, None for no grid."""
+    if BY_CLASS.value:
+        return _draw_classes(generator, NUM.value or 8)
+    num = NUM.value or 64
+    images = to_uint8(generator.sample(num, SEED.value, CLASS.value))
+    return images, math.ceil(math.sqrt(num)) if GRID.value else None
+
+
+def _draw_classes(generator: TrainedGenerator, num: int) -> tuple[np.ndarray, int]:
+    if not generator.num_classes:
+        raise UserError("--by_class: this generator has no classes; write --grid")
+    rows = [
+        to_uint8(generator.sample(num, SEED.value, label))
+        for label in range(generator.num_classes)
+    ]
+    return np.concatenate(rows), num
+
+
 if __name__ == "__main__":
-    run(main)
+    run_with_arguments(main, "MODEL")

@@ -1,20 +1,21 @@
-"""Makes a film of a run: through the latents of a snapshot, or through the training.
+"""Makes a film: through the latents of a generator, or through the training of a run.
 
-    python -m progan_jax.tools.video --run=DIR [--seconds=60] [--grid=3x2] [--seed=1]
-    python -m progan_jax.tools.video --run=DIR --seeds=1,5,9
-    python -m progan_jax.tools.video --run=DIR --timelapse
-    python -m progan_jax.tools.video --run=DIR --growth
+    python -m progan_jax.tools.video MODEL [--seconds=60] [--grid=3x2] [--seed=1]
+    python -m progan_jax.tools.video MODEL --seeds=1,5,9
+    python -m progan_jax.tools.video RUN --timelapse
+    python -m progan_jax.tools.video RUN --growth
 
-The first wanders through the latents and ends where it begins, as in the paper's video;
-the second goes from the first image of one seed to that of the next; --timelapse shows
-the run's grids, and --growth is one PNG: the same latents by each stage's last
-snapshot. Films are MP4, which needs the extra `video`, or by the suffix of --out
-animated WebP or GIF. By default they are written in DIR/videos.
+MODEL is what progan_jax.load takes. The first wanders through the latents and ends
+where it begins, as in the paper's video; the second goes from the first image of one
+seed to that of the next; --timelapse shows the run's grids, and --growth is one PNG:
+the same latents by each stage's last snapshot. Films are MP4, which needs the extra
+`video`, or by the suffix of --out animated WebP or GIF. By default they lie in the
+folder videos/ of the run, or of the place where the command is typed if MODEL is no
+folder.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import flags
@@ -24,10 +25,11 @@ from progan_jax.config import parse_grid
 from progan_jax.errors import UserError
 from progan_jax.files import local_folder
 from progan_jax.images import write_png
+from progan_jax.loading import open_generator, own_folder
 from progan_jax.report.pictures import list_grids
-from progan_jax.runtime.command_line import run
+from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import find_snapshot, read_snapshot
+from progan_jax.runtime.snapshot import find_snapshot, read_info
 from progan_jax.trained_inputs import check_label, check_seed
 from progan_jax.video.encoding import check_encoder, write_film
 from progan_jax.video.frames import (
@@ -37,8 +39,9 @@ from progan_jax.video.frames import (
 )
 from progan_jax.video.paths import travel, wander
 
-RUN = flags.DEFINE_string("run", None, "Folder of a run.")
-SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
+SNAPSHOT = flags.DEFINE_string(
+    "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
+)
 OUT = flags.DEFINE_string("out", None, "File to write; its suffix is the kind of film.")
 SECONDS = flags.DEFINE_float(
     "seconds", None, "Length; 60 if unset, and a quarter for each grid of a time-lapse."
@@ -55,15 +58,15 @@ GROWTH = flags.DEFINE_bool("growth", False, "Draw each stage's images of one see
 _GROWTH_COLUMNS = 8
 
 
-def main() -> None:
+def main(model: str) -> None:
     """Reads the flags and writes the film."""
-    folder = _check_flags()
+    _check_flags()
     if GROWTH.value:
-        print(_write_growth(folder))
+        print(_write_growth(local_folder("RUN", model)))
     elif TIMELAPSE.value:
-        print(_write_timelapse(folder))
+        print(_write_timelapse(local_folder("RUN", model)))
     else:
-        print(_write_interpolation(folder))
+        print(_write_interpolation(model))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -82,12 +85,7 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _check_flags() -> Path:
-    """Returns the run's folder."""
-    if not RUN.value:
-        raise UserError(
-            "--run is missing: name the folder of a run, as in --run=runs/X"
-        )
+def _check_flags() -> None:
     kinds = {"seeds": SEEDS.value, "timelapse": TIMELAPSE.value, "growth": GROWTH.value}
     asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
     if len(asked) > 1:
@@ -99,35 +97,33 @@ def _check_flags() -> Path:
         raise UserError(f"--seconds={SECONDS.value} must lie in (0, 3600]; change it")
     if not 0 <= SMOOTHING.value <= 600:
         raise UserError(f"--smoothing={SMOOTHING.value} must lie in [0, 600]; lower it")
-    return local_folder("--run", RUN.value)
 
 
-def _write_interpolation(folder: Path) -> str:
-    snapshot = find_snapshot(folder, SNAPSHOT.value)
+def _write_interpolation(model: str) -> str:
     seeds = parse_seeds(SEEDS.value) if SEEDS.value is not None else None
-    told = "-".join(map(str, seeds)) if seeds else SEED.value
-    out = _out(folder, f"{snapshot.name}_seed{told}.mp4")
-    check_encoder(out)
-    params, info = read_snapshot(snapshot)
-    keep_compiled()
     columns, rows = _grid(seeds)
+    keep_compiled()
+    generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
+    told = "-".join(map(str, seeds)) if seeds else SEED.value
+    name = f"{generator.name.replace('/', '_')}_seed{told}.mp4"
+    out = _out(own_folder(model), name)
+    check_encoder(out)
     frames = max(1, round((SECONDS.value or 60) * FPS.value))
-    size = info["model"]["latent_size"]
     if seeds:
-        path = travel(seeds, frames, size)
+        path = travel(seeds, frames, generator.latent_dim)
     else:
         smoothing = SMOOTHING.value * FPS.value
-        path = wander(SEED.value, frames, columns * rows, size, smoothing)
-    labels = _classes(info, columns * rows)
-    pictures = interpolation_frames(params, info, path, labels, columns)
-    return _write(out, pictures, frames)
+        images = columns * rows
+        path = wander(SEED.value, frames, images, generator.latent_dim, smoothing)
+    labels = _classes(generator.num_classes, columns * rows)
+    return _write(out, interpolation_frames(generator, path, labels, columns), frames)
 
 
 def _write_timelapse(folder: Path) -> str:
     grids = list_grids(folder / "grids")
     if not grids:
         raise UserError(
-            f"--run={folder}: it has no grids/fakes_*.png; name the folder of a run "
+            f"RUN={folder}: it has no grids/fakes_*.png; name the folder of a run "
             "that has drawn some"
         )
     out = _out(folder, "timelapse.mp4")
@@ -140,12 +136,12 @@ def _write_timelapse(folder: Path) -> str:
 def _write_growth(folder: Path) -> str:
     snapshot = find_snapshot(folder)
     if snapshot == folder:
-        raise UserError(f"--run={folder}: it is one snapshot; name the run's folder")
+        raise UserError(f"RUN={folder}: it is one snapshot; name the run's folder")
     out = _out(folder, f"growth_seed{SEED.value}.png")
     if out.suffix != ".png":
         raise UserError(f"--out={out}: with --growth the name must end in .png")
     keep_compiled()
-    _check_class(read_snapshot(snapshot)[1])
+    _check_class(read_info(snapshot)["model"]["num_classes"])
     picture, rows = growth_picture(folder, _GROWTH_COLUMNS, SEED.value, CLASS.value)
     try:
         write_png(out, picture)
@@ -173,20 +169,19 @@ def _grid(seeds: list[int] | None) -> tuple[int, int]:
     return shape
 
 
-def _classes(info: dict[str, Any], images: int) -> np.ndarray | None:
+def _classes(num_classes: int, images: int) -> np.ndarray | None:
     """Returns the class of each image, or None where there are none."""
-    _check_class(info)
+    _check_class(num_classes)
     if CLASS.value is not None:
         return np.full(images, CLASS.value, np.int32)
-    num_classes = info["model"]["num_classes"]
     rng = np.random.default_rng(SEED.value)
     return rng.integers(0, num_classes, images, np.int32) if num_classes else None
 
 
-def _check_class(info: dict[str, Any]) -> None:
+def _check_class(num_classes: int) -> None:
     if CLASS.value is not None:
-        check_label("--class", CLASS.value, info["model"]["num_classes"])
+        check_label("--class", CLASS.value, num_classes)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_with_arguments(main, "MODEL")

@@ -1,20 +1,16 @@
 """The pictures of a film, one after another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from progan_jax.errors import UserError
 from progan_jax.images import tile, upscale_nearest
 from progan_jax.report.pictures import Grid
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.snapshot import list_snapshots, snapshot_resolution
-from progan_jax.sampling import Sampler, generator_from_snapshot
-from progan_jax.state import Params
-from progan_jax.trained import open_snapshot, to_uint8
+from progan_jax.trained import TrainedGenerator, open_snapshot, to_uint8
 
 _BATCH = 64
 _LEAST_SIDE = 512  # Smaller pictures are enlarged by a whole number, up to this.
@@ -22,8 +18,7 @@ _CAPTION = 40  # Pixels of the line below a picture; even, as MP4 needs.
 
 
 def interpolation_frames(
-    params: Params,
-    info: Mapping[str, Any],
+    generator: TrainedGenerator,
     path: np.ndarray,
     labels: np.ndarray | None,
     columns: int,
@@ -31,9 +26,8 @@ def interpolation_frames(
     """Yields the images along a path.
 
     Args:
-      params: Of the snapshot's generator.
-      info: The snapshot's description.
-      path: Latents [frames, images, latent_size].
+      generator: That draws them.
+      path: Latents [frames, images, latent_dim].
       labels: Classes int [images], or None.
       columns: Images side by side.
 
@@ -44,19 +38,13 @@ def interpolation_frames(
       UserError: if the images are not finite.
     """
     frames, images, size = path.shape
-    at_once = max(1, _BATCH // images)
-    sampler = Sampler(generator_from_snapshot(info), batch_size=at_once * images)
+    at_once = min(frames, max(1, _BATCH // images))
+    classes = None if labels is None else np.tile(labels, at_once)
     for start in range(0, frames, at_once):
-        part = path[start : start + at_once]
-        classes = None if labels is None else np.tile(labels, len(part))
-        drawn, finite = sampler.sample_checked(
-            params, info["alpha"], part.reshape(-1, size), classes
-        )
-        if not finite:
-            raise UserError(
-                "--snapshot: its images are not finite; name an earlier one"
-            )
-        for frame in drawn.reshape(len(part), images, *drawn.shape[1:]):
+        # A short last part is filled up: one program serves all.
+        part = path[np.arange(start, start + at_once) % frames]
+        drawn = to_uint8(generator(part.reshape(-1, size), classes))
+        for frame in drawn.reshape(at_once, images, *drawn.shape[1:])[: frames - start]:
             yield _enlarge(tile(frame, columns))
 
 

@@ -68,7 +68,7 @@ def test_mistakes_end_in_one_line_and_code_2(run, tmp_path):
             ([run, f"--port={port}"], f"--port={port} must be free: another program"),
             ([run, "--seed=-1"], "--seed=-1 must lie in [0, 2**32); change it"),
             ([run, "--class=1"], "--class=1 must be unset: it has no classes"),
-            ([run, "--snapshot=x"], "snapshot=x: "),
+            ([run, "--snapshot=x"], "--snapshot=x: "),
             ([tmp_path / "no"], f"MODEL={tmp_path / 'no'}: there is no such file"),
         ]:
             ports = [] if "--port" in str(arguments) else ["--port=47860"]

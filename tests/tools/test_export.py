@@ -42,11 +42,11 @@ def test_mistakes_end_in_one_line_and_code_2(tmp_path):
     path = tmp_path / "theirs.pkl"
     path.write_bytes(dumps(golden_networks("fused")))
     for arguments, message in [
-        ([path], "one SOURCE and one OUT are needed, and 1 are given; see --help"),
+        ([path], "one MODEL and one OUT are needed, and 1 are given; see --help"),
         ([path, path], f"OUT={path} is there already; name a file that is not"),
         ([path, path / "x"], f"OUT={path / 'x'}: "),
-        ([tmp_path / "none", tmp_path / "x"], f"source={tmp_path / 'none'}: there is"),
-        ([path, tmp_path / "x", "--snapshot=best"], "snapshot=best: "),
+        ([tmp_path / "none", tmp_path / "x"], f"MODEL={tmp_path / 'none'}: there is"),
+        ([path, tmp_path / "x", "--snapshot=best"], "--snapshot=best: "),
     ]:
         done = run(*arguments)
         assert done.returncode == 2, done.stderr

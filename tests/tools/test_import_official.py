@@ -52,7 +52,7 @@ def test_a_snapshot_is_written_that_makes_their_images(file, tmp_path):
     images = progan_jax.load(out)(golden()["fused/z"])
     theirs = golden()["fused/G_out/lod1.50"].transpose(0, 2, 3, 1)[:, ::2, ::2]
     np.testing.assert_allclose(images, theirs, atol=1e-5 * np.abs(theirs).max())
-    drawn = run("sample", f"--run={out}", "--num=2")
+    drawn = run("sample", str(out), "--num=2")
     assert (drawn.returncode, drawn.stderr) == (0, "")
 
 

@@ -60,7 +60,7 @@ def neighbours(run, *arguments):
             sys.executable,
             "-m",
             "progan_jax.tools.neighbours",
-            f"--run={run}",
+            str(run),
             "--num=3",
             *arguments,
         ],
@@ -118,7 +118,7 @@ def test_centres_are_compared_by_the_papers_network(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run="], "error: --run is missing"),
+        (["twice"], "error: one RUN is needed, and 2 are given; see --help"),
         (["--k=0"], "error: --k=0 must be at least 1"),
         (["--k=41"], "error: --k=41: noise has 40 images; lower it"),
         (["--weights=W"], "error: --weights=W: pixels need none"),

@@ -87,11 +87,11 @@ def test_a_repository_gets_the_newest_snapshot(
 
 def test_mistakes_end_in_one_line_and_code_2(run, tmp_path):
     for arguments, message in [
-        ([run], "one SOURCE and one OUT are needed, and 1 are given; see --help"),
+        ([run], "one MODEL and one OUT are needed, and 1 are given; see --help"),
         ([run, tmp_path / "x"], "--licence is missing: say what others may do"),
         ([run, tmp_path, "--licence=mit"], f"OUT={tmp_path} is there already; name"),
         ([run, "s3://me/x", "--licence=mit"], "OUT=s3://me/x: it must be hf://USER/"),
-        ([tmp_path / "no", "x", "--licence=mit"], f"SOURCE={tmp_path / 'no'}: there"),
+        ([tmp_path / "no", "x", "--licence=mit"], f"MODEL={tmp_path / 'no'}: there"),
         ([run, run / "metrics.jsonl/x", "--licence=mit"], "OUT="),
         ([run, "x", "--licence=mit", "--snapshot=y"], "--snapshot=y: "),
     ]:

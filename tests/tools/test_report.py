@@ -44,7 +44,7 @@ def report(*arguments):
 
 def test_the_page_is_written_and_what_is_broken_is_told(run):
     (run / "grids" / "fakes_000000_r004.png").write_bytes(b"no picture")
-    done = report(f"--run={run}")
+    done = report(run)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{run / 'report.html'}: 0.0 MiB, 0 of 1 grids")
     assert done.stderr == (
@@ -58,14 +58,18 @@ def test_the_page_is_written_and_what_is_broken_is_told(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run="], "--run is missing: name the folder of a run"),
-        (["--run=/nowhere"], "--run=/nowhere: it is no folder of a run"),
+        (["twice"], "one RUN is needed, and 2 are given; see --help"),
         (["--out=/nowhere/report.html"], "--out=/nowhere/report.html: it cannot be"),
         (["--out=/proc"], "--out=/proc: it cannot be written"),
     ],
 )
 def test_mistakes_end_in_one_line_and_code_2(run, arguments, message):
-    assert_refused(report(f"--run={run}", *arguments), message)
+    assert_refused(report(run, *arguments), message)
+
+
+def test_a_folder_that_is_no_runs_is_named(tmp_path):
+    message = f"RUN={tmp_path}: it is no folder of a run"
+    assert_refused(report(tmp_path), message)
 
 
 GROUPS = ("data", "loss", "model", "optim", "runtime", "schedule", "train", "eval")
@@ -85,7 +89,7 @@ GROUPS = ("data", "loss", "model", "optim", "runtime", "schedule", "train", "eva
 )
 def test_folders_that_tell_too_little_end_in_one_line(run, file, content, message):
     (run / file).write_text(content)
-    assert_refused(report(f"--run={run}"), message)
+    assert_refused(report(run), message)
 
 
 def assert_refused(done, message):

@@ -8,10 +8,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 from PIL import Image
 
+import progan_jax
 from progan_jax.runtime.snapshot import write_snapshot
-from progan_jax.sampling import generator_from_snapshot
+from progan_jax.sampling import generator_from_snapshot, seeded_latents
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +31,7 @@ def make_run(folder, config, num_classes=0):
 
 def sample(run, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "progan_jax.tools.sample", f"--run={run}", *arguments],
+        [sys.executable, "-m", "progan_jax.tools.sample", str(run), *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -55,6 +57,35 @@ def test_images_are_written_one_by_one_and_as_a_grid(tiny_config, tmp_path):
         assert np.array_equal(np.asarray(grid)[8:, :8], np.asarray(one))
 
 
+def test_rows_of_classes_show_the_same_latents(tiny_config, tmp_path):
+    run = make_run(tmp_path, tiny_config, num_classes=3)
+    done = sample(run, "--num=2", "--seed=4", "--by_class")
+    assert done.returncode == 0, done.stderr
+    path = run / "samples" / "000001_r008_seed4_by_class.png"
+    assert done.stdout == f"6 images in {path}\n"
+    g = progan_jax.load(run)
+    z = seeded_latents(4, 2, g.latent_dim)
+    with Image.open(path) as grid:
+        pixels = np.asarray(grid, int).reshape(3, 8, 2, 8).swapaxes(1, 2)
+    for label in range(3):
+        images = progan_jax.to_uint8(g(z, label))[..., 0].astype(int)
+        np.testing.assert_allclose(pixels[label], images, atol=1)
+
+
+def test_a_network_that_ships_is_drawn_where_the_command_is_typed(
+    tmp_path, monkeypatch, import_tool, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    tool = import_tool("sample")
+    monkeypatch.setattr(tool, "keep_compiled", lambda: None)
+    with flagsaver.flagsaver(num=1):
+        tool.main("cifar10")
+    assert capsys.readouterr().out == "1 images in samples/cifar10_seed0\n"
+    images = progan_jax.to_uint8(progan_jax.load("cifar10").sample(1, 0))
+    with Image.open(tmp_path / "samples" / "cifar10_seed0" / "000000.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), images[0])
+
+
 @pytest.mark.parametrize(
     ("num_classes", "label", "words"),
     [(3, 3, "must be from 0 to 2"), (0, 1, "must be unset: it has no classes")],
@@ -70,8 +101,8 @@ def test_a_class_that_is_not_there_is_a_mistake(
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--run=", "error: --run is missing"),
-        ("--run=/nowhere", "error: --run=/nowhere: there is no such folder"),
+        ("twice", "error: one MODEL is needed, and 2 are given; see --help"),
+        ("--by_class", "error: --by_class: this generator has no classes; write"),
         ("--num=0", "error: --num=0 must be at least 1; raise it"),
         ("--num=many", "error: flag --num=many"),
         ("--snapshot=000009_r004", "error: --snapshot=000009_r004: "),

@@ -35,9 +35,9 @@ def make(run, import_tool, monkeypatch):
     video = import_tool("video")
     monkeypatch.setattr(video, "keep_compiled", lambda: None)
 
-    def make_by_flags(**flags):
-        with flagsaver.flagsaver(**{"run": str(run), **flags}):
-            video.main()
+    def make_by_flags(model=run, **flags):
+        with flagsaver.flagsaver(**flags):
+            video.main(str(model))
 
     return make_by_flags
 
@@ -69,8 +69,8 @@ def test_growth_is_a_png_among_the_runs_videos(run, make, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"run": ""}, "--run is missing"),
-        ({"run": "/nowhere"}, "--run=/nowhere: there is no such folder"),
+        ({"model": "/nowhere"}, "MODEL=/nowhere: there is no such file or folder"),
+        ({"model": "s3://x", "growth": True}, "RUN=s3://x: only mounted folders can"),
         ({"seeds": "1,b"}, "--seeds=1,b must be two or more whole numbers"),
         ({"seeds": "7"}, "--seeds=7 must be two or more whole numbers"),
         ({"seeds": ""}, "--seeds= must be two or more whole numbers"),

@@ -33,10 +33,10 @@ def make(config, resolution, nimg=1000):
 
 
 def test_frames_follow_the_path_image_by_image(tiny_config):
-    params, info = make(tiny_config, 8)
+    generator = TrainedGenerator(*make(tiny_config, 8), "a")
     path = travel([3, 4], 4, 8)
     side_by_side = np.concatenate([path, path[::-1]], axis=1)
-    frames = list(interpolation_frames(params, info, side_by_side, None, 2))
+    frames = list(interpolation_frames(generator, side_by_side, None, 2))
     assert len(frames) == 4
     # Two images of 8x8, enlarged by 512 / 16; grey becomes RGB.
     assert frames[0].shape == (256, 512, 3)
@@ -45,15 +45,16 @@ def test_frames_follow_the_path_image_by_image(tiny_config):
         np.kron(small[1][..., 0], np.ones((32, 32))), frames[1][..., 0]
     )
     np.testing.assert_array_equal(small[0][:, :8], small[3][:, 8:])
-    first = to_uint8(TrainedGenerator(params, info, "a").sample(1, seed=3))[0]
+    first = to_uint8(generator.sample(1, seed=3))[0]
     np.testing.assert_allclose(small[0][:, :8, :1].astype(int), first, atol=1)
 
 
 def test_images_that_are_not_finite_are_refused(tiny_config):
     params, info = make(tiny_config, 8)
     broken = jax.tree.map(lambda a: a * np.nan, params)
-    with pytest.raises(UserError, match="--snapshot: its images are not finite"):
-        list(interpolation_frames(broken, info, travel([3, 4], 2, 8), None, 1))
+    generator = TrainedGenerator(broken, info, "000001_r008")
+    with pytest.raises(UserError, match="snapshot 000001_r008: its images are not"):
+        list(interpolation_frames(generator, travel([3, 4], 2, 8), None, 1))
 
 
 def test_a_timelapse_shows_each_grid_so_often_and_leaves_out_broken_ones(
