@@ -95,6 +95,7 @@ def _usage(source: str, generator: TrainedGenerator) -> str:
     lines = [
         "```python",
         "import progan_jax",
+        "",
         f"g = progan_jax.load({json.dumps(source)})",
         f"images = g.sample(16, seed=1{label})  # float32 {shape}, about [-1, 1]",
         "```",
@@ -142,14 +143,16 @@ def _training(info: Mapping[str, Any], base: Mapping[str, Any] | None) -> list[s
 
 
 def _metrics(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    rows = [
-        (name, f"{value:.4g}", record["metric"], _settings(record["settings"]))
-        for record in records
-        for name, value in record["values"].items()
-    ]
+    """Returns the figures with the numbers of their settings, told once each below."""
+    rows, settings = [], []
+    for number, record in enumerate(records, 1):
+        rows += [(n, f"{v:.4g}", number) for n, v in record["values"].items()]
+        told = _settings(record["settings"])
+        settings.append(f"{number}. {record['metric']}: {told}")
     if not rows:
         return ["## Metrics", "None was measured of these weights."]
-    return ["## Metrics", _table(("figure", "value", "metric", "settings"), rows)]
+    table = _table(("figure", "value", "settings"), rows)
+    return ["## Metrics", table, "Settings:", "\n".join(settings)]
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """What a trained generator may be asked for; else one line says what is wrong."""
 
+import operator
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -11,8 +14,14 @@ def read_latents(z: jax.typing.ArrayLike, width: int) -> np.ndarray:
     """Returns latents as float32 [N, width].
 
     Raises:
-      UserError: if they are of another shape, none, or not finite.
+      UserError: if they are of another shape, none, not finite, or being traced.
     """
+    if isinstance(z, jax.core.Tracer):
+        raise UserError(
+            "z is traced, and a generator compiles its calls itself: call it outside "
+            "jax.jit and jax.grad, or use g.network.apply({'params': g.params}, z, "
+            "g.alpha) within"
+        )
     try:
         latents = np.asarray(z, np.float32)
     except (TypeError, ValueError) as error:
@@ -47,7 +56,12 @@ def read_labels(
             last = num_classes - 1
             raise UserError(f"label is missing: give a class from 0 to {last}")
         return None
-    classes = np.asarray(label)
+    try:
+        classes = np.asarray(label)
+    except ValueError as error:
+        raise UserError(
+            f"label must be a whole number, or {count} of them, one for each row of z"
+        ) from error
     if classes.dtype.kind not in "iu" or classes.shape not in ((), (count,)):
         raise UserError(
             f"label must be a whole number, or {count} of them, one for each row of z; "
@@ -68,16 +82,28 @@ def read_side(resolution: int | None, largest: int) -> int:
     if resolution is not None and resolution not in sides:
         choice = ", ".join(map(str, sides))
         raise UserError(f"resolution={resolution} must be one of {choice}; change it")
-    return largest if resolution is None else resolution
+    return largest if resolution is None else int(resolution)
 
 
 def check_sample(n: int, seed: int, label: int | None, num_classes: int) -> None:
     """Raises UserError unless so many images of a seed, and a class, can be drawn."""
+    _check_whole("n", n)
     if n < 1:
         raise UserError(f"n={n} must be at least 1; raise it")
+    _check_whole("seed", seed)
     check_seed("seed", seed)
     if label is not None:
+        _check_whole("label", label)
         check_label("label", label, num_classes)
+
+
+def _check_whole(name: str, value: Any) -> None:
+    try:
+        operator.index(value)
+    except TypeError as error:
+        raise UserError(
+            f"{name}={value!r} must be a whole number; change it"
+        ) from error
 
 
 def check_seed(name: str, seed: int) -> None:
@@ -88,7 +114,10 @@ def check_seed(name: str, seed: int) -> None:
 
 def check_label(name: str, label: int, num_classes: int) -> None:
     """Raises UserError, by the name that the user knows, unless there is that class."""
+    if not num_classes:
+        raise UserError(f"{name}={label}: this generator has no classes; leave it out")
     if not 0 <= label < num_classes:
-        last = num_classes - 1
-        rule = f"from 0 to {last}" if num_classes else "unset: it has no classes"
-        raise UserError(f"{name}={label} must be {rule} for this generator; change it")
+        raise UserError(
+            f"{name}={label} must be from 0 to {num_classes - 1} for this generator; "
+            "change it"
+        )

@@ -75,9 +75,16 @@ def test_samples_are_those_of_the_seed_that_the_card_names(snapshot, tmp_path):
 
 
 def test_the_card_tells_licence_use_images_fields_and_figures(snapshot, tmp_path):
-    record = {"metric": "fid", "settings": {"weights": "f0"}, "values": {"fid": 9.8765}}
+    records = [
+        {
+            "metric": "swd",
+            "settings": {"seed": 3},
+            "values": {"swd_32": 1, "swd_16": 2},
+        },
+        {"metric": "fid", "settings": {"weights": "f0"}, "values": {"fid": 9.8765}},
+    ]
     base = {"optim.ema_decay": 0.999, "seed": 1000}
-    card = publish(snapshot, tmp_path / "out", records=[record], base=base)
+    card = publish(snapshot, tmp_path / "out", records=records, base=base)
     head, text = metadata(card)
     assert head["license"] == "mit"
     assert head["library_name"] == "progan_jax"
@@ -89,7 +96,8 @@ def test_the_card_tells_licence_use_images_fields_and_figures(snapshot, tmp_path
     assert "| `optim.ema_decay` | `0.5` | `0.999` |" in text
     assert "`seed`" not in text
     assert "started from the networks of `000100_r032` (SHA-256 `cd`)" in text
-    assert "| fid | 9.877 | fid | weights `f0` |" in text
+    assert "| swd_32 | 1 | 1 |\n| swd_16 | 2 | 1 |\n| fid | 9.877 | 2 |\n" in text
+    assert "\n1. swd: seed `3`\n2. fid: weights `f0`\n" in text
 
 
 def test_places_on_the_machine_that_trained_are_not_told(snapshot, tmp_path):

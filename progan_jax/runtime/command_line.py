@@ -91,7 +91,17 @@ def _parse_alone(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _fail(" ".join(str(error).split()))
+        _fail(_explained(error))
+
+
+def _explained(error: Exception) -> str:
+    """Returns one line for what is wrong with a flag."""
+    line = " ".join(str(error).split())
+    kinds = {"invalid literal for int": int, "could not convert string to float": float}
+    for words, kind in kinds.items():
+        if match := re.match(rf"flag (--\w+=.*): {words}", line):
+            return f"{match[1]} must be {_KINDS[kind]}; change it"
+    return line
 
 
 def _guard(main: Callable[[], None]) -> None:
@@ -124,7 +134,7 @@ def parse_flags(argv: list[str]) -> list[str]:
             _check_config(argv)
         rest = flags.FLAGS(argv)
     except (flags.Error, UserError) as error:
-        _fail(" ".join(str(error).split()))
+        _fail(_explained(error))
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: flags are written --name=value")
     return rest

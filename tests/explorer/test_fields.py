@@ -42,7 +42,7 @@ def test_classes_are_those_that_there_are():
         ("3", 3, "Class=3 must be from 0 to 2"),
         ("", 3, "Class is nothing and must be a whole number from 0 to 2; change it"),
         ("cat", 3, "Class is 'cat' and must be a whole number from 0 to 2"),
-        ("0", 0, "Class=0 must be unset: it has no classes"),
+        ("0", 0, "Class=0: this generator has no classes"),
         ("cat", 0, "Class is 'cat' and must be empty: this generator has no classes"),
     ],
 )

@@ -61,7 +61,9 @@ def test_a_runs_snapshot_becomes_a_folder_with_its_figures_and_fields(run, tmp_p
     assert done.stdout == f"{NAMES[0]} is published as {out}; licence mit\n"
     assert progan_jax.load(out).resolution == 4
     card = (out / "README.md").read_text()
-    assert "| swd_average | 12.35 | swd | num_images `512` |" in card
+    assert (
+        "| swd_average | 12.35 | 1 |\n\nSettings:\n\n1. swd: num_images `512`" in card
+    )
     assert "77.7" not in card
     assert "| `model.fmap_max` | `8` | `512` |" in card
     assert "`optim.beta1`" not in card

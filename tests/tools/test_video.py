@@ -81,7 +81,7 @@ def test_growth_is_a_png_among_the_runs_videos(run, make, capsys):
         ({"fps": 0}, "--fps=0 must lie in [1, 120]"),
         ({"seconds": -1.0}, "--seconds=-1.0 must lie in (0, 3600]"),
         ({"smoothing": float("nan")}, "--smoothing=nan must lie in [0, 600]"),
-        ({"class": 1}, "--class=1 must be unset: it has no classes"),
+        ({"class": 1}, "--class=1: this generator has no classes"),
         ({"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
         ({"timelapse": True, "growth": True}, "--timelapse and --growth are two films"),
         ({"growth": True}, "with --growth the name must end in .png"),
