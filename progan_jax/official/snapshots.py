@@ -62,6 +62,8 @@ def import_network(
     network = read_network(path, kind)
     try:
         params, info = _convert(network, level)
+    except UserError:
+        raise
     except Exception as error:  # Options of a wrong type fail anywhere.
         raise UserError(
             f"{path}: {kind} cannot be taken over: {shorten(error)}; name a network of "
@@ -80,7 +82,7 @@ def _convert(
     whole, fused = _ours(network.kind, model), _fused(network.options)
     arrays = convert_variables(whole, network.variables, fused)
     own = float(network.variables[LEVEL])
-    side, alpha = _stage(own if level is None else level, model["resolution"])
+    side, alpha = _stage(model["resolution"], own, level)
     grown = {f"x{r}" for r in stage_resolutions(side)}
     taken = {p: a for p, a in arrays.items() if "x" + p[0].rpartition("x")[2] in grown}
     return traverse_util.unflatten_dict(taken), {
@@ -141,9 +143,12 @@ def _ours(kind: str, model: Mapping[str, Any]) -> Generator | Discriminator:
     return Generator(latent_size=model["latent_size"], **fields)
 
 
-def _stage(level: float, final: int) -> tuple[int, float]:
-    """Returns the resolution that a network has grown to, and alpha."""
-    most = math.log2(final / 4)
+def _stage(final: int, own: float, wanted: float | None) -> tuple[int, float]:
+    """Returns the resolution that a network is taken to have grown to, and alpha."""
+    most, level = math.log2(final / 4), own if wanted is None else wanted
     if not 0 <= level <= most:
-        raise ValueError(f"{LEVEL} = {level} must lie in [0, {most}]")
+        problem = f"{LEVEL} = {level:g} must lie in [0, {most:g}]"
+        if wanted is None:
+            raise ValueError(problem)
+        raise UserError(f"{problem} for a network of {final}x{final}; change it")
     return final >> math.floor(level), 1 - level % 1

@@ -116,6 +116,11 @@ def find_snapshot(
       UserError: if there is no such run or snapshot.
     """
     if (run / INFO).exists():
+        if name not in (None, run.absolute().name):
+            raise UserError(
+                f"{flags[1]}={name}: {run} is one snapshot itself; leave it out, or "
+                "name the run's folder"
+            )
         return run
     if not run.is_dir():
         raise UserError(

@@ -196,7 +196,7 @@ FAULTS = {
         "variables are missing, such as 32x32/",
     ),
     "no level": (lambda: changed(drop=["lod"]), "missing, such as lod"),
-    "level": (lambda: changed(lod=np.float32(2.5)), r"lod = 2.5 must lie in \[0, 2.0"),
+    "level": (lambda: changed(lod=np.float32(2.5)), r"lod = 2.5 must lie in \[0, 2\]"),
     "level nan": (lambda: changed(lod=np.float32("nan")), "lod = nan must lie in"),
     "side": (lambda: changed(options={"resolution": 24}), "resolution = 24 must be"),
     "epsilon": (

@@ -69,6 +69,9 @@ def test_the_newest_is_found_or_the_named_one(tmp_path):
     assert find_snapshot(tmp_path, "000002_r004").name == "000002_r004"
     folder = tmp_path / "snapshots" / "000002_r004"
     assert find_snapshot(folder) == folder
+    assert find_snapshot(folder, "000002_r004") == folder
+    with pytest.raises(UserError, match="--snapshot=best: .* is one snapshot itself"):
+        find_snapshot(folder, "best")
 
 
 def test_what_is_not_there_is_named_with_a_mend(tmp_path):

@@ -91,7 +91,7 @@ def test_mistakes_end_in_one_line_and_code_2(file, tmp_path):
         ([tmp_path / "none", "x"], f"{tmp_path / 'none'} cannot be read"),
         ([file, file / "x"], f"OUT={file / 'x'}: "),
         ([file, "x", "--network=E"], "flag --network=E"),
-        ([file, "x", "--lod=3"], f"{file}: Gs cannot be taken over: lod = 3.0 must"),
+        ([file, "x", "--lod=3"], "lod = 3 must lie in [0, 2] for a network of 16x16"),
     ]:
         done = import_official(*arguments)
         assert done.returncode == 2, done.stderr
