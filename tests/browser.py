@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 
-import pytest
+from selenium import webdriver
 
 DRIVER = shutil.which("chromedriver")
 
@@ -12,7 +12,6 @@ DRIVER = shutil.which("chromedriver")
 @contextlib.contextmanager
 def chromium(profile, downloads):
     """Gives a browser that calls nobody by itself, and records what it asks for."""
-    webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     for argument in (
         "headless=new",

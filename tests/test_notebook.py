@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import jax
+import nbclient
+import nbformat
 import pytest
 
 from progan_jax.runtime.snapshot import write_snapshot
@@ -63,9 +65,6 @@ def test_it_uses_only_what_the_package_has():
 @pytest.mark.slow
 @pytest.mark.parametrize("channels, classes", [(1, 0), (3, 2)])
 def test_it_runs(tiny_config, tmp_path, channels, classes):
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
     model = tiny_config.model.to_dict() | {"channels": channels, "num_classes": classes}
     info = {"resolution": 8, "alpha": 1.0, "model": model}
     params = init_generator(jax.random.key(0), generator_from_snapshot(info))

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import progan_jax
@@ -52,7 +53,6 @@ def publish(snapshot, folder, **options):
 
 def metadata(card):
     """Reads the lines between the rules as the YAML that they are."""
-    yaml = pytest.importorskip("yaml")
     _, front, text = card.split("---\n", 2)
     return yaml.safe_load(front), text
 

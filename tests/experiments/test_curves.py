@@ -1,11 +1,10 @@
 """What is drawn, read back from Matplotlib's own objects."""
 
 import pytest
+from matplotlib import figure
 
 from progan_jax.experiments import curves
 from progan_jax.progress import Point, Progress
-
-figure = pytest.importorskip("matplotlib.figure")
 
 
 def run(label, scale=1.0):

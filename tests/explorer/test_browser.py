@@ -1,7 +1,6 @@
-"""The page in a real browser: Chromium, driven by Selenium where all are there."""
+"""The page in a real browser: Chromium, driven by Selenium."""
 
 import base64
-import importlib.util
 import io
 import json
 import os
@@ -23,11 +22,9 @@ from progan_jax.trained import to_uint8
 from tests.browser import DRIVER, chromium
 
 ROOT = Path(__file__).parents[2]
-GRADIO = importlib.util.find_spec("gradio")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(DRIVER is None, reason="chromedriver is not installed"),
-    pytest.mark.skipif(GRADIO is None, reason="gradio is not installed"),
 ]
 LABEL = "2"
 SIDE = 8

@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium, driven by Selenium where both are there."""
+"""The page in a real browser: Chromium, driven by Selenium."""
 
 import time
 

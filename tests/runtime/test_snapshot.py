@@ -70,7 +70,7 @@ def test_the_newest_is_found_or_the_named_one(tmp_path):
     folder = tmp_path / "snapshots" / "000002_r004"
     assert find_snapshot(folder) == folder
     assert find_snapshot(folder, "000002_r004") == folder
-    with pytest.raises(UserError, match="--snapshot=best: .* is one snapshot itself"):
+    with pytest.raises(UserError, match=r"--snapshot=best: .* is one snapshot itself"):
         find_snapshot(folder, "best")
 
 

@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("matplotlib")
-
 
 @pytest.fixture
 def run(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -37,10 +38,9 @@ def test_an_animation_has_its_frames_in_order_and_its_speed(tmp_path, suffix):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_an_mp4_plays_with_its_size_speed_and_length(tmp_path):
-    ffmpeg = pytest.importorskip("imageio_ffmpeg")
     path = tmp_path / "film.mp4"
     assert write_film(path, frames(10), fps=5) == 10
-    reader = ffmpeg.read_frames(path)
+    reader = imageio_ffmpeg.read_frames(path)
     told = next(reader)
     assert (told["size"], told["fps"]) == ((24, 16), 5)
     assert told["duration"] == pytest.approx(2)
