@@ -20,6 +20,7 @@ from progan_jax.image_sources import (
     open_set,
 )
 from progan_jax.protocols import PROTOCOLS, Counts
+from progan_jax.report import page
 from progan_jax.runtime.environment import environment
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import batched, make_mesh, select_devices
@@ -49,7 +50,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     Args:
       config: The run's; `eval` says what is measured, and how.
       workdir: The run's folder, where metrics.jsonl, metrics.csv and snapshots/best
-        are written.
+        are written, and report.html anew if there is one.
 
     Raises:
       UserError: if configuration, data, snapshots or weights are at fault.
@@ -63,6 +64,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     rows = [evaluation.measure_reals()]
     rows += evaluation.measure_all(snapshots)
     best = evaluation.write_best()
+    if (workdir / page.NAME).exists():
+        page.try_to_write_report(workdir)
     lines = [*evaluation.headings(), format_table(rows)]
     return "\n".join([*lines, f"best by {config.eval.best}: {best}"] if best else lines)
 

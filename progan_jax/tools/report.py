@@ -4,7 +4,7 @@
 
 It tells what was trained and how, and shows the schedule, the curves, the figures of
 the snapshots, and the grids under a slider. A run in training writes RUN/report.html by
-itself at every snapshot; this writes it anew, as after --mode=eval.
+itself at every snapshot, --mode=eval writes it anew, and so does this.
 """
 
 from pathlib import Path
