@@ -4,14 +4,16 @@ At resolution r it holds exactly the layers of the networks of resolution r. Sou
 Karras et al. 2018, section 2 and appendix A.1.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct, traverse_util
 
 from progan_jax.networks.progan import Discriminator, Generator
+
+if TYPE_CHECKING:  # Who samples from a trained generator needs no optimizers.
+    import optax
 
 Params = dict[str, Any]
 
@@ -38,8 +40,8 @@ class TrainState(struct.PyTreeNode):
     g_params: Params
     d_params: Params
     g_ema: Params
-    g_opt: optax.OptState
-    d_opt: optax.OptState
+    g_opt: "optax.OptState"
+    d_opt: "optax.OptState"
     skipped_in_row: jax.Array
     sums: dict[str, jax.Array]
     fake_scores: jax.Array | None = None
@@ -49,7 +51,7 @@ def create_state(
     key: jax.Array,
     generator: Generator,
     discriminator: Discriminator,
-    tx: optax.GradientTransformation,
+    tx: "optax.GradientTransformation",
     scalars: tuple[str, ...],
     *,
     noisy: bool = False,
@@ -121,7 +123,7 @@ def grow(
     key: jax.Array,
     generator: Generator,
     discriminator: Discriminator,
-    tx: optax.GradientTransformation,
+    tx: "optax.GradientTransformation",
     *,
     reset: bool,
 ) -> TrainState:
@@ -153,7 +155,9 @@ def grow(
     )
 
 
-def reset_optimizers(state: TrainState, tx: optax.GradientTransformation) -> TrainState:
+def reset_optimizers(
+    state: TrainState, tx: "optax.GradientTransformation"
+) -> TrainState:
     """Clears the moments and step counts of both optimizers."""
     return state.replace(g_opt=tx.init(state.g_params), d_opt=tx.init(state.d_params))
 

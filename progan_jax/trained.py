@@ -38,7 +38,7 @@ _quantise = jax.jit(pixels.to_uint8)
 class TrainedGenerator:
     """A trained generator: latents in, images out.
 
-    It is compiled at its first call, once for each number of images up to a batch.
+    It is compiled at its first call, and for each power of two images up to a batch.
 
     Attributes:
       name: Of its snapshot, for messages.
@@ -165,13 +165,20 @@ class TrainedGenerator:
     def _sampler(self, count: int, side: int, stale: bool) -> Sampler:
         made = side if stale else self.resolution
         most = max(min(BATCH_SIZE, _BATCH_PIXELS // made**2), 1)
-        batch = min(count, BATCH_SIZE if self.network.norm == "batch" else most)
+        # A program for each number would take long to compile; batches are filled up,
+        # which batch norm, that sees them whole, does not allow.
+        filled = min(1 << (count - 1).bit_length(), most)
+        batch = min(count, BATCH_SIZE) if self.network.norm == "batch" else filled
         if (batch, side, stale) not in self._samplers:
             network = self.network.clone(resolution=made)
             finish = partial(_pool, made // side)
             sampler = Sampler(network, batch_size=batch, finish=finish)
             self._samplers[batch, side, stale] = sampler
         return self._samplers[batch, side, stale]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the compiled programs, which no other process can use."""
+        return self.__dict__ | {"params": jax.device_get(self.params), "_samplers": {}}
 
     def __repr__(self) -> str:
         side, classes = self.resolution, self.num_classes or "no"

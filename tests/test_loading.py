@@ -165,7 +165,8 @@ def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
 
 
 FORBIDDEN = (
-    *("tensorflow", "grain", "orbax", "clu", "ml_collections", "tensorflow_datasets"),
+    *("tensorflow", "grain", "orbax", "clu", "ml_collections", "optax"),
+    "tensorflow_datasets",
     *("sklearn", "lmdb", "array_record", "matplotlib", "scipy", "huggingface_hub"),
 )
 

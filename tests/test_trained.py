@@ -1,12 +1,19 @@
 """A trained generator, against the network that it is made of."""
 
+import pickle
+
 import jax
 import numpy as np
 import pytest
 
 from progan_jax.errors import NotFiniteError, UserError
 from progan_jax.networks.progan import Generator
-from progan_jax.sampling import BATCH_SIZE, generator_from_snapshot
+from progan_jax.sampling import (
+    BATCH_SIZE,
+    Sampler,
+    generator_from_snapshot,
+    seeded_latents,
+)
 from progan_jax.state import init_generator
 from progan_jax.trained import TrainedGenerator, to_uint8
 
@@ -61,6 +68,36 @@ def test_a_class_is_given_to_all_or_to_each(make):
     np.testing.assert_array_equal(each[0], first[0])
     np.testing.assert_array_equal(each[1], second[1])
     assert not np.array_equal(each[0], each[1])
+
+
+def test_numbers_of_images_share_few_programs(make, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "progan_jax.trained.Sampler",
+        lambda *a, batch_size, **k: (
+            made.append(batch_size) or Sampler(*a, batch_size=batch_size, **k)
+        ),
+    )
+    g, z = make(), latents(5)
+    for count in (5, 1, 2, 3, 4, 5):
+        np.testing.assert_allclose(g(z[:count]), g(z)[:count], rtol=1e-5, atol=1e-6)
+    assert made == [8, 1, 2, 4]
+
+
+def test_a_copy_by_pickle_draws_the_same(make):
+    g, z = make(), latents(2)
+    images = g(z)
+    copied = pickle.loads(pickle.dumps(g))
+    np.testing.assert_array_equal(copied(z), images)
+    assert repr(copied) == repr(g)
+
+
+def test_a_seeds_latents_are_the_same_under_other_settings_of_jax():
+    expected = seeded_latents(3, 2, 8)
+    with jax.enable_x64(True), jax.default_prng_impl("rbg"):
+        found = seeded_latents(3, 2, 8)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_samples_of_a_seed_are_repeatable_and_of_a_class(make):

@@ -107,7 +107,7 @@ def _write_interpolation(model: str) -> str:
     told = "-".join(map(str, seeds)) if seeds else SEED.value
     name = f"{generator.name.replace('/', '_')}_seed{told}.mp4"
     out = _out(own_folder(model), name)
-    check_encoder(out)
+    check_encoder(out, FPS.value)
     frames = max(1, round((SECONDS.value or 60) * FPS.value))
     if seeds:
         path = travel(seeds, frames, generator.latent_dim)
@@ -127,7 +127,7 @@ def _write_timelapse(folder: Path) -> str:
             "that has drawn some"
         )
     out = _out(folder, "timelapse.mp4")
-    check_encoder(out)
+    check_encoder(out, FPS.value)
     seconds = SECONDS.value or len(grids) / 4
     hold = max(1, round(seconds * FPS.value / len(grids)))
     return _write(out, timelapse_frames(grids, hold), hold * len(grids))

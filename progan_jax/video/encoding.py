@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import subprocess
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -16,20 +17,35 @@ from progan_jax.files import move_whole
 
 SUFFIXES = (".mp4", ".webp", ".gif")
 _QUALITY = 7  # Of 10; H.264's constant rate factor 15.
+# Of the time that a picture is shown, in ms. Browsers show a GIF's for 100 ms if it is
+# to be for less than two of them.
+_UNITS = {".webp": 1, ".gif": 10}
+_FASTEST_GIF = 50
 
 
-def check_encoder(path: Path) -> None:
-    """Refuses a file whose kind cannot be written.
+def check_encoder(path: Path, fps: int) -> None:
+    """Refuses a film that cannot be written.
+
+    Args:
+      path: Of the film.
+      fps: Frames in a second.
 
     Raises:
-      UserError: if its suffix is none of SUFFIXES, or MP4's encoder is missing.
+      UserError: if the suffix is none of SUFFIXES, MP4's encoder is missing, or a GIF
+        cannot be so fast.
     """
-    if path.suffix not in SUFFIXES:
+    if not path.suffix or path.suffix not in SUFFIXES:
         raise UserError(
-            f"--out={path}: the name must end in {', '.join(SUFFIXES)}; change it"
+            f"--out={path}: the name must end in a dot and one of "
+            f"{', '.join(s[1:] for s in SUFFIXES)}, as in film{SUFFIXES[0]}; change it"
+        )
+    if path.suffix == ".gif" and fps > _FASTEST_GIF:
+        raise UserError(
+            f"--fps={fps}: a GIF has at most {_FASTEST_GIF} frames in a second; lower "
+            "it, or let the name end in .webp or .mp4"
         )
     if path.suffix == ".mp4":
-        _ffmpeg(path).get_ffmpeg_exe()
+        _check_ffmpeg(path)
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
@@ -96,11 +112,29 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
     options: dict[str, Any] = {"quality": 85, "method": 2}
     if path.suffix == ".gif":
         options = {}
-    duration = 1000 / fps
+    count, unit = 1 + len(rest), _UNITS[path.suffix]
+    ends = np.rint(np.arange(count + 1) * 1000 / fps / unit).astype(int) * unit
     first.save(
-        path, save_all=True, append_images=rest, duration=duration, loop=0, **options
+        path,
+        save_all=True,
+        append_images=rest,
+        duration=np.diff(ends).tolist(),
+        loop=0,
+        **options,
     )
-    return 1 + len(rest)
+    return count
+
+
+def _check_ffmpeg(path: Path) -> None:
+    ffmpeg = _ffmpeg(path)
+    try:
+        program = ffmpeg.get_ffmpeg_exe()
+        subprocess.run([program, "-version"], check=True, capture_output=True)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        raise UserError(
+            f"--out={path}: imageio-ffmpeg finds no ffmpeg that runs; install it anew, "
+            "set IMAGEIO_FFMPEG_EXE to one, or let the name end in .webp or .gif"
+        ) from error
 
 
 def _ffmpeg(path: Path) -> Any:

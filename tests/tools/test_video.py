@@ -85,7 +85,10 @@ def test_growth_is_a_png_among_the_runs_videos(run, make, capsys):
         ({"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
         ({"timelapse": True, "growth": True}, "--timelapse and --growth are two films"),
         ({"growth": True}, "with --growth the name must end in .png"),
-        ({"out": "film.avi"}, "--out=film.avi: the name must end in .mp4, .webp, .gif"),
+        (
+            {"out": "film.avi"},
+            "--out=film.avi: the name must end in a dot and one of mp4",
+        ),
     ],
 )
 def test_mistakes_are_one_line(make, tmp_path, flags, message):

@@ -34,6 +34,21 @@ def test_an_animation_has_its_frames_in_order_and_its_speed(tmp_path, suffix):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(("suffix", "fps"), [(".gif", 30), (".webp", 30), (".gif", 7)])
+def test_an_animation_takes_its_time_where_frames_take_no_whole_units(
+    tmp_path, suffix, fps
+):
+    path = tmp_path / f"film{suffix}"
+    write_film(path, frames(10), fps=fps)
+    total = 0
+    with Image.open(path) as film:
+        for number in range(film.n_frames):
+            film.seek(number)
+            film.load()
+            total += film.info["duration"]
+    assert total == pytest.approx(10_000 / fps, abs=5.1)
+
+
 # imageio-ffmpeg leaves its pipes to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -64,8 +79,8 @@ def test_a_film_that_fails_midway_leaves_the_old_one(tmp_path):
 
 
 def test_mistakes_are_one_line(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"must end in .mp4, .webp, .gif; change it"):
-        check_encoder(tmp_path / "film.avi")
+    with pytest.raises(UserError, match=r"one of mp4, webp, gif, as in film\.mp4"):
+        check_encoder(tmp_path / "film.avi", 30)
     with pytest.raises(UserError, match="there is no picture"):
         write_film(tmp_path / "film.gif", iter(()), fps=5)
     (tmp_path / "file").touch()
@@ -78,4 +93,28 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", without_ffmpeg)
     with pytest.raises(UserError, match=r"pip install 'progan_jax\[video\]'"):
-        check_encoder(tmp_path / "film.mp4")
+        check_encoder(tmp_path / "film.mp4", 30)
+
+
+@pytest.mark.parametrize("program", ["missing", "no program"])
+def test_an_ffmpeg_that_does_not_run_is_one_line(tmp_path, monkeypatch, program):
+    (tmp_path / "no program").touch()
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / program))
+    with pytest.raises(UserError, match="imageio-ffmpeg finds no ffmpeg that runs"):
+        check_encoder(tmp_path / "film.mp4", 30)
+
+
+def test_without_any_ffmpeg_one_line_says_so(tmp_path, monkeypatch):
+    def find_none():
+        raise RuntimeError("No ffmpeg exe could be found. Install ffmpeg")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", find_none)
+    with pytest.raises(UserError, match="imageio-ffmpeg finds no ffmpeg that runs"):
+        check_encoder(tmp_path / "film.mp4", 30)
+
+
+def test_gifs_faster_than_browsers_show_them_are_refused(tmp_path):
+    check_encoder(tmp_path / "film.gif", 50)
+    check_encoder(tmp_path / "film.webp", 120)
+    with pytest.raises(UserError, match="--fps=51: a GIF has at most 50 frames"):
+        check_encoder(tmp_path / "film.gif", 51)
