@@ -72,6 +72,15 @@ def locate(
     """
     name, field = os.fspath(source), names[0]
     path = _SHIPPED / name if name in list_shipped() else Path(name).expanduser()
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # No right to look; a NUL in the name.
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{field}={name} cannot be opened ({reason}); mend that, or name another"
+        ) from error
     if path.is_dir():
         return find_snapshot(path, snapshot, names)
     if snapshot is not None:

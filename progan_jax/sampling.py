@@ -56,10 +56,13 @@ def _make_generator(info: Mapping[str, Any]) -> Generator:
         raise ValueError(f"topology {topology!r}")
     if type(side) is not int or side < 4 or side & (side - 1):
         raise ValueError(f"resolution {side!r}")
+    dtype = jnp.dtype(model["dtype"])
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype {model['dtype']!r}")
     generator, _ = TOPOLOGIES[topology]
     return generator(
         resolution=side,
-        dtype=jnp.dtype(model["dtype"]),
+        dtype=dtype,
         # The first snapshots lack these, and the topology.
         norm=model.get("g_norm", "none"),
         slope=model.get("g_slope", LEAKY_SLOPE),
@@ -83,6 +86,11 @@ def check_parameters(generator: Generator, params: Params) -> None:
             raise UserError(
                 f"the snapshot's {'/'.join(path)} has the shape {shape} where its "
                 f"description asks for {expected.get(path)}; name a whole snapshot"
+            )
+        if not jnp.issubdtype(found[path].dtype, jnp.floating):
+            raise UserError(
+                f"the snapshot's {'/'.join(path)} has the type {found[path].dtype}, "
+                "not one of fractions; name a whole snapshot"
             )
 
 

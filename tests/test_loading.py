@@ -14,7 +14,7 @@ import pytest
 import progan_jax
 from progan_jax import loading
 from progan_jax.images import to_float
-from progan_jax.runtime.snapshot import write_snapshot
+from progan_jax.runtime.snapshot import read_snapshot, write_snapshot
 from progan_jax.sampling import generator_from_snapshot
 from progan_jax.state import init_generator
 from tests.official.pickles import dumps, golden, golden_networks
@@ -99,6 +99,12 @@ def cut_weights(folder):
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def whole_weights(folder):
+    params, info = read_snapshot(folder)
+    whole = jax.tree.map(lambda array: array.astype(np.int32), params)
+    write_snapshot(folder, whole, info)
+
+
 FAULTS = {
     "cut": (cut_weights, "cannot be read"),
     "no weights": (
@@ -133,6 +139,25 @@ FAULTS = {
         "has the shape None where its description asks for",
     ),
     "alpha": (lambda folder: damage(folder, alpha=2), r"alpha = 2, which must lie in"),
+    "infinite version": (
+        lambda folder: damage(folder, version=float("inf")),
+        "has version = inf",
+    ),
+    "half a version": (lambda folder: damage(folder, version=0.5), "version = 0.5"),
+    "another network": (lambda folder: damage(folder, network="X"), "network = 'X'"),
+    "a list": (
+        lambda folder: (folder / "snapshot.json").write_text("[1]"),
+        "holds no description",
+    ),
+    "a licence without a name": (
+        lambda folder: damage(folder, licence="mit"),
+        "has a licence without a name",
+    ),
+    "numbers that are whole": (
+        lambda folder: damage(folder, model=model_of(folder) | {"dtype": "int32"}),
+        r"speaks of no network \(dtype 'int32'\)",
+    ),
+    "weights that are whole": (whole_weights, "has the type int32, not one of"),
     "not json": (lambda folder: (folder / "snapshot.json").write_text("{"), "be read"),
 }
 
@@ -154,12 +179,20 @@ def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
     for source, message in [
         ("gs://bucket/network", "other addresses are not opened: download it"),
         ("/nowhere", "there is no such file or folder, nor a network of that name"),
-        (tmp_path, "it holds no snapshot yet"),
+        (tmp_path, r"it is no run, nor a snapshot, for want of snapshot\.json"),
+        (tmp_path / "text.pkl" / "x", r"cannot be opened \(Not a directory\)"),
+        ("x" * 5000, r"cannot be opened \(File name too long\)"),
+        ("a\0b", r"cannot be opened \(embedded null"),
         (weights, f"name the folder that it lies in, {weights.parent}"),
         (tmp_path / "text.pkl", "is no whole pickle of arrays"),
     ]:
         with pytest.raises(progan_jax.UserError, match=message):
             progan_jax.load(source)
+    (run / "snapshots" / "best").write_bytes(b"\xff")
+    with pytest.raises(
+        progan_jax.UserError, match=r"source=.*cannot be read \('utf-8'"
+    ):
+        progan_jax.load(run, "best")
     with pytest.raises(progan_jax.UserError, match=r"snapshot=best: .* leave it out"):
         progan_jax.load(tmp_path / "text.pkl", "best")
 

@@ -83,17 +83,31 @@ def read_info(folder: Path) -> dict[str, Any]:
     """
     try:
         info = json.loads((folder / INFO).read_text())
-        version = int(info.get("version", _VERSION))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        _check_info(info)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"snapshot {folder} cannot be read ({error}); name another"
         ) from error
-    if version > _VERSION:
+    if info.get("version", _VERSION) > _VERSION:
         raise UserError(
-            f"snapshot {folder} is of version {version}, and this progan_jax knows "
-            f"{_VERSION}; install a newer one"
+            f"snapshot {folder} is of version {info['version']}, and this progan_jax "
+            f"knows {_VERSION}; install a newer one"
         )
     return info
+
+
+def _check_info(info: Any) -> None:
+    """Raises ValueError where what every reader takes for granted is not there."""
+    if not isinstance(info, dict):
+        raise ValueError(f"{INFO} holds no description")
+    version, network = info.get("version", _VERSION), info.get("network", "G")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"{INFO} has version = {version!r}")
+    if network not in WEIGHTS:
+        raise ValueError(f"{INFO} has network = {network!r}")
+    licence = info.get("licence", {"name": ""})
+    if not isinstance(licence, dict) or not isinstance(licence.get("name"), str):
+        raise ValueError(f"{INFO} has a licence without a name")
 
 
 def digest(folder: Path) -> str:
@@ -113,8 +127,21 @@ def find_snapshot(
       flags: By which the user gave run and name.
 
     Raises:
-      UserError: if there is no such run or snapshot.
+      UserError: if there is no such run or snapshot, or it cannot be read.
     """
+    try:
+        return _find_snapshot(run, name, flags)
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # A pointer that is no text, a NUL in a name.
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{flags[0]}={run} cannot be read ({reason}); mend that, or name another"
+        ) from error
+
+
+def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
     if (run / INFO).exists():
         if name not in (None, run.absolute().name):
             raise UserError(
@@ -128,10 +155,14 @@ def find_snapshot(
         )
     there = list_snapshots(run)
     if not there:
-        raise UserError(
-            f"{flags[0]}={run}: it holds no snapshot yet; let the run reach the end of "
-            "a stage or config.train.snapshot_ticks ticks"
-        )
+        if (run / "config.json").exists():
+            problem = (
+                "it holds no snapshot yet; let the run reach the end of a stage or "
+                "config.train.snapshot_ticks ticks"
+            )
+        else:
+            problem = f"it is no run, nor a snapshot, for want of {INFO}; name another"
+        raise UserError(f"{flags[0]}={run}: {problem}")
     if name is None:
         return there[-1]
     pointer = run / "snapshots" / BEST

@@ -79,6 +79,9 @@ def test_what_is_not_there_is_named_with_a_mend(tmp_path):
         UserError, match="there is no such folder; name a run's workdir"
     ):
         find_snapshot(tmp_path / "none")
+    with pytest.raises(UserError, match="it is no run, nor a snapshot"):
+        find_snapshot(tmp_path)
+    (tmp_path / "config.json").touch()
     with pytest.raises(UserError, match="it holds no snapshot yet"):
         find_snapshot(tmp_path)
     write(tmp_path, "000002_r004")
