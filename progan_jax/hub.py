@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from progan_jax.errors import UserError
-from progan_jax.runtime.snapshot import INFO, WEIGHTS
+from progan_jax.runtime.snapshot import INFO, TRAINED, WEIGHTS
 
 SCHEME = "hf://"
 CARD = "README.md"
@@ -35,7 +35,7 @@ def parse_address(field: str, address: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def download(field: str, address: str) -> Path:
+def download(field: str, address: str, with_trained: bool = False) -> Path:
     """Returns the folder of a repository's snapshot, in the Hub's own cache.
 
     The weights of a generator, their description and the card are fetched, where the
@@ -44,6 +44,7 @@ def download(field: str, address: str) -> Path:
     Args:
       field: By which the user gave the address, for the messages.
       address: hf://USER/NAME[@REVISION].
+      with_trained: Whether G and D of its training are fetched, too, if it has them.
 
     Raises:
       UserError: if the address is at fault, the library is not installed, the Hub
@@ -51,9 +52,10 @@ def download(field: str, address: str) -> Path:
     """
     repository, revision = parse_address(field, address)
     hub = _library(field, address)
+    wanted = [INFO, WEIGHTS["G"], CARD, *(TRAINED.values() if with_trained else ())]
     try:
         folder = hub.snapshot_download(
-            repository, revision=revision, allow_patterns=[INFO, WEIGHTS["G"], CARD]
+            repository, revision=revision, allow_patterns=wanted
         )
     except Exception as error:  # Besides its own, those of the HTTP library it uses.
         raise _explained(field, address, error) from error

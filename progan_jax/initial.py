@@ -69,7 +69,7 @@ def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | 
     if any(path.name.isdigit() for path in checkpoints.glob("*")):
         return None
     source: Any = config.init_from
-    path = locate(source, names=(_FIELD, "snapshot"))
+    path = locate(source, names=(_FIELD, "snapshot"), with_trained=True)
     networks, info, weights = _read_file(path) if path.is_file() else _read_folder(path)
     _check_model(config, info["model"], "d_params" in networks)
     generator, discriminator = make_networks(

@@ -59,6 +59,7 @@ def locate(
     source: str | os.PathLike[str],
     snapshot: str | None = None,
     names: tuple[str, str] = ("source", "snapshot"),
+    with_trained: bool = False,
 ) -> Path:
     """Returns a snapshot's folder or an official file, downloaded if need be.
 
@@ -66,6 +67,7 @@ def locate(
       source: See `load`.
       snapshot: See `load`.
       names: See `open_generator`.
+      with_trained: See `hub.download`.
 
     Raises:
       UserError: if there is no such thing.
@@ -88,7 +90,7 @@ def locate(
             f"{names[1]}={snapshot}: {name} is no run's folder; leave it out"
         )
     if "://" in name:
-        return download(field, name)
+        return download(field, name, with_trained)
     if path.suffix in (".safetensors", ".json") and path.is_file():
         raise UserError(
             f"{field}={path}: name the folder that it lies in, {path.parent}"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from progan_jax.runtime.snapshot import CARRIES
 from progan_jax.trained import TrainedGenerator
 
 SAMPLES = "samples.png"
@@ -100,9 +101,13 @@ def _usage(source: str, generator: TrainedGenerator) -> str:
         f"images = g.sample(16, seed=1{label})  # float32 {shape}, about [-1, 1]",
         "```",
     ]
-    return "\n".join(
-        [*lines, "", "`progan_jax.to_uint8(images)` turns them into bytes."]
-    )
+    told = "`progan_jax.to_uint8(images)` turns them into bytes."
+    if generator.info.get(CARRIES):
+        told += (
+            f" With `--config.init_from={source}` a run starts from G and D as they "
+            "were in training, which lie here, too."
+        )
+    return "\n".join([*lines, "", told])
 
 
 def _network(generator: TrainedGenerator) -> str:

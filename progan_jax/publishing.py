@@ -12,7 +12,13 @@ from progan_jax.files import write_json, write_whole
 from progan_jax.hub import CARD
 from progan_jax.images import grid_shape, tile, write_png
 from progan_jax.model_card import SAMPLES, model_card
-from progan_jax.runtime.snapshot import CARRIES, INFO, WEIGHTS
+from progan_jax.runtime.snapshot import (
+    CARRIES,
+    INFO,
+    TRAINED,
+    WEIGHTS,
+    read_trained,
+)
 from progan_jax.trained import TrainedGenerator, open_snapshot, to_uint8
 
 # Fields whose values are places on the machine that trained, which is nobody's affair.
@@ -77,6 +83,7 @@ def write_publication(
     *,
     title: str,
     source: str,
+    with_trained: bool = False,
     records: Iterable[Mapping[str, Any]] = (),
     base: Mapping[str, Any] | None = None,
 ) -> None:
@@ -91,15 +98,22 @@ def write_publication(
       licence: As `settle_licence` returns it.
       title: Of the card.
       source: What `progan_jax.load` takes to open what is published.
+      with_trained: Whether G and D of the training are published as well.
       records: What was measured of these weights, as metrics.jsonl has it.
       base: See `model_card`.
 
     Raises:
-      UserError: if the snapshot is not a whole one of a generator, or its images are
-        not finite.
+      UserError: if the snapshot is not a whole one of a generator, its images are not
+        finite, or it carries no G and D that are asked for.
     """
     generator = open_snapshot(snapshot)
-    generator.info = _without_places(generator.info) | {"licence": dict(licence)}
+    if with_trained and not read_trained(snapshot):
+        raise UserError(
+            f"--with_training_nets: snapshot {snapshot.name} carries no G and D of its "
+            "training; leave it out, or train with --config.train.snapshot_networks"
+        )
+    info = _without_places(generator.info) | {"licence": dict(licence)}
+    generator.info = info | ({CARRIES: True} if with_trained else {})
     grid, samples = _draw(generator)
     card = model_card(
         title,
@@ -111,7 +125,8 @@ def write_publication(
         base=base,
     )
     folder.mkdir()
-    shutil.copyfile(snapshot / WEIGHTS["G"], folder / WEIGHTS["G"])
+    for name in (WEIGHTS["G"], *(TRAINED.values() if with_trained else ())):
+        shutil.copyfile(snapshot / name, folder / name)
     write_json(folder / INFO, generator.info)
     write_png(folder / SAMPLES, grid)
     write_whole(folder / CARD, card)

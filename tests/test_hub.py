@@ -37,6 +37,19 @@ def test_what_is_uploaded_is_downloaded_but_for_samples(tmp_path, monkeypatch):
     assert (found / "snapshot.json").read_text() == "snapshot.json"
 
 
+def test_g_and_d_of_the_training_are_downloaded_where_they_are_wanted(
+    tmp_path, monkeypatch
+):
+    hub.install(monkeypatch, tmp_path)
+    trained = ["discriminator.safetensors", "trained_generator.safetensors"]
+    (tmp_path / "me/net").mkdir(parents=True)
+    for name in (*trained, "snapshot.json"):
+        (tmp_path / "me/net" / name).write_text(name)
+    assert hub.files(download("source", "hf://me/net")) == ["snapshot.json"]
+    found = download("source", "hf://me/net", with_trained=True)
+    assert hub.files(found) == sorted([*trained, "snapshot.json"])
+
+
 def test_what_the_hub_lacks_is_told_in_one_line(tmp_path, monkeypatch):
     hub.install(monkeypatch, tmp_path)
     (tmp_path / "me/other").mkdir(parents=True)

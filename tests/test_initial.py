@@ -162,10 +162,11 @@ def test_networks_of_the_hub_are_told_by_their_address(
     config, write, tmp_path, monkeypatch
 ):
     hub.install(monkeypatch, tmp_path / "hub")
-    shutil.copytree(write(carried=False), tmp_path / "hub/me/net")
+    shutil.copytree(write(), tmp_path / "hub/me/net")
     config.init_from = "hf://me/net"
     initial = open_initial(config, tmp_path / "run")
-    assert_same(initial.networks["g_ema"], networks(config, 16)[0])
+    given = [initial.networks[name] for name in ("g_ema", "g_params", "d_params")]
+    assert_same(given, list(networks(config, 16)))
     assert initial.origin["initial"]["name"] == "hf://me/net"
 
 

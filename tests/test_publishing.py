@@ -64,6 +64,19 @@ def test_what_is_published_makes_the_same_images_bit_for_bit(snapshot, tmp_path)
     np.testing.assert_array_equal(ours.sample(3, seed=1), theirs.sample(3, seed=1))
 
 
+def test_g_and_d_of_the_training_are_published_on_request_alone(snapshot, tmp_path):
+    card = publish(snapshot, tmp_path / "all", with_trained=True)
+    trained = ["discriminator.safetensors", "trained_generator.safetensors"]
+    assert hub.files(tmp_path / "all") == sorted([*FILES, *trained])
+    found, expected = read_trained(tmp_path / "all"), read_trained(snapshot)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert "With `--config.init_from=hf://me/d` a run starts from G and D" in card
+    assert "init_from=hf" not in publish(snapshot, tmp_path / "alone")
+    with pytest.raises(UserError, match="--with_training_nets: snapshot alone carries"):
+        publish(tmp_path / "alone", tmp_path / "none", with_trained=True)
+    assert not (tmp_path / "none").exists()
+
+
 def test_samples_are_those_of_the_seed_that_the_card_names(snapshot, tmp_path):
     card = publish(snapshot, tmp_path / "out")
     assert "64 samples of seed 0, unchosen" in card

@@ -21,7 +21,7 @@ _NAME = re.compile(r"\d{6,}_r\d{3,}")
 INFO = "snapshot.json"
 WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
 # The averaged generator lies beside these.
-_TRAINED = {"G": "trained_generator.safetensors", "D": WEIGHTS["D"]}
+TRAINED = {"G": "trained_generator.safetensors", "D": WEIGHTS["D"]}
 _VERSION = 1  # Of the description; those of the first runs have none.
 CARRIES = "carries_trained"  # Field of the description: whether G and D are there.
 BEST = "best"  # File beside the snapshots that holds the name of one.
@@ -47,7 +47,7 @@ def write_snapshot(
     partial.mkdir(parents=True)
     _save(partial / _weights(info), params)
     for network, of_network in (trained or {}).items():
-        _save(partial / _TRAINED[network], of_network)
+        _save(partial / TRAINED[network], of_network)
     described = {"version": _VERSION} | info | ({CARRIES: True} if trained else {})
     (partial / INFO).write_text(json.dumps(described, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +72,7 @@ def read_trained(folder: Path) -> dict[str, Any]:
     """
     if not read_info(folder).get(CARRIES):
         return {}
-    return {network: _load(folder / name) for network, name in _TRAINED.items()}
+    return {network: _load(folder / name) for network, name in TRAINED.items()}
 
 
 def read_info(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Takes a network of the authors' TensorFlow program over, as a snapshot.
 
     python -m progan_jax.tools.import_official FILE.pkl OUT [--network=Gs] [--lod=L]
+    python -m progan_jax.tools.import_official FILE.pkl OUT --with_training_nets
 
 FILE.pkl is a pickle of (G, D, Gs) that their program wrote. It is read as data: no code
 in it is run. OUT becomes a snapshot's folder, for progan_jax.load and the tools; the
@@ -27,6 +28,9 @@ NETWORK = flags.DEFINE_enum(
     "the discriminator D.",
 )
 LOD = flags.DEFINE_float("lod", None, "Level of detail; the network's own if unset.")
+WITH_TRAINING_NETS = flags.DEFINE_bool(
+    "with_training_nets", False, "Take G and D besides Gs, for config.init_from."
+)
 
 
 def main(file: str, out: str) -> None:
@@ -34,15 +38,23 @@ def main(file: str, out: str) -> None:
     folder = Path(out)
     if folder.exists():
         raise UserError(f"OUT={out} is there already; name a folder that is not")
+    if WITH_TRAINING_NETS.value and NETWORK.value != "Gs":
+        raise UserError(
+            f"--network={NETWORK.value}: --with_training_nets takes all three; leave "
+            "one of the flags out"
+        )
     params, info = import_network(Path(file), NETWORK.value, LOD.value)
+    others = ("G", "D") if WITH_TRAINING_NETS.value else ()
+    trained = {n: import_network(Path(file), n, LOD.value)[0] for n in others}
     try:
-        write_snapshot(folder, params, info)
+        write_snapshot(folder, params, info, trained)
     except OSError as error:
         raise UserError(f"OUT={out}: {error}; choose another folder") from error
     side, final = info["resolution"], info["model"]["resolution"]
     grown = f", of {final}x{final} to grow to" if side < final else ""
     licence = info["licence"]["name"]
-    print(f"{out}: {NETWORK.value} of {side}x{side}{grown}; licence {licence}")
+    taken = " and ".join([NETWORK.value, *others])
+    print(f"{out}: {taken} of {side}x{side}{grown}; licence {licence}")
 
 
 if __name__ == "__main__":

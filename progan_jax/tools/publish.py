@@ -7,7 +7,7 @@ MODEL is a run's folder, of which the newest snapshot is taken, or a snapshot's.
 becomes a snapshot's folder with a model card (README.md) and samples; hf://USER/NAME is
 a repository of the Hub, which is made unless it is there. ID is the Hub's identifier of
 a licence, such as cc-by-4.0. Networks that have a licence already, as the authors' do,
-keep it.
+keep it. --with_training_nets publishes G and D as well, for config.init_from.
 """
 
 import tempfile
@@ -32,6 +32,9 @@ from progan_jax.scoreboard import Scoreboard
 LICENCE = flags.DEFINE_string("licence", None, "The Hub's identifier of the licence.")
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
+)
+WITH_TRAINING_NETS = flags.DEFINE_bool(
+    "with_training_nets", False, "Publish G and D of the training as well."
 )
 
 
@@ -78,6 +81,7 @@ def _write(
         licence,
         title=title,
         source=source,
+        with_trained=WITH_TRAINING_NETS.value,
         records=[record for record in records if record.get("sha256") == weights],
         base=_base_fields(),
     )

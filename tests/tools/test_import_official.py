@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import progan_jax
+from progan_jax.official.snapshots import import_network
+from progan_jax.runtime.snapshot import read_trained
 from tests.official.pickles import dumps, golden, golden_networks
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +68,17 @@ def test_d_and_another_level_are_taken_on_request(file, tmp_path):
         progan_jax.load(tmp_path / "d")
 
 
+def test_all_three_networks_come_along_on_request(file, tmp_path):
+    done = import_official(file, tmp_path / "all", "--with_training_nets")
+    assert done.returncode == 0, done.stderr
+    assert "all: Gs and G and D of 8x8, of 16x16 to grow to; licence" in done.stdout
+    trained = read_trained(tmp_path / "all")
+    for kind, params in trained.items():
+        expected, _ = import_network(file, kind)
+        jax.tree.map(np.testing.assert_array_equal, params, expected)
+    assert trained.keys() == {"G", "D"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -91,6 +105,10 @@ def test_mistakes_end_in_one_line_and_code_2(file, tmp_path):
         ([tmp_path / "none", "x"], f"{tmp_path / 'none'} cannot be read"),
         ([file, file / "x"], f"OUT={file / 'x'}: "),
         ([file, "x", "--network=E"], "flag --network=E"),
+        (
+            [file, "x", "--network=D", "--with_training_nets"],
+            "--network=D: --with_training_nets takes all three; leave one",
+        ),
         ([file, "x", "--lod=3"], "lod = 3 must lie in [0, 2] for a network of 16x16"),
     ]:
         done = import_official(*arguments)
