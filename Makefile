@@ -43,7 +43,7 @@ format: setup  ## Formats the code.
 	$(BIN)/ruff check --fix .
 
 docs: setup  ## Builds the pages of docs/ in site/.
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 build: setup  ## Builds a wheel in dist/.
