@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 
+from axe_core_python.selenium import Axe
 from selenium import webdriver
 
 DRIVER = shutil.which("chromedriver")
@@ -33,3 +34,19 @@ def chromium(profile, downloads):
         yield driver
     finally:
         driver.quit()
+
+
+def show_in(driver, width, mode):
+    """Makes the window so wide, a phone's below 600, and its colours light or dark."""
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1}
+    metrics["mobile"] = width < 600
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    scheme = {"name": "prefers-color-scheme", "value": mode}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def violations(driver):
+    """What axe finds against the page's accessibility, as rules and places."""
+    driver.set_script_timeout(60)
+    found = Axe().run(driver)["violations"]
+    return [(v["id"], v["impact"], [n["target"] for n in v["nodes"]]) for v in found]

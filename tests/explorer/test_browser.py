@@ -19,7 +19,7 @@ from progan_jax.images import tile
 from progan_jax.loading import load
 from progan_jax.runtime.snapshot import write_snapshot
 from progan_jax.trained import to_uint8
-from tests.browser import DRIVER, chromium
+from tests.browser import DRIVER, chromium, show_in, violations
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -224,10 +224,7 @@ def test_nothing_is_asked_of_another_machine(page, address):
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_a_phone_needs_no_scrolling_sideways_and_keeps_the_picture(page, mode):
-    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    scheme = {"name": "prefers-color-scheme", "value": mode}
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    show_in(page, 390, mode)
     page.refresh()
     wait_for(lambda: shown(page))
     for name in ("Sample", "Interpolate", "Edit"):
@@ -243,3 +240,15 @@ def test_a_phone_needs_no_scrolling_sideways_and_keeps_the_picture(page, mode):
     assert 0 <= top < 100
     is_dark = page.execute_script("return document.body.classList.contains('dark')")
     assert is_dark == (mode == "dark")
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_axe_finds_nothing_against_any_tab(page, mode):
+    for width in (1280, 390):
+        show_in(page, width, mode)
+        page.refresh()
+        wait_for(lambda: shown(page))
+        for name in ("Sample", "Interpolate", "Edit"):
+            open_tab(page, name)
+            wait_for(lambda: shown(page))
+            assert violations(page) == [], (width, name)

@@ -1,11 +1,12 @@
 """The page in a real browser: Chromium, driven by Selenium."""
 
+import re
 import time
 
 import pytest
 
 from progan_jax.report.page import write_report
-from tests.browser import DRIVER, chromium
+from tests.browser import DRIVER, chromium, show_in, violations
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,9 +57,21 @@ def test_the_play_button_steps_to_the_last_picture_and_stops(page):
 
 
 def test_a_phone_needs_no_scrolling_sideways_and_nothing_is_refused(page):
-    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    show_in(page, 360, "light")
     page.refresh()
     width = page.execute_script("return document.documentElement.scrollWidth")
     assert width == 360
     assert page.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_axe_finds_nothing_against_it(page, width, mode):
+    show_in(page, width, mode)
+    page.refresh()
+    for details in page.find_elements("css selector", "summary"):
+        details.click()
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    light = sum(map(int, re.findall(r"\d+", page.execute_script(colour))[:3])) > 384
+    assert light == (mode == "light")
+    assert violations(page) == []
