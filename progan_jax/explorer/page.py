@@ -15,6 +15,7 @@ from progan_jax.explorer.markup import heading, message
 _OLDEST = (6, 26)
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)
 _COUNT = 16
+_SLOW = 256  # Pixels of a side from which an image takes about a second on a CPU.
 _REACH = 5  # Standard deviations, to either side.
 
 
@@ -90,7 +91,11 @@ class _Page:
     def __init__(self, gradio: Any, answers: Answers, seed: str, label: str) -> None:
         self._gradio, self._answers = gradio, answers
         self._seed, self._label = seed, label
-        self._classes = answers.explorer.generator.num_classes
+        generator = answers.explorer.generator
+        self._classes = generator.num_classes
+        # Where an answer takes a second, the old picture fades until it is there.
+        waits = generator.resolution >= _SLOW
+        self._event = _EVENT | {"show_progress": "minimal" if waits else "hidden"}
 
     def add_samples(self) -> None:
         """Adds the fields and the grid of a seed's images."""
@@ -145,7 +150,7 @@ class _Page:
         triggers = [draw.click, seed.submit, label.submit]
         triggers += [slider.change for slider in sliders]
         self._react(triggers, answer, [seed, label, *sliders], [image, problem])
-        reset.click(lambda: zeros, None, sliders, **_QUIET)
+        reset.click(lambda: zeros, None, sliders, **self._event)
 
     def _column(self, *classes: str) -> Any:
         return self._gradio.Column(min_width=280, elem_classes=list(classes))
@@ -190,12 +195,8 @@ class _Page:
             except UserError as error:
                 return self._gradio.skip(), message(str(error))
 
-        self._gradio.on(triggers, guarded, list(inputs), list(outputs), **_QUIET)
+        self._gradio.on(triggers, guarded, list(inputs), list(outputs), **self._event)
 
 
-# Of an event: the last one counts, and nothing flickers; no other program calls it.
-_QUIET = {
-    "trigger_mode": "always_last",
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
+# Of an event: the last one counts, and no other program calls it.
+_EVENT = {"trigger_mode": "always_last", "api_visibility": "private"}
