@@ -66,8 +66,8 @@ def import_network(
         raise
     except Exception as error:  # Options of a wrong type fail anywhere.
         raise UserError(
-            f"{path}: {kind} cannot be taken over: {shorten(error)}; name a network of "
-            "G_paper or D_paper as their program wrote it"
+            f"{path}: {kind} cannot be taken over: {shorten(error)}; name a float32 "
+            "network of G_paper or D_paper as their program wrote it"
         ) from error
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+_MOST_AXES = 32
 _NUMBERS = re.compile(r"[<>|=]?[fiu][1248]")
 
 
@@ -74,7 +75,12 @@ def _make_from_buffer(data: Any, of: Any, shape: Any, order: Any) -> StoredArray
 def _from_bytes(data: Any, of: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(of, StoredType) or not isinstance(data, bytes | bytearray):
         raise ValueError("an array is not made of bytes and their type")
-    if type(shape) is not tuple or any(type(n) is not int or n < 0 for n in shape):
+    # Numbers of a million digits would take for ever to be multiplied.
+    if (
+        type(shape) is not tuple
+        or len(shape) > _MOST_AXES
+        or any(type(n) is not int or not 0 <= n < 2**40 for n in shape)
+    ):
         raise ValueError("an array has a shape that is none")
     if len(data) != math.prod(shape) * of.dtype.itemsize or order not in ("C", "F"):
         raise ValueError("an array is shorter or longer than its shape")

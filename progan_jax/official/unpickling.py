@@ -70,8 +70,9 @@ def read_pickle(path: Path) -> Any:
             "take it from a source that you trust"
         ) from error
     except Exception as error:  # Damaged bytes fail in any operation.
+        reason = shorten(str(error) or type(error).__name__)
         raise UserError(
-            f"{path} is no whole pickle of arrays ({shorten(error)}); fetch it anew"
+            f"{path} is no whole pickle of arrays ({reason}); fetch it anew"
         ) from error
 
 

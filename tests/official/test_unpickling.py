@@ -8,6 +8,7 @@ import os
 import pickle
 import struct
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -249,8 +250,17 @@ def test_other_files_are_no_pickles_in_one_line(read, data):
 def test_lengths_beyond_the_file_are_refused(read):
     for length in (2**31, 2**40, 2**63):
         data = pickle.PROTO + b"\x04" + pickle.BINBYTES8 + struct.pack("<Q", length)
-        with pytest.raises(UserError, match="is no whole pickle"):
+        with pytest.raises(UserError, match=r"is no whole pickle of arrays \(.+\)"):
             read(data + b"few")
+
+
+@pytest.mark.parametrize("shape", [(10**100_000,) * 80, (1,) * 100_000])
+def test_shapes_that_would_take_for_ever_are_refused_at_once(read, shape):
+    start = time.monotonic()
+    frombuffer = np._core.numeric._frombuffer
+    with pytest.raises(UserError, match="an array has a shape that is none"):
+        read(dumps(Calls(frombuffer, b"1234", np.dtype("f4"), shape, "C")))
+    assert time.monotonic() - start < 10
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
