@@ -47,6 +47,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     try:
         with StopRequest() as stop:
             _train(config, workdir, stop)
+    except BrokenPipeError:  # Of who read the output, such as `head`.
+        raise
     except OSError as error:
         raise UserError(
             f"--workdir={workdir}: {error}; mend that and run the same command, which "

@@ -34,17 +34,18 @@ def check_encoder(path: Path, fps: int) -> None:
       UserError: if the suffix is none of SUFFIXES, MP4's encoder is missing, or a GIF
         cannot be so fast.
     """
-    if not path.suffix or path.suffix not in SUFFIXES:
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
         raise UserError(
             f"--out={path}: the name must end in a dot and one of "
             f"{', '.join(s[1:] for s in SUFFIXES)}, as in film{SUFFIXES[0]}; change it"
         )
-    if path.suffix == ".gif" and fps > _FASTEST_GIF:
+    if kind == ".gif" and fps > _FASTEST_GIF:
         raise UserError(
             f"--fps={fps}: a GIF has at most {_FASTEST_GIF} frames in a second; lower "
             "it, or let the name end in .webp or .mp4"
         )
-    if path.suffix == ".mp4":
+    if kind == ".mp4":
         _check_ffmpeg(path)
 
 
@@ -66,7 +67,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
     first = next(rest, None)
     if first is None:
         raise UserError(f"--out={path}: there is no picture to be shown in it")
-    write = _write_mp4 if path.suffix == ".mp4" else _write_animation
+    write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_animation
     unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,9 +111,9 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
     """Writes WebP or GIF, which Pillow takes as a whole."""
     first, *rest = (Image.fromarray(frame) for frame in frames)
     options: dict[str, Any] = {"quality": 85, "method": 2}
-    if path.suffix == ".gif":
+    if path.suffix.lower() == ".gif":
         options = {}
-    count, unit = 1 + len(rest), _UNITS[path.suffix]
+    count, unit = 1 + len(rest), _UNITS[path.suffix.lower()]
     ends = np.rint(np.arange(count + 1) * 1000 / fps / unit).astype(int) * unit
     first.save(
         path,

@@ -34,7 +34,7 @@ def test_an_animation_has_its_frames_in_order_and_its_speed(tmp_path, suffix):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize(("suffix", "fps"), [(".gif", 30), (".webp", 30), (".gif", 7)])
+@pytest.mark.parametrize(("suffix", "fps"), [(".GIF", 30), (".webp", 30), (".gif", 7)])
 def test_an_animation_takes_its_time_where_frames_take_no_whole_units(
     tmp_path, suffix, fps
 ):
