@@ -1,5 +1,6 @@
 """The tool's flags, and one film of each kind."""
 
+import imageio_ffmpeg
 import jax
 import numpy as np
 import pytest
@@ -56,6 +57,19 @@ def test_films_have_their_length_and_size(make, tmp_path, capsys, flags, size):
     assert capsys.readouterr().out.startswith(f"{out}: 1.0 s, ")
     with Image.open(out) as film:
         assert film.size == size
+
+
+@pytest.mark.slow
+# imageio-ffmpeg leaves its pipes to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_minute_of_the_network_that_ships_plays_for_a_minute(make, tmp_path, capsys):
+    out = tmp_path / "minute.mp4"
+    make(model="cifar10", out=str(out))
+    assert capsys.readouterr().out.startswith(f"{out}: 60.0 s, ")
+    told = next(imageio_ffmpeg.read_frames(out))
+    assert (told["size"], told["fps"], told["codec"]) == ((512, 512), 30, "h264")
+    assert imageio_ffmpeg.count_frames_and_secs(out) == (1800, pytest.approx(60))
 
 
 def test_growth_is_a_png_among_the_runs_videos(run, make, capsys):
