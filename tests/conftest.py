@@ -5,10 +5,15 @@ from pathlib import Path
 
 # Before JAX is imported: it reads them once.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Programs run for seconds at most: optimising them would take a third of all time.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+# Programs run for seconds at most: optimising them, and XLA's newer way of writing out
+# loops, would take more than half of all time.
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+    )
 )
 # Commands that tests start share the cache, and keep out of the user's.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".jax_cache")
