@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from progan_jax.images import tile
+from progan_jax.images import tile, upscale_nearest
 from progan_jax.metrics.inputs import (
     Images,
     check_features,
@@ -21,6 +21,8 @@ Features = Callable[[np.ndarray], np.ndarray]
 
 _CHUNK_PIXELS = 2**23  # Pixels of the reals whose features are taken at a time.
 _GAP = 2  # White pixels between the images of the figure.
+_APART = 8  # Between the fakes and the reals.
+_LEAST_SIDE = 64  # Smaller images are enlarged by a whole number.
 
 
 class Neighbours(NamedTuple):
@@ -82,12 +84,21 @@ def draw(fakes: np.ndarray, neighbours: Neighbours) -> np.ndarray:
       neighbours: k of each.
 
     Returns:
-      uint8 [H, W, C], k + 1 rows of m images with white lines of 2 pixels between.
+      uint8 [H, W, C], k + 1 rows of m images, those below 64 pixels enlarged by a whole
+      number, with white lines of 2 pixels between, and of 8 below the fakes.
     """
-    rows = [fakes, *np.swapaxes(neighbours.images, 0, 1)]
+    rows = (_draw_row(row) for row in np.swapaxes(neighbours.images, 0, 1))
+    apart = np.full((_APART - _GAP, 1, 1), 255, np.uint8)
+    top = _draw_row(fakes)
+    gap = np.broadcast_to(apart, (_APART - _GAP, *top.shape[1:]))
+    return np.concatenate([top, gap, *rows])[:-_GAP, :-_GAP]
+
+
+def _draw_row(images: np.ndarray) -> np.ndarray:
+    enlarged = upscale_nearest(images, max(1, _LEAST_SIDE // images.shape[1]))
     margins = ((0, 0), (0, _GAP), (0, _GAP), (0, 0))
-    spaced = np.pad(np.concatenate(rows), margins, constant_values=255)
-    return tile(spaced, columns=len(fakes))[:-_GAP, :-_GAP]
+    spaced = np.pad(enlarged, margins, constant_values=255)
+    return tile(spaced, columns=len(images))
 
 
 def centre(images: np.ndarray) -> np.ndarray:

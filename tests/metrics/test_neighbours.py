@@ -67,20 +67,29 @@ def test_figure_has_the_fakes_above_their_neighbours():
     reals, fakes = make_images(7, 9), make_images(8, 3)
     found = nearest_neighbours(fakes, reals, pixels, k=2)
     figure = draw(fakes, found)
-    assert figure.shape == (3 * 8 + 2 * 2, 3 * 8 + 2 * 2, 3)
+    # Images of 8x8 are drawn with 64.
+    assert figure.shape == (3 * 64 + 8 + 2, 3 * 64 + 2 * 2, 3)
     for column in range(3):
-        x = column * 10
-        np.testing.assert_array_equal(figure[:8, x : x + 8], fakes[column])
-        for rank in range(2):
-            y = (rank + 1) * 10
-            expected = reals[found.indices[column, rank]]
-            np.testing.assert_array_equal(figure[y : y + 8, x : x + 8], expected)
-    assert np.all(figure[8:10] == 255) and np.all(figure[:, 18:20] == 255)
+        x = column * 66
+        shown = figure[:64, x : x + 64]
+        np.testing.assert_array_equal(shown, np.kron(fakes[column], np.ones((8, 8, 1))))
+        for rank, y in enumerate((72, 138)):
+            real = reals[found.indices[column, rank]]
+            shown = figure[y : y + 64, x : x + 64]
+            np.testing.assert_array_equal(shown, np.kron(real, np.ones((8, 8, 1))))
+    assert np.all(figure[64:72] == 255) and np.all(figure[136:138] == 255)
+    assert np.all(figure[:, 130:132] == 255)
+
+
+def test_images_of_64_pixels_are_drawn_as_they_are():
+    reals, fakes = make_images(7, 4, side=96), make_images(8, 1, side=96)
+    figure = draw(fakes, nearest_neighbours(fakes, reals, pixels, k=1))
+    np.testing.assert_array_equal(figure[:96], fakes[0])
 
 
 def test_grey_images_have_grey_figures():
     reals, fakes = make_images(9, 5, channels=1), make_images(10, 2, channels=1)
-    assert draw(fakes, nearest_neighbours(fakes, reals, pixels)).shape == (18, 18, 1)
+    assert draw(fakes, nearest_neighbours(fakes, reals, pixels)).shape == (136, 130, 1)
 
 
 def test_sets_that_cannot_be_compared_raise():

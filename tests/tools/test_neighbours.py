@@ -93,9 +93,9 @@ def test_figure_and_table_show_the_reals_nearest_to_the_samples(run):
     np.testing.assert_allclose(found, distances, rtol=1e-5)
     with Image.open(f"{out}.png") as figure:
         pixels = np.asarray(figure)
-    assert pixels.shape == (3 * 34 - 2, 3 * 34 - 2)
-    np.testing.assert_array_equal(pixels[:32, 34:66], fakes[1])
-    np.testing.assert_array_equal(pixels[68:, 34:66], reals[nearest[1, 1]])
+    assert pixels.shape == (3 * 64 + 8 + 2, 3 * 66 - 2)
+    np.testing.assert_array_equal(pixels[:64:2, 66:130:2], fakes[1])
+    np.testing.assert_array_equal(pixels[138::2, 66:130:2], reals[nearest[1, 1]])
 
 
 def test_centres_are_compared_by_the_papers_network(run, tmp_path):
