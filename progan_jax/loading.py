@@ -73,12 +73,14 @@ def locate(
       UserError: if there is no such thing.
     """
     name, field = os.fspath(source), names[0]
-    path = _SHIPPED / name if name in list_shipped() else Path(name).expanduser()
+    path = _SHIPPED / name if name in list_shipped() else Path(name)
     try:
+        path = path.expanduser()
         path.stat()
     except FileNotFoundError:
         pass
-    except (OSError, ValueError) as error:  # No right to look; a NUL in the name.
+    # No right to look; a NUL in the name; a user who is not there.
+    except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"{field}={name} cannot be opened ({reason}); mend that, or name another"

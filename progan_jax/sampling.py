@@ -99,14 +99,18 @@ def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
     return np.asarray(jax.random.normal(key, (num, latent_size), jnp.float32))
 
 
+def seed_key(seed: int) -> jax.Array:
+    """Returns the key of a seed, whatever JAX's default generator is."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def seeded_latents(seed: int, num: int, latent_size: int) -> np.ndarray:
     """Returns latents [num, latent_size], float32; the first n of a seed are the same.
 
     Each has a key of its own, so that asking for more keeps the first ones. Neither
     JAX's default generator nor its default precision has a say.
     """
-    whole = jax.random.key(seed, impl="threefry2x32")
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(whole, np.arange(num))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(seed_key(seed), np.arange(num))
     draw = jax.vmap(lambda key: jax.random.normal(key, (latent_size,), jnp.float32))
     return np.asarray(draw(keys))
 

@@ -180,6 +180,9 @@ class TrainedGenerator:
         """Leaves out the compiled programs, which no other process can use."""
         return self.__dict__ | {"params": jax.device_get(self.params), "_samplers": {}}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"params": jax.device_put(state["params"])}
+
     def __repr__(self) -> str:
         side, classes = self.resolution, self.num_classes or "no"
         return (
@@ -205,7 +208,7 @@ def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
             "generator's"
         )
     try:
-        return TrainedGenerator(params, info, name or folder.name)
+        return TrainedGenerator(params, info, name or folder.absolute().name)
     except UserError as error:
         raise UserError(f"snapshot {folder}: {error}") from error
 

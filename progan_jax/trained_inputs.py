@@ -16,12 +16,7 @@ def read_latents(z: jax.typing.ArrayLike, width: int) -> np.ndarray:
     Raises:
       UserError: if they are of another shape, none, not finite, or being traced.
     """
-    if isinstance(z, jax.core.Tracer):
-        raise UserError(
-            "z is traced, and a generator compiles its calls itself: call it outside "
-            "jax.jit and jax.grad, or use g.network.apply({'params': g.params}, z, "
-            "g.alpha) within"
-        )
+    _check_not_traced("z", z)
     try:
         latents = np.asarray(z, np.float32)
     except (TypeError, ValueError) as error:
@@ -56,6 +51,7 @@ def read_labels(
             last = num_classes - 1
             raise UserError(f"label is missing: give a class from 0 to {last}")
         return None
+    _check_not_traced("label", label)
     try:
         classes = np.asarray(label)
     except ValueError as error:
@@ -95,6 +91,15 @@ def check_sample(n: int, seed: int, label: int | None, num_classes: int) -> None
     if label is not None:
         _check_whole("label", label)
         check_label("label", label, num_classes)
+
+
+def _check_not_traced(name: str, value: Any) -> None:
+    if isinstance(value, jax.core.Tracer):
+        raise UserError(
+            f"{name} is traced, and a generator compiles its calls itself: call it "
+            "outside jax.jit and jax.grad, or use g.network.apply({'params': "
+            "g.params}, z, g.alpha) within"
+        )
 
 
 def _check_whole(name: str, value: Any) -> None:

@@ -149,6 +149,22 @@ FAULTS = {
         lambda folder: (folder / "snapshot.json").write_text("[1]"),
         "holds no description",
     ),
+    "a network that is a list": (
+        lambda folder: damage(folder, network=[]),
+        r"network = \[\]",
+    ),
+    "nested too deep": (
+        lambda folder: (folder / "snapshot.json").write_text("[" * 100_000),
+        "cannot be read",
+    ),
+    "a configuration that is a list": (
+        lambda folder: damage(folder, config=[]),
+        "has a field config that holds no fields",
+    ),
+    "a run's without its images": (
+        lambda folder: damage(folder, config={}),
+        "does not tell nimg",
+    ),
     "a licence without a name": (
         lambda folder: damage(folder, licence="mit"),
         "has a licence without a name",
@@ -182,6 +198,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
         (tmp_path, r"it is no run, nor a snapshot, for want of snapshot\.json"),
         (tmp_path / "text.pkl" / "x", r"cannot be opened \(Not a directory\)"),
         ("x" * 5000, r"cannot be opened \(File name too long\)"),
+        ("~nobody_here/run", r"cannot be opened \(Could not determine home"),
         ("a\0b", r"cannot be opened \(embedded null"),
         (weights, f"name the folder that it lies in, {weights.parent}"),
         (tmp_path / "text.pkl", "is no whole pickle of arrays"),

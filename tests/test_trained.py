@@ -148,6 +148,11 @@ CALLS = {
     "kind": (3, lambda g: g(latents(2), [0.5, 1]), r"it is float64\[2\]"),
     "ragged": (3, lambda g: g(latents(2), [[1], [1, 2]]), "label must be a whole"),
     "traced": (0, lambda g: jax.jit(g)(latents(2)), r"z is traced.*g\.network\.apply"),
+    "traced label": (
+        3,
+        lambda g: jax.jit(lambda label: g(latents(2), label))(1),
+        "label is traced",
+    ),
     "half n": (0, lambda g: g.sample(2.5, 1), r"n=2\.5 must be a whole number"),
     "no seed": (0, lambda g: g.sample(2, None), "seed=None must be a whole number"),
     "name": (3, lambda g: g.sample(2, 1, "cat"), "label='cat' must be a whole"),

@@ -23,6 +23,7 @@ WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
 # The averaged generator lies beside these.
 TRAINED = {"G": "trained_generator.safetensors", "D": WEIGHTS["D"]}
 _VERSION = 1  # Of the description; those of the first runs have none.
+_GROUPS = ("config", "dataset", "initial", "source")  # Of the description, if there.
 CARRIES = "carries_trained"  # Field of the description: whether G and D are there.
 BEST = "best"  # File beside the snapshots that holds the name of one.
 
@@ -84,7 +85,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     try:
         info = json.loads((folder / INFO).read_text())
         _check_info(info)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"snapshot {folder} cannot be read ({error}); name another"
         ) from error
@@ -103,8 +104,13 @@ def _check_info(info: Any) -> None:
     version, network = info.get("version", _VERSION), info.get("network", "G")
     if type(version) is not int or version < 1:
         raise ValueError(f"{INFO} has version = {version!r}")
-    if network not in WEIGHTS:
+    if network not in list(WEIGHTS):
         raise ValueError(f"{INFO} has network = {network!r}")
+    for name in _GROUPS:
+        if not isinstance(info.get(name, {}), dict):
+            raise ValueError(f"{INFO} has a field {name} that holds no fields")
+    if "config" in info and not isinstance(info.get("nimg"), int | float):
+        raise ValueError(f"{INFO} does not tell nimg, the images that were shown")
     licence = info.get("licence", {"name": ""})
     if not isinstance(licence, dict) or not isinstance(licence.get("name"), str):
         raise ValueError(f"{INFO} has a licence without a name")

@@ -74,7 +74,7 @@ def _write(
 ) -> None:
     weights = digest(snapshot)
     # A run's snapshots lie in its folder snapshots/.
-    records = Scoreboard(snapshot.absolute().parents[1]).records()
+    records = Scoreboard(snapshot.absolute().parent.parent).records()
     write_publication(
         snapshot,
         folder,

@@ -44,8 +44,9 @@ def main(model: str) -> None:
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     if CLASS.value is not None:
         check_label("--class", CLASS.value, generator.num_classes)
-    by_class = "_by_class" if BY_CLASS.value else ""
-    name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{by_class}"
+    of = "" if CLASS.value is None else f"_class{CLASS.value}"
+    of += "_by_class" if BY_CLASS.value else ""
+    name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{of}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
     images, columns = _draw(generator)
     try:
@@ -62,6 +63,9 @@ def write_samples(out: Path, images: np.ndarray, columns: int | None) -> str:
         return f"{len(images)} images in {path}"
     for number, image in enumerate(images):
         write_png(out / f"{number:06d}.png", image)
+    for left in out.glob("[0-9]" * 6 + ".png"):  # Of a larger --num, before.
+        if int(left.stem) >= len(images):
+            left.unlink()
     return f"{len(images)} images in {out}"
 
 

@@ -29,7 +29,8 @@ from progan_jax.loading import open_generator, own_folder
 from progan_jax.report.pictures import list_grids
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import find_snapshot, read_info
+from progan_jax.runtime.snapshot import find_snapshot
+from progan_jax.trained import open_snapshot
 from progan_jax.trained_inputs import check_label, check_seed
 from progan_jax.video.encoding import check_encoder, write_film
 from progan_jax.video.frames import (
@@ -105,7 +106,7 @@ def _write_interpolation(model: str) -> str:
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     told = "-".join(map(str, seeds)) if seeds else SEED.value
-    name = f"{generator.name.replace('/', '_')}_seed{told}.mp4"
+    name = f"{generator.name.replace('/', '_')}_seed{told}{_class_told()}.mp4"
     out = _out(own_folder(model), name)
     check_encoder(out, FPS.value)
     frames = max(1, round((SECONDS.value or 60) * FPS.value))
@@ -137,11 +138,11 @@ def _write_growth(folder: Path) -> str:
     snapshot = find_snapshot(folder)
     if snapshot == folder:
         raise UserError(f"RUN={folder}: it is one snapshot; name the run's folder")
-    out = _out(folder, f"growth_seed{SEED.value}.png")
+    out = _out(folder, f"growth_seed{SEED.value}{_class_told()}.png")
     if out.suffix != ".png":
         raise UserError(f"--out={out}: with --growth the name must end in .png")
     keep_compiled()
-    _check_class(read_info(snapshot)["model"]["num_classes"])
+    _check_class(open_snapshot(snapshot).num_classes)
     picture, rows = growth_picture(folder, _GROWTH_COLUMNS, SEED.value, CLASS.value)
     try:
         write_png(out, picture)
@@ -176,6 +177,10 @@ def _classes(num_classes: int, images: int) -> np.ndarray | None:
         return np.full(images, CLASS.value, np.int32)
     rng = np.random.default_rng(SEED.value)
     return rng.integers(0, num_classes, images, np.int32) if num_classes else None
+
+
+def _class_told() -> str:
+    return "" if CLASS.value is None else f"_class{CLASS.value}"
 
 
 def _check_class(num_classes: int) -> None:

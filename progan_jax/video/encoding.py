@@ -17,10 +17,10 @@ from progan_jax.files import move_whole
 
 SUFFIXES = (".mp4", ".webp", ".gif")
 _QUALITY = 7  # Of 10; H.264's constant rate factor 15.
-# Of the time that a picture is shown, in ms. Browsers show a GIF's for 100 ms if it is
-# to be for less than two of them.
+# Of the time that a picture is shown, in ms.
 _UNITS = {".webp": 1, ".gif": 10}
-_FASTEST_GIF = 50
+# Browsers show a picture for 100 ms if it is to be for 10 ms or less.
+_FASTEST = {".webp": 90, ".gif": 50}
 
 
 def check_encoder(path: Path, fps: int) -> None:
@@ -31,8 +31,8 @@ def check_encoder(path: Path, fps: int) -> None:
       fps: Frames in a second.
 
     Raises:
-      UserError: if the suffix is none of SUFFIXES, MP4's encoder is missing, or a GIF
-        cannot be so fast.
+      UserError: if the suffix is none of SUFFIXES, MP4's encoder is missing, or
+        browsers would not show it so fast.
     """
     kind = path.suffix.lower()
     if kind not in SUFFIXES:
@@ -40,10 +40,10 @@ def check_encoder(path: Path, fps: int) -> None:
             f"--out={path}: the name must end in a dot and one of "
             f"{', '.join(s[1:] for s in SUFFIXES)}, as in film{SUFFIXES[0]}; change it"
         )
-    if kind == ".gif" and fps > _FASTEST_GIF:
+    if fps > _FASTEST.get(kind, fps):
         raise UserError(
-            f"--fps={fps}: a GIF has at most {_FASTEST_GIF} frames in a second; lower "
-            "it, or let the name end in .webp or .mp4"
+            f"--fps={fps}: browsers show a {kind[1:]} of more than {_FASTEST[kind]} "
+            "frames in a second too slowly; lower it, or let the name end in .mp4"
         )
     if kind == ".mp4":
         _check_ffmpeg(path)

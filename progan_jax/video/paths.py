@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from progan_jax.sampling import draw_latents, seeded_latents
+from progan_jax.sampling import draw_latents, seed_key, seeded_latents
 
 
 def wander(
@@ -30,7 +29,7 @@ def wander(
 
     Source: Karras et al. 2018, the authors' program for the paper's video.
     """
-    latents = draw_latents(jax.random.key(seed), frames * images, latent_size)
+    latents = draw_latents(seed_key(seed), frames * images, latent_size)
     path = latents.reshape(frames, images, latent_size).astype(np.float64)
     if smoothing:
         path = gaussian_filter1d(path, smoothing, axis=0, mode="wrap")

@@ -57,6 +57,25 @@ def test_images_are_written_one_by_one_and_as_a_grid(tiny_config, tmp_path):
         assert np.array_equal(np.asarray(grid)[8:, :8], np.asarray(one))
 
 
+def test_images_of_another_class_or_number_are_kept_apart(
+    tiny_config, tmp_path, import_tool, monkeypatch
+):
+    run = make_run(tmp_path, tiny_config, num_classes=3)
+    tool = import_tool("sample")
+    monkeypatch.setattr(tool, "keep_compiled", lambda: None)
+    for num, label in ((3, 1), (2, 2), (1, 1)):
+        with flagsaver.flagsaver(**{"num": num, "class": label}):
+            tool.main(str(run))
+    drawn = {
+        folder.name: sorted(file.name for file in folder.iterdir())
+        for folder in (run / "samples").iterdir()
+    }
+    assert drawn == {
+        "000001_r008_seed0_class1": ["000000.png"],
+        "000001_r008_seed0_class2": ["000000.png", "000001.png"],
+    }
+
+
 def test_rows_of_classes_show_the_same_latents(tiny_config, tmp_path):
     run = make_run(tmp_path, tiny_config, num_classes=3)
     done = sample(run, "--num=2", "--seed=4", "--by_class")
