@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from progan_jax.errors import UserError
-from progan_jax.runtime.snapshot import INFO, TRAINED, WEIGHTS
+from progan_jax.runtime.snapshot import CARRIES, INFO, TRAINED, WEIGHTS, read_info
 
 SCHEME = "hf://"
 CARD = "README.md"
@@ -64,7 +64,23 @@ def download(field: str, address: str, with_trained: bool = False) -> Path:
             f"{field}={address}: the repository holds no {INFO}; name one that "
             "progan_jax.tools.publish has written"
         )
+    # Without a network the library gives what an earlier call has fetched.
+    missing = [
+        name for name in _promised(Path(folder), with_trained) if not name.exists()
+    ]
+    if missing:
+        raise UserError(
+            f"{field}={address}: {missing[0].name} is neither in the Hub's cache nor "
+            "to be had from the Hub; mend the network and try again"
+        )
     return Path(folder)
+
+
+def _promised(folder: Path, with_trained: bool) -> list[Path]:
+    """Returns the weights that a snapshot's folder should have."""
+    carried = with_trained and read_info(folder).get(CARRIES)
+    names = [WEIGHTS["G"], *(TRAINED.values() if carried else ())]
+    return [folder / name for name in names]
 
 
 def upload(field: str, address: str, folder: Path) -> str:

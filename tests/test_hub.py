@@ -43,11 +43,29 @@ def test_g_and_d_of_the_training_are_downloaded_where_they_are_wanted(
     hub.install(monkeypatch, tmp_path)
     trained = ["discriminator.safetensors", "trained_generator.safetensors"]
     (tmp_path / "me/net").mkdir(parents=True)
-    for name in (*trained, "snapshot.json"):
-        (tmp_path / "me/net" / name).write_text(name)
-    assert hub.files(download("source", "hf://me/net")) == ["snapshot.json"]
+    first = ["generator.safetensors", "snapshot.json"]
+    for name in (*trained, *first):
+        (tmp_path / "me/net" / name).write_text('{"carries_trained": true}')
+    assert hub.files(download("source", "hf://me/net")) == first
     found = download("source", "hf://me/net", with_trained=True)
-    assert hub.files(found) == sorted([*trained, "snapshot.json"])
+    assert hub.files(found) == sorted([*trained, *first])
+
+
+@pytest.mark.parametrize(
+    ("missing", "with_trained"),
+    [("generator.safetensors", False), ("discriminator.safetensors", True)],
+)
+def test_what_the_cache_lacks_without_a_network_is_named(
+    tmp_path, monkeypatch, missing, with_trained
+):
+    hub.install(monkeypatch, tmp_path)
+    (tmp_path / "me/net").mkdir(parents=True)
+    for name in {"generator", "trained_generator", "discriminator"}:
+        (tmp_path / "me/net" / f"{name}.safetensors").touch()
+    (tmp_path / "me/net/snapshot.json").write_text('{"carries_trained": true}')
+    (tmp_path / "me/net" / missing).unlink()
+    with pytest.raises(UserError, match=f"hf://me/net: {missing} is neither in the"):
+        download("source", "hf://me/net", with_trained)
 
 
 def test_what_the_hub_lacks_is_told_in_one_line(tmp_path, monkeypatch):
