@@ -163,7 +163,7 @@ def assert_same_training(one, other):
     ],
 )
 def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
-    config, pyramid, float64, monkeypatch, simultaneous, group, changes
+    config, pyramid, float64, own_emitters, monkeypatch, simultaneous, group, changes
 ):
     strengthen_noise(monkeypatch)
     change(config, changes)
