@@ -88,10 +88,9 @@ def draw(fakes: np.ndarray, neighbours: Neighbours) -> np.ndarray:
       number, with white lines of 2 pixels between, and of 8 below the fakes.
     """
     rows = (_draw_row(row) for row in np.swapaxes(neighbours.images, 0, 1))
-    apart = np.full((_APART - _GAP, 1, 1), 255, np.uint8)
-    top = _draw_row(fakes)
-    gap = np.broadcast_to(apart, (_APART - _GAP, *top.shape[1:]))
-    return np.concatenate([top, gap, *rows])[:-_GAP, :-_GAP]
+    below = ((0, _APART - _GAP), (0, 0), (0, 0))
+    top = np.pad(_draw_row(fakes), below, constant_values=255)
+    return np.concatenate([top, *rows])[:-_GAP, :-_GAP]
 
 
 def _draw_row(images: np.ndarray) -> np.ndarray:

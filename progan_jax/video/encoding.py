@@ -67,7 +67,8 @@ def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
     first = next(rest, None)
     if first is None:
         raise UserError(f"--out={path}: there is no picture to be shown in it")
-    write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_animation
+    kind = path.suffix.lower()
+    write = _write_mp4 if kind == ".mp4" else _write_animation
     unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,9 +112,10 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
     """Writes WebP or GIF, which Pillow takes as a whole."""
     first, *rest = (Image.fromarray(frame) for frame in frames)
     options: dict[str, Any] = {"quality": 85, "method": 2}
-    if path.suffix.lower() == ".gif":
+    kind = path.suffix.lower()
+    if kind == ".gif":
         options = {}
-    count, unit = 1 + len(rest), _UNITS[path.suffix.lower()]
+    count, unit = 1 + len(rest), _UNITS[kind]
     ends = np.rint(np.arange(count + 1) * 1000 / fps / unit).astype(int) * unit
     first.save(
         path,
