@@ -1,14 +1,17 @@
 """Files that are whole or not there, and folders that one process works in."""
 
 import fcntl
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from progan_jax.errors import UserError
 
+CHECKSUM = "checksum"  # The field that seals a record.
 LOCK = ".lock"  # Empty, and stays: who removed it could lock another than who waits.
 
 
@@ -52,6 +55,28 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON that people can read."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def seal(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a record of JSON with a checksum of its fields as the last of them."""
+    fields = {name: value for name, value in record.items() if name != CHECKSUM}
+    return fields | {CHECKSUM: _checksum(fields)}
+
+
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Returns whether a record has the fields it was sealed with.
+
+    One without a checksum, as earlier programs wrote it, is taken as it is.
+    """
+    fields = {name: value for name, value in record.items() if name != CHECKSUM}
+    return CHECKSUM not in record or record[CHECKSUM] == _checksum(fields)
+
+
+def _checksum(fields: Mapping[str, Any]) -> str:
+    """Returns 16 hexadecimal digits that do not depend on order or layout."""
+    # As it comes back from a file: tuples are lists there, and keys are text.
+    read = json.loads(json.dumps(fields))
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,0 +1,37 @@
+"""A sealed record is told from one that was changed, however it was laid out."""
+
+import json
+
+import pytest
+
+from progan_jax.files import is_intact, seal
+
+RECORD = {"nimg": 513, "alpha": 0.1, "names": ("a", "b"), "sizes": {4: 1}, "x": None}
+
+
+def test_sealed_record_is_intact_after_json_in_any_layout():
+    sealed = seal(RECORD)
+    assert is_intact(sealed)
+    assert is_intact(json.loads(json.dumps(sealed, indent=4)))
+    assert is_intact(dict(reversed(json.loads(json.dumps(sealed)).items())))
+
+
+def test_sealing_twice_changes_nothing():
+    assert seal(seal(RECORD)) == seal(RECORD)
+
+
+def test_record_without_checksum_is_taken_as_it_is():
+    assert is_intact(RECORD)
+
+
+@pytest.mark.parametrize(
+    "change", [{"nimg": 512}, {"alpha": 0.10000000000000002}, {"y": 1}, {"checksum": 5}]
+)
+def test_changed_record_is_not_intact(change):
+    assert not is_intact(seal(RECORD) | change)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\udcff", "né"])
+def test_values_that_strict_json_lacks_can_be_sealed(value):
+    sealed = seal({"value": value})
+    assert is_intact(json.loads(json.dumps(sealed)))
