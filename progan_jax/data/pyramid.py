@@ -45,6 +45,8 @@ class Pyramid:
       num_classes: 0 without labels.
       fingerprint: Hexadecimal digest of the largest level and the labels, by which a
         run that goes on can tell a changed set.
+      class_names: In the order of the class numbers; () without labels, or where the
+        names are not known.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Pyramid:
     labels: np.ndarray | None
     num_classes: int
     fingerprint: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def resolution(self) -> int:
