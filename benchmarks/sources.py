@@ -1,6 +1,7 @@
 """How fast photographs of 178x218 are prepared at 128x128, by the kind of source.
 
-They are cut from scikit-learn's two photographs; `benchmarks.data` prints the rows.
+They are cut from scikit-learn's two photographs (`pip install scikit-learn`);
+`benchmarks.data` prints the rows.
 """
 
 import hashlib
@@ -15,7 +16,6 @@ from typing import Any
 import lmdb
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from progan_jax.data.file_reader import FileReader
 from progan_jax.data.lmdb_reader import LmdbReader
@@ -53,6 +53,8 @@ def _rate(reader: Reader, folder: Path) -> float:
 
 
 def _photographs() -> Iterator[np.ndarray]:
+    from sklearn.datasets import load_sample_images
+
     generator = np.random.default_rng(0)
     for i in range(_NUM_IMAGES):
         photograph = load_sample_images().images[i % 2]

@@ -3,7 +3,7 @@
 Prints a Markdown table: bytes, and images that one core encodes and decodes, in several
 encodings. Nothing is enlarged, which would make photographs too easy to compress: the
 small images are squares of CelebA's aligned faces, the larger ones many of these side
-by side, and squares of scikit-learn's two photographs.
+by side, and squares of scikit-learn's two photographs (`pip install scikit-learn`).
 """
 
 import io
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from progan_jax.data.decoding import decode, square
 from progan_jax.data.file_reader import FileReader
@@ -107,6 +106,8 @@ def _mosaics(faces: np.ndarray, side: int) -> list[np.ndarray]:
 
 def _photographs(side: int) -> list[np.ndarray]:
     """Cuts squares out of scikit-learn's photographs."""
+    from sklearn.datasets import load_sample_images
+
     return [
         photograph[:side, left : left + side]
         for photograph in load_sample_images().images

@@ -1,6 +1,6 @@
 """The demonstration: handwritten digits, from 4x4 to 32x32 in minutes on two cores.
 
-scikit-learn's 1,797 digits are embedded, so nothing is downloaded. Narrow networks and
+Its 1,797 digits ship with the package, so nothing is downloaded. Narrow networks and
 a short schedule; run it as
     python -m progan_jax.main --config=configs/digits.py
 """

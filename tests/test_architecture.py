@@ -1,6 +1,10 @@
 """Who may import whom: the layers of the house, read from the source."""
 
 import ast
+import re
+from configparser import ConfigParser
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -160,6 +164,31 @@ def test_gradio_is_imported_in_one_module_alone():
     assert users == ["progan_jax.explorer.page"]
     for name, path in MODULES.items():
         assert not any(m.split(".")[0] == "gradio" for m in imports(path)), name
+
+
+@cache
+def homes():
+    """Returns the distributions installed that bring each library."""
+    return packages_distributions()
+
+
+@cache
+def declared():
+    """Returns the distributions that setup.cfg asks for, extras included."""
+    setup = ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    lists = [setup["options"]["install_requires"]]
+    lists += setup["options.extras_require"].values()
+    lines = "\n".join(lists).replace("_", "-").split("\n")
+    return {re.split(r"[\[<>=;]", line)[0].strip() for line in lines}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_library_that_is_imported_is_declared(name):
+    """Not brought along by another one, which may leave it out one day."""
+    for library in {module.split(".")[0] for module in imports(MODULES[name])}:
+        names = {home.replace("_", "-") for home in homes().get(library, [])}
+        assert not names or names & {"progan-jax", *declared()}, library
 
 
 def test_nothing_imports_tensorflow():

@@ -67,7 +67,7 @@ class Source(Reader, Protocol):
 
 
 class DigitsReader:
-    """scikit-learn's handwritten digits, scaled to a side; see `sources`."""
+    """The handwritten digits of the package, scaled to a side; see `sources`."""
 
     name, num_classes = "digits", 10
 

@@ -226,10 +226,9 @@ def stored_bytes(image: np.ndarray, settings: Settings) -> int:
 def file_template(folder: Path, name: str) -> Any:
     """Returns TFDS's template for the names of a level's files."""
     import tensorflow_datasets as tfds
-    from etils import epath
 
     return tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(folder),
+        data_dir=tfds.core.Path(folder),
         dataset_name=name,
         split="train",
         filetype_suffix="array_record",

@@ -8,7 +8,7 @@ SOURCE is one of
     folder:PATH, zip:PATH  PNG, JPEG and WebP files; classes by folder or --labels
     celeba_hq:PATH         CelebA's photographs, aligned by --landmarks=FILE;
                            --keep=N takes the best
-    digits                 scikit-learn's handwritten digits
+    digits                 1,797 handwritten digits, in the package
     stacked_mnist:PATH     a million stacks of three of MNIST's digits, from its files
     synthetic:N            noise, for benchmarks
 

@@ -1,3 +1,4 @@
+import hashlib
 import importlib
 import io
 import os
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from sklearn.datasets import load_digits as sklearn_digits
 
 from progan_jax.data import sources
 from progan_jax.errors import UserError
@@ -70,6 +70,32 @@ def _error(*args, **kwargs):
 # The digits.
 
 
+def _digits():
+    """Returns the values as they were counted, [1797, 8, 8] of 0..16, and classes."""
+    with np.load(Path(sources.__file__).with_name("digits.npz")) as digits:
+        return digits["images"], digits["labels"]
+
+
+def test_digits_are_those_that_scikit_learn_copied_from_uci():
+    images, labels = _digits()
+    # Images of each class, as UCI's page counts them in its test set.
+    counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert np.bincount(labels).tolist() == counts
+    # Of load_digits() of scikit-learn 1.9.1, its values as bytes.
+    assert [hashlib.sha256(a.tobytes()).hexdigest()[:16] for a in (images, labels)] == [
+        "8f26b2bd9d135c25",
+        "8ba4f891220f5e4c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("resolution", "digest"),
+    [(4, "0ded27df5acad0e4"), (32, "9654b3e75b17df54"), (64, "c9c4773aaf74f050")],
+)
+def test_digits_have_the_fingerprint_that_runs_of_before_recorded(resolution, digest):
+    assert sources.load_digits(resolution).fingerprint.startswith(digest)
+
+
 def test_digits_are_grey_bytes_of_ten_classes():
     pyramid = _load("digits", "", resolution=32, max_memory_mib=3)
     assert sorted(pyramid.levels) == [4, 8, 16, 32]
@@ -77,7 +103,7 @@ def test_digits_are_grey_bytes_of_ten_classes():
     assert pyramid.levels[32].dtype == np.uint8
     assert pyramid.num_classes == 10
     assert pyramid.labels is not None and pyramid.labels.dtype == np.int32
-    np.testing.assert_array_equal(pyramid.labels, sklearn_digits().target)
+    np.testing.assert_array_equal(pyramid.labels, _digits()[1])
 
 
 def test_digits_keep_their_strokes_and_end_within_the_picture():
@@ -86,10 +112,10 @@ def test_digits_keep_their_strokes_and_end_within_the_picture():
     for border in (images[:, [0, 1, -2, -1]], images[:, :, [0, 1, -2, -1]]):
         assert border.max() <= 3
     # Ink is what it was: 8x8 of the 10x10 field, 0..16 scaled to 0..255.
-    ink = sklearn_digits().images.mean(axis=(1, 2)) * (255 / 16) * 0.8**2
+    ink = _digits()[0].mean(axis=(1, 2)) * (255 / 16) * 0.8**2
     np.testing.assert_allclose(images.mean(axis=(1, 2)), ink, rtol=0.05)
     # Strokes lie where they were: the centre of mass, in digits' pixels.
-    digits = np.pad(sklearn_digits().images, ((0, 0), (1, 1), (1, 1)))
+    digits = np.pad(_digits()[0], ((0, 0), (1, 1), (1, 1)))
     for axis in (1, 2):
         centres = [
             (x.sum(axis=3 - axis) * (np.arange(x.shape[axis]) + 0.5)).sum(axis=1)
