@@ -2,23 +2,16 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from progan_jax.errors import UserError
-from progan_jax.files import write_json, write_whole
+from progan_jax.files import write_whole
 from progan_jax.hub import CARD
 from progan_jax.images import grid_shape, tile, write_png
 from progan_jax.model_card import SAMPLES, model_card
-from progan_jax.runtime.snapshot import (
-    CARRIES,
-    INFO,
-    TRAINED,
-    WEIGHTS,
-    read_trained,
-)
+from progan_jax.runtime.snapshot import CARRIES, copy_snapshot, read_trained
 from progan_jax.trained import TrainedGenerator, open_snapshot, to_uint8
 
 # Fields whose values are places on the machine that trained, which is nobody's affair.
@@ -89,8 +82,8 @@ def write_publication(
 ) -> None:
     """Writes the files of a published snapshot, a snapshot's folder itself.
 
-    The weights are the same, byte for byte; the description gets the licence, and
-    loses what it says of places on this machine.
+    The weights are the same, byte for byte, as their checksums say; the description
+    gets the licence, and loses what it says of places on this machine.
 
     Args:
       snapshot: The snapshot's folder.
@@ -125,9 +118,7 @@ def write_publication(
         base=base,
     )
     folder.mkdir()
-    for name in (WEIGHTS["G"], *(TRAINED.values() if with_trained else ())):
-        shutil.copyfile(snapshot / name, folder / name)
-    write_json(folder / INFO, generator.info)
+    copy_snapshot(snapshot, folder, generator.info, with_trained)
     write_png(folder / SAMPLES, grid)
     write_whole(folder / CARD, card)
 

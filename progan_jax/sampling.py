@@ -1,5 +1,6 @@
 """Images from an averaged generator, in batches of one compiled size."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from progan_jax.errors import UserError
+from progan_jax.errors import NotFiniteError, UserError
 from progan_jax.images import to_uint8
 from progan_jax.networks.layers import LEAKY_SLOPE
 from progan_jax.networks.progan import Generator
 from progan_jax.networks.topologies import TOPOLOGIES
+from progan_jax.runtime.logging import warn
 from progan_jax.state import Params, parameter_shapes
 
 _MODEL_FIELDS = (
@@ -31,6 +33,7 @@ _MODEL_FIELDS = (
     "tanh",
 )
 BATCH_SIZE = 64  # By default.
+_ENORMOUS = 100.0  # All bytes of such an image are 0 or 255.
 
 
 def generator_from_snapshot(info: Mapping[str, Any]) -> Generator:
@@ -168,7 +171,7 @@ class Sampler:
         devices = batched.num_devices if batched else 1
         self.generator = generator
         self.batch_size = -(-batch_size // devices) * devices
-        self._batched = batched
+        self._batched, self._has_warned = batched, False
         self._call = jax.jit(
             partial(_generate, generator, finish),
             compiler_options=dict(compiler_options or {}),
@@ -180,6 +183,7 @@ class Sampler:
         alpha: float,
         latents: np.ndarray,
         labels: np.ndarray | None = None,
+        name: str = "",
     ) -> np.ndarray:
         """Returns images as `finish` gives them, uint8 [n, r, r, C] by default.
 
@@ -188,30 +192,42 @@ class Sampler:
           alpha: Weight of its newest block.
           latents: [n, latent_size].
           labels: Classes int [n]; ignored by an unconditional generator.
-        """
-        return self.sample_checked(params, alpha, latents, labels)[0]
+          name: Of the snapshot, where the images are to be of use. Pixels far outside
+            of [-1, 1] are warned of then.
 
-    def sample_checked(
-        self,
-        params: Params,
-        alpha: float,
-        latents: np.ndarray,
-        labels: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, bool]:
-        """Returns as `sample`, and whether all pixels were finite before."""
+        Raises:
+          NotFiniteError: if there is a name, and pixels are not finite.
+        """
         total = len(latents)
         classes = np.zeros(total, np.int32) if labels is None else labels
-        parts, finite = [], True
+        parts, largest = [], np.float32(0)
         for start in range(0, total, self.batch_size):
             # A short last batch is filled up: one program serves all.
             rows = np.arange(start, start + self.batch_size) % total
             inputs = latents[rows], classes[rows].astype(np.int32)
-            images, are_finite = self._call(
+            images, most = self._call(
                 params, np.float32(alpha), *jax.device_put(inputs, self._batched)
             )
             parts.append(np.asarray(images)[: total - start])
-            finite &= bool(are_finite)
-        return np.concatenate(parts), finite
+            largest = np.maximum(largest, most)  # NaN, too, is kept.
+        if name:
+            self._check(name, float(largest))
+        return np.concatenate(parts)
+
+    def _check(self, name: str, largest: float) -> None:
+        """Refuses or warns of images by the largest absolute value of a pixel."""
+        if not math.isfinite(largest):
+            raise NotFiniteError(
+                f"snapshot {name}: its images are not finite; the run had diverged "
+                "before it, so name an earlier one"
+            )
+        if largest > _ENORMOUS and not self._has_warned:
+            self._has_warned = True
+            warn(
+                f"snapshot {name}: its images reach {largest:.3g}, and those of a "
+                "trained generator about 1; its weights are damaged, or the run had "
+                "diverged"
+            )
 
 
 def _generate(
@@ -226,4 +242,6 @@ def _generate(
     if generator.num_classes:
         one_hot = jax.nn.one_hot(labels, generator.num_classes)
     images: Any = generator.apply({"params": params}, latents, alpha, one_hot)
-    return finish(images), jnp.isfinite(images).all()
+    # XLA's maximum on CPUs may pass over NaN.
+    largest = jnp.abs(images.astype(jnp.float32)).max()
+    return finish(images), jnp.where(jnp.isfinite(images).all(), largest, jnp.nan)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from progan_jax import images as pixels
-from progan_jax.errors import NotFiniteError, UserError
+from progan_jax.errors import UserError
 from progan_jax.networks.layers import downscale2d
 from progan_jax.runtime.snapshot import read_snapshot
 from progan_jax.sampling import (
@@ -154,13 +154,7 @@ class TrainedGenerator:
         stale = stale_rgb and side < self.resolution
         sampler = self._sampler(len(latents), side, stale)
         alpha = 1.0 if stale else self.alpha
-        images, finite = sampler.sample_checked(self.params, alpha, latents, labels)
-        if not finite:
-            raise NotFiniteError(
-                f"snapshot {self.name}: its images are not finite; the run had "
-                "diverged before it, so name an earlier one"
-            )
-        return images
+        return sampler.sample(self.params, alpha, latents, labels, self.name)
 
     def _sampler(self, count: int, side: int, stale: bool) -> Sampler:
         made = side if stale else self.resolution

@@ -157,9 +157,11 @@ def test_a_snapshot_that_diverged_leaves_the_others_their_rows(config, workdir, 
     }
     assert len(rows[folder.name]) == 2  # Name and kimg, no figure.
     assert len(rows[newer.name]) > 2
-    assert f"the images of {folder.name} are not finite" in capsys.readouterr().err
+    assert (
+        f"snapshot {folder.name}: its images are not finite" in capsys.readouterr().err
+    )
     config.eval.snapshot = folder.name
-    with pytest.raises(UserError, match=r"config\.eval\.snapshot: the images of"):
+    with pytest.raises(UserError, match="its images are not finite"):
         evaluate(config, workdir)
 
 

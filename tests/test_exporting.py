@@ -89,5 +89,10 @@ def test_activations_of_bfloat16_end_in_images_of_float32(make):
 
 
 def test_weights_that_are_not_finite_are_refused(make):
-    with pytest.raises(UserError, match="snapshot it: its weights are not finite"):
+    with pytest.raises(UserError, match="snapshot it: its images are not finite"):
         export_generator(make(scale=np.nan))
+
+
+def test_weights_that_make_enormous_images_are_warned_of(make, capsys):
+    export_generator(make(scale=1e12))
+    assert "warning: snapshot it: its images reach " in capsys.readouterr().err

@@ -88,7 +88,9 @@ def test_images_that_are_not_finite_are_refused(pyramid, params):
     broken = jax.tree.map(lambda x: x * np.nan, params)
     reals = Reals(pyramid, 16, seed=3, mirror=False)
     fakes = open_fakes("000009_r008", broken, describe(pyramid), reals, None)
-    with pytest.raises(UserError, match="the images of 000009_r008 are not finite"):
+    with pytest.raises(
+        UserError, match="snapshot 000009_r008: its images are not finite"
+    ):
         collect(fakes, 4)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import progan_jax
 from progan_jax import loading
+from progan_jax.files import seal
 from progan_jax.images import to_float
 from progan_jax.runtime.snapshot import read_snapshot, write_snapshot
 from progan_jax.sampling import generator_from_snapshot
@@ -87,7 +88,7 @@ def damage(folder, **fields):
     info |= {name: value for name, value in fields.items() if value is not None}
     for name in [name for name, value in fields.items() if value is None]:
         del info[name]
-    path.write_text(json.dumps(info))
+    path.write_text(json.dumps(seal(info)))
 
 
 def model_of(folder):
@@ -106,12 +107,12 @@ def whole_weights(folder):
 
 
 FAULTS = {
-    "cut": (cut_weights, "cannot be read"),
+    "cut": (cut_weights, "generator.safetensors has changed since it was written"),
     "no weights": (
         lambda folder: (folder / "generator.safetensors").unlink(),
         "cannot be read",
     ),
-    "newer": (lambda folder: damage(folder, version=2), "is of version 2, and this"),
+    "newer": (lambda folder: damage(folder, version=3), "is of version 3, and this"),
     "no resolution": (
         lambda folder: damage(folder, resolution=None),
         "has no field 'resolution'; name a whole snapshot",

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 import progan_jax
+from progan_jax import publishing
 from progan_jax.errors import UserError
 from progan_jax.official.snapshots import import_network
 from progan_jax.publishing import settle_licence, write_publication
@@ -165,3 +166,19 @@ def test_what_the_hub_holds_is_opened_by_its_address(snapshot, tmp_path, monkeyp
     np.testing.assert_array_equal(g.sample(2, seed=1), expected)
     with pytest.raises(UserError, match=r"snapshot=best: hf://me/digits is no run's"):
         progan_jax.load("hf://me/digits", "best")
+
+
+def test_weights_that_change_while_they_are_published_are_not_copied(
+    snapshot, tmp_path, monkeypatch
+):
+    weights = snapshot / "generator.safetensors"
+    open_as_it_was = publishing.open_snapshot
+
+    def open_and_harm(folder):
+        generator = open_as_it_was(folder)
+        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        return generator
+
+    monkeypatch.setattr(publishing, "open_snapshot", open_and_harm)
+    with pytest.raises(UserError, match=r"generator\.safetensors has changed since"):
+        publish(snapshot, tmp_path / "out")

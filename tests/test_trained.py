@@ -177,5 +177,15 @@ def test_images_that_are_not_finite_are_refused(make):
         make(scale=np.nan).sample(1, seed=1)
 
 
+def test_images_beyond_all_bytes_are_warned_of_once_with_their_size(make, capsys):
+    enormous = make(scale=1e12)
+    largest = max(np.abs(enormous.sample(4, seed=seed)).max() for seed in (1, 2))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: snapshot it: its images reach ")
+    assert 1e9 < float(line.split()[6].rstrip(",")) <= largest * 1.01
+    make(scale=5).sample(4, seed=1)
+    assert capsys.readouterr().err == ""
+
+
 def test_it_tells_what_it_is(make):
     assert repr(make(3)) == "<generator it: 8x8x1 from 8 latents, 3 classes>"

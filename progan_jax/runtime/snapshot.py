@@ -8,22 +8,28 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax import traverse_util
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from progan_jax.errors import UserError
+from progan_jax.files import CHECKSUM, is_intact, seal
 
 _NAME = re.compile(r"\d{6,}_r\d{3,}")
 INFO = "snapshot.json"
 WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
 # The averaged generator lies beside these.
 TRAINED = {"G": "trained_generator.safetensors", "D": WEIGHTS["D"]}
-_VERSION = 1  # Of the description; those of the first runs have none.
-_GROUPS = ("config", "dataset", "initial", "source")  # Of the description, if there.
+_VERSION = 2  # Of the description; those of the first runs have none.
+_FAMILY = "progan"
+HASHES = "sha256"  # Field of the description: of each file of weights, by its name.
+# Of the description, if there.
+_GROUPS = ("config", "dataset", "initial", "source", HASHES)
+_RESTORE = "restore it from a copy, or name another"
 CARRIES = "carries_trained"  # Field of the description: whether G and D are there.
 BEST = "best"  # File beside the snapshots that holds the name of one.
 
@@ -31,8 +37,8 @@ BEST = "best"  # File beside the snapshots that holds the name of one.
 def write_snapshot(
     folder: Path,
     params: dict[str, Any],
-    info: dict[str, Any],
-    trained: dict[str, Any] | None = None,
+    info: Mapping[str, Any],
+    trained: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a snapshot folder; a kill leaves all of it or nothing under its name.
 
@@ -43,26 +49,48 @@ def write_snapshot(
         "network" is "D", the parameters are a discriminator's.
       trained: Parameters of the networks in training, "G" and "D", to be carried, too.
     """
+    networks = {_weights(info): params}
+    networks |= {TRAINED[name]: of for name, of in (trained or {}).items()}
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in {partial, *_left_by_kills(folder.parent)}:
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
-    _save(partial / _weights(info), params)
-    for network, of_network in (trained or {}).items():
-        _save(partial / TRAINED[network], of_network)
-    described = {"version": _VERSION} | info | ({CARRIES: True} if trained else {})
-    (partial / INFO).write_text(json.dumps(described, indent=2) + "\n")
+    hashes = {name: _save(partial / name, of) for name, of in networks.items()}
+    _describe(partial, info, hashes)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def copy_snapshot(
+    source: Path, folder: Path, info: Mapping[str, Any], with_trained: bool
+) -> None:
+    """Copies a generator's weights, byte for byte, under another description.
+
+    Args:
+      source: A snapshot's folder.
+      folder: An empty one.
+      info: The new description.
+      with_trained: Whether G and D of the training are copied, too.
+
+    Raises:
+      UserError: if weights of the source are not those that were written.
+    """
+    own, hashes = read_info(source), {}
+    for name in (WEIGHTS["G"], *(TRAINED.values() if with_trained else ())):
+        data = _read(source / name, own)
+        (folder / name).write_bytes(data)
+        hashes[name] = _sha256(data)
+    _describe(folder, info, hashes)
 
 
 def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the parameters as nested NumPy arrays, and the description.
 
     Raises:
-      UserError: if the folder holds no whole snapshot.
+      UserError: if the folder holds no whole snapshot, or not what was written.
     """
     info = read_info(folder)
-    return _load(folder / _weights(info)), info
+    return _load(folder / _weights(info), info), info
 
 
 def read_trained(folder: Path) -> dict[str, Any]:
@@ -71,9 +99,10 @@ def read_trained(folder: Path) -> dict[str, Any]:
     Raises:
       UserError: if they should be there and cannot be read.
     """
-    if not read_info(folder).get(CARRIES):
+    info = read_info(folder)
+    if not info.get(CARRIES):
         return {}
-    return {network: _load(folder / name) for network, name in TRAINED.items()}
+    return {network: _load(folder / name, info) for network, name in TRAINED.items()}
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -84,15 +113,22 @@ def read_info(folder: Path) -> dict[str, Any]:
     """
     try:
         info = json.loads((folder / INFO).read_text())
+        if isinstance(info, dict) and not is_intact(info):
+            raise _changed(folder / INFO)
         _check_info(info)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"snapshot {folder} cannot be read ({error}); name another"
+            f"snapshot {folder} cannot be read ({error}); {_RESTORE}"
         ) from error
-    if info.get("version", _VERSION) > _VERSION:
+    if info.get("version", 1) > _VERSION:
         raise UserError(
             f"snapshot {folder} is of version {info['version']}, and this progan_jax "
             f"knows {_VERSION}; install a newer one"
+        )
+    if info.get("version", 1) > 1 and CHECKSUM not in info:
+        raise UserError(
+            f"snapshot {folder} has no {CHECKSUM} in its {INFO}, which all of version "
+            f"{info['version']} have; {_RESTORE}"
         )
     return info
 
@@ -101,7 +137,7 @@ def _check_info(info: Any) -> None:
     """Raises ValueError where what every reader takes for granted is not there."""
     if not isinstance(info, dict):
         raise ValueError(f"{INFO} holds no description")
-    version, network = info.get("version", _VERSION), info.get("network", "G")
+    version, network = info.get("version", 1), info.get("network", "G")
     if type(version) is not int or version < 1:
         raise ValueError(f"{INFO} has version = {version!r}")
     if network not in list(WEIGHTS):
@@ -117,9 +153,13 @@ def _check_info(info: Any) -> None:
 
 
 def digest(folder: Path) -> str:
-    """Returns the SHA-256 of a snapshot's weights, in hex."""
-    with (folder / _weights(read_info(folder))).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Returns the SHA-256 of a snapshot's weights, in hex.
+
+    It is the recorded one where there is one; reading the weights checks it.
+    """
+    info = read_info(folder)
+    name = _weights(info)
+    return info.get(HASHES, {}).get(name) or _sha256(_read(folder / name, info))
 
 
 def find_snapshot(
@@ -193,21 +233,71 @@ def snapshot_resolution(name: str) -> int:
     return int(name.split("_r")[1])
 
 
-def _save(path: Path, params: dict[str, Any]) -> None:
+def _left_by_kills(snapshots: Path) -> list[Path]:
+    """Returns unfinished snapshots of a run, in which one process alone writes."""
+    unfinished = snapshots.glob(".*_r*.partial")
+    return [f for f in unfinished if _NAME.fullmatch(f.name[1 : -len(".partial")])]
+
+
+def _describe(folder: Path, info: Mapping[str, Any], hashes: dict[str, str]) -> None:
+    """Writes the description of weights, sealed, with their SHA-256."""
+    of_file = ("version", "family", CARRIES, HASHES)  # Not of the weights as such.
+    described = {
+        "version": _VERSION,
+        "family": _FAMILY,
+        **{name: value for name, value in info.items() if name not in of_file},
+        **({CARRIES: True} if TRAINED["G"] in hashes else {}),
+        HASHES: hashes,
+    }
+    (folder / INFO).write_text(json.dumps(seal(described), indent=2) + "\n")
+
+
+def _save(path: Path, params: Mapping[str, Any]) -> str:
+    """Writes weights and returns their SHA-256."""
     flat = traverse_util.flatten_dict(params, sep="/")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    data = save(arrays)
     # Its save_file shuts out everyone but the owner, whatever the umask says.
-    path.write_bytes(save(arrays))
+    path.write_bytes(data)
+    return _sha256(data)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the weights of a file as nested arrays."""
+    data = _read(path, info)
     try:
-        return traverse_util.unflatten_dict(load_file(path), sep="/")
+        return traverse_util.unflatten_dict(load(data), sep="/")
     except Exception as error:  # safetensors raises a type of its own.
         raise UserError(
-            f"snapshot {path.parent} cannot be read ({error}); name another"
+            f"snapshot {path.parent} cannot be read ({path.name}: {error}); {_RESTORE}"
         ) from error
 
 
-def _weights(info: dict[str, Any]) -> str:
+def _read(path: Path, info: Mapping[str, Any]) -> bytes:
+    """Returns a file of weights, of which the description may tell the SHA-256."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"snapshot {path.parent} cannot be read ({path.name}: {error.strerror}); "
+            f"{_RESTORE}"
+        ) from error
+    dated = info.get("version", 1) == 1  # Of those there is no SHA-256.
+    if not dated and info.get(HASHES, {}).get(path.name) != _sha256(data):
+        raise _changed(path)
+    return data
+
+
+def _changed(path: Path) -> UserError:
+    return UserError(
+        f"snapshot {path.parent}: {path.name} has changed since it was written (its "
+        f"checksum differs); {_RESTORE}"
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _weights(info: Mapping[str, Any]) -> str:
     return WEIGHTS["D" if info.get("network") == "D" else "G"]

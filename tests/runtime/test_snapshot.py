@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 
 import numpy as np
@@ -5,9 +7,11 @@ import pytest
 
 from progan_jax.errors import UserError
 from progan_jax.runtime.snapshot import (
+    digest,
     find_snapshot,
     list_snapshots,
     read_snapshot,
+    read_trained,
     write_snapshot,
 )
 
@@ -30,7 +34,13 @@ def test_parameters_and_description_come_back(tmp_path):
         params["block_4x4"]["conv"]["kernel"], PARAMS["block_4x4"]["conv"]["kernel"]
     )
     assert params.keys() == PARAMS.keys()
-    assert info == {"version": 1, "nimg": 10_000}
+    data = (folder / "generator.safetensors").read_bytes()
+    hashes = {"generator.safetensors": hashlib.sha256(data).hexdigest()}
+    assert info.pop("checksum")
+    assert info == {
+        **{"version": 2, "family": "progan"},
+        **{"nimg": 10_000, "sha256": hashes},
+    }
 
 
 def test_a_transposed_view_is_written_as_it_reads(tmp_path):
@@ -89,19 +99,100 @@ def test_what_is_not_there_is_named_with_a_mend(tmp_path):
         find_snapshot(tmp_path, "000003_r004")
 
 
+def make_version_1(folder):
+    """Makes a snapshot what programs before version 2 have written."""
+    info = json.loads((folder / "snapshot.json").read_text())
+    for name in ("family", "sha256", "checksum"):
+        del info[name]
+    (folder / "snapshot.json").write_text(json.dumps(info | {"version": 1}))
+
+
 @pytest.mark.parametrize("name", ["generator.safetensors", "snapshot.json"])
 def test_a_damaged_snapshot_is_named(tmp_path, name):
     write(tmp_path, "000002_r004")
     folder = tmp_path / "snapshots" / "000002_r004"
+    make_version_1(folder)
     (folder / name).write_bytes(b"{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=rf"{folder} cannot be read \(.*; restore it"):
         read_snapshot(folder)
+
+
+def test_snapshots_of_version_1_are_read_without_checksums(tmp_path):
+    write_snapshot(tmp_path / "a", PARAMS, {"alpha": 0.5}, {"G": PARAMS, "D": PARAMS})
+    make_version_1(tmp_path / "a")
+    params, info = read_snapshot(tmp_path / "a")
+    np.testing.assert_array_equal(params["to_rgb_4x4"]["bias"], [1, 2])
+    assert info == {"version": 1, "alpha": 0.5, "carries_trained": True}
+    assert read_trained(tmp_path / "a").keys() == {"G", "D"}
+    data = (tmp_path / "a" / "generator.safetensors").read_bytes()
+    assert digest(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_no_flipped_bit_of_any_file_is_read_in_silence(tmp_path):
+    folder = tmp_path / "000002_r004"
+    write_snapshot(folder, PARAMS, {"alpha": 0.5}, {"G": PARAMS, "D": PARAMS})
+    for path in sorted(folder.iterdir()):
+        whole = path.read_bytes()
+        for position in range(len(whole)):
+            bit = 1 << position % 8
+            changed = bytes([whole[position] ^ bit])
+            path.write_bytes(whole[:position] + changed + whole[position + 1 :])
+            try:
+                found, info = read_snapshot(folder)
+                read_trained(folder)
+            except UserError as error:
+                assert str(folder) in str(error)
+                assert "\n" not in str(error)
+            else:  # Between the fields of JSON, one kind of space is as good.
+                assert path.name == "snapshot.json"
+                assert whole[position : position + 1].isspace()
+                assert changed.isspace()
+                assert info["alpha"] == 0.5
+                np.testing.assert_array_equal(found["to_rgb_4x4"]["bias"], [1, 2])
+        path.write_bytes(whole)
+
+
+def test_what_has_changed_is_named_with_what_to_do(tmp_path):
+    folder = tmp_path / "000002_r004"
+    for name in ("generator.safetensors", "snapshot.json"):
+        write_snapshot(folder, PARAMS, {"alpha": 0.5})
+        text = (folder / name).read_bytes()
+        text = text.replace(b"0.5", b"0.7").replace(np.float32(2), np.float32(3))
+        (folder / name).write_bytes(text)
+        message = f"snapshot {folder}: {name} has changed since it was written .*; rest"
+        with pytest.raises(UserError, match=message):
+            read_snapshot(folder)
+
+
+def test_what_is_read_can_be_written_again_under_its_own_checksums(tmp_path):
+    write_snapshot(tmp_path / "a", PARAMS, {"alpha": 0.5}, {"G": PARAMS, "D": PARAMS})
+    make_version_1(tmp_path / "a")
+    params, info = read_snapshot(tmp_path / "a")
+    write_snapshot(tmp_path / "b", {"bias": np.float32([3])}, info)
+    params, info = read_snapshot(tmp_path / "b")
+    np.testing.assert_array_equal(params["bias"], [3])
+    assert (info["version"], info["sha256"].keys()) == (2, {"generator.safetensors"})
+    assert read_trained(tmp_path / "b") == {}  # The new one carries none.
+
+
+def test_unfinished_snapshots_of_a_killed_run_are_removed_at_the_next_one(tmp_path):
+    left = tmp_path / "snapshots" / ".000001_r004.partial"
+    kept = tmp_path / "snapshots" / ".mine.partial"
+    for folder in (left, kept):
+        folder.mkdir(parents=True)
+    write(tmp_path, "000002_r004")
+    assert not left.exists()
+    assert kept.exists()
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"version": 2}', "is of version 2, and this progan_jax knows 1; install"),
+        ('{"version": 3}', "is of version 3, and this progan_jax knows 2; install"),
+        (
+            '{"version": 2}',
+            "has no checksum in its snapshot.json, which all of version",
+        ),
         ('{"version": "new"}', "cannot be read"),
         ("[]", "cannot be read"),
     ],
