@@ -25,7 +25,7 @@ def load(
         which the newest snapshot is taken; or a snapshot's folder; or a pickle of the
         authors' program, of which Gs is taken, no code in it being run; or
         hf://USER/NAME[@REVISION], a repository of the Hugging Face Hub.
-      snapshot: Which of a run's snapshots, such as "000100_r032", or "best".
+      snapshot: Which of a run's snapshots, such as "000100.032_r032", or "best".
 
     Raises:
       UserError: if there is no such thing, or it cannot be read.

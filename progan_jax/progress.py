@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from progan_jax.runtime.logging import read_rows
-from progan_jax.runtime.snapshot import snapshot_resolution
+from progan_jax.runtime.snapshot import parse_moment
 from progan_jax.scoreboard import FLOOR_SKIP, REALS, Scoreboard
 
 Figures = dict[str, float]
@@ -66,8 +66,8 @@ def read_progress(
     for record in filter(accept, Scoreboard(workdir).records()):
         if record["snapshot"] == REALS:
             floor |= record["values"]
-        else:
-            key = record["nimg"], snapshot_resolution(record["snapshot"])
+        elif moment := parse_moment(record["snapshot"]):
+            key = record["nimg"], moment[1]
             by_snapshot.setdefault(key, {}).update(record["values"])
     rows = read_rows(workdir / "stats.jsonl")
     hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}

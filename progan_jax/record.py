@@ -10,6 +10,7 @@ import ml_collections
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.evaluate import Evaluation
 from progan_jax.report.page import try_to_write_report
+from progan_jax.report.pictures import list_grids
 from progan_jax.reporter import Reporter
 from progan_jax.runtime.logging import ProgressBar, RunLog, format_swd, format_tick
 from progan_jax.runtime.mesh import local
@@ -122,8 +123,8 @@ class Record:
 
     def tell_end(self, nimg: int) -> None:
         """Tells that the run is done, and where to look."""
-        grids = sorted((self._workdir / "grids").glob("fakes_*.png"))
-        see = grids[-1] if grids else self._workdir
+        grids = list_grids(self._workdir / "grids")
+        see = grids[-1].path if grids else self._workdir
         self.bar.print(f"done: {nimg / 1000:.1f} kimg; see {see}")
 
     def tell_stop(self, nimg: int, signal_name: str) -> None:

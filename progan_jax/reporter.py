@@ -20,8 +20,8 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.images import grid_shape, tile, upscale_nearest, write_png
 from progan_jax.metrics.swd import swd
 from progan_jax.networks.progan import Generator
-from progan_jax.runtime.logging import peak_memory_mib
-from progan_jax.runtime.snapshot import write_snapshot
+from progan_jax.runtime.logging import STAGE_SWD, peak_memory_mib
+from progan_jax.runtime.snapshot import moment_name, write_snapshot
 from progan_jax.sampling import Sampler, draw_latents
 from progan_jax.schedule import Phase, Schedule
 from progan_jax.state import Params
@@ -111,7 +111,7 @@ class Reporter:
             self._grid_latents,
             labels[self._grid_indices] if labels is not None else None,
         )
-        name = f"fakes_{nimg // 1000:06d}_r{phase.resolution:03d}.png"
+        name = f"fakes_{moment_name(nimg, phase.resolution)}.png"
         return self._write_grid(name, self._upscale(fakes))
 
     def measure_swd(
@@ -130,8 +130,8 @@ class Reporter:
         )
         reals = self._pyramid.levels[self._config.model.resolution][indices]
         levels = swd(reals, self._upscale(fakes), seed=self._seed)
-        row = {f"Metrics/swd_{side}": value for side, value in levels.items()}
-        return row | {"Metrics/swd_average": float(np.mean(list(levels.values())))}
+        row = {f"{STAGE_SWD}{side}": value for side, value in levels.items()}
+        return row | {f"{STAGE_SWD}average": float(np.mean(list(levels.values())))}
 
     def write_snapshot(
         self,
@@ -145,7 +145,7 @@ class Reporter:
 
         Networks in training, "G" and "D", are carried where they are given.
         """
-        name = f"{nimg // 1000:06d}_r{phase.resolution:03d}"
+        name = moment_name(nimg, phase.resolution)
         folder = self._workdir / "snapshots" / name
         info = {
             "architecture": self._config.model.topology,

@@ -83,11 +83,23 @@ def test_training_measures_at_its_cadence_what_evaluation_measures(config, tmp_p
     with_figures = [row for row in map(json.loads, rows) if "Metrics/swd_16" in row]
     assert [row["Progress/nimg"] for row in with_figures] == [64]
     measured = records(tmp_path / "run")
-    config.eval.snapshot = "000000_r016"
+    config.eval.snapshot = "000000.064_r016"
     evaluate(config, tmp_path / "run")
     assert records(tmp_path / "run") == measured
     assert with_figures[0]["Metrics/swd_16"] == measured[2]["values"]["swd_16"]
-    assert (tmp_path / "run" / "snapshots" / "best").read_text() == "000000_r016\n"
+    assert (tmp_path / "run" / "snapshots" / "best").read_text() == "000000.064_r016\n"
+
+
+def test_the_distance_of_a_stages_end_and_the_measured_one_stand_apart(
+    config, tmp_path
+):
+    config.eval.every_kimg, config.eval.stage_swd_images = 0.064, 64
+    config.eval.metrics = "swd"
+    train(config, tmp_path / "run")
+    last = json.loads((tmp_path / "run" / "stats.jsonl").read_text().splitlines()[-1])
+    of_16, of_64 = last["Metrics/swd_16"], last["Metrics/stage_swd_16"]
+    assert of_16 == records(tmp_path / "run")[-1]["values"]["swd_16"]
+    assert of_64 != of_16
 
 
 @pytest.mark.parametrize(

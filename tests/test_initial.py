@@ -113,7 +113,7 @@ def test_a_run_shows_the_given_images_first_and_never_asks_for_them_again(
         patch.setattr(StageProgram, "run", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             train(config, run)
-    with Image.open(run / "grids" / "fakes_000000_r016.png") as grid:
+    with Image.open(run / "grids" / "fakes_000000.000_r016.png") as grid:
         expected = tile(progan_jax.to_uint8(images), 4)[..., 0]
         np.testing.assert_array_equal(np.asarray(grid), expected)
     shutil.rmtree(given)

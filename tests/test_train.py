@@ -18,6 +18,7 @@ from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load_digits
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import DivergedError, UserError
+from progan_jax.report.pictures import list_grids
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.runtime.snapshot import read_snapshot
@@ -114,10 +115,22 @@ def test_a_run_leaves_every_file_of_the_design(finished, tiny_config):
         "stats.jsonl",
     }
     assert (finished / "grids" / "reals.png").exists()
-    assert (finished / "grids" / "fakes_000000_r016.png").exists()
+    assert (finished / "grids" / "fakes_000000.320_r016.png").exists()
     record = json.loads((finished / "config.json").read_text())
     assert record["config"] == tiny_config.to_dict()
     assert record["starts"][0]["versions"]["jax"] == jax.__version__
+
+
+def test_ticks_below_a_kimg_each_keep_their_grid_and_snapshot(finished):
+    names = [
+        f"000000.{row['Progress/nimg']:03d}_r{row['Progress/resolution']:03d}"
+        for row in rows(finished)
+    ]
+    assert len(names) == len(set(names)) == 11
+    assert sorted(p.name for p in (finished / "snapshots").iterdir()) == names
+    start, *shown = [grid.path.name for grid in list_grids(finished / "grids")]
+    assert start == "fakes_000000.000_r004.png"
+    assert shown == [f"fakes_{name}.png" for name in names]
 
 
 def test_grids_have_the_final_size_at_every_stage(finished):
@@ -437,7 +450,7 @@ def test_a_conditional_run_with_every_switch_turned_on_eight_devices(
     train(tiny_config, tmp_path / "run")
     row = rows(tmp_path / "run")[-1]
     assert row["Loss/label_penalty_fakes"] > 0
-    assert row["Metrics/swd_16"] > 0
+    assert row["Metrics/stage_swd_16"] > 0
     assert row["Health/skipped"] == 0
     state, _ = final_state(tiny_config, tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, state.g_ema, state.g_params)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from progan_jax.errors import UserError
+from progan_jax.explorer.gate import Gate
 
 HOST = "127.0.0.1"
 _STYLE = Path(__file__).with_name("page.css")
@@ -42,6 +43,9 @@ def start(gradio: Any, blocks: Any, port: int) -> str:
     # Gradio asks its own server whether it is there, and no proxy should answer.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = HOST
     font = list(_FONTS)
+    # Of the extra "explore", as Gradio is.
+    from starlette.middleware import Middleware
+
     try:
         blocks.launch(
             server_name=HOST,
@@ -56,6 +60,7 @@ def start(gradio: Any, blocks: Any, port: int) -> str:
             root_path="",
             prevent_thread_lock=True,
             quiet=True,
+            app_kwargs={"middleware": [Middleware(Gate)]},
             theme=gradio.themes.Base(font=font, font_mono=["monospace"]),
             css_paths=_STYLE,
         )

@@ -25,10 +25,12 @@ _CURVES: Mapping[str, Mapping[str, str]] = {
     "Images per second": {"Timing/img_per_sec": ""},
 }
 _MOST_TICKS = 300
-_LEVELS = "swd_"
+_SWD = "Sliced Wasserstein distance x 1e3"
+# Levels of one distance stand in one chart.
+_LEVELS = {"swd_": _SWD, "stage_swd_": f"{_SWD}, as stages end"}
 _TITLES = {"ms_ssim": "MS-SSIM", "fid": "FID", "sfid": "sFID", "rfid": "rFID"}
 # What differs by factors, stage by stage or level by level.
-_LOGARITHMIC = ("Images per second", "Sliced Wasserstein distance x 1e3")
+_LOGARITHMIC = ("Images per second", *_LEVELS.values())
 
 
 def training_charts(record: RunRecord) -> str:
@@ -63,10 +65,12 @@ def schedule_chart(record: RunRecord) -> str:
 def metric_charts(record: RunRecord) -> str:
     """Returns the figures of the snapshots; the levels of the SWD in one chart."""
     names = shown_figures(record.progress)
-    levels = [name for name in names if name.startswith(_LEVELS)]
-    charts = [_of_figures(record, "Sliced Wasserstein distance x 1e3", levels)]
+    charts = []
+    for prefix, title in _LEVELS.items():
+        levels = [name for name in names if name.startswith(prefix)]
+        charts.append(_of_figures(record, title, levels))
     for name in names:
-        if name not in levels:
+        if not name.startswith(tuple(_LEVELS)):
             charts.append(_of_figures(record, title_of(name), [name]))
     return _show([c for c in charts if c is not None], "metrics")
 

@@ -1,6 +1,5 @@
 """The run's grids, small enough that one page holds them all."""
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from progan_jax.report.previews import Preview, preview
+from progan_jax.runtime.snapshot import parse_moment
 
 _Item = TypeVar("_Item")
 
-_NAME = re.compile(r"fakes_(\d{6,})_r(\d{3,})\.png")
+_FAKES = "fakes_"
 _MOST_PICTURES = 60
 _MOST_BYTES = 7_000_000  # Base64 makes 9.3 MB of it.
 
@@ -19,7 +19,7 @@ _MOST_BYTES = 7_000_000  # Base64 makes 9.3 MB of it.
 class Grid(NamedTuple):
     """A grid of fakes, as its name tells."""
 
-    kimg: int
+    kimg: float
     resolution: int
     path: Path
 
@@ -36,7 +36,7 @@ class Picture:
     """
 
     file: str
-    kimg: int
+    kimg: float
     resolution: int
     preview: Preview
 
@@ -66,9 +66,9 @@ class Pictures:
 def list_grids(folder: Path) -> list[Grid]:
     """Returns the grids of fakes in a folder, oldest first."""
     return sorted(
-        Grid(int(match[1]), int(match[2]), path)
-        for path in folder.glob("fakes_*_r*.png")
-        if (match := _NAME.fullmatch(path.name))
+        Grid(*moment, path)
+        for path in folder.glob(f"{_FAKES}*_r*.png")
+        if (moment := parse_moment(path.stem.removeprefix(_FAKES)))
     )
 
 

@@ -51,7 +51,7 @@ def _image(picture: Picture, text: str) -> str:
 
 def _moment(picture: Picture) -> str:
     r = picture.resolution
-    return f"{picture.kimg:,} kimg, {r}x{r}"
+    return f"{picture.kimg:,.10g} kimg, {r}x{r}"
 
 
 def _told(pictures: Pictures) -> str:

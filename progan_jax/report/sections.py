@@ -1,5 +1,6 @@
 """What came of a run: how far it is, its stages, its curves, its figures."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -78,7 +79,7 @@ def metrics_section(record: RunRecord) -> str:
 def _best_figures(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     """Yields the best of up to two figures, with the kimg of its snapshot."""
     names = charts.shown_figures(record.progress)
-    averages = [n for n in names if not n.startswith("swd_") or n == "swd_average"]
+    averages = [n for n in names if not re.search(r"swd_\d+$", n)]
     for name in [n for n in averages if n not in _MORE_IS_NOT_BETTER][:2]:
         kimg = _best(record, name)
         for point in record.progress.points:

@@ -16,6 +16,8 @@ from tqdm import tqdm
 from progan_jax.files import write_whole
 
 Row = Mapping[str, float]
+# Apart from Metrics/swd_*, which --mode=eval measures of another number of images.
+STAGE_SWD = "Metrics/stage_swd_"
 
 
 class RunLog:
@@ -92,7 +94,7 @@ def format_tick(row: Row) -> str:
 
 def format_swd(row: Row) -> str:
     """Returns the line that tells of the distances at the end of a stage."""
-    side, prefix = int(row["Progress/resolution"]), "Metrics/swd_"
+    side, prefix = int(row["Progress/resolution"]), STAGE_SWD
     levels = [
         f"{name.removeprefix(prefix)}: {value:.2f}"
         for name, value in row.items()

@@ -19,7 +19,8 @@ from safetensors.numpy import load, save
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, seal
 
-_NAME = re.compile(r"\d{6,}_r\d{3,}")
+# Kimg and resolution; names of earlier programs have whole kimg, rounded down.
+_NAME = re.compile(r"(\d{6,}(?:\.\d{3})?)_r(\d{3,})")
 INFO = "snapshot.json"
 WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
 # The averaged generator lies beside these.
@@ -43,7 +44,7 @@ def write_snapshot(
     """Writes a snapshot folder; a kill leaves all of it or nothing under its name.
 
     Args:
-      folder: Named <kimg:06d>_r<resolution:03d>; an old one of that name is replaced.
+      folder: Named by `moment_name`; an old one of that name is replaced.
       params: Nested dictionary of NumPy arrays.
       info: Description that JSON can hold: resolution, alpha, model, ...; where its
         "network" is "D", the parameters are a discriminator's.
@@ -169,7 +170,7 @@ def find_snapshot(
 
     Args:
       run: Folder of a run, or a snapshot's own folder.
-      name: Such as "000100_r032", or "best" for that which snapshots/best names.
+      name: Such as "000100.032_r032", or "best" for that which snapshots/best names.
       flags: By which the user gave run and name.
 
     Raises:
@@ -224,13 +225,26 @@ def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
 
 def list_snapshots(run: Path) -> list[Path]:
     """Returns a run's snapshot folders, oldest first."""
-    folders = [f for f in (run / "snapshots").glob("*_r*") if _NAME.fullmatch(f.name)]
-    return sorted(folders, key=lambda f: tuple(map(int, f.name.split("_r"))))
+    found = [
+        (moment, folder)
+        for folder in (run / "snapshots").glob("*_r*")
+        if (moment := parse_moment(folder.name))
+    ]
+    return [folder for _, folder in sorted(found)]
 
 
-def snapshot_resolution(name: str) -> int:
-    """Returns the stage resolution in a snapshot's name."""
-    return int(name.split("_r")[1])
+def moment_name(nimg: int, resolution: int) -> str:
+    """Returns the name of a moment of a run, such as "000040.016_r032".
+
+    No two moments share a name, and names sort by time as text.
+    """
+    return f"{nimg / 1000:010.3f}_r{resolution:03d}"
+
+
+def parse_moment(name: str) -> tuple[float, int] | None:
+    """Returns kimg and stage resolution of such a name; None of any other text."""
+    match = _NAME.fullmatch(name)
+    return match and (float(match[1]), int(match[2]))
 
 
 def _left_by_kills(snapshots: Path) -> list[Path]:

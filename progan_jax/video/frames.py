@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from progan_jax.images import tile, upscale_nearest
 from progan_jax.report.pictures import Grid
 from progan_jax.runtime.logging import warn
-from progan_jax.runtime.snapshot import list_snapshots, snapshot_resolution
+from progan_jax.runtime.snapshot import list_snapshots, parse_moment
 from progan_jax.trained import TrainedGenerator, open_snapshot, to_uint8
 
 _BATCH = 64
@@ -70,7 +70,7 @@ def timelapse_frames(grids: Sequence[Grid], hold: int) -> Iterator[np.ndarray]:
             warn(f"{grid.path} is left out: it is of another size than the first grid")
             continue
         side = f"{grid.resolution}x{grid.resolution}"
-        frame = caption(np.asarray(picture), f"{grid.kimg:,} kimg   {side}")
+        frame = caption(np.asarray(picture), f"{grid.kimg:,.10g} kimg   {side}")
         for _ in range(hold):
             yield frame
 
@@ -89,7 +89,11 @@ def growth_picture(
     Returns:
       uint8 [H, W, 3], and the number of stages.
     """
-    last = {snapshot_resolution(f.name): f for f in list_snapshots(run)}
+    last = {
+        moment[1]: folder
+        for folder in list_snapshots(run)
+        if (moment := parse_moment(folder.name))
+    }
     final, rows = max(last), []
     for resolution, folder in sorted(last.items()):
         generator = open_snapshot(folder)

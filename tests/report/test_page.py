@@ -199,10 +199,16 @@ def test_a_run_without_grids_and_figures_has_its_page_too(run):
 def test_figures_that_the_ticks_alone_tell_are_shown(run):
     (run / "metrics.jsonl").unlink()
     lines = (run / "stats.jsonl").read_text().splitlines()
+    # As earlier runs call the distance of a stage's end, and as later ones do.
     lines[3] = json.dumps(json.loads(lines[3]) | {"Metrics/swd_average": 61.25})
+    levels = {"Metrics/stage_swd_16": 30.5, "Metrics/stage_swd_average": 40.75}
+    lines[7] = json.dumps(json.loads(lines[7]) | levels)
     (run / "stats.jsonl").write_text("\n".join(lines))
     write_report(run, run / "report.html")
-    assert "61.25 (best)" in (run / "report.html").read_text()
+    text = (run / "report.html").read_text()
+    assert "61.25 (best)" in text
+    assert "40.75 (best)" in text
+    assert "<h3>Sliced Wasserstein distance x 1e3, as stages end</h3>" in text
 
 
 def test_a_run_that_does_not_grow_has_no_chart_of_its_growth(run):

@@ -142,7 +142,9 @@ def test_a_loss_without_a_penalty_has_no_norm():
 
 
 def test_distances_are_one_line():
-    line = format_swd(row(1, **{"Metrics/swd_32": 1.234, "Metrics/swd_average": 2.0}))
+    levels = {"32": 1.234, "average": 2.0}
+    measured = {f"Metrics/stage_swd_{name}": value for name, value in levels.items()}
+    line = format_swd(row(1, **measured, **{"Metrics/swd_32": 9.0}))
     assert line.strip() == (
         "end of 8x8: sliced Wasserstein distance x 1e3  32: 1.23  average: 2.00"
     )

@@ -10,6 +10,8 @@ from progan_jax.runtime.snapshot import (
     digest,
     find_snapshot,
     list_snapshots,
+    moment_name,
+    parse_moment,
     read_snapshot,
     read_trained,
     write_snapshot,
@@ -71,6 +73,21 @@ def test_snapshots_are_listed_by_kimg_then_resolution(tmp_path):
     write(tmp_path, *reversed(names))
     (tmp_path / "snapshots" / ".000011_r008.partial").mkdir()
     assert [p.name for p in list_snapshots(tmp_path)] == names
+
+
+def test_names_of_moments_sort_by_time_as_text_and_none_is_given_twice():
+    moments = [(0, 4), (64, 4), (4000, 4), (4016, 8), (5000, 8), (12_000_256, 1024)]
+    names = [moment_name(*moment) for moment in moments]
+    assert names[3] == "000004.016_r008"
+    assert sorted(set(names)) == names
+    assert [parse_moment(n) for n in names] == [(n / 1000, r) for n, r in moments]
+
+
+def test_names_of_whole_kimg_as_earlier_runs_have_them_stand_among_the_others(tmp_path):
+    names = ["000003.968_r004", "000004_r004", "000004.016_r008", "000005_r008"]
+    write(tmp_path, *reversed(names), "5_r008", "000005.1_r008", "000005_r008.old")
+    assert [p.name for p in list_snapshots(tmp_path)] == names
+    assert find_snapshot(tmp_path, "000004_r004").name == "000004_r004"
 
 
 def test_the_newest_is_found_or_the_named_one(tmp_path):
