@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,41 @@ def _checksum(fields: Mapping[str, Any]) -> str:
     # As it comes back from a file: tuples are lists there, and keys are text.
     read = json.loads(json.dumps(fields))
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_records(
+    path: Path, is_whole: Callable[[dict[str, Any]], bool]
+) -> tuple[list[dict[str, Any]], int]:
+    """Returns the records of a file that holds one in each line, as JSON.
+
+    Args:
+      path: The file; without one there are no records.
+      is_whole: Whether a record has what its readers take for granted.
+
+    Returns:
+      The records that are whole and as they were sealed, and the number of damaged
+      lines, such as one that a kill has cut short.
+
+    Raises:
+      UserError: if the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); make it readable, or remove it"
+        ) from error
+    parsed = [_parse(line) for line in lines if line.strip()]
+    records = [r for r in parsed if r is not None and is_intact(r) and is_whole(r)]
+    return records, len(parsed) - len(records)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def append_line(path: Path, line: str) -> None:

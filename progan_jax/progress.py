@@ -1,7 +1,7 @@
 """How the figures of a run moved while it trained, read from its own records."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from progan_jax.runtime.snapshot import parse_moment
 from progan_jax.scoreboard import FLOOR_SKIP, REALS, Scoreboard
 
 Figures = dict[str, float]
+_AXES = ("Progress/nimg", "Progress/kimg", "Timing/total_hours")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ def read_progress(
         elif moment := parse_moment(record["snapshot"]):
             key = record["nimg"], moment[1]
             by_snapshot.setdefault(key, {}).update(record["values"])
-    rows = read_rows(workdir / "stats.jsonl")
+    rows = [
+        row for row in read_rows(workdir / "stats.jsonl") if has_numbers(row, _AXES)
+    ]
     hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}
     points = [
         Point(nimg / 1000, hours.get(nimg, math.nan), figures, resolution)
@@ -77,6 +80,12 @@ def read_progress(
     ]
     shown = [(row["Timing/total_hours"], row["Progress/kimg"]) for row in rows]
     return Progress(label, points, floor, shown)
+
+
+def has_numbers(row: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Returns whether a row of stats.jsonl has finite numbers by all these names."""
+    values = [row.get(name) for name in names]
+    return all(isinstance(v, int | float) and math.isfinite(v) for v in values)
 
 
 def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:

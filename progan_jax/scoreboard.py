@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from progan_jax.errors import UserError
-from progan_jax.files import append_line, write_whole
+from progan_jax.files import append_line, read_records, seal, write_whole
+from progan_jax.runtime.logging import warn
 from progan_jax.runtime.snapshot import BEST
 
 REALS = "reals"
@@ -57,7 +59,7 @@ class Scoreboard:
             "values": dict(values),
             "environment": dict(environment),
         }
-        append_line(self._path, json.dumps(record))
+        append_line(self._path, json.dumps(seal(record)))
         write_whole(self._workdir / "metrics.csv", self._to_csv())
 
     def write_best(
@@ -79,6 +81,7 @@ class Scoreboard:
             for record in self.records()
             if record["snapshot"] != REALS
             and (record["metric"], record["settings"]) == (metric, dict(settings))
+            and not math.isnan(record["values"].get(figure, math.nan))
         }
         if not values:
             return None
@@ -87,12 +90,10 @@ class Scoreboard:
         return best
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns all records; a line that is broken, as by a kill, is left out."""
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        records = []
-        for line in lines:
-            with suppress(ValueError):
-                records.append(json.loads(line))
+        """Returns all records; damaged ones are left out with a warning."""
+        records, damaged = read_records(self._path, _is_whole)
+        if damaged:
+            _warn_of_damage(self._path, damaged)
         return records
 
     def _to_csv(self) -> str:
@@ -113,6 +114,32 @@ class Scoreboard:
         writer.writeheader()
         writer.writerows(rows.values())
         return buffer.getvalue()
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Returns whether a record has what every reader takes for granted."""
+    values = record.get("values")
+    return (
+        isinstance(record.get("snapshot"), str)
+        and isinstance(record.get("metric"), str)
+        and isinstance(record.get("settings"), dict)
+        and _is_number(record.get("nimg"))
+        and math.isfinite(record["nimg"])
+        and isinstance(values, dict)
+        and all(map(_is_number, values.values()))
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+@cache  # The records are read many times in one command, which says it once.
+def _warn_of_damage(path: Path, lines: int) -> None:
+    warn(
+        f"{path}: {lines} damaged line(s) are left out; --mode=eval measures again "
+        "what is missing"
+    )
 
 
 def _identity(

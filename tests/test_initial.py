@@ -15,7 +15,12 @@ from progan_jax.initial import open_initial, start_from
 from progan_jax.official.snapshots import import_network
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh
-from progan_jax.runtime.snapshot import read_info, read_trained, write_snapshot
+from progan_jax.runtime.snapshot import (
+    list_snapshots,
+    read_info,
+    read_trained,
+    write_snapshot,
+)
 from progan_jax.stage import StageProgram
 from progan_jax.state import init_discriminator, init_generator
 from progan_jax.train import train
@@ -119,7 +124,7 @@ def test_a_run_shows_the_given_images_first_and_never_asks_for_them_again(
     shutil.rmtree(given)
     train(config, run)
 
-    (snapshot,) = (run / "snapshots").iterdir()
+    snapshot = list_snapshots(run)[-1]
     info = read_info(snapshot)
     assert info["licence"] == LICENCE
     assert info["initial"]["name"] == given.name

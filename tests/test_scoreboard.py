@@ -55,6 +55,61 @@ def test_a_line_that_a_kill_cut_short_is_left_out(board, tmp_path):
     assert [json.loads(lines[i])["nimg"] for i in (0, 2)] == [1000, 2000]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"5", b"null", b"[]", b"{}", b'"text"', b"\xff\xfe", b"[" * 100_000),
+        b'{"snapshot": 1, "metric": "", "settings": {}, "nimg": 1, "values": {}}',
+        b'{"snapshot": "", "metric": "", "settings": 5, "nimg": 1, "values": {}}',
+        b'{"snapshot": "", "metric": "", "settings": {}, "nimg": NaN, "values": {}}',
+        b'{"snapshot":"", "metric":"", "settings":{}, "nimg":1, "values":{"a":""}}',
+    ],
+)
+def test_damaged_lines_are_left_out_with_one_warning(board, tmp_path, capsys, line):
+    add(board, "000001_r004", swd_average=3.0)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(line + b"\n" + line + b"\n")
+    add(board, "000002_r004", swd_average=2.0)
+    for _ in range(2):
+        names = [record["snapshot"] for record in Scoreboard(tmp_path).records()]
+        assert names == ["000001_r004", "000002_r004"]
+    assert board.write_best("swd_average", "swd", SETTINGS) == "000002_r004"
+    assert capsys.readouterr().err == (
+        f"warning: {tmp_path / 'metrics.jsonl'}: 2 damaged line(s) are left out; "
+        "--mode=eval measures again what is missing\n"
+    )
+
+
+def test_a_record_in_which_one_figure_was_changed_is_left_out(board, tmp_path, capsys):
+    add(board, "000001_r004", swd_average=3.0)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("3.0", "1.0"))
+    assert board.find("000001_r004", "0f", "swd", SETTINGS) is None
+    assert "1 damaged line(s)" in capsys.readouterr().err
+
+
+def test_records_of_earlier_runs_have_no_checksum_and_count(board, tmp_path, capsys):
+    add(board, "000001_r004", swd_average=3.0)
+    path = tmp_path / "metrics.jsonl"
+    record = json.loads(path.read_text())
+    del record["checksum"]
+    path.write_text(json.dumps(record) + "\n")
+    assert board.find("000001_r004", "0f", "swd", SETTINGS) == {"swd_average": 3.0}
+    assert capsys.readouterr().err == ""
+
+
+def test_records_that_cannot_be_read_are_a_mistake_in_one_line(board, tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics.jsonl cannot be read \(Is a dir"):
+        board.records()
+
+
+def test_a_figure_that_is_not_a_number_is_not_the_best(board):
+    add(board, "000001_r004", swd_average=float("nan"))
+    add(board, "000002_r004", swd_average=2.0)
+    assert board.write_best("swd_average", "swd", SETTINGS) == "000002_r004"
+
+
 def test_csv_has_a_row_for_each_snapshot_and_settings(board, tmp_path):
     add(board, "reals", swd_average=0.5)
     add(board, "000001_r004", swd_average=3.0)

@@ -69,8 +69,10 @@ def read_outcome(run: Run, reduction: Reduction) -> Outcome:
 
     def accept(record: Mapping[str, Any]) -> bool:
         metric = record["metric"]
+        if metric not in PROTOCOLS:
+            return False
         wanted = reduction.num_images(metric) or PROTOCOLS[metric].num_images
-        return record["settings"]["num_images"] == wanted
+        return record["settings"].get("num_images") == wanted
 
     return Outcome(run, read_progress(run.workdir, run.row.name, accept))
 

@@ -16,6 +16,8 @@ _WIDTH = 960  # Pixels of a picture; wider ones are made smaller.
 _LOSSLESS_PIXELS = 2**15  # Blocks of few pixels, which lossy WebP would blur.
 _QUALITY = 85
 _STYLE = f"{_COLUMNS}x{_ROWS} {_WIDTH} {_QUALITY}"
+# What Pillow raises for pictures that are damaged, or too large to be one.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _IN_PAGE = re.compile(
     r'width="(\d+)" height="(\d+)" data-grid="([\w. ]+)" '
     r'src="data:image/webp;base64,([A-Za-z0-9+/=]+)"'
@@ -78,7 +80,7 @@ def preview(
     try:
         key = f"{grid.name} {grid.stat().st_mtime_ns} {_STYLE}"
         return known.get(key) or _make(grid, key, resolution, final)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None
 
 

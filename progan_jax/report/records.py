@@ -1,6 +1,7 @@
 """What a run has recorded of itself, as its report needs it."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,13 +11,30 @@ from typing import Any
 
 from progan_jax.config import make_schedule
 from progan_jax.errors import UserError
-from progan_jax.progress import Point, Progress, latest_settings, read_progress
+from progan_jax.progress import (
+    Point,
+    Progress,
+    has_numbers,
+    latest_settings,
+    read_progress,
+)
 from progan_jax.runtime.logging import read_rows
 from progan_jax.schedule import Schedule
 from progan_jax.workdir import read_config
 
 Row = Mapping[str, Any]
 _METRIC = "Metrics/"
+# What every tick tells.
+_NEEDED = (
+    "Progress/nimg",
+    "Progress/kimg",
+    "Progress/resolution",
+    "Progress/alpha",
+    "Timing/total_sec",
+    "Timing/total_hours",
+    "Timing/sec_per_tick",
+    "Timing/img_per_sec",
+)
 
 
 @dataclass(frozen=True)
@@ -62,15 +80,10 @@ def read_run(workdir: Path) -> RunRecord:
       UserError: if it is no run's folder, or no tick of the run has ended.
     """
     config = read_config(workdir, "RUN")
-    starts = json.loads((workdir / "config.json").read_text()).get("starts", [])
-    try:
-        schedule = make_schedule(config)
-    except (KeyError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"RUN={workdir}: its config.json lacks a field ({reason}); restore it"
-        ) from error
-    rows = [row for row in read_rows(workdir / "stats.jsonl") if _is_whole(row)]
+    starts = _read_starts(workdir)
+    schedule = _read_schedule(workdir, config)
+    rows = [_finite(row) for row in read_rows(workdir / "stats.jsonl")]
+    rows = [row for row in rows if has_numbers(row, _NEEDED)]
     if not rows:
         raise UserError(
             f"RUN={workdir}: its stats.jsonl tells of no tick yet; let the run come "
@@ -119,15 +132,32 @@ def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
     return points
 
 
-def _is_whole(row: Row) -> bool:
-    """Returns whether a row has what every tick tells."""
-    needed = (
-        "Progress/kimg",
-        "Progress/resolution",
-        "Progress/alpha",
-        "Timing/total_sec",
-        "Timing/total_hours",
-        "Timing/sec_per_tick",
-        "Timing/img_per_sec",
-    )
-    return all(isinstance(row.get(name), int | float) for name in needed)
+def _read_starts(workdir: Path) -> list[Mapping[str, Any]]:
+    starts = json.loads((workdir / "config.json").read_text()).get("starts", [])
+    if not isinstance(starts, list) or not all(isinstance(s, dict) for s in starts):
+        raise UserError(
+            f"RUN={workdir}: config.json has starts = {str(starts)[:40]} and needs "
+            "a list of records there; restore the file"
+        )
+    return starts
+
+
+def _read_schedule(workdir: Path, config: Any) -> Schedule:
+    """Returns a run's schedule; raises UserError if it makes none to its end."""
+    try:
+        schedule = make_schedule(config)
+        schedule.end_nimg()
+    except Exception as error:  # Of fields that may hold anything.
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"RUN={workdir}: config.json makes no schedule ({reason}); restore the file"
+        ) from error
+    return schedule
+
+
+def _finite(row: Row) -> Row:
+    """Returns a row with None for what a curve cannot show."""
+    return {
+        name: value if isinstance(value, int | float) and math.isfinite(value) else None
+        for name, value in row.items()
+    }

@@ -56,7 +56,8 @@ def starts_section(record: RunRecord) -> str:
 
 
 def _versions(start: Mapping[str, Any]) -> Mapping[str, Any]:
-    return start.get("versions") or {}
+    versions = start.get("versions")
+    return versions if isinstance(versions, dict) else {}
 
 
 def _base_fields() -> dict[str, object]:

@@ -16,6 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from progan_jax.errors import DivergedError, UserError
+from progan_jax.runtime.backend import explain_missing_devices
 from progan_jax.runtime.background import leave
 
 _SIGPIPE_CODE = 128 + 13
@@ -118,6 +119,13 @@ def _guard(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         leave(_SIGPIPE_CODE)
         sys.exit(_SIGPIPE_CODE)
+    except (RuntimeError, AssertionError) as error:
+        message = explain_missing_devices(error)
+        if message is None:
+            raise
+        report(message)
+        leave(UserError.exit_code)
+        sys.exit(UserError.exit_code)
     leave(0)
 
 

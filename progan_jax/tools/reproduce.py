@@ -41,7 +41,13 @@ from progan_jax.experiments.runs import (
     plan,
 )
 from progan_jax.experiments.tables import TABLES, Row, Table
-from progan_jax.files import local_folder, write_json, write_whole
+from progan_jax.files import (
+    is_intact,
+    local_folder,
+    seal,
+    write_json,
+    write_whole,
+)
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compilation_cache import keep_compiled
 
@@ -170,9 +176,14 @@ def _check_folder(
     }
     path = workdir / _RECORD
     try:
-        old = json.loads(path.read_text()) if path.exists() else record
-    except (OSError, ValueError) as error:
-        raise UserError(f"--workdir={workdir}: {error}; name another folder") from error
+        old = json.loads(path.read_bytes()) if path.exists() else record
+        if not isinstance(old, dict) or not is_intact(old):
+            raise ValueError("it is not what was written there")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"--workdir={workdir}: its {_RECORD} cannot be read ({error}); restore it, "
+            "or name another folder"
+        ) from error
     for field, value in record.items():
         if old.get(field) != value:
             raise UserError(
@@ -186,7 +197,7 @@ def _open(workdir: Path, record: dict[str, Any]) -> None:
     """Makes the table's folder."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / _RECORD, record)
+        write_json(workdir / _RECORD, seal(record))
     except OSError as error:
         raise UserError(f"--workdir={workdir}: {error}; name another folder") from error
 
