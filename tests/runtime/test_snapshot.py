@@ -85,7 +85,9 @@ def test_names_of_moments_sort_by_time_as_text_and_none_is_given_twice():
 
 def test_names_of_whole_kimg_as_earlier_runs_have_them_stand_among_the_others(tmp_path):
     names = ["000003.968_r004", "000004_r004", "000004.016_r008", "000005_r008"]
-    write(tmp_path, *reversed(names), "5_r008", "000005.1_r008", "000005_r008.old")
+    write(tmp_path, *reversed(names))
+    for other in ("5_r008", "000005.1_r008", "000005_r008.old"):
+        (tmp_path / "snapshots" / other).mkdir()
     assert [p.name for p in list_snapshots(tmp_path)] == names
     assert find_snapshot(tmp_path, "000004_r004").name == "000004_r004"
 
