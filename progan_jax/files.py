@@ -45,9 +45,14 @@ def user_cache() -> Path:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file beside its place and moves it there."""
+    """Writes a file beside its place and moves it there.
+
+    Text is UTF-8; what that cannot hold, such as names of files in other encodings, is
+    written with backslashes, as on standard error.
+    """
     unfinished = path.with_name(f".{path.name}.partial")
-    data = content.encode() if isinstance(content, str) else content
+    text = isinstance(content, str)
+    data = content.encode(errors="backslashreplace") if text else content
     unfinished.write_bytes(data)
     move_whole(unfinished, path)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from progan_jax.data.names import normal
 from progan_jax.errors import UserError
 
 _COLUMNS = [
@@ -61,8 +62,9 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     columns, and for each image its file name and ten numbers.
 
     Returns:
-      By file name, float64 [5, 2] in pixels: left eye, right eye, nose, left and right
-      corner of the mouth, left and right as the picture shows them.
+      By file name in its normal spelling, float64 [5, 2] in pixels: left eye, right
+      eye, nose, left and right corner of the mouth, left and right as the picture shows
+      them.
 
     Raises:
       UserError: if the file cannot be read or a line is broken.
@@ -78,6 +80,7 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     landmarks = {}
     for number, line in enumerate(lines[2:], start=3):
         name, points = _parse(line, f"{path}, line {number}")
+        name = normal(name)
         if name in landmarks:
             raise UserError(f"{path}, line {number}: {name} is listed twice")
         landmarks[name] = points

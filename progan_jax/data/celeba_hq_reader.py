@@ -9,14 +9,13 @@ from progan_jax.data.celeba_hq import align_face, alignment_steps, draw_steps
 from progan_jax.data.celeba_hq_geometry import read_landmarks
 from progan_jax.data.decoding import BadImage, decode
 from progan_jax.data.file_reader import FileReader
-from progan_jax.data.readers import Item
+from progan_jax.data.names import normal
+from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
 
 
-class AlignedReader:
+class AlignedReader(Source):
     """Faces cut from photographs, upright and of one size, in the order of names."""
-
-    num_classes = 0
 
     def __init__(self, path: Path, landmarks: Path, resolution: int) -> None:
         """Lists the photographs.
@@ -31,6 +30,7 @@ class AlignedReader:
         """
         self.name = "celeba_hq"
         self._files = FileReader(path)
+        self.unread, self.remarks = self._files.unread, self._files.remarks
         self._landmarks = read_landmarks(landmarks)
         self._resolution = resolution
 
@@ -87,7 +87,7 @@ class AlignedReader:
 
     def _open(self, index: int) -> tuple[str, np.ndarray, np.ndarray]:
         item = self._files[index]
-        landmarks = self._landmarks.get(PurePosixPath(item.name).name)
+        landmarks = self._landmarks.get(normal(PurePosixPath(item.name).name))
         if landmarks is None:
             raise BadImage("it has no landmarks")
         if not isinstance(item.data, bytes):

@@ -101,6 +101,14 @@ def _unlike(one: StoredSet, other: StoredSet) -> Iterator[str]:
             f"there are {one.num_classes} classes, and {other.num_classes} in the "
             "other set"
         )
+    names = one.class_names, other.class_names
+    if all(names) and len(names[0]) == len(names[1]):
+        differing = [k for k, name in enumerate(names[0]) if name != names[1][k]]
+        for k in differing[:1]:
+            yield (
+                f"{len(differing)} classes have other names: {k} is {names[0][k]}, and "
+                f"{names[1][k]} in the other set"
+            )
     for side in sorted(one.levels.keys() | other.levels.keys(), reverse=True):
         if side not in other.levels:
             yield f"level {side} is not in the other set"

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 Crop = Literal["centre", "celeba", "none"]
 Pad = Literal["none", "black", "mirror"]
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 # A small file can claim to be of any size: larger ones are taken for a trap.
 MAX_PIXELS = 2**27
 
@@ -31,7 +31,7 @@ class BadImage(Exception):
 
 
 def decode(data: bytes, channels: int) -> np.ndarray:
-    """Returns the pixels of a PNG, JPEG or WebP file, uint8 [h, w, channels].
+    """Returns the pixels of a PNG, JPEG, WebP or BMP file, uint8 [h, w, channels].
 
     The orientation that a camera notes is applied. Transparent pixels show white,
     16-bit grey is rounded to 8 bits, palettes and CMYK become RGB.

@@ -1,22 +1,36 @@
 """Image files in a folder or a zip file, with their classes."""
 
-import csv
-import os
-import re
+import stat
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from progan_jax.data.classes import (
+    Classes,
+    classes_of_folders,
+    classes_of_json,
+    classes_of_table,
+    common_folder,
+)
 from progan_jax.data.decoding import BadImage
-from progan_jax.data.readers import Item
+from progan_jax.data.listing import (
+    HEAD,
+    KINDS,
+    Listing,
+    count_suffixes,
+    files_below,
+    sort_files,
+)
+from progan_jax.data.names import printable
+from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-
-_MOST_CLASSES = 100_000  # A larger number is no class, but an identity of some kind.
+_DATASET = "dataset.json"  # Holds labels in the sets of StyleGAN2-ADA's dataset_tool.
+_MOST_BYTES = 2**29  # Of that file: ten million labels.
 
 # What zipfile raises for members that are damaged, encrypted or strangely compressed.
 _BAD_MEMBER = (
@@ -28,11 +42,11 @@ _BAD_MEMBER = (
 )
 
 
-class FileReader:
+class FileReader(Source):
     """Image files below a folder or in a zip file, in the order of their names.
 
-    Classes are the first folders below, sorted, if there is more than one, or those of
-    a CSV file.
+    Classes are those of a CSV file, or of a dataset.json beside the images, or the
+    first folders below the one that holds all images, if there is more than one.
     """
 
     def __init__(self, path: Path, labels: Path | None = None) -> None:
@@ -43,35 +57,33 @@ class FileReader:
           labels: CSV of two columns, file and class (a whole number), without a header.
 
         Raises:
-          UserError: if there are no images, or the CSV speaks of other files.
+          UserError: if there are no images, or the labels are of other files.
         """
         self.name = path.name.removesuffix(".zip")
         self._path, self._zip = path, None
         self._is_zip = path.is_file()
-        self._names = sorted(n for n in self._list() if _is_image(n))
+        repeated: list[tuple[str, str]] = []
+        listing = sort_files(self._list(repeated), self._read_head)
+        self._names, self.unread = listing.images, tuple(listing.others)
         if not self._names:
             raise UserError(
-                f"{path}: it holds no {', '.join(SUFFIXES)}; name a folder or a zip "
-                "file of images"
+                f"{path}: it holds no {KINDS} files; name a folder or a zip file of "
+                "images"
             )
-        if labels is not None:
-            self._labels = _read_labels(labels, self._names)
-        else:
-            self._labels = _labels_of_folders(self._names)
-        self.num_classes = max(self._labels) + 1 if any(self._labels) else 0
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether images beside several folders keep these from being classes."""
-        folders = set(_folders(self._names))
-        return "" in folders and len(folders) > 2 and not any(self._labels)
+        dataset = None if labels else _find_dataset(listing)
+        classes = self._classes(labels, dataset)
+        self.labels = self._labels = np.array(classes.labels, np.int32)
+        self.num_classes, self.class_names = classes.num_classes, classes.names
+        left_out = [n for n in listing.texts if n != dataset]
+        left_out += [name for name, _ in listing.others]
+        self.remarks = tuple(_remarks(path, classes, repeated, left_out))
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Item:
         name = self._names[index]
-        return Item(name, self._read(name), self._labels[index])
+        return Item(name, self._read(name), int(self._labels[index]))
 
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
@@ -84,7 +96,7 @@ class FileReader:
                 known = {m.filename: (m.file_size, m.CRC) for m in archive.infolist()}
         else:
             known = {name: (_stat(self._path / name)[0],) for name in self._names}
-        for name, label in zip(self._names, self._labels, strict=True):
+        for name, label in zip(self._names, self._labels.tolist(), strict=True):
             yield f"{name} {label} {known[name]}"
 
     def times(self) -> Iterator[str]:
@@ -96,26 +108,49 @@ class FileReader:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}
 
-    def _list(self) -> list[str]:
+    def _list(self, repeated: list[tuple[str, str]]) -> Iterable[str]:
+        """Returns the names of all files; takes links that are not followed."""
         try:
             if not self._is_zip:
-                return list(_files_below(self._path))
+                return list(files_below(self._path, repeated))
             with zipfile.ZipFile(self._path) as archive:
-                return archive.namelist()
-        except (OSError, zipfile.BadZipFile) as error:
+                return [m.filename for m in archive.infolist() if not m.is_dir()]
+        except (OSError, ValueError, *_BAD_MEMBER) as error:
             raise UserError(
                 f"{self._path}: cannot be read ({error}); name a folder or a zip file "
                 "of images that can"
             ) from error
 
-    def _read(self, name: str) -> bytes:
+    def _classes(self, table: Path | None, dataset: str | None) -> Classes:
+        """Returns the classes, from a CSV file or the dataset.json if there is one."""
+        if table is not None:
+            return classes_of_table(table, self._names)
+        if dataset is None:
+            return classes_of_folders(self._names, str(self._path))
+        where, folder = f"{self._path}/{dataset}", dataset.removesuffix(_DATASET)
+        try:
+            data = self._read(dataset, _MOST_BYTES)
+        except BadImage as error:
+            raise UserError(f"{where}: cannot be read ({error}); remove it") from error
+        return classes_of_json(data, self._names, folder, where)
+
+    def _read_head(self, name: str) -> bytes:
+        head = self._read(name, HEAD)
+        if self._zip and stat.S_ISLNK(self._zip.getinfo(name).external_attr >> 16):
+            raise BadImage("it is a link, and zip files are not unpacked")
+        return head
+
+    def _read(self, name: str, most: int = -1) -> bytes:
+        """Returns a file, or its first bytes; BadImage if it cannot be read."""
         try:
             if not self._is_zip:
-                return (self._path / name).read_bytes()
+                with (self._path / name).open("rb") as file:
+                    return file.read(most)
             if self._zip is None:
                 self._zip = zipfile.ZipFile(self._path)
             # Members are read, never unpacked: their paths lead nowhere.
-            return self._zip.read(name)
+            with self._zip.open(name) as file:
+                return file.read(most)
         except OSError as error:
             raise BadImage(error.strerror or str(error)) from error
         except _BAD_MEMBER as error:
@@ -131,81 +166,32 @@ def _stat(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _files_below(folder: Path) -> Iterator[str]:
-    """Yields the paths of files below a folder; OSError if one cannot be listed."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for root, _, names in os.walk(folder, onerror=fail):
-        for path in (Path(root, name) for name in names):
-            # A link that leads nowhere is a bad image, not none.
-            if path.is_file() or path.is_symlink():
-                yield path.relative_to(folder).as_posix()
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(re.match(r"\.[^.]|__MACOSX$", part) for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
+def _find_dataset(listing: Listing) -> str | None:
+    """Returns the topmost dataset.json above all images; None without one."""
+    folder = common_folder(listing.images)
+    found = [
+        name
+        for name in listing.texts
+        if name.rpartition("/")[2] == _DATASET
+        and folder.startswith(name.removesuffix(_DATASET))
+    ]
+    return min(found, key=len, default=None)
 
 
-def _folders(names: Sequence[str]) -> list[str]:
-    """Returns the first folder of each file, "" if it lies in none."""
-    return [name.split("/")[0] if "/" in name else "" for name in names]
-
-
-def _labels_of_folders(names: Sequence[str]) -> list[int]:
-    folders = _folders(names)
-    known = sorted(set(folders))
-    if len(known) < 2 or "" in known:
-        return [0] * len(names)
-    return [known.index(folder) for folder in folders]
-
-
-def _read_labels(path: Path, names: Sequence[str]) -> list[int]:
-    """Reads file,class for every image, and for no other."""
-    rows = list(_rows(path))
-    labels = dict(rows)
-    counts = Counter(name for name, _ in rows)
-    for kind, wrong in (
-        ("stands there more than once", {n for n in counts if counts[n] > 1}),
-        ("speaks of no image of the source", labels.keys() - set(names)),
-        ("is missing", set(names) - labels.keys()),
-    ):
-        if wrong:
-            raise UserError(
-                f"--labels={path}: {sorted(wrong)[0]!r} {kind} ({len(wrong)} such "
-                "file(s)); correct the file"
-            )
-    return [labels[name] for name in names]
-
-
-def _rows(path: Path) -> Iterator[tuple[str, int]]:
-    """Yields the lines of a CSV file of file,class."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file)
-            for row in filter(None, lines):
-                yield _parse_row(row, f"--labels={path}: line {lines.line_num}")
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(
-            f"--labels={path}: cannot be read ({error}); write lines file,class"
-        ) from error
-
-
-def _parse_row(row: list[str], line: str) -> tuple[str, int]:
-    if len(row) != 2:
-        raise UserError(f"{line}: it must be file,class; correct the file")
-    name, label = row
-    if not re.fullmatch(r"\s*\d+\s*", label, re.ASCII):
-        raise UserError(
-            f"{line}: {label!r} is no class number; write lines file,class, without a "
-            "header, with classes from 0 on"
+def _remarks(
+    path: Path, classes: Classes, repeated: list[tuple[str, str]], left_out: list[str]
+) -> Iterator[str]:
+    """Yields what a user should know of a source."""
+    if classes.remark:
+        yield f"{path}: {classes.remark}"
+    if repeated:
+        link, folder = map(printable, repeated[0])
+        yield (
+            f"{path}: {len(repeated):,} link(s) to folders that are read already are "
+            f"not followed, the first is {link} to {folder}"
         )
-    if len(label) > 9 or int(label) >= _MOST_CLASSES:
-        raise UserError(
-            f"{line}: class {label} must be below {_MOST_CLASSES:,}; number the "
-            "classes from 0 on"
+    if left_out:
+        yield (
+            f"{path}: {len(left_out):,} file(s) are not read: "
+            f"{count_suffixes(left_out)}; {KINDS} are"
         )
-    return name, int(label)

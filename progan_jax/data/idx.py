@@ -43,8 +43,10 @@ def load_idx(
     check_size(folder.name, images.shape[1:], resolution)
     check_memory(folder.name, (*images.shape, 1), max_memory_mib)
     classes = int(labels.max()) + 1
+    # Of other sets of this form, such as Fashion-MNIST, the files do not tell them.
+    names = tuple(map(str, range(classes))) if folder.name == "mnist" else ()
     return build_pyramid(
-        folder.name, images[..., None], labels.astype(np.int32), classes
+        folder.name, images[..., None], labels.astype(np.int32), classes, names
     )
 
 

@@ -10,17 +10,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from progan_jax.data.decoding import BadImage
-from progan_jax.data.readers import Item
+from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
 from progan_jax.files import move_whole
 
 _DATA = "data.mdb"
 
 
-class LmdbReader:
+class LmdbReader(Source):
     """An LMDB of keys to encoded images, in the order of keys."""
-
-    num_classes = 0
 
     def __init__(self, path: Path, name: str = "", checksum: str = "") -> None:
         """Lists the keys.

@@ -68,11 +68,15 @@ def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:
         labels=labels if record["num_classes"] else None,
         num_classes=record["num_classes"],
         fingerprint=digest.hexdigest()[:32],
+        class_names=tuple(record["class_names"]),
     )
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Returns what pyramid.json tells of a pyramid DIR/NAME.
+    """Returns what pyramid.json holds of a pyramid DIR/NAME; see `_FIELDS`.
+
+    The names of its classes, `class_names`, are [] where an earlier program left them
+    out.
 
     Raises:
       Damaged: if it is not whole.
@@ -82,6 +86,10 @@ def read_record(folder: Path) -> dict[str, Any]:
     wrong = [k for k, kind in _FIELDS.items() if not isinstance(record.get(k), kind)]
     if wrong:
         raise Damaged(path, f"is damaged: it has no fitting {wrong[0]!r}")
+    names = record.setdefault("class_names", [])
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or (names and len(names) != record["num_classes"]):
+        raise Damaged(path, "is damaged: its 'class_names' are no names of its classes")
     return record
 
 

@@ -80,7 +80,11 @@ class Pyramid:
 
 
 def build_pyramid(
-    name: str, images: np.ndarray, labels: np.ndarray | None, num_classes: int
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    num_classes: int,
+    class_names: tuple[str, ...] = (),
 ) -> Pyramid:
     """Makes every level of an image set, down to 4x4.
 
@@ -89,6 +93,7 @@ def build_pyramid(
       images: uint8 [n, r, r, C], r a power of two from 4 on.
       labels: Classes int32 [n] in [0, num_classes), or None.
       num_classes: 0 without labels.
+      class_names: See `Pyramid`.
 
     Raises:
       ValueError: if the images have another shape or type.
@@ -104,7 +109,8 @@ def build_pyramid(
     while side > _SMALLEST:
         levels[side // 2] = halve(levels[side])
         side //= 2
-    return Pyramid(name, levels, labels, num_classes, _digest(images, labels))
+    digest = _digest(images, labels)
+    return Pyramid(name, levels, labels, num_classes, digest, class_names)
 
 
 def halve(images: np.ndarray) -> np.ndarray:

@@ -21,7 +21,8 @@ class Item:
     Attributes:
       name: By which the user knows it.
       data: A file's bytes, or pixels uint8 [h, w, C].
-      label: Its class; 0 without classes.
+      label: Its class; 0 without classes, -1 of an image without one in a set with
+        classes.
     """
 
     name: str
@@ -35,10 +36,12 @@ class Reader(Protocol):
     Attributes:
       name: Of the set, part of a path.
       num_classes: 0 without classes.
+      class_names: In the order of the class numbers; () where they are not known.
     """
 
     name: str
-    num_classes: int
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int: ...
 
@@ -52,7 +55,17 @@ class Reader(Protocol):
 
 
 class Source(Reader, Protocol):
-    """A reader that can tell whether its images are still the same ones."""
+    """A reader that can tell whether its images are still the same ones.
+
+    Attributes:
+      labels: Class of each image, int [n]; None if it is not known before it is read.
+      unread: Names of files that are no images of a kind that is read, and reasons.
+      remarks: What the user should know of it before it is read.
+    """
+
+    labels: np.ndarray | None = None
+    unread: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def listing(self) -> Iterable[str]:
         """Yields what is known of the images without reading them.
@@ -66,23 +79,24 @@ class Source(Reader, Protocol):
         ...
 
 
-class DigitsReader:
+class DigitsReader(Source):
     """The handwritten digits of the package, scaled to a side; see `sources`."""
 
-    name, num_classes = "digits", 10
+    name = "digits"
 
     def __init__(self, resolution: int) -> None:
         """Loads the digits; `resolution` is their side."""
         from progan_jax.data.sources import load_digits
 
         pyramid = load_digits(resolution)
-        self._images, self._labels = pyramid.levels[resolution][:], pyramid.labels
+        self._images, self.labels = pyramid.levels[resolution][:], pyramid.labels
+        self.num_classes, self.class_names = pyramid.num_classes, pyramid.class_names
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Item:
-        label = int(self._labels[index]) if self._labels is not None else 0
+        label = int(self.labels[index]) if self.labels is not None else 0
         return Item(self.name_of(index), self._images[index], label)
 
     def name_of(self, index: int) -> str:
@@ -98,10 +112,10 @@ class DigitsReader:
         return ()
 
 
-class SyntheticReader:
+class SyntheticReader(Source):
     """Noise, for benchmarks: image i is a function of i alone."""
 
-    name, num_classes = "synthetic", 0
+    name = "synthetic"
 
     def __init__(self, num_images: int, resolution: int) -> None:
         """Describes the set: so many RGB images of that side."""
@@ -130,12 +144,13 @@ class SyntheticReader:
         return ()
 
 
-class Subset:
+class Subset(Source):
     """Some images of another reader."""
 
     def __init__(self, reader: Source, indices: Sequence[int]) -> None:
         """Takes the images of these indices, in their order."""
         self.name, self.num_classes = reader.name, reader.num_classes
+        self.class_names, self.unread = reader.class_names, reader.unread
         self.indices = indices
         self._reader = reader
 
@@ -156,6 +171,22 @@ class Subset:
     def times(self) -> Iterable[str]:
         """Yields those of the other reader: of all its files."""
         return self._reader.times()
+
+
+def spread(reader: Source, num_images: int) -> Sequence[int]:
+    """Returns which images to take of a source: as many of each class as there are.
+
+    The classes take turns, each with its first image that is left. Where classes are
+    not known before images are read, the first images are taken.
+    """
+    if reader.labels is None:
+        return range(min(num_images, len(reader)))
+    by_class = np.argsort(reader.labels, kind="stable")
+    counts = np.bincount(reader.labels)
+    turns = np.empty(len(reader), np.int64)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    turns[by_class] = np.arange(len(reader)) - first
+    return np.sort(np.lexsort((reader.labels, turns))[:num_images]).tolist()
 
 
 def fingerprint(reader: Source) -> str:

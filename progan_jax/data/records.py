@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from progan_jax.data.names import printable
 from progan_jax.errors import UserError
 
 # File formats of TFDS that are read; of those that are there the first is taken.
@@ -205,6 +206,15 @@ def class_label(features: Any, name: str = "label") -> Any:
 
     label = find_feature(features, name)
     return label if isinstance(label, tfds.features.ClassLabel) else None
+
+
+def names_of_classes(label: Any) -> tuple[str, ...]:
+    """Returns the names of a ClassLabel's classes; () of None.
+
+    Of classes that it has no names for they are the numbers.
+    """
+    known = label is not None and label.num_classes
+    return tuple(map(printable, label.names)) if known else ()
 
 
 def record_parser(features: Any, image: str = "image", label: str = "label") -> Parser:

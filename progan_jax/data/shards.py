@@ -12,6 +12,7 @@ import numpy as np
 
 from progan_jax.data.decoding import BadImage, Crop, Pad, decode, square
 from progan_jax.data.layout import VERSION, level_name
+from progan_jax.data.names import printable
 from progan_jax.data.pyramid import halve
 from progan_jax.data.readers import Reader
 from progan_jax.errors import UserError
@@ -82,8 +83,8 @@ class Shard:
         return len(self.labels)
 
 
-def features(settings: Settings, resolution: int, num_classes: int) -> Any:
-    """Returns the TFDS features of a level."""
+def features(settings: Settings, resolution: int, reader: Reader) -> Any:
+    """Returns the TFDS features of a level of a reader's images."""
     import tensorflow_datasets as tfds
 
     shape = (resolution, resolution, settings.channels)
@@ -95,7 +96,10 @@ def features(settings: Settings, resolution: int, num_classes: int) -> Any:
     else:
         # TFDS has no name for WebP, but stores files as they are, whatever they are.
         image = tfds.features.Image(shape=shape)
-    label = tfds.features.ClassLabel(num_classes=max(num_classes, 1))
+    if reader.class_names:
+        label = tfds.features.ClassLabel(names=reader.class_names)
+    else:
+        label = tfds.features.ClassLabel(num_classes=max(reader.num_classes, 1))
     return tfds.features.FeaturesDict({"image": image, "label": label})
 
 
@@ -134,8 +138,8 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
 def refuse_bad(name: str, reason: str) -> UserError:
     """Returns what --strict says of a bad image."""
     return UserError(
-        f"{name}: {reason}; leave --strict out, which goes on, or mend the image and "
-        "begin anew in another folder"
+        f"{printable(name)}: {reason}; leave --strict out, which goes on, or fix the "
+        "image and begin anew in another folder"
     )
 
 
@@ -170,7 +174,7 @@ class _Writer:
         self._unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         # One record to a group: images are read one by one, in any order.
         self._writer = ArrayRecordWriter(str(self._unfinished), "group_size:1")
-        self._features = features(settings, resolution, reader.num_classes)
+        self._features = features(settings, resolution, reader)
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
         self._raw = resolution <= settings.raw_up_to
         self._num_bytes = 0

@@ -25,6 +25,7 @@ from progan_jax.data.records import (
     Decoder,
     class_label,
     make_decoder,
+    names_of_classes,
     newest_version,
     open_folder,
     open_records,
@@ -78,7 +79,8 @@ def load_digits(resolution: int) -> Pyramid:
     with np.load(_DIGITS) as digits:
         images = np.stack([_scale_digit(x, resolution) for x in digits["images"]])
         labels = digits["labels"].astype(np.int32)
-    return build_pyramid("digits", images[..., None], labels, num_classes=10)
+    names = tuple(map(str, range(10)))
+    return build_pyramid("digits", images[..., None], labels, 10, names)
 
 
 def _scale_digit(digit: np.ndarray, resolution: int) -> np.ndarray:
@@ -110,10 +112,10 @@ def load_tfds(
     check_size(name, decode(records[0])[0].shape, resolution)
     check_memory(name, shape, max_memory_mib)
     images, labels = read_images(name, records, decode, shape)
-    num_classes = getattr(class_label(info.features), "num_classes", None)
-    if not num_classes or labels.min() < 0:
+    names = names_of_classes(class_label(info.features))
+    if not names or labels.min() < 0:
         return build_pyramid(name, images, None, num_classes=0)
-    return build_pyramid(name, images, labels, num_classes)
+    return build_pyramid(name, images, labels, len(names), names)
 
 
 def tfds_root(data_dir: str) -> Path:

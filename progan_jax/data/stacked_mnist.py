@@ -12,19 +12,20 @@ from pathlib import Path
 import numpy as np
 
 from progan_jax.data.idx import read_split
-from progan_jax.data.readers import Item
+from progan_jax.data.readers import Item, Source
 
 NUM_IMAGES = 1_000_000
 _SEED = 123
 
 
-class StackedMnistReader:
+class StackedMnistReader(Source):
     """A million draws of three digits of MNIST's training split, padded to 32x32.
 
     The class of an image is the number that its digits write, red first.
     """
 
     name, num_classes = "stacked_mnist", 1000
+    class_names = tuple(f"{number:03d}" for number in range(1000))
 
     def __init__(self, folder: Path) -> None:
         """Reads the digits of a folder of MNIST's files.
@@ -32,7 +33,9 @@ class StackedMnistReader:
         Raises:
           UserError: if they are missing or damaged.
         """
-        self._digits, self._labels = read_split(folder, "train")
+        self._digits, self._digit_labels = read_split(folder, "train")
+        modes = self._digit_labels[self._picks].astype(np.int32) @ (100, 10, 1)
+        self.labels = self._modes = modes
 
     def __len__(self) -> int:
         return NUM_IMAGES
@@ -40,9 +43,7 @@ class StackedMnistReader:
     def __getitem__(self, index: int) -> Item:
         picked = self._picks[index]
         pixels = np.ascontiguousarray(np.moveaxis(self._digits[picked], 0, -1))
-        hundreds, tens, ones = (int(label) for label in self._labels[picked])
-        mode = 100 * hundreds + 10 * tens + ones
-        return Item(self.name_of(index), pixels, mode)
+        return Item(self.name_of(index), pixels, int(self._modes[index]))
 
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
@@ -50,7 +51,7 @@ class StackedMnistReader:
 
     def listing(self) -> Iterable[str]:
         """Yields a checksum of the digits."""
-        data = self._digits.tobytes() + self._labels.tobytes()
+        data = self._digits.tobytes() + self._digit_labels.tobytes()
         yield hashlib.sha256(data).hexdigest()
 
     def times(self) -> Iterable[str]:

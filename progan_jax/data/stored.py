@@ -17,6 +17,7 @@ from progan_jax.data.prepared import read_labels, read_record
 from progan_jax.data.records import (
     class_label,
     make_decoder,
+    names_of_classes,
     newest_version,
     open_folder,
     open_records,
@@ -36,7 +37,7 @@ class StoredLevel:
       folder: Of the set.
       shape: (n, h, w, C).
       num_bytes: Of its files.
-      num_classes: Of the ClassLabel feature `label`; 0 without it.
+      class_names: Of the ClassLabel feature `label`; () without it.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -60,7 +61,7 @@ class StoredLevel:
         check_features(str(folder), features)
         self._records = open_records(builder, split)
         self._decode = make_decoder(features, features["image"].shape[-1] or 3)
-        self.num_classes = getattr(class_label(features), "num_classes", 0) or 0
+        self.class_names = names_of_classes(class_label(features))
         self.num_bytes = self._count_bytes(builder.info.splits[split].filepaths)
         first = self._read_records([0])[0][0]
         self.shape = (len(self._records), *first.shape)
@@ -113,6 +114,7 @@ class StoredSet:
       levels: By side, the largest first.
       missing: Sides of the levels that should be there.
       num_classes: 0 without labels.
+      class_names: In the order of the class numbers; () where they are not known.
       labels: Classes int32 [n] that training takes; None of a TFDS set.
     """
 
@@ -120,6 +122,7 @@ class StoredSet:
     levels: Mapping[int, StoredLevel]
     missing: tuple[int, ...]
     num_classes: int
+    class_names: tuple[str, ...]
     labels: np.ndarray | None
 
     @property
@@ -164,12 +167,14 @@ def open_stored(folder: Path, split: str = "train") -> StoredSet:
             "(features.json); name DIR/NAME of one"
         )
     level = StoredLevel(version, split)
-    return StoredSet(folder, {level.shape[1]: level}, (), level.num_classes, None)
+    names = level.class_names
+    return StoredSet(folder, {level.shape[1]: level}, (), len(names), names, None)
 
 
 def _open_pyramid(folder: Path, split: str) -> StoredSet:
     record, labels = read_record(folder), read_labels(folder)
     side, num_classes = record["resolution"], record["num_classes"]
+    names = tuple(record["class_names"])
     folders = {
         side >> k: folder / level_name(side >> k) / VERSION
         for k in range(side.bit_length() - 2)
@@ -186,4 +191,4 @@ def _open_pyramid(folder: Path, split: str) -> StoredSet:
             f"{len(levels[max(levels)]):,} images; prepare it again"
         )
     missing = tuple(r for r in folders if r not in there)
-    return StoredSet(folder, levels, missing, num_classes, labels)
+    return StoredSet(folder, levels, missing, num_classes, names, labels)

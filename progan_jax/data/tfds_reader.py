@@ -8,19 +8,20 @@ from google.protobuf.message import DecodeError
 
 from progan_jax.data.checks import check_features, check_split
 from progan_jax.data.decoding import BadImage
-from progan_jax.data.readers import Item
+from progan_jax.data.readers import Item, Source
 from progan_jax.data.records import (
     Parser,
     Records,
     class_label,
     find_feature,
+    names_of_classes,
     open_records,
     record_parser,
 )
 from progan_jax.data.sources import open_builder
 
 
-class TfdsReader:
+class TfdsReader(Source):
     """The images of one split, in the order of the set, in their own encoding."""
 
     def __init__(
@@ -52,7 +53,8 @@ class TfdsReader:
         check_features(name, info.features, image)
         self._length = info.splits[split].num_examples
         classes = class_label(info.features, label)
-        self.num_classes = getattr(classes, "num_classes", 0) or 0
+        self.class_names = names_of_classes(classes)
+        self.num_classes = len(self.class_names)
 
     def __len__(self) -> int:
         return self._length
@@ -65,7 +67,7 @@ class TfdsReader:
             raise BadImage("its record is damaged") from error
         if not isinstance(data, bytes):  # A Tensor feature holds pixels.
             data = feature.decode_example_np(data)
-        return Item(self.name_of(index), data, max(label, 0))
+        return Item(self.name_of(index), data, label)
 
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""

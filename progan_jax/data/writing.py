@@ -110,6 +110,7 @@ def finish(
         "channels": settings.channels,
         "num_images": sum(shard.num_images for shard in shards),
         "num_classes": reader.num_classes,
+        "class_names": list(reader.class_names),
         "num_bytes": {
             str(r): sum(shard.num_bytes[str(r)] for shard in shards)
             for r in settings.levels
@@ -162,7 +163,7 @@ def _describe(
         config_name=level_name(resolution),
     )
     info = tfds.core.DatasetInfo(
-        builder=identity, features=features(settings, resolution, reader.num_classes)
+        builder=identity, features=features(settings, resolution, reader)
     )
     info.set_file_format("array_record")
     split = tfds.core.SplitInfo(

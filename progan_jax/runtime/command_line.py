@@ -1,6 +1,7 @@
 """Starts a command so that a user's mistake ends in one clear line and exit code 2."""
 
 import difflib
+import io
 import itertools
 import os
 import re
@@ -130,6 +131,9 @@ def _guard(main: Callable[[], None]) -> None:
 
 
 def _run(main: Callable[[list[str]], None], parse: Callable[..., list[str]]) -> None:
+    # Names of files may hold what a terminal's encoding does not.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # JAX tells of every backend that is not there, TFDS of every file that is.
     logging.set_verbosity(logging.ERROR)
     app.run(main, flags_parser=parse)

@@ -92,7 +92,11 @@ def _summary_lines(images: StoredSet, summary: Summary) -> Iterator[str]:
             f"{not_mean:>8}  {means}  {stddevs}"
         )
     if images.num_classes:
-        counts = [f"{c}={n:,}" for c, n in enumerate(summary.label_counts)]
+        names = images.class_names or range(images.num_classes)
+        counts = [
+            f"{name}={count:,}"
+            for name, count in zip(names, summary.label_counts, strict=True)
+        ]
         counts += [f"none={summary.num_unlabelled:,}"] * bool(summary.num_unlabelled)
         yield textwrap.fill("images of each class: " + ", ".join(counts), 88)
 

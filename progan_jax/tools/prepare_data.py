@@ -5,7 +5,8 @@
 SOURCE is one of
     tfds:NAME[/CONFIG]     a prepared TFDS set in --data_dir
     lmdb:PATH              an LMDB as LSUN publishes it, or its zip file
-    folder:PATH, zip:PATH  PNG, JPEG and WebP files; classes by folder or --labels
+    folder:PATH, zip:PATH  PNG, JPEG, WebP and BMP files; classes by folder,
+                           dataset.json or --labels
     celeba_hq:PATH         CelebA's photographs, aligned by --landmarks=FILE;
                            --keep=N takes the best
     digits                 1,797 handwritten digits, in the package
@@ -22,16 +23,19 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
+from progan_jax.data.names import describe_classes, first_few
 from progan_jax.data.preview import check_room, contact_sheet, estimate, free_bytes
 from progan_jax.data.readers import (
     Source,
     Subset,
     digest_times,
     fingerprint,
+    spread,
 )
 from progan_jax.data.scoring import keep_best, score_images, write_scores
 from progan_jax.data.shards import Settings, Shard
@@ -40,6 +44,7 @@ from progan_jax.data.writing import finish, write_pyramid, write_skipped
 from progan_jax.errors import UserError
 from progan_jax.images import write_png
 from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.logging import warn
 from progan_jax.runtime.preemption import ending_in_a_line
 from progan_jax.tools import prepare_flags as given
 from progan_jax.tools.prepare_sources import open_source
@@ -71,7 +76,7 @@ def _run(source: str) -> None:
         _explain(reader, given.EXPLAIN_IMAGE.value)
         return
     if given.MAX_IMAGES.value is not None:
-        reader = Subset(reader, range(min(given.MAX_IMAGES.value, len(reader))))
+        reader = Subset(reader, spread(reader, given.MAX_IMAGES.value))
     reader.name = given.NAME.value or reader.name
     if not _is_name(reader.name):
         raise UserError(f"{source}: {reader.name!r} can be no set's name; set --name")
@@ -94,10 +99,11 @@ def _prepare(source: str, reader: Source, folder: Path, settings: Settings) -> N
     identity = content | {"times": digest_times(reader), "source": source}
     unfinished = begin(folder, identity)
     check_room(reader, folder, settings, given.KEEP.value)
-    skipped: list[tuple[str, str]] = []
+    skipped = list(reader.unread)
     choose(folder, given.KEEP.value)
     if given.KEEP.value is not None:
-        reader, skipped = _keep_best(reader, folder, unfinished / "scores")
+        reader, unscored = _keep_best(reader, folder, unfinished / "scores")
+        skipped += unscored
     num_unscored = len(skipped)
     with _bar("written", len(reader)) as bar:
 
@@ -113,11 +119,30 @@ def _prepare(source: str, reader: Source, folder: Path, settings: Settings) -> N
         raise UserError(
             f"{source}: none of the images can be used; see {folder / 'skipped.csv'}"
         )
+    _check_classes(reader, shards)
     write_png(folder / "contact_sheet.png", contact_sheet(reader, settings))
     content |= {"keep": given.KEEP.value}
     finish(folder, reader, settings, content, shards, num_unscored, source)
     seconds = time.perf_counter() - started
     print(_summary(folder, reader, shards, len(skipped), seconds))
+
+
+def _check_classes(reader: Source, shards: list[Shard]) -> None:
+    """Warns of classes without images; takes all classes from a set with gaps."""
+    labels = np.concatenate([np.array(shard.labels, np.int64) for shard in shards])
+    if without := int((labels < 0).sum()):
+        if reader.num_classes:
+            warn(f"{without:,} images have no class, so that the set has no classes")
+        reader.num_classes, reader.class_names = 0, ()
+    counts = np.bincount(labels[labels >= 0], minlength=reader.num_classes)
+    empty = np.flatnonzero(counts[: reader.num_classes] == 0)
+    if len(empty):
+        names = [*(reader.class_names or map(str, range(reader.num_classes)))]
+        warn(
+            f"{len(empty):,} of {reader.num_classes:,} classes have no images: "
+            f"{first_few([names[k] for k in empty])}"
+            + ("; raise --max_images" if given.MAX_IMAGES.value else "")
+        )
 
 
 def _keep_best(
@@ -172,7 +197,8 @@ def _summary(
     images = sum(shard.num_images for shard in shards)
     num_bytes = sum(sum(shard.num_bytes.values()) for shard in shards)
     return (
-        f"{folder}: {images:,} images, {reader.num_classes} classes, "
+        f"{folder}: {images:,} images, "
+        f"{describe_classes(reader.num_classes, reader.class_names)}, "
         f"{num_bytes / 2**20:,.1f} MiB in {seconds:,.1f} s; {skipped:,} skipped"
         + (f" (see {folder / 'skipped.csv'})" if skipped else "")
         + f"; look at {folder / 'contact_sheet.png'}"

@@ -1,7 +1,6 @@
 """The sources of prepare_data, opened as its flags say."""
 
 import re
-import sys
 from pathlib import Path
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
@@ -13,17 +12,38 @@ from progan_jax.data.lmdb_reader import (
     lmdb_name,
     unpack_lmdb,
 )
+from progan_jax.data.names import printable
 from progan_jax.data.readers import DigitsReader, Source, SyntheticReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.stacked_mnist import StackedMnistReader
 from progan_jax.data.tfds_reader import TfdsReader
 from progan_jax.data.unfinished import UNFINISHED, alone_in, check_free
 from progan_jax.errors import UserError
+from progan_jax.runtime.logging import warn
 from progan_jax.tools import prepare_flags as given
 
 
 def open_source(source: str, settings: Settings) -> Source:
-    """Opens what the user calls SOURCE, as the flags say it."""
+    """Opens what the user calls SOURCE, as the flags say it, and prints its remarks.
+
+    Raises:
+      UserError: if it cannot be opened, or --strict is set and it holds files that
+        cannot be read.
+    """
+    reader = _open(source, settings)
+    if settings.strict and reader.unread:
+        name, reason = reader.unread[0]
+        raise UserError(
+            f"--strict: {source} holds {len(reader.unread):,} file(s) that are neither "
+            f"images nor text, the first is {printable(name)} ({reason}); remove or "
+            "convert them, or leave --strict out"
+        )
+    for remark in reader.remarks:
+        warn(remark)
+    return reader
+
+
+def _open(source: str, settings: Settings) -> Source:
     kind, _, rest = source.partition(":")
     labels = Path(given.LABELS.value) if given.LABELS.value else None
     if source == "digits":
@@ -41,7 +61,7 @@ def open_source(source: str, settings: Settings) -> Source:
             return StackedMnistReader(path)
         if kind == "celeba_hq":
             return _open_celeba_hq(path, settings)
-        return _open_lmdb(path) if kind == "lmdb" else _open_files(path, labels)
+        return _open_lmdb(path) if kind == "lmdb" else FileReader(path, labels)
     raise UserError(
         f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
         "celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
@@ -61,17 +81,6 @@ def _open_tfds(name: str) -> TfdsReader:
         words = re.sub(r"config\.data\.name = '(.*?)'", r"tfds:\1", str(error))
         words = re.sub(r"config\.data\.(\w+) = ('.*?')", r"--\1=\2", words)
         raise UserError(words) from error
-
-
-def _open_files(path: Path, labels: Path | None) -> FileReader:
-    reader = FileReader(path, labels)
-    if reader.is_mixed and labels is None:
-        print(
-            f"warning: {path}: images beside its folders belong to no class, so that "
-            "the set has none; move them into folders, or give --labels",
-            file=sys.stderr,
-        )
-    return reader
 
 
 def _open_celeba_hq(path: Path, settings: Settings) -> AlignedReader:

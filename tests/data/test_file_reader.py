@@ -1,10 +1,15 @@
+import csv
+import io
+import json
 import os
 import pickle
+import stat
 import zipfile
 
 import pytest
+from PIL import Image
 
-from progan_jax.data.decoding import BadImage
+from progan_jax.data.decoding import BadImage, decode
 from progan_jax.data.file_reader import FileReader
 from progan_jax.errors import UserError
 
@@ -13,7 +18,7 @@ def write(folder, *names):
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
+        path.write_bytes(os.fsencode(name))
     return folder
 
 
@@ -30,7 +35,7 @@ def names_and_labels(reader):
 
 
 NAMES = ["b/2.png", "a/10.JPG", "a/9.jpeg", "c/d/x.webp"]
-EXPECTED = [("a/10.JPG", 0), ("a/9.jpeg", 0), ("b/2.png", 1), ("c/d/x.webp", 2)]
+EXPECTED = [("a/9.jpeg", 0), ("a/10.JPG", 0), ("b/2.png", 1), ("c/d/x.webp", 2)]
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -44,7 +49,7 @@ def test_files_are_in_the_order_of_their_names_with_classes_of_their_folders(
         reader = FileReader(pack(tmp_path / "set.zip", *NAMES, *others))
     assert names_and_labels(reader) == EXPECTED
     assert reader.name == "set"
-    assert reader.num_classes == 3
+    assert (reader.num_classes, reader.class_names) == (3, ("a", "b", "c"))
     assert reader[2].data == b"b/2.png"
 
 
@@ -71,7 +76,10 @@ def test_classes_may_come_from_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("1.png,0\n2.png,1\n3.png,1\n", "'3.png' speaks of no image of the source"),
+        (
+            "1.png,0\n2.png,1\n3.png,1\n",
+            "'3.png' is no image of the source .* whose first is '1.png'",
+        ),
         ("1.png,0\n", "'2.png' is missing"),
         ("file,class\n1.png,0\n2.png,1\n", "line 1: 'class' is no class number"),
         ("1.png,0\n2.png\n", "line 2: it must be file,class"),
@@ -89,7 +97,7 @@ def test_a_wrong_table_is_refused(tmp_path, text, words):
 
 
 def test_a_source_without_images_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"it holds no \.png"):
+    with pytest.raises(UserError, match="it holds no PNG, JPEG"):
         FileReader(write(tmp_path / "set", "a.txt"))
     (tmp_path / "no.zip").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"no\.zip: cannot be read"):
@@ -148,6 +156,292 @@ def test_a_reader_travels_to_other_processes_even_when_open(tmp_path):
 
 
 def test_images_beside_classes_are_noticed(tmp_path):
-    assert FileReader(write(tmp_path / "x", "a/1.png", "b/2.png", "3.png")).is_mixed
-    assert not FileReader(write(tmp_path / "y", "a/1.png", "b/2.png")).is_mixed
-    assert not FileReader(write(tmp_path / "z", "1.png", "2.png")).is_mixed
+    mixed = FileReader(write(tmp_path / "x", "a/1.png", "b/2.png", "3.png"))
+    (remark,) = mixed.remarks
+    assert remark.startswith(
+        f"{tmp_path / 'x'}: images beside its folders belong to no"
+    )
+    assert mixed.num_classes == 0
+    assert not FileReader(write(tmp_path / "y", "a/1.png", "b/2.png")).remarks
+    assert not FileReader(write(tmp_path / "z", "1.png", "2.png")).remarks
+
+
+def classes_of(reader):
+    """Returns the name of each image's class."""
+    return [reader.class_names[label] for _, label in names_and_labels(reader)]
+
+
+def test_classes_and_files_with_numbers_for_names_are_in_the_order_of_numbers(tmp_path):
+    names = [f"{k}/{i}.png" for k in range(12) for i in (1, 2, 10)]
+    reader = FileReader(write(tmp_path, *names))
+    assert names_and_labels(reader) == [
+        (name, int(name.split("/")[0])) for name in names
+    ]
+    assert reader.class_names == tuple(map(str, range(12)))
+
+
+def test_other_names_are_in_the_order_of_text_after_numbers(tmp_path):
+    folders = ["10", "2", "Zoo", "class_10", "class_2", "n02"]
+    reader = FileReader(write(tmp_path, *(f"{folder}/x.png" for folder in folders)))
+    assert reader.class_names == ("2", "10", "Zoo", "class_10", "class_2", "n02")
+
+
+@pytest.mark.parametrize("top", ["pets/", "pets/train/images/"])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_classes_lie_below_the_folders_that_hold_everything(tmp_path, kind, top):
+    names = [f"{top}cat/0.png", f"{top}dog/0.png", f"{top}dog/1.png"]
+    litter = [".DS_Store", "pets/.DS_Store", "__MACOSX/x.png", "pets/Thumbs.db"]
+    if kind == "folder":
+        reader = FileReader(write(tmp_path / "x", *names, *litter))
+    else:
+        reader = FileReader(
+            pack(tmp_path / "x.zip", *names, *litter, "pets/", "empty/")
+        )
+    assert names_and_labels(reader) == list(zip(names, [0, 1, 1], strict=True))
+    assert (reader.class_names, reader.remarks) == (("cat", "dog"), ())
+
+
+def test_classes_of_a_zip_file_of_windows_are_found(tmp_path):
+    reader = FileReader(
+        pack(tmp_path / "x.zip", "pets\\cat\\0.png", "pets\\dog\\0.png")
+    )
+    assert classes_of(reader) == ["cat", "dog"]
+    assert reader[1].data == b"pets\\dog\\0.png"
+
+
+def test_folders_of_one_name_in_two_spellings_are_refused(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    write(tmp_path, f"{composed}/1.png", f"{apart}/1.png", "dog/1.png")
+    with pytest.raises(UserError, match="2 folders of classes are called 'caf\u00e9'"):
+        FileReader(tmp_path)
+
+
+def test_names_of_classes_are_a_line_of_valid_text(tmp_path):
+    folders = [os.fsdecode(b"caf\xe9"), "two\nlines", "cafe\u0301", " cat "]
+    reader = FileReader(write(tmp_path, *(f"{folder}/x.png" for folder in folders)))
+    assert sorted(reader.class_names) == [
+        *("caf\\udce9", "caf\u00e9", "cat", "two\\nlines"),
+    ]
+
+
+# The labels of StyleGAN2-ADA's dataset_tool.
+
+SHARDS = ["00000/img0.png", "00000/img1.png", "00001/img2.png"]
+
+
+def write_dataset(path, content, names=SHARDS, top=""):
+    text = content if isinstance(content, str) else json.dumps(content)
+    files = {top + name: name.encode() for name in names}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in (files | {f"{top}dataset.json": text}).items():
+                archive.writestr(name, data)
+    else:
+        write(path, *files)
+        (path / top / "dataset.json").write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("top", ["", "set/"])
+@pytest.mark.parametrize("name", ["x", "x.zip"])
+def test_labels_of_a_dataset_json_are_the_classes(tmp_path, name, top):
+    labels = [[name, label] for name, label in zip(SHARDS, [7, 0, 2], strict=True)]
+    path = write_dataset(tmp_path / name, {"labels": labels[::-1]}, top=top)
+    reader = FileReader(path)
+    assert reader.labels is not None and reader.labels.tolist() == [7, 0, 2]
+    assert (reader.num_classes, reader.class_names) == (8, ())
+    assert reader.remarks == ()
+
+
+def test_labels_of_one_folder_of_shards_are_found_above_it(tmp_path):
+    labels = [["00000/img0.png", 1], ["00000/img1.png", 0]]
+    path = write_dataset(tmp_path / "x", {"labels": labels}, names=SHARDS[:2])
+    assert [label for _, label in names_and_labels(FileReader(path))] == [1, 0]
+
+
+@pytest.mark.parametrize("labels", [None, []])
+def test_folders_beside_a_dataset_json_without_labels_are_no_classes(tmp_path, labels):
+    reader = FileReader(write_dataset(tmp_path / "x.zip", {"labels": labels}))
+    assert (reader.num_classes, reader.class_names, reader.remarks) == (0, (), ())
+
+
+def test_one_hot_vectors_are_classes_and_other_vectors_are_left_out(tmp_path):
+    rows = [[0, 0, 1], [1.0, 0.0, 0.0], [0, 1, 0]]
+    labels = [list(row) for row in zip(SHARDS, rows, strict=True)]
+    reader = FileReader(write_dataset(tmp_path / "x", {"labels": labels}))
+    assert reader.labels is not None and reader.labels.tolist() == [2, 0, 1]
+    labels[1][1] = [0.5, 0.2, 0.3]
+    reader = FileReader(write_dataset(tmp_path / "y", {"labels": labels}))
+    assert reader.num_classes == 0
+    (remark,) = reader.remarks
+    assert "y/dataset.json has a label that is no class number from 0 to" in remark
+    assert "[0.5, 0.2, 0.3], so that the set has no classes" in remark
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "it must hold"),
+        ("[" * 100_000, "it must hold"),
+        ("[1, 2]", "it must hold"),
+        ('{"name": "pets"}', "it must hold"),
+        ('{"labels": {"a.png": 1}}', "it must hold"),
+        ('{"labels": [["a.png", 1, 2]]}', "it must hold"),
+        ('{"labels": [5]}', "it must hold"),
+        ({"labels": [[name, 0] for name in SHARDS[:2]]}, "'00001/img2.png' is missing"),
+        ({"labels": [[n, 0] for n in SHARDS * 2]}, "stands there more than once"),
+    ],
+)
+def test_a_faulty_dataset_json_is_refused_in_a_line(tmp_path, content, words):
+    path = write_dataset(tmp_path / "x", content)
+    with pytest.raises(UserError, match=words) as caught:
+        FileReader(path)
+    assert str(caught.value).startswith(f"{path / 'dataset.json'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_files_that_are_not_there_are_remarked_on(tmp_path):
+    labels = [[name, 1] for name in [*SHARDS, "00001/img3.png"]]
+    reader = FileReader(write_dataset(tmp_path / "x", {"labels": labels}))
+    assert reader.num_classes == 2
+    (remark,) = reader.remarks
+    assert "dataset.json has labels of 1 files that are not there" in remark
+
+
+def test_a_table_goes_before_a_dataset_json(tmp_path):
+    path = write_dataset(tmp_path / "x", {"labels": [[name, 1] for name in SHARDS]})
+    table = tmp_path / "labels.csv"
+    table.write_text("".join(f"{name},{k}\n" for k, name in enumerate(SHARDS)))
+    reader = FileReader(path, table)
+    assert [label for _, label in names_and_labels(reader)] == [0, 1, 2]
+
+
+# Links.
+
+
+def test_links_to_folders_and_images_are_followed(tmp_path):
+    write(tmp_path / "elsewhere", "cats/1.png", "cats/2.png", "more/3.png", "dog.png")
+    write(tmp_path / "x", "bird/1.png")
+    (tmp_path / "x" / "cat").symlink_to(tmp_path / "elsewhere" / "cats")
+    (tmp_path / "elsewhere" / "cats" / "more").symlink_to(
+        tmp_path / "elsewhere" / "more"
+    )
+    (tmp_path / "x" / "dog").mkdir()
+    (tmp_path / "x" / "dog" / "1.png").symlink_to("../../elsewhere/dog.png")
+    reader = FileReader(tmp_path / "x")
+    assert [reader.name_of(i) for i in range(len(reader))] == [
+        *("bird/1.png", "cat/1.png", "cat/2.png", "cat/more/3.png", "dog/1.png"),
+    ]
+    assert classes_of(reader) == ["bird", "cat", "cat", "cat", "dog"]
+    assert reader.remarks == ()
+    assert reader[4].data == b"dog.png"
+
+
+def test_circles_of_links_end_and_no_folder_is_listed_twice(tmp_path):
+    write(tmp_path / "x", "a/1.png", "b/2.png", "b/c/3.png")
+    (tmp_path / "x" / "a" / "all").symlink_to(tmp_path / "x")
+    (tmp_path / "x" / "a" / "b").symlink_to("../b")
+    (tmp_path / "x" / "b" / "a").symlink_to("../a")
+    (tmp_path / "x" / "a" / "self").symlink_to(".")
+    reader = FileReader(tmp_path / "x")
+    assert names_and_labels(reader) == [
+        ("a/1.png", 0),
+        ("b/2.png", 1),
+        ("b/c/3.png", 1),
+    ]
+    (remark,) = reader.remarks
+    assert "4 link(s) to folders that are read already are not followed" in remark
+    assert "the first is a/all to ." in remark
+
+
+def test_links_that_lead_nowhere_are_left_out_with_a_reason(tmp_path):
+    write(tmp_path, "cat/1.png", "dog/1.png")
+    (tmp_path / "bird").symlink_to(tmp_path / "nowhere")
+    reader = FileReader(tmp_path)
+    assert classes_of(reader) == ["cat", "dog"]
+    assert reader.unread == (("bird", "No such file or directory"),)
+    assert "1 file(s) are not read: 1 without suffix" in reader.remarks[0]
+
+
+# Files that are no images, or images of other names.
+
+
+def image(format):
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 8), "red").save(buffer, format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kind):
+    files = {
+        **{f"{s}.{s}": image("JPEG") for s in ("jfif", "jpe", "JPG", "jif", "bin")},
+        **{f.lower(): image(f) for f in ("JPEG", "PNG", "WEBP", "BMP")},
+        "bitmap.bmp": image("BMP"),
+        "broken.png": b"",
+        **{f"{k}.gif": image("GIF") for k in range(3)},
+        **{f"{k}.TIF": image("TIFF") for k in range(2)},
+        "1.avif": image("AVIF"),
+        "numbers.npy": b"\x93NUMPY\0\1",
+        "LICENSE": "Fran\xe7ois".encode("latin-1"),
+        "BMW": b"BMW is a text",
+        "names.csv": b"\xff\xfea\0",
+    }
+    if kind == "folder":
+        path = write(tmp_path / "x", *files)
+        for name, data in files.items():
+            (path / name).write_bytes(data)
+    else:
+        path = tmp_path / "x.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    reader = FileReader(path)
+    read = {reader.name_of(index) for index in range(len(reader))}
+    assert read == {
+        *("jfif.jfif", "jpe.jpe", "JPG.JPG", "jif.jif", "bin.bin"),
+        *("jpeg", "png", "webp", "bmp", "bitmap.bmp", "broken.png"),
+    }
+    for index in range(len(reader)):
+        if reader.name_of(index) != "broken.png":
+            assert decode(reader[index].data, 3).shape == (8, 9, 3)
+    assert dict(reader.unread) == dict.fromkeys(
+        ["0.gif", "1.gif", "2.gif", "0.TIF", "1.TIF", "1.avif", "numbers.npy"],
+        "it is none of PNG, JPEG, WebP and BMP",
+    )
+    assert reader.remarks == (
+        f"{path}: 10 file(s) are not read: 3 .gif, 2 without suffix, 2 .tif, 1 .csv, "
+        "1 .avif, 1 .npy; PNG, JPEG, WebP and BMP are",
+    )
+
+
+def test_links_in_a_zip_file_are_left_out_with_a_reason(tmp_path):
+    path = pack(tmp_path / "x.zip", "cat/1.png", "dog/1.png")
+    link = zipfile.ZipInfo("bird")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "cat")
+    reader = FileReader(path)
+    assert classes_of(reader) == ["cat", "dog"]
+    assert reader.unread == (("bird", "it is a link, and zip files are not unpacked"),)
+
+
+# Names.
+
+
+def test_a_table_knows_names_in_either_spelling_and_of_any_bytes(tmp_path):
+    composed, apart = "caf\u00e9.png", "cafe\u0301.png"
+    other = os.fsdecode(b"\xe9.png")
+    names = [apart, other, 'a,b"c.png', "two\nlines.png"]
+    write(tmp_path / "x", *names)
+    with (tmp_path / "l.csv").open("w", newline="", errors="surrogateescape") as file:
+        csv.writer(file).writerows(zip([composed, *names[1:]], range(4), strict=True))
+    reader = FileReader(tmp_path / "x", tmp_path / "l.csv")
+    assert dict(names_and_labels(reader)) == {name: k for k, name in enumerate(names)}
+
+
+def test_a_zip_file_with_names_that_cannot_be_decoded_is_refused(tmp_path):
+    path = pack(tmp_path / "x.zip", "\u00e91.png", "2.png")
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xe9\xe9"))
+    with pytest.raises(UserError, match=r"x\.zip: cannot be read \('utf-8' codec"):
+        FileReader(path)

@@ -10,7 +10,7 @@ from PIL import Image
 from progan_jax.data.comparison import compare
 from progan_jax.data.inspection import contact_sheet, inspect
 from progan_jax.data.pyramid import build_pyramid
-from progan_jax.data.readers import Item
+from progan_jax.data.readers import Item, Source
 from progan_jax.data.shards import Settings
 from progan_jax.data.stored import open_stored
 from progan_jax.data.writing import finish, write_pyramid
@@ -19,7 +19,7 @@ from progan_jax.errors import UserError
 N, CLASSES = 11, 3
 
 
-class Pictures:
+class Pictures(Source):
     """Noise; image `changed` is brighter in a corner that is a pixel at 4x4."""
 
     name, num_classes = "pictures", CLASSES
@@ -288,3 +288,29 @@ def test_a_level_that_is_described_by_damaged_json_is_refused(mixed):
     with pytest.raises(UserError, match=r"1\.0\.0: dataset_info\.json or") as caught:
         open_stored(mixed)
     assert "\n" not in str(caught.value)
+
+
+def test_names_of_classes_that_differ_are_noted(tmp_path, whole):
+    sets = {}
+    for name, names in {"one": ["a", "b", "c"], "other": ["a", "x", "y"]}.items():
+        folder = shutil.copytree(whole, tmp_path / name)
+        record = json.loads((folder / "pyramid.json").read_text())
+        (folder / "pyramid.json").write_text(
+            json.dumps(record | {"class_names": names})
+        )
+        sets[name] = open_stored(folder)
+    (note,) = compare(sets["one"], sets["other"], 1, ignore).notes
+    assert note == "2 classes have other names: 1 is b, and x in the other set"
+    assert compare(sets["one"], open_stored(whole), 1, ignore).equal
+    assert compare(sets["one"], sets["one"], 1, ignore).equal
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", 3], "abc", {"a": 1}])
+def test_names_that_are_not_those_of_the_classes_are_refused(tmp_path, whole, names):
+    folder = shutil.copytree(whole, tmp_path / "set")
+    record = json.loads((folder / "pyramid.json").read_text())
+    (folder / "pyramid.json").write_text(json.dumps(record | {"class_names": names}))
+    with pytest.raises(
+        UserError, match="its 'class_names' are no names of its classes"
+    ):
+        open_stored(folder)

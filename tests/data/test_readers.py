@@ -2,14 +2,17 @@ import os
 import zipfile
 
 import numpy as np
+import pytest
 
 from progan_jax.data.file_reader import FileReader
 from progan_jax.data.readers import (
     DigitsReader,
+    Source,
     Subset,
     SyntheticReader,
     digest_times,
     fingerprint,
+    spread,
 )
 from progan_jax.data.sources import load_digits
 
@@ -33,6 +36,32 @@ def test_a_subset_is_some_images_in_their_order():
     assert (len(reader), reader.name) == (2, "synthetic")
     assert [reader[i].name for i in range(2)] == ["7", "2"]
     assert [reader.name_of(i) for i in range(2)] == ["7", "2"]
+
+
+class Labelled(Source):
+    """Only classes."""
+
+    def __init__(self, *labels):
+        self.labels = np.array(labels)
+
+    def __len__(self):
+        return len(self.labels)
+
+
+@pytest.mark.parametrize("num", [1, 3, 5, 7, 10, 99])
+def test_a_choice_of_images_takes_each_class_in_turn(num):
+    labels = [0] * 6 + [2] * 1 + [1] * 3
+    taken, left = [], {c: [i for i in range(10) if labels[i] == c] for c in range(3)}
+    while len(taken) < min(num, 10):
+        for images in left.values():
+            taken += [images.pop(0)] if images and len(taken) < num else []
+    assert spread(Labelled(*labels), num) == sorted(taken)
+
+
+def test_without_classes_the_first_images_are_chosen():
+    assert list(spread(Labelled(0, 0, 0), 2)) == [0, 1]
+    assert list(spread(SyntheticReader(10, 8), 3)) == [0, 1, 2]
+    assert list(spread(SyntheticReader(2, 8), 3)) == [0, 1]
 
 
 def test_fingerprints_tell_sources_apart(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from progan_jax.data import scoring
 from progan_jax.data.decoding import BadImage
-from progan_jax.data.readers import Item
+from progan_jax.data.readers import Item, Source
 from progan_jax.data.scoring import keep_best, score_images, write_scores
 from progan_jax.errors import UserError
 
@@ -15,7 +15,7 @@ from progan_jax.errors import UserError
 BLURS = [1, 0, 1.5, 0.5, 2, 0.25, 1.25]
 
 
-class Blurred:
+class Blurred(Source):
     """One scene, blurred more or less; some images bad."""
 
     name, num_classes = "blurred", 0

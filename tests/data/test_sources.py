@@ -104,6 +104,7 @@ def test_digits_are_grey_bytes_of_ten_classes():
     assert pyramid.num_classes == 10
     assert pyramid.labels is not None and pyramid.labels.dtype == np.int32
     np.testing.assert_array_equal(pyramid.labels, _digits()[1])
+    assert "".join(pyramid.class_names) == "0123456789"
 
 
 def test_digits_keep_their_strokes_and_end_within_the_picture():
@@ -147,6 +148,7 @@ def test_tfds_set_is_read_as_written(write_bugs, file_format):
     assert pyramid.labels is not None and pyramid.labels.dtype == np.int32
     assert pyramid.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
     assert (pyramid.name, pyramid.num_classes) == ("cifar10", 3)
+    assert pyramid.class_names == tuple(_CLASSES)
 
 
 def test_split_is_read(write_bugs):
@@ -183,6 +185,7 @@ def test_label_that_is_no_class_is_left_out(write_tfds):
 def test_unlabelled_split_has_no_classes(write_bugs):
     pyramid = _load("cifar10", write_bugs(labels=[-1] * 11))
     assert (pyramid.labels, pyramid.num_classes) == (None, 0)
+    assert pyramid.class_names == ()
 
 
 def test_undeclared_sizes_are_read_from_the_images(write_bugs):

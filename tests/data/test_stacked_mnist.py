@@ -33,6 +33,7 @@ def test_channels_are_the_digits_that_one_draw_after_the_other_picks(use, tmp_pa
         for channel, digit in enumerate(picked):
             assert (item.data[..., channel] == digits[digit]).all()
         assert item.label == int("".join(str(labels[digit]) for digit in picked))
+        assert reader.class_names[item.label] == "".join(map(str, labels[picked]))
     assert (len(reader), reader.num_classes) == (1_000_000, 1000)
 
 

@@ -1,3 +1,4 @@
+import csv
 import functools
 import json
 import multiprocessing
@@ -13,17 +14,17 @@ import tensorflow_datasets as tfds
 from progan_jax.data.decoding import square
 from progan_jax.data.layout import RECORD
 from progan_jax.data.pyramid import build_pyramid
-from progan_jax.data.readers import Item, SyntheticReader
+from progan_jax.data.readers import Item, Source, SyntheticReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load
 from progan_jax.data.unfinished import begin, choose
-from progan_jax.data.writing import finish, write_pyramid
+from progan_jax.data.writing import finish, write_pyramid, write_skipped
 from progan_jax.errors import UserError
 
 IDENTITY = {"source": "folder:x", "crop": "centre", "images": "a", "times": "b"}
 
 
-class Shapes:
+class Shapes(Source):
     """Images of many sizes; some of them bad."""
 
     name, num_classes = "shapes", 3
@@ -101,6 +102,25 @@ def test_every_level_is_the_pyramid_of_the_squares(tmp_path, raw_up_to):
     assert np.array_equal(pyramid.labels, wanted.labels)
     assert pyramid.num_classes == 3
     assert pyramid.name == "shapes"
+
+
+def test_names_of_classes_are_kept_with_the_set_and_with_tfds(tmp_path):
+    class Named(Shapes):
+        class_names = ("ant", "bee", "ca\u00e9t")
+
+    folder = tmp_path / "shapes"
+    prepare(Named(5), folder, Settings(8, raw_up_to=4))
+    pyramid = load("shapes", str(tmp_path), "train", 8, 100)
+    assert pyramid.class_names == Named.class_names
+    for level in ("r004", "r008"):
+        features = tfds.builder_from_directory(folder / level / "1.0.0").info.features
+        assert features["label"].names == list(Named.class_names)
+    record = json.loads((folder / RECORD).read_text())
+    del record["class_names"]  # As earlier programs wrote it.
+    (folder / RECORD).write_text(json.dumps(record))
+    earlier = load("shapes", str(tmp_path), "train", 8, 100)
+    assert (earlier.class_names, earlier.num_classes) == ((), 3)
+    assert earlier.fingerprint == pyramid.fingerprint
 
 
 def test_a_smaller_resolution_of_a_pyramid_may_be_trained(tmp_path):
@@ -325,3 +345,11 @@ def test_three_kills_leave_no_trace_in_the_result(tmp_path):
     prepare(Slow(40), folder, Settings(8))
     prepare(Slow(40), tmp_path / "whole" / "shapes", Settings(8))
     assert contents(folder) == contents(tmp_path / "whole" / "shapes")
+
+
+def test_names_that_are_not_utf_8_are_written_with_backslashes(tmp_path):
+    skipped = [(os.fsdecode(b"caf\xe9.png"), "why"), ('a,"b\nc.png', "two\nlines")]
+    write_skipped(tmp_path, skipped)
+    with (tmp_path / "skipped.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["image", "reason"], [r"caf\udce9.png", "why"], list(skipped[1])]

@@ -1,5 +1,6 @@
 """The tool, as its user types it."""
 
+import csv
 import hashlib
 import io
 import json
@@ -114,6 +115,71 @@ def test_bad_images_are_listed_with_their_reasons(tmp_path):
         "empty.png,the file is empty\n"
         "text.png,cannot identify image file\n"
     )
+
+
+def test_names_of_any_bytes_are_written_and_printed_by_any_terminal(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    folder = tmp_path / "mixed"
+    classes = [os.fsdecode(b"caf\xe9"), "two\nlines", "na\u00efve"]
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.webp").write_bytes(webp(0))
+    (folder / classes[0] / os.fsdecode(b"\xff.png")).write_bytes(b"broken")
+    (folder / classes[1] / 'gone\n,".gif').symlink_to(tmp_path / "nowhere")
+    out = tmp_path / "\u00e4"
+    done = prepare(f"folder:{folder}", out, "--resolution=8")
+    assert done.returncode == 0, done.stderr
+    assert r"3 classes (caf\udce9, na\xefve, two\nlines)" in done.stdout
+    assert "2 skipped" in done.stdout
+    assert done.stderr == (
+        f"warning: {folder}: 1 file(s) are not read: 1 .gif; PNG, JPEG, WebP and BMP "
+        "are\n"
+    )
+    with (out / "mixed" / "skipped.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [
+            ["image", "reason"],
+            ['two\nlines/gone\n,".gif', "No such file or directory"],
+            [r"caf\udce9/\udcff.png", "cannot identify image file"],
+        ]
+    names = ("caf\\udce9", "na\u00efve", "two\\nlines")
+    assert load("mixed", str(out), "train", 8, 100).class_names == names
+
+
+def test_strictness_refuses_files_that_are_neither_images_nor_text(tmp_path):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "1.webp").write_bytes(webp(0))
+    (folder / "LICENSE").write_text("text")
+    arguments = (f"folder:{folder}", tmp_path / "out", "--resolution=8", "--strict")
+    assert prepare(*arguments, "--name=text").returncode == 0
+    (folder / "1.gif").write_bytes(b"GIF89a\0")
+    (folder / "2.gif").write_bytes(b"GIF89a\0")
+    done = prepare(*arguments)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: --strict: folder:{folder} holds 2 file(s) that are neither images nor "
+        "text, the first is 1.gif (it is none of PNG, JPEG, WebP and BMP); remove or "
+        "convert them, or leave --strict out\n",
+    )
+    assert not (tmp_path / "out" / "x").exists()
+
+
+def test_fewer_images_are_taken_from_all_classes_in_turn(tmp_path):
+    for name, count in {"ant": 5, "bee": 1, "cat": 5}.items():
+        (tmp_path / "x" / name).mkdir(parents=True)
+        for index in range(count):
+            (tmp_path / "x" / name / f"{index}.webp").write_bytes(webp(index))
+    source, out = f"folder:{tmp_path / 'x'}", tmp_path / "out"
+    done = prepare(source, out, "--resolution=8", "--max_images=6", "--name=six")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load("six", str(out), "train", 8, 100).label_counts == (3, 1, 2)
+    done = prepare(source, out, "--resolution=8", "--max_images=2", "--name=two")
+    assert done.stderr == (
+        "warning: 1 of 3 classes have no images: cat; raise --max_images\n"
+    )
+    assert load("two", str(out), "train", 8, 100).label_counts == (1, 1, 0)
 
 
 @pytest.mark.parametrize(

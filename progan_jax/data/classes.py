@@ -1,0 +1,216 @@
+"""The class of each image file: by its folder, a CSV file, or a dataset.json."""
+
+import csv
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from progan_jax.data.names import in_order, normal, printable
+from progan_jax.errors import UserError
+
+_MOST_CLASSES = 100_000  # A larger number is no class, but an identity of some kind.
+
+_MIXED = (
+    "images beside its folders belong to no class, so that the set has none; move them "
+    "into folders, or give --labels"
+)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of some files.
+
+    Attributes:
+      labels: Class of each file; 0 without classes.
+      names: In the order of the class numbers; () where they are not known.
+      remark: What the user should know of them, "" for nothing.
+    """
+
+    labels: list[int]
+    names: tuple[str, ...] = ()
+    remark: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        """0 without classes."""
+        return max(self.labels) + 1 if any(self.labels) else 0
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """Returns the folders that all files lie in, such as "" or "pets/train/"."""
+    shared = os.path.commonprefix(  # noqa: RUF071 (of lists of parts)
+        [_split(name)[:-1] for name in names]
+    )
+    return "".join(f"{part}/" for part in shared)
+
+
+def classes_of_folders(names: Sequence[str], where: str) -> Classes:
+    """Returns the classes that the first folders are, below what all files lie in.
+
+    Without two such folders, and with files beside them, there are none.
+
+    Raises:
+      UserError: if two folders differ in a way that people cannot see.
+    """
+    depth = common_folder(names).count("/")
+    folders = [(_split(name)[depth:-1] or [""])[0] for name in names]
+    known = sorted(set(folders), key=in_order)
+    if len(known) < 2 or "" in known:
+        return Classes([0] * len(names), remark=_MIXED if len(known) > 2 else "")
+    numbers = {folder: number for number, folder in enumerate(known)}
+    return Classes([numbers[folder] for folder in folders], _class_names(known, where))
+
+
+def _class_names(folders: Sequence[str], where: str) -> tuple[str, ...]:
+    # TFDS keeps names in lines of text, without blanks around them.
+    names = [printable(folder).strip() or repr(folder) for folder in folders]
+    (name, count), *_ = Counter(names).most_common()
+    if count > 1:
+        raise UserError(
+            f"{where}: {count} folders of classes are called {name!r}, in other bytes; "
+            "merge them, or rename all but one"
+        )
+    return tuple(names)
+
+
+def classes_of_table(path: Path, names: Sequence[str]) -> Classes:
+    """Reads a CSV file of file,class for every image, and for no other.
+
+    Raises:
+      UserError: if it cannot be read, or holds other lines.
+    """
+    where = f"--labels={path}"
+    rows = list(_rows(path, where))
+    wrong = {normal(name) for name, _ in rows} - set(map(normal, names))
+    if wrong:
+        raise UserError(
+            f"{where}: {min(wrong)!r} is no image of the source ({len(wrong)} such "
+            f"file(s)), whose first is {names[0]!r}; correct the file"
+        )
+    return Classes(_match(rows, names, where))
+
+
+def _match(
+    rows: Sequence[tuple[str, int]], names: Sequence[str], where: str
+) -> list[int]:
+    """Returns the class of each file; UserError without one, or with two."""
+    counts = Counter(normal(name) for name, _ in rows)
+    labels = {normal(name): label for name, label in rows}
+    for kind, wrong in (
+        ("stands there more than once", {n for n in counts if counts[n] > 1}),
+        ("is missing", set(map(normal, names)) - labels.keys()),
+    ):
+        if wrong:
+            raise UserError(
+                f"{where}: {min(wrong)!r} {kind} ({len(wrong)} such file(s)); correct "
+                "the file"
+            )
+    return [labels[normal(name)] for name in names]
+
+
+def _rows(path: Path, where: str) -> Iterator[tuple[str, int]]:
+    """Yields the lines of a CSV file of file,class."""
+    try:
+        # Names in it that are not UTF-8 become what the system's calls return for them.
+        with path.open(
+            newline="", encoding="utf-8-sig", errors="surrogateescape"
+        ) as file:
+            lines = csv.reader(file)
+            for row in filter(None, lines):
+                yield _parse_row(row, f"{where}: line {lines.line_num}")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{where}: cannot be read ({error}); write lines file,class"
+        ) from error
+
+
+def _parse_row(row: list[str], line: str) -> tuple[str, int]:
+    if len(row) != 2:
+        raise UserError(f"{line}: it must be file,class; correct the file")
+    name, label = row
+    if not re.fullmatch(r"\s*\d+\s*", label, re.ASCII):
+        raise UserError(
+            f"{line}: {label!r} is no class number; write lines file,class, without a "
+            "header, with classes from 0 on"
+        )
+    if len(label) > 9 or int(label) >= _MOST_CLASSES:
+        raise UserError(
+            f"{line}: class {label} must be below {_MOST_CLASSES:,}; number the "
+            "classes from 0 on"
+        )
+    return name, int(label)
+
+
+def classes_of_json(
+    data: bytes, names: Sequence[str], folder: str, where: str
+) -> Classes:
+    """Reads the labels of a dataset.json, as StyleGAN2-ADA's dataset_tool writes it.
+
+    It holds {"labels": [["00000/img00000000.png", 3], ...]}, or null for no labels. A
+    class may be a number, or a vector with one 1 at that place.
+
+    Args:
+      data: The file.
+      names: Of the images.
+      folder: That it lies in, and that its names start from: "" or "pets/".
+      where: Its path, for messages.
+
+    Raises:
+      UserError: if it holds something else, or no label for an image.
+    """
+    none = [0] * len(names)
+    labels = _parse_json(data, where)
+    if not labels:
+        return Classes(none)
+    classes = [_class_number(label) for _, label in labels]
+    if None in classes:
+        remark = (
+            f"{where} has a label that is no class number from 0 to "
+            f"{_MOST_CLASSES - 1:,}, {str(labels[classes.index(None)][1])[:40]}, so "
+            "that the set has no classes; give --labels=FILE.csv for classes"
+        )
+        return Classes(none, remark=remark)
+    there = set(map(normal, names))
+    rows = [
+        (folder + name, n or 0) for (name, _), n in zip(labels, classes, strict=True)
+    ]
+    known = [row for row in rows if normal(row[0]) in there]
+    remark = (
+        f"{where} has labels of {len(rows) - len(known):,} files that are not there"
+    )
+    return Classes(
+        _match(known, names, where), remark=remark if len(known) < len(rows) else ""
+    )
+
+
+def _parse_json(data: bytes, where: str) -> list[tuple[str, Any]]:
+    try:
+        labels: Any = json.loads(data)["labels"] or []
+        rows = [(name, label) for name, label in labels]
+        if all(isinstance(name, str) for name, _ in rows):
+            return rows
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise UserError(
+        f'{where}: it must hold {{"labels": [["FILE", CLASS], ...]}}, or null for no '
+        "labels; correct it, or remove it to take folders for classes"
+    )
+
+
+def _class_number(label: Any) -> int | None:
+    """Returns the class of a number or of a one-hot vector; None if it is neither."""
+    if isinstance(label, list):
+        one_hot = label.count(1) == 1 == len(label) - label.count(0)
+        return label.index(1) if one_hot else None
+    whole = isinstance(label, int) and not isinstance(label, bool)
+    return label if whole and 0 <= label < _MOST_CLASSES else None
+
+
+def _split(name: str) -> list[str]:
+    """Returns the parts of a path; some zip files of Windows hold backslashes."""
+    return name.replace("\\", "/").split("/")
