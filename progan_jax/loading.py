@@ -5,6 +5,7 @@ from pathlib import Path
 
 from progan_jax.errors import UserError
 from progan_jax.hub import SCHEME, download
+from progan_jax.official.kinds import check_kind
 from progan_jax.official.snapshots import import_network
 from progan_jax.runtime.snapshot import INFO, find_snapshot
 from progan_jax.trained import TrainedGenerator, open_snapshot
@@ -86,6 +87,7 @@ def locate(
             f"{field}={name} cannot be opened ({reason}); mend that, or name another"
         ) from error
     if path.is_dir():
+        check_kind(path, "a run or a snapshot", "name one")
         return find_snapshot(path, snapshot, names)
     if snapshot is not None:
         raise UserError(

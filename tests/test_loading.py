@@ -196,13 +196,13 @@ def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
     for source, message in [
         ("gs://bucket/network", "other addresses are not opened: download it"),
         ("/nowhere", "there is no such file or folder, nor a network of that name"),
-        (tmp_path, r"it is no run, nor a snapshot, for want of snapshot\.json"),
+        (tmp_path, r"it is neither a run nor a snapshot: it has no snapshot\.json"),
         (tmp_path / "text.pkl" / "x", r"cannot be opened \(Not a directory\)"),
         ("x" * 5000, r"cannot be opened \(File name too long\)"),
         ("~nobody_here/run", r"cannot be opened \(Could not determine home"),
         ("a\0b", r"cannot be opened \(embedded null"),
         (weights, f"name the folder that it lies in, {weights.parent}"),
-        (tmp_path / "text.pkl", "is no whole pickle of arrays"),
+        (tmp_path / "text.pkl", "is text, and not a pickle"),
     ]:
         with pytest.raises(progan_jax.UserError, match=message):
             progan_jax.load(source)

@@ -18,7 +18,7 @@ from flax import traverse_util
 from safetensors.numpy import load, save
 
 from progan_jax.errors import UserError
-from progan_jax.files import write_json, write_whole
+from progan_jax.files import CHECKSUM, is_intact, seal, write_json, write_whole
 from progan_jax.metrics.classifier_networks import ARCHITECTURES
 from progan_jax.metrics.inception_score import score_from_logits
 
@@ -155,7 +155,8 @@ def write_classifier(path: Path, classifier: Classifier) -> None:
     """Writes PATH.safetensors, then PATH.json with the digest of the weights."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(_weights(path), _serialise(classifier.variables))
-    write_json(_info(path), classifier.info | {"weights_sha256": classifier.digest})
+    info = classifier.info | {"weights_sha256": classifier.digest}
+    write_json(_info(path), seal(info))
 
 
 def read_classifier(path: Path, fingerprint: str | None = None) -> Classifier:
@@ -169,6 +170,9 @@ def read_classifier(path: Path, fingerprint: str | None = None) -> Classifier:
       UserError: if the files are missing or damaged, or it is of another data set.
     """
     info = _read_info(path)
+    if not is_intact(info):
+        raise _refusal(path, f"{_info(path)} has changed since it was written")
+    info.pop(CHECKSUM, None)
     digest = info.pop("weights_sha256", None)
     try:
         data = _weights(path).read_bytes()
@@ -205,7 +209,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         info = json.loads(_info(path).read_text())
     except FileNotFoundError as error:
         raise _refusal(path, f"there is no {_info(path)}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refusal(path, f"its description cannot be read ({error})") from error
     if not (
         _is_whole(info, _FIELDS)

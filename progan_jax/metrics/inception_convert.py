@@ -12,6 +12,8 @@ import numpy as np
 from progan_jax.errors import UserError
 from progan_jax.metrics.inception_graph import parameter_shapes
 from progan_jax.metrics.weights import check_shapes
+from progan_jax.official.kinds import NPZ, check_kind
+from progan_jax.official.unpickling import Budget
 
 _EPSILON = 0.001  # Of the graph's batch norm.
 _NORM = ("weight", "bias", "running_mean", "running_var")
@@ -115,9 +117,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: if it cannot be read.
     """
+    check_kind(path, "NumPy's arrays (.npz)", "name a file of that format", (NPZ,))
     try:
         # NumPy leaves a file open that it cannot read.
         with path.open("rb") as stream, np.load(stream) as file:
+            members = file.zip.infolist()
+            Budget(path.stat().st_size).take(sum(m.file_size for m in members))
             return {name: file[name] for name in file}
     except Exception as error:  # Of zip files, of NumPy and of the system.
         raise UserError(f"{path} cannot be read ({error}); fetch it anew") from error

@@ -21,6 +21,7 @@ from progan_jax.metrics.inception_graph import parameter_shapes
 from progan_jax.metrics.inception_layers import LOGITS, TAPS
 from progan_jax.metrics.pth import read_pth
 from progan_jax.metrics.weights import Weights, check_shapes, read_weights
+from progan_jax.official.kinds import PYTORCH, check_kind
 
 NAME = "inception-2015-12-05"
 PREFIX_NAME = f"{NAME}-prefix"
@@ -104,6 +105,7 @@ def random_inception(seed: int) -> Weights:
 def _read_published(file: Path) -> Weights:
     data = file.read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != SHA256:
+        check_kind(file, PUBLISHED, f"fetch that from {URL}", (PYTORCH,))
         raise UserError(
             f"{file} has the SHA-256 {found[:8]}... and must have {SHA256[:8]}...; "
             f"fetch it anew from {URL}"

@@ -2,14 +2,15 @@
 
 Such a file is a row of pickles (a magic number, a version, facts of the machine, the
 object, the keys of its storages), then the storages: for each, a 64-bit count and the
-numbers. A pickle can name any function to be called; this reader lets through those
-that make dictionaries and arrays, and nothing else.
+numbers. The pickles are read as data: they may speak of dictionaries and of arrays, and
+nothing that they name is called.
 """
 
+import hashlib
 import io
 import math
-import pickle
-from collections import OrderedDict
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,19 @@ from typing import Any
 import numpy as np
 
 from progan_jax.errors import UserError
+from progan_jax.official.kinds import PYTORCH, PYTORCH_ZIP, check_kind
+from progan_jax.official.stored_arrays import Stateful
+from progan_jax.official.unpickling import Budget, Dialect, Name, run_pickle, shorten
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
+_MOST_AXES = 32
+_NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 _TYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
+    "torch.DoubleStorage": "<f8",
+    "torch.FloatStorage": "<f4",
+    "torch.HalfStorage": "<f2",
+    "torch.LongStorage": "<i8",
 }
 
 
@@ -38,6 +44,9 @@ def read_pth(path: Path, data: bytes) -> dict[str, np.ndarray]:
     Raises:
       UserError: if it holds anything else, is damaged, or of the later zip form.
     """
+    check_kind(
+        path, "PyTorch's state dictionary", "fetch it anew", (PYTORCH, PYTORCH_ZIP)
+    )
     if data.startswith(b"PK"):
         raise UserError(
             f"{path} has PyTorch's zip form; save it with "
@@ -45,27 +54,59 @@ def read_pth(path: Path, data: bytes) -> dict[str, np.ndarray]:
         )
     try:
         return _read(data)
-    except Exception as error:  # Pickle's operations fail with many types.
+    except Exception as error:  # Damaged bytes fail in any operation.
+        reason = shorten(str(error) or type(error).__name__)
         raise UserError(
-            f"{path} is no state dictionary of arrays ({error}); fetch it anew"
+            f"{path} is no state dictionary of arrays ({reason}); fetch it anew"
         ) from error
 
 
+def check_named_hash(path: Path, data: bytes) -> None:
+    """Raises UserError if a file is not the one that its name says.
+
+    PyTorch's hub puts the first digits of the SHA-256 there, as in vgg19-dcbb9e9d.pth.
+    """
+    match, found = _NAMED_HASH.search(path.name), hashlib.sha256(data).hexdigest()
+    if match is not None and not found.startswith(match[1]):
+        raise UserError(
+            f"{path} has the SHA-256 {found[:8]}..., and its name says {match[1]}; "
+            "fetch it anew"
+        )
+
+
 def _read(data: bytes) -> dict[str, np.ndarray]:
-    stream = io.BytesIO(data)
-    magic, version, machine = (_Unpickler(stream).load() for _ in range(3))
+    stream, budget = io.BytesIO(data), Budget(len(data))
+    storages: dict[str, _Storage] = {}
+
+    def open_storage(pid: Any) -> _Storage:
+        _, of, key, _, count, _ = pid
+        if not isinstance(of, Name) or of.text not in _TYPES or type(key) is not str:
+            raise ValueError("it has a storage of an unknown kind")
+        return storages.setdefault(key, _Storage(key, np.dtype(_TYPES[of.text]), count))
+
+    dialect = Dialect(_CALLS, tuple(_TYPES), open_storage)
+    magic, version, machine, tensors, keys = (
+        run_pickle(stream, dialect, budget) for _ in range(5)
+    )
     if (magic, version) != (_MAGIC, _VERSION) or not machine["little_endian"]:
         raise ValueError("not PyTorch's form")
-    unpickler = _Unpickler(stream)
-    tensors, keys = unpickler.load(), _Unpickler(stream).load()
     position, numbers = stream.tell(), {}
     for key in keys:
-        dtype, count = unpickler.storages[key]
-        if np.frombuffer(data, "<i8", 1, position)[0] != count:
+        storage = storages[key]
+        if np.frombuffer(data, "<i8", 1, position)[0] != storage.count:
             raise ValueError(f"storage {key} has another size")
-        numbers[key] = np.frombuffer(data, dtype, count, position + 8)
+        numbers[key] = np.frombuffer(data, storage.dtype, storage.count, position + 8)
         position += 8 + numbers[key].nbytes
-    return {name: tensor.cut_from(numbers) for name, tensor in tensors.items()}
+    return {name: tensor.cut_from(numbers, budget) for name, tensor in tensors.items()}
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """A row of numbers in the file."""
+
+    key: str
+    dtype: np.dtype
+    count: int
 
 
 @dataclass(frozen=True)
@@ -77,14 +118,16 @@ class _Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def cut_from(self, numbers: dict[str, np.ndarray]) -> np.ndarray:
+    def cut_from(self, numbers: Mapping[str, np.ndarray], budget: Budget) -> np.ndarray:
         storage = numbers[self.key]
         steps = zip(self.shape, self.strides, strict=True)
         reach = self.offset + sum((n - 1) * step for n, step in steps)
-        if min(*self.shape, *self.strides, self.offset, 0) < 0 or reach >= storage.size:
+        if reach >= storage.size:
             raise ValueError("a tensor reaches beyond its storage")
         if not math.prod(self.shape):
             raise ValueError("a tensor is empty")
+        # Steps of 0, or many tensors of one storage, would make much of little.
+        budget.take(math.prod(self.shape) * storage.itemsize)
         strides = [step * storage.itemsize for step in self.strides]
         return np.ndarray(
             self.shape,
@@ -95,28 +138,28 @@ class _Tensor:
         ).copy()
 
 
-def _rebuild_tensor(key: str, offset: int, shape: tuple, strides: tuple, *rest: Any):
+def _rebuild_tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any
+) -> _Tensor:
     del rest  # Whether it has a gradient, and hooks.
-    return _Tensor(key, offset, tuple(shape), tuple(strides))
+    counts = [offset]
+    for axes in (shape, strides):
+        if type(axes) is not tuple or len(axes) > _MOST_AXES:
+            raise ValueError("a tensor has a shape that is none")
+        counts += axes
+    if any(type(n) is not int or not 0 <= n < 2**40 for n in counts):
+        raise ValueError("a tensor has a shape that is none")
+    return _Tensor(storage.key, offset, shape, strides)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows dictionaries, tensors and storages only."""
+class _Dictionary(dict, Stateful):
+    """An OrderedDict, whose state is what PyTorch notes of versions."""
 
-    def __init__(self, stream: io.BytesIO):
-        super().__init__(stream)
-        self.storages: dict[str, tuple[str, int]] = {}
+    def set_state(self, state: Any) -> None:
+        del state
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module_name, global_name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
-        if module_name == "torch" and global_name in _TYPES:
-            return _TYPES[global_name]
-        raise ValueError(f"it calls {module_name}.{global_name}")
 
-    def persistent_load(self, pid: Any) -> str:
-        _, dtype, key, _, count, _ = pid
-        self.storages[key] = (dtype, count)
-        return key
+_CALLS = {
+    "collections.OrderedDict": _Dictionary,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+}

@@ -20,8 +20,9 @@ from jax.sharding import NamedSharding
 
 from progan_jax.errors import UserError
 from progan_jax.metrics.features import Features, replicate, run_in_batches
-from progan_jax.metrics.pth import read_pth
+from progan_jax.metrics.pth import check_named_hash, read_pth
 from progan_jax.metrics.weights import Weights, check_shapes, read_safetensors
+from progan_jax.official.kinds import PYTORCH, PYTORCH_ZIP, check_kind
 
 TAPS = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
 WIDTHS = (64, 128, 256, 512, 512)
@@ -122,7 +123,10 @@ def load_vgg(file: Path | None) -> Weights:
             "vgg19-dcbb9e9d.pth or its arrays as safetensors (see docs/metrics.md)"
         )
     if file.suffix == ".pth":
-        arrays = read_pth(file, file.read_bytes())
+        data = file.read_bytes()
+        check_kind(file, "vgg19-dcbb9e9d.pth", "fetch it anew", (PYTORCH, PYTORCH_ZIP))
+        check_named_hash(file, data)
+        arrays = read_pth(file, data)
     else:
         arrays, _ = read_safetensors(file)
     if any(name.startswith("features.") for name in arrays):

@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from progan_jax.errors import UserError
-from progan_jax.files import write_whole
+from progan_jax.files import is_intact, seal, write_whole
+from progan_jax.official.kinds import SAFETENSORS, check_kind
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Weights:
 
 def write_weights(path: Path, weights: Weights) -> None:
     """Writes a safetensors file; a kill leaves the old one or the new one."""
-    header = {"name": weights.name, "fingerprint": weights.fingerprint}
+    header = seal({"name": weights.name, "fingerprint": weights.fingerprint})
     arrays = {k: np.ascontiguousarray(v) for k, v in weights.arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, save(arrays, header))
@@ -66,10 +67,10 @@ def read_weights(path: Path) -> Weights:
     """
     arrays, header = read_safetensors(path)
     weights = Weights(header.get("name", ""), arrays)
-    if header.get("fingerprint") != weights.fingerprint:
+    if header.get("fingerprint") != weights.fingerprint or not is_intact(header):
         raise UserError(
-            f"{path} is damaged or none of ours: its arrays have not the fingerprint "
-            "that its header tells; convert it anew"
+            f"{path} is damaged, or no file of convert_inception: its arrays or its "
+            "header are not those that were written; convert it again"
         )
     return weights
 
@@ -80,6 +81,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     Raises:
       UserError: if it cannot be read.
     """
+    check_kind(path, "safetensors", "name a file of that format", (SAFETENSORS,))
     try:
         with safe_open(path, framework="numpy") as file:
             names = file.keys()

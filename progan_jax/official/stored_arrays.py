@@ -8,6 +8,7 @@ are made: an array of objects would hold a pickle of its own.
 
 import math
 import re
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,15 @@ class RefusedError(Exception):
     """What no file of arrays needs; the message says what it does."""
 
 
-class StoredType:
+class Stateful:
+    """What a pickle makes first and gives its state later."""
+
+    def set_state(self, state: Any) -> None:
+        """Takes the state."""
+        raise NotImplementedError
+
+
+class StoredType(Stateful):
     """A type of numbers; its byte order comes later, as a state."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
@@ -39,15 +48,20 @@ class StoredType:
         self.dtype = self.dtype.newbyteorder(order)
 
 
-class StoredArray:
+class StoredArray(Stateful):
     """An array, which a pickle may name before it fills it."""
 
     def __init__(self, numbers: np.ndarray | None = None) -> None:
         self._numbers = numbers
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers, as far as they are there."""
+        return 0 if self._numbers is None else self._numbers.nbytes
+
+    @cached_property
     def numbers(self) -> np.ndarray:
-        """The numbers, in the machine's own byte order."""
+        """The numbers, in the machine's own byte order; made once."""
         if self._numbers is None:
             raise ValueError("an array was left empty")
         return self._numbers.astype(self._numbers.dtype.newbyteorder("="), copy=False)

@@ -4,25 +4,27 @@ Python's own unpickler imports and calls what a file asks for, which makes a pic
 program. Here the standard library splits the file into its operations, and the small
 machine below knows those of protocols 2 to 5 that make numbers, text, lists, tuples,
 dictionaries, arrays, and records: passive stand-ins for the objects of one class of the
-authors' program. A name in the file is a name, never a thing. All else is refused.
+authors' program. A name in the file is a name, never a thing. All else is refused, and
+so is a file of which far more would come than lies in it.
 """
 
+import os
 import pickletools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from progan_jax.errors import UserError
+from progan_jax.official.kinds import check_kind
 from progan_jax.official.stored_arrays import (
     CALLS,
     RefusedError,
+    Stateful,
     StoredArray,
-    StoredType,
 )
 
 RECORD_CLASS = "tfutil.Network"
-_GLOBALS = {RECORD_CLASS, "numpy.ndarray", *CALLS}
 _PROTOCOLS = range(2, 6)
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
@@ -30,6 +32,7 @@ _LITERALS = {
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_OBJECT = 128  # Bytes that an operation takes, besides those that lie in the file.
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -40,7 +43,7 @@ class Name:
     text: str
 
 
-class Record:
+class Record(Stateful):
     """An object of the authors' class: its state, a dictionary, and no behaviour."""
 
     def __init__(self) -> None:
@@ -51,15 +54,56 @@ class Record:
         self.state = state
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """What the pickles of a program may speak of.
+
+    Attributes:
+      calls: What may be called, by its name; the functions take any arguments.
+      names: What else may be named.
+      persistent: What makes a value of a persistent id; None refuses these.
+    """
+
+    calls: Mapping[str, Callable[..., Any]]
+    names: Collection[str] = ()
+    persistent: Callable[[Any], Any] | None = None
+
+
+_OFFICIAL = Dialect(CALLS, (RECORD_CLASS, "numpy.ndarray"))
+
+
+class Budget:
+    """Bounds the memory that a file's content takes by the size of the file."""
+
+    _FLOOR, _FACTOR = 2**24, 4
+
+    def __init__(self, file_size: int) -> None:
+        self._left = self._FLOOR + self._FACTOR * file_size
+
+    def take(self, size: int) -> None:
+        """Raises RefusedError once too many bytes have been taken in all."""
+        self._left -= size
+        if self._left < 0:
+            raise RefusedError(
+                f"makes more than {self._FACTOR} times its size of itself"
+            )
+
+
 def read_pickle(path: Path) -> Any:
     """Returns what a file holds: plain values, `Record`s and `StoredArray`s.
 
     Raises:
       UserError: if it cannot be read, is damaged, or asks for anything else.
     """
+    check_kind(
+        path,
+        "a pickle (G, D, Gs) of Progressive GAN's TensorFlow program",
+        "name such a pickle, a run or a snapshot",
+    )
     try:
         with path.open("rb") as file:
-            return _Machine().run(pickletools.genops(file))
+            budget = Budget(os.fstat(file.fileno()).st_size)
+            return run_pickle(file, _OFFICIAL, budget)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); name another file"
@@ -76,6 +120,21 @@ def read_pickle(path: Path) -> Any:
         ) from error
 
 
+def run_pickle(file: IO[bytes], dialect: Dialect, budget: Budget) -> Any:
+    """Returns the value of a pickle, of which nothing is run.
+
+    Args:
+      file: At the pickle's start; afterwards, behind its end.
+      dialect: What it may speak of.
+      budget: Of the whole file, from which is taken what the value needs.
+
+    Raises:
+      RefusedError: if it asks for anything else, or too much.
+      Exception: of many kinds, if it is damaged.
+    """
+    return _Machine(dialect, budget).run(file)
+
+
 def shorten(value: object) -> str:
     """Returns a text as one printable line of at most 100 characters."""
     line = ascii(" ".join(str(value).split()))[1:-1]
@@ -85,7 +144,8 @@ def shorten(value: object) -> str:
 class _Machine:
     """Pickle's stack machine, of harmless operations."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect, budget: Budget) -> None:
+        self._dialect, self._budget = dialect, budget
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # The stacks below the marks.
         self._memo: dict[int, Any] = {}
@@ -111,14 +171,20 @@ class _Machine:
             "REDUCE": lambda _: self._call(*self._pop(2)),
             "BUILD": lambda _: self._set_state(self._stack.pop()),
         }
+        if dialect.persistent is not None:
+            persistent = dialect.persistent
+            self._operations["BINPERSID"] = lambda _: self._push(
+                persistent(self._stack.pop())
+            )
 
-    def run(self, operations: Iterable[tuple[Any, Any, Any]]) -> Any:
-        """Returns what is on the stack where the file ends."""
-        for number, (operation, argument, _) in enumerate(operations):
+    def run(self, file: IO[bytes]) -> Any:
+        """Returns what is on the stack where the pickle ends."""
+        for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
             if number == 0 and operation.name != "PROTO":
                 raise ValueError("it does not begin as one of protocols 2 to 5")
             if operation.name == "STOP":
                 break
+            self._budget.take(_OBJECT)
             self._step(operation.name, argument)
         (value,) = self._stack
         return value
@@ -179,7 +245,7 @@ class _Machine:
             raise RefusedError("asks for a name that is no text")
         # NumPy 2 has renamed the modules that older files speak of.
         text = f"{module}.{name}".replace("numpy.core.", "numpy._core.", 1)
-        if text not in _GLOBALS:
+        if text not in self._dialect.calls and text not in self._dialect.names:
             raise RefusedError(f"asks for {shorten(text)}")
         self._push(Name(text))
 
@@ -189,17 +255,27 @@ class _Machine:
         self._push(Record())
 
     def _call(self, function: Any, arguments: Any) -> None:
-        if not isinstance(function, Name) or function.text not in CALLS:
+        calls = self._dialect.calls
+        if not isinstance(function, Name) or function.text not in calls:
             raise RefusedError(f"calls {_describe(function)}")
         if type(arguments) is not tuple:
             raise ValueError(f"{function.text} has no tuple of arguments")
-        self._push(CALLS[function.text](*arguments))
+        self._push(calls[function.text](*arguments))
+        self._take_size_of(self._stack[-1])
 
     def _set_state(self, state: Any) -> None:
         target = self._stack[-1]
-        if not isinstance(target, Record | StoredArray | StoredType):
+        if not isinstance(target, Stateful):
             raise RefusedError(f"sets the state of {_describe(target)}")
         target.set_state(state)
+        self._take_size_of(target)
+
+    def _take_size_of(self, value: Any) -> None:
+        """Takes the size of what a call has made, which may be made many times."""
+        if isinstance(value, StoredArray):
+            self._budget.take(value.nbytes)
+        elif isinstance(value, bytes):
+            self._budget.take(len(value))
 
 
 def _describe(value: Any) -> str:

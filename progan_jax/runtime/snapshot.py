@@ -208,7 +208,7 @@ def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
                 "config.train.snapshot_ticks ticks"
             )
         else:
-            problem = f"it is no run, nor a snapshot, for want of {INFO}; name another"
+            problem = f"it is neither a run nor a snapshot: it has no {INFO}; name one"
         raise UserError(f"{flags[0]}={run}: {problem}")
     if name is None:
         return there[-1]

@@ -42,7 +42,10 @@ class Pickler(pickle.Pickler):
 
 @pytest.fixture
 def write_pth(monkeypatch):
-    """Returns a function (path, arrays by name) that writes a .pth file."""
+    """Returns a function (path, arrays by name) that writes a .pth file.
+
+    What is there under several names is stored once.
+    """
     torch, inner = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for kind in ("FloatStorage", "LongStorage", "HalfStorage"):
         setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
@@ -55,14 +58,14 @@ def write_pth(monkeypatch):
 
     def write(path, arrays):
         machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
-        tensors = {
-            name: Tensor(str(i), a) for i, (name, a) in enumerate(arrays.items())
-        }
+        stored = {id(array): array for array in arrays.values()}
+        made = {of: Tensor(str(i), a) for i, (of, a) in enumerate(stored.items())}
+        tensors = {name: made[id(array)] for name, array in arrays.items()}
         with path.open("wb") as file:
             for value in (0x1950A86A20F9469CFC6C, 1001, machine, OrderedDict(tensors)):
                 Pickler(file, 2).dump(value)
-            Pickler(file, 2).dump([t.key for t in tensors.values()])
-            for array in arrays.values():
+            Pickler(file, 2).dump([t.key for t in made.values()])
+            for array in stored.values():
                 file.write(struct.pack("<q", array.size))
                 # As it lies in memory, whatever the order of its axes.
                 file.write(np.ravel(array, order="K").tobytes())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from progan_jax.errors import UserError
+from progan_jax.files import seal
 from progan_jax.metrics.classifier import (
     LABEL,
     Classifier,
@@ -165,7 +166,7 @@ def flip_a_bit(path):
 
 def change(**fields):
     def edit(path):
-        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+        path.write_text(json.dumps(seal(json.loads(path.read_text()) | fields)))
 
     return edit
 
@@ -179,6 +180,7 @@ def change(**fields):
         ("json", lambda path: path.unlink(), "there is no .*digits.json"),
         ("json", lambda path: path.write_text('{"width": '), "cannot be read"),
         ("json", lambda path: path.write_text("[]"), "does not describe a classifier"),
+        ("json", lambda path: path.write_text("[" * 10**5), "cannot be read"),
         ("json", change(architecture="transformer"), "architecture 'transformer'"),
         ("json", change(width=None), "does not describe a classifier"),
         ("json", change(resolution=12), "does not describe a classifier"),
@@ -204,3 +206,29 @@ def test_classifier_of_another_set_is_refused(tmp_path):
         UserError, match=r"trained on digits \(ffffffff\).*\(00000000\)"
     ):
         read_classifier(tmp_path / "digits", fingerprint="0" * 32)
+
+
+def test_no_flipped_bit_of_the_description_is_read_in_silence(tmp_path):
+    write_classifier(tmp_path / "digits", make_untrained())
+    path, info = tmp_path / "digits.json", read_classifier(tmp_path / "digits").info
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        changed = bytes([whole[position] ^ 1 << position % 8])
+        path.write_bytes(whole[:position] + changed + whole[position + 1 :])
+        try:
+            found = read_classifier(tmp_path / "digits").info
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            # Another kind of space, or the name of the checksum.
+            assert {name: found.get(name) for name in info} == info
+
+
+def test_a_description_without_a_checksum_is_taken_as_it_is(tmp_path):
+    classifier = make_untrained()
+    write_classifier(tmp_path / "digits", classifier)
+    path = tmp_path / "digits.json"
+    info = json.loads(path.read_text())
+    del info["checksum"]
+    path.write_text(json.dumps(info))
+    assert read_classifier(tmp_path / "digits").info == classifier.info

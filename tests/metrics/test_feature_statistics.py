@@ -133,3 +133,21 @@ def test_features_of_another_extractor_are_not_merged():
 def test_one_image_has_no_covariance(n):
     with pytest.raises(ValueError, match=rf"{n} image\(s\) have no covariance"):
         _ = gather([make_features(9, n)]).covariance
+
+
+def test_no_flipped_bit_of_a_file_is_read_in_silence(tmp_path):
+    path, whole = tmp_path / "a.npz", FeatureStatistics("it")
+    whole.add(np.random.default_rng(0).standard_normal((5, 2)))
+    whole.save(path, "key")
+    data = path.read_bytes()
+    for position in range(len(data)):
+        changed = bytes([data[position] ^ 1 << position % 8])
+        path.write_bytes(data[:position] + changed + data[position + 1 :])
+        try:
+            found = FeatureStatistics.load(path, "key")
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:  # Dates and such, which are nothing to us.
+            assert (found.extractor, found.count) == ("it", 5)
+            np.testing.assert_array_equal(found.mean, whole.mean)
+            np.testing.assert_array_equal(found.covariance, whole.covariance)

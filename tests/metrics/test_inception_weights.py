@@ -17,7 +17,7 @@ from progan_jax.metrics.inception_weights import (
     random_inception,
     require_tap,
 )
-from progan_jax.metrics.weights import Weights, write_weights
+from progan_jax.metrics.weights import Weights, read_weights, write_weights
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +169,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "a.safetensors"
     write_weights(path, make_prefix())
     flip_last_byte(path)
-    with pytest.raises(UserError, match="is damaged or none of ours"):
+    with pytest.raises(UserError, match="is damaged, or no file of convert_inception"):
         load_inception(path)
 
 
@@ -177,8 +177,8 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     ("name", "content", "rule"),
     [
         ("a.pth", b"\x80\x02", r"SHA-256 .* must have 6726825d"),
-        ("a.npz", b"PK\x03\x04 cut", "cannot be read"),
-        ("a.safetensors", b"", "cannot be read as safetensors"),
+        ("a.npz", b"PK\x03\x04 cut", "is a zip archive that is cut"),
+        ("a.safetensors", b"\0" * 9, "cannot be read as safetensors"),
         ("missing.pth", None, "there is no such file"),
     ],
 )
@@ -239,3 +239,20 @@ def test_random_weights_follow_from_their_seed():
     kernel = first.arrays["mixed_9/tower_1/conv_1/kernel"]
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 448)), rtol=0.01)
     assert not first.arrays["mixed_9/tower_1/conv_1/bias"].any()
+
+
+def test_no_flipped_bit_of_converted_weights_is_read_in_silence(tmp_path):
+    path = tmp_path / "a.safetensors"
+    arrays = {"conv/bias": np.float32([1, 2])}
+    write_weights(path, Weights("inception", arrays))
+    data = path.read_bytes()
+    for position in range(len(data)):
+        changed = bytes([data[position] ^ 1 << position % 8])
+        path.write_bytes(data[:position] + changed + data[position + 1 :])
+        try:
+            found = read_weights(path)
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert found.name == "inception"
+            np.testing.assert_array_equal(found.arrays["conv/bias"], [1, 2])

@@ -1,6 +1,7 @@
 """VGG-19's features, against loops over narrow layers, and its weights."""
 
 import functools
+import hashlib
 
 import numpy as np
 import pytest
@@ -151,3 +152,14 @@ def test_images_of_another_size_are_refused():
         features(make_images(side=16))
     with pytest.raises(ValueError, match="must have 16 at least"):
         vgg_features(Weights("vgg19", {}), 8)
+
+
+def test_a_file_that_is_not_the_one_of_its_name_is_refused(tmp_path, write_pth):
+    path = write_pth(tmp_path / "vgg.pth", {"a": np.ones(2, np.float32)})
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    path = path.rename(tmp_path / f"vgg19-{digits}.pth")
+    with pytest.raises(UserError, match="lacks"):
+        load_vgg(path)
+    path = path.rename(tmp_path / "vgg19-dcbb9e9d.pth")
+    with pytest.raises(UserError, match=f"SHA-256 {digits}.*name says dcbb9e9d"):
+        load_vgg(path)

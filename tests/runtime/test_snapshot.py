@@ -108,7 +108,7 @@ def test_what_is_not_there_is_named_with_a_mend(tmp_path):
         UserError, match="there is no such folder; name a run's workdir"
     ):
         find_snapshot(tmp_path / "none")
-    with pytest.raises(UserError, match="it is no run, nor a snapshot"):
+    with pytest.raises(UserError, match="it is neither a run nor a snapshot"):
         find_snapshot(tmp_path)
     (tmp_path / "config.json").touch()
     with pytest.raises(UserError, match="it holds no snapshot yet"):
