@@ -6,6 +6,8 @@ what lies in a file.
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -15,8 +17,15 @@ Crop = Literal["centre", "celeba", "none"]
 Pad = Literal["none", "black", "mirror"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-# A small file can claim to be of any size: larger ones are taken for a trap.
+# A small file can claim to hold anything. An image may take about 8 bytes of memory for
+# each pixel.
+MAX_BYTES = 2**28
 MAX_PIXELS = 2**27
+# Photographs of poor quality hold 80 pixels in a byte; a larger image that holds far
+# more in one was made to fill the memory.
+_UNSUSPICIOUS = 2**24
+_MAX_PIXELS_PER_BYTE = 256
+_STRIP = 2**20  # Pixels that are converted at a time.
 
 # CelebA's aligned images, [h, w]: rows and columns of the square that the paper takes,
 # 128 of the published size, 64 of half of it.
@@ -30,11 +39,22 @@ class BadImage(Exception):
     """An image that is left out; the message is the reason."""
 
 
+def check_bytes(num_bytes: int, most: int = MAX_BYTES) -> None:
+    """Refuses a file of more bytes than photographs have, or than `most`.
+
+    Raises:
+      BadImage: if it has more.
+    """
+    if num_bytes > most:
+        raise BadImage(f"it has more than {most / 2**20:,.0f} MiB")
+
+
 def decode(data: bytes, channels: int) -> np.ndarray:
     """Returns the pixels of a PNG, JPEG, WebP or BMP file, uint8 [h, w, channels].
 
     The orientation that a camera notes is applied. Transparent pixels show white,
-    16-bit grey is rounded to 8 bits, palettes and CMYK become RGB.
+    16-bit grey is rounded to 8 bits, palettes and CMYK become RGB. Of several frames
+    the first is taken.
 
     Args:
       data: The file.
@@ -43,14 +63,26 @@ def decode(data: bytes, channels: int) -> np.ndarray:
     Raises:
       BadImage: if it is none of these files, damaged or too large.
     """
+    with open_image(data) as image:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_pixels(image, channels)
+
+
+@contextmanager
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """Opens a PNG, JPEG, WebP or BMP file without decoding it.
+
+    Raises:
+      BadImage: if it is none of these files or too large; also for whatever else is
+        raised while it is open.
+    """
     if not data:
         raise BadImage("the file is empty")
     try:
         with _open(data) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadImage(f"{image.width}x{image.height} pixels are too many")
-            image.load()
-            return _to_pixels(ImageOps.exif_transpose(image), channels)
+            _check_size(image, len(data))
+            yield image
     except BadImage:
         raise
     except Exception as error:  # Pillow raises many kinds for a damaged file.
@@ -66,15 +98,38 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
+def _check_size(image: Image.Image, num_bytes: int) -> None:
+    """Refuses an image that would take too much memory, before it is decoded."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise BadImage(f"{image.width}x{image.height} pixels are too many")
+    if pixels > max(_UNSUSPICIOUS, _MAX_PIXELS_PER_BYTE * num_bytes):
+        raise BadImage(
+            f"{image.width}x{image.height} pixels in {num_bytes:,} bytes are no "
+            "photograph"
+        )
+
+
 def _to_pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """Converts an image strip by strip: each step of it makes a copy."""
+    pixels = np.empty((image.height, image.width, channels), np.uint8)
+    rows = max(_STRIP // image.width, 1)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        converted = np.asarray(_convert(strip, "L" if channels == 1 else "RGB"))
+        pixels[top:bottom] = converted.reshape(-1, image.width, channels)
+    return pixels
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_8_bits(np.asarray(image)))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         opaque = image.convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
         image = Image.alpha_composite(white, opaque)
-    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], channels)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:

@@ -1,11 +1,14 @@
 """Image files in a folder or a zip file, with their classes."""
 
+import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from progan_jax.data.classes import (
     classes_of_table,
     common_folder,
 )
-from progan_jax.data.decoding import BadImage
+from progan_jax.data.decoding import MAX_BYTES, BadImage, check_bytes
 from progan_jax.data.listing import (
     HEAD,
     KINDS,
@@ -32,13 +35,16 @@ from progan_jax.errors import UserError
 _DATASET = "dataset.json"  # Holds labels in the sets of StyleGAN2-ADA's dataset_tool.
 _MOST_BYTES = 2**29  # Of that file: ten million labels.
 
-# What zipfile raises for members that are damaged, encrypted or strangely compressed.
-_BAD_MEMBER = (
+# What zipfile raises for archives and members that are damaged, encrypted, strangely
+# compressed, or named in no encoding.
+BAD_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
+    struct.error,
     EOFError,
     NotImplementedError,
     RuntimeError,
+    ValueError,
 )
 
 
@@ -115,7 +121,7 @@ class FileReader(Source):
                 return list(files_below(self._path, repeated))
             with zipfile.ZipFile(self._path) as archive:
                 return [m.filename for m in archive.infolist() if not m.is_dir()]
-        except (OSError, ValueError, *_BAD_MEMBER) as error:
+        except (OSError, *BAD_ZIP) as error:
             raise UserError(
                 f"{self._path}: cannot be read ({error}); name a folder or a zip file "
                 "of images that can"
@@ -135,26 +141,57 @@ class FileReader(Source):
         return classes_of_json(data, self._names, folder, where)
 
     def _read_head(self, name: str) -> bytes:
-        head = self._read(name, HEAD)
+        with self._opened(name) as (file, size):
+            head = file.read(min(size, HEAD))
         if self._zip and stat.S_ISLNK(self._zip.getinfo(name).external_attr >> 16):
             raise BadImage("it is a link, and zip files are not unpacked")
         return head
 
-    def _read(self, name: str, most: int = -1) -> bytes:
-        """Returns a file, or its first bytes; BadImage if it cannot be read."""
+    def _read(self, name: str, most: int = MAX_BYTES) -> bytes:
+        """Returns a file; BadImage if it cannot be read, or has more bytes."""
+        with self._opened(name) as (file, size):
+            check_bytes(size, most)
+            return file.read(size)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
+        """Opens a file; yields its size too, beyond which nothing must be read.
+
+        Raises:
+          BadImage: if it cannot be read, then or while it is open.
+        """
         try:
             if not self._is_zip:
-                with (self._path / name).open("rb") as file:
-                    return file.read(most)
+                with _open_file(self._path / name) as opened:
+                    yield opened
+                return
             if self._zip is None:
                 self._zip = zipfile.ZipFile(self._path)
             # Members are read, never unpacked: their paths lead nowhere.
-            with self._zip.open(name) as file:
-                return file.read(most)
+            with _open_member(self._zip, name) as opened:
+                yield opened
         except OSError as error:
             raise BadImage(error.strerror or str(error)) from error
-        except _BAD_MEMBER as error:
+        except BAD_ZIP as error:
             raise BadImage(str(error)) from error
+
+
+@contextmanager
+def _open_file(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    with path.open("rb") as file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+@contextmanager
+def _open_member(
+    archive: zipfile.ZipFile, name: str
+) -> Iterator[tuple[IO[bytes], int]]:
+    member = archive.getinfo(name)
+    # Python unpacks others in steps of any size: 4 kB may become 4 GB.
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadImage("it is packed by another method than deflate; pack it anew")
+    with archive.open(member) as file:
+        yield file, member.file_size
 
 
 def _stat(path: Path) -> tuple[int, int]:

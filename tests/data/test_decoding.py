@@ -1,12 +1,15 @@
 import io
 import itertools
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from progan_jax.data import decoding
 from progan_jax.data.decoding import BadImage, decode, square
+from tests.data.memory import allocating_at_most, run_alone
 
 
 def noise(h, w, c=3, seed=0):
@@ -104,11 +107,93 @@ def test_bad_files_are_one_kind_of_error_with_a_reason(data, reason):
     assert "0x" not in str(error.value)
 
 
-def test_a_file_that_claims_to_be_huge_is_not_unpacked(monkeypatch):
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # Pillow's warning stays out.
-    with pytest.raises(BadImage, match="64x64 pixels are too many"):
-        decode(good(), 3)
+def png(width, height, *chunks, bits=1):
+    """Returns a PNG file of black, grey pixels, with chunks before them."""
+    rows = zlib.compress(bytes((width * bits // 8 + 1) * height), 9)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]:
+        crc = zlib.crc32(kind + body)
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("side", "reason"),
+    [
+        (11584, "11584x11584 pixels in 16,3.. bytes are no photograph"),
+        (2**15, "32768x32768 pixels are too many"),
+    ],
+)
+def test_a_small_file_of_enormous_pixels_is_refused_undecoded(
+    monkeypatch, side, reason
+):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**30)  # Pillow's own guard.
+    with pytest.raises(BadImage, match=reason):
+        decode(png(side, side), 3)
+
+
+def test_a_plain_image_of_usual_size_is_read():
+    data = png(4096, 4096)
+    assert len(data) < 3000
+    assert not decode(data, 1).any()
+
+
+def test_texts_of_a_file_are_not_unpacked_without_bound():
+    for kind, start in ((b"zTXt", b"a\0\0"), (b"iCCP", b"a\0\0")):
+        body = start + zlib.compress(bytes(2**24), 9)
+        data = png(8, 8, (kind, body))
+        with (
+            allocating_at_most(2**22),
+            pytest.raises(BadImage, match="Decompressed data too large"),
+        ):
+            decode(data, 3)
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp"])
+def test_of_an_animation_the_first_frame_is_taken(file_format):
+    frames = [Image.fromarray(noise(8, 8, seed=seed)) for seed in range(3)]
+    data = encode(
+        frames[0], file_format, save_all=True, append_images=frames[1:], lossless=True
+    )
+    assert np.array_equal(decode(data, 3), noise(8, 8))
+
+
+@pytest.mark.parametrize("file_format", ["tiff", "ico", "gif", "ppm", "eps"])
+def test_other_formats_are_not_even_opened(file_format):
+    data = encode(Image.fromarray(noise(16, 16)), file_format)
+    with pytest.raises(BadImage, match="cannot identify image file"):
+        decode(data, 3)
+
+
+@pytest.mark.parametrize("side", [4_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_large_photograph_is_read_in_eight_bytes_a_pixel(tmp_path, side):
+    pixels = np.tile(noise(500, 500), (side // 500, side // 500, 1))
+    file = tmp_path / "large.jpg"
+    Image.fromarray(pixels).save(file, quality=95)
+    assert file.stat().st_size > 0.6 * side**2
+    lines, grown = run_alone(
+        "from progan_jax.data.decoding import decode",
+        "print(decode(paths[0].read_bytes(), 3).sum())",
+        file,
+    )
+    total = float(pixels.sum())
+    assert int(lines[0]) == pytest.approx(total, rel=1e-3)
+    # The file too, and what conversions take at a time.
+    assert grown < 8 * side**2 + file.stat().st_size + 2**24
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
+def test_strips_make_no_difference(monkeypatch, mode):
+    if mode == "I;16":
+        image = Image.fromarray(noise(9, 14, 1)[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(noise(9, 14, 4)).convert("RGB").convert(mode)
+    data = encode(image, "jpeg" if mode == "CMYK" else "png")
+    whole = decode(data, 3)
+    monkeypatch.setattr(decoding, "_STRIP", 30)
+    assert np.array_equal(decode(data, 3), whole)
 
 
 def test_pillows_own_guard_is_a_bad_image_too(monkeypatch):

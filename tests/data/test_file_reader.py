@@ -3,8 +3,11 @@ import io
 import json
 import os
 import pickle
+import random
 import stat
+import struct
 import zipfile
+from contextlib import suppress
 
 import pytest
 from PIL import Image
@@ -12,6 +15,7 @@ from PIL import Image
 from progan_jax.data.decoding import BadImage, decode
 from progan_jax.data.file_reader import FileReader
 from progan_jax.errors import UserError
+from tests.data.memory import allocating_at_most, run_alone
 
 
 def write(folder, *names):
@@ -131,7 +135,7 @@ def test_a_link_that_leads_nowhere_is_a_bad_image(tmp_path):
     [
         ("contents", b"x", "Bad CRC-32"),
         ("flags", b"\x01", "is encrypted, password required"),
-        ("method", b"\x61", "compression method is not supported"),
+        ("method", b"\x61", "it is packed by another method than deflate"),
     ],
 )
 def test_bad_members_of_a_zip_are_bad_images(tmp_path, where, value, words):
@@ -445,3 +449,75 @@ def test_a_zip_file_with_names_that_cannot_be_decoded_is_refused(tmp_path):
     path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xe9\xe9"))
     with pytest.raises(UserError, match=r"x\.zip: cannot be read \('utf-8' codec"):
         FileReader(path)
+
+
+# Bounds.
+
+
+def test_enormous_files_are_left_out_without_being_read(tmp_path):
+    """Also not those that a link leads to and that never end, which are no files."""
+    folder, archive = write(tmp_path / "set", "small.png"), tmp_path / "set.zip"
+    (folder / "huge.png").touch()
+    os.truncate(folder / "huge.png", 2**28 + 1)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as opened:
+        opened.write(folder / "huge.png", "huge.png")
+        opened.write(folder / "small.png", "small.png")
+    (folder / "endless.png").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe")
+    (folder / "linked.png").symlink_to("pipe")
+    lines, grown = run_alone(
+        "from progan_jax.data.decoding import BadImage\n"
+        "from progan_jax.data.file_reader import FileReader\n",
+        "for path in paths:\n"
+        "    reader = FileReader(path)\n"
+        "    for index in range(len(reader)):\n"
+        "        try:\n"
+        "            print(len(reader[index].data))\n"
+        "        except BadImage as error:\n"
+        "            print(error)\n",
+        archive,
+        folder,
+    )
+    assert lines == 2 * ["it has more than 256 MiB", "9"]
+    assert grown < 2**24
+
+
+def test_a_member_of_a_zip_that_hides_its_size_is_not_unpacked(tmp_path):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("a.png", bytes(2**26))
+    data = archive.read_bytes()
+    size = struct.pack("<I", 2**26)
+    assert data.count(size) == 2  # In the member's header, and in the directory.
+    archive.write_bytes(data.replace(size, struct.pack("<I", 5)))
+    reader = FileReader(archive)
+    with allocating_at_most(2**20), pytest.raises(BadImage, match="Bad CRC-32"):
+        reader[0]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_whose_unpacking_cannot_be_bounded_are_left_out(tmp_path, method):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w", method) as opened:
+        opened.writestr("a.png", b"a")
+    with pytest.raises(BadImage, match="another method than deflate; pack it anew"):
+        FileReader(archive)[0]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_zip_is_one_line_or_images_left_out(tmp_path, method):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w", method) as opened:
+        for name in ("a/\u00e9.png", "b/2.png"):
+            opened.writestr(name, 20 * name)
+    whole, rng = archive.read_bytes(), random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] = rng.randrange(256)
+        archive.write_bytes(damaged)
+        with suppress(UserError):
+            reader = FileReader(archive)
+            assert len(list(reader.listing())) == len(reader)
+            for index in range(len(reader)):
+                with suppress(BadImage):
+                    assert reader[index].data
