@@ -120,7 +120,7 @@ class FileReader(Source):
             if not self._is_zip:
                 return list(files_below(self._path, repeated))
             with zipfile.ZipFile(self._path) as archive:
-                return [m.filename for m in archive.infolist() if not m.is_dir()]
+                return [n for n in archive.namelist() if not n.endswith("/")]
         except (OSError, *BAD_ZIP) as error:
             raise UserError(
                 f"{self._path}: cannot be read ({error}); name a folder or a zip file "
