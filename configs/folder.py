@@ -1,10 +1,11 @@
 """Your own images, with the paper's recipe (Karras et al. 2018, appendix A.1).
 
 folder.py:PATH names a set that progan_jax.tools.prepare_data has written, DIR/NAME. The
-networks grow to the largest resolution in it. For you to say: --config.model.channels=1
-for grey images, --config.model.num_classes=N for classes, and --config.data.mirror
-where left and right mean the same. It is the paper's recipe for tens of thousands of
-images; folder_small.py is for a few thousand or fewer. Prepare and run your own as
+networks grow to the largest resolution in it, with its channels, and learn its classes
+if it has several; --config.model.num_classes=0 leaves classes out. For you to say:
+--config.data.mirror where left and right mean the same. It is the paper's recipe for
+tens of thousands of images; folder_small.py is for a few thousand or fewer. Prepare and
+run your own as
     python -m progan_jax.tools.prepare_data folder:IMAGES --out=DIR --resolution=256
     python -m progan_jax.main --config=configs/folder.py:DIR/IMAGES
 """
@@ -18,6 +19,7 @@ import ml_collections
 
 from configs import base
 from progan_jax.data.layout import RECORD, UNFINISHED
+from progan_jax.data.prepared import read_record
 from progan_jax.errors import UserError
 
 
@@ -28,7 +30,7 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
       path: DIR/NAME, which holds rNNN/1.0.0 for each resolution.
 
     Raises:
-      UserError: if no set is prepared there.
+      UserError: if no set is prepared there, or it is damaged.
     """
     # Absolute: the same set, wherever the run is taken up again; "." has a name, too.
     folder = Path(os.path.abspath(os.path.expanduser(path)))
@@ -37,6 +39,11 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     config.data.name = folder.name
     config.data.data_dir = str(folder.parent)
     config.model.resolution = resolution
+    if (folder / RECORD).exists():
+        record = read_record(folder)
+        config.model.channels = record["channels"]
+        # One class is none: there is nothing to tell apart.
+        config.model.num_classes = record["num_classes"] * (record["num_classes"] > 1)
     return config
 
 

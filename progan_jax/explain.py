@@ -8,6 +8,8 @@ import ml_collections
 from progan_jax.compiled import memory
 from progan_jax.config import make_networks, make_schedule
 from progan_jax.costs import stage_cost
+from progan_jax.data.sources import is_prepared
+from progan_jax.image_sources import describe_set, open_set
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.schedule import Schedule, Stage
 from progan_jax.stage import StageProgram, warn_of_small_groups
@@ -35,7 +37,9 @@ _NUM_IMAGES = 30_000
 def explain(
     config: ml_collections.ConfigDict, compile_steps: bool | None = None
 ) -> str:
-    """Returns the table: one row for each stage of the run.
+    """Returns the table, one row for each stage of the run, below a line on the set.
+
+    A set that `prepare_data` has not written is not looked for.
 
     Args:
       config: As configs/base.py describes it.
@@ -44,7 +48,7 @@ def explain(
         binds, and the programs are kept in the cache for the run.
 
     Raises:
-      UserError: if the configuration is faulty.
+      UserError: if the configuration is faulty, or does not fit the set.
     """
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
@@ -53,9 +57,12 @@ def explain(
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     compiled = not on_cpu if compile_steps is None else compile_steps
     header = _line([name for name, _ in _COLUMNS])
+    about = []
+    if is_prepared(config.data.name, config.data.data_dir):
+        about = [describe_set(config, open_set(config)), ""]
     rows = [_row(config, schedule, s, mesh, compiled) for s in schedule.stages()]
     summary = _summary(config, schedule, mesh.size, compiled)
-    return "\n".join([header, "-" * len(header), *rows, "", summary])
+    return "\n".join([*about, header, "-" * len(header), *rows, "", summary])
 
 
 def _compiled_bytes(

@@ -10,6 +10,7 @@ import numpy as np
 
 from progan_jax.data import sources
 from progan_jax.data.index_stream import IndexStream
+from progan_jax.data.names import describe_classes
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.images import upscale_nearest
@@ -37,6 +38,22 @@ def open_set(config: ml_collections.ConfigDict) -> Pyramid:
     )
     validate_data(config, pyramid)
     return pyramid
+
+
+def describe_set(config: ml_collections.ConfigDict, pyramid: Pyramid) -> str:
+    """Returns a line on what is trained on, and what becomes of its classes."""
+    known, learnt = pyramid.num_classes, config.model.num_classes
+    classes = describe_classes(known, pyramid.class_names)
+    if known and not learnt:
+        classes += ", left out by config.model.num_classes = 0"
+    elif learnt < known:
+        classes += f", the first {learnt} of them trained by class"
+    elif known:
+        classes += ", trained by class"
+    return (
+        f"{pyramid.name}: {pyramid.num_images:,} images, {pyramid.channels} "
+        f"channel(s), {classes}"
+    )
 
 
 class ImageSource(Protocol):

@@ -9,6 +9,7 @@ import ml_collections
 
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.evaluate import Evaluation
+from progan_jax.image_sources import describe_set
 from progan_jax.report.page import try_to_write_report
 from progan_jax.report.pictures import list_grids
 from progan_jax.reporter import Reporter
@@ -74,10 +75,10 @@ class Record:
         verb = "goes on from" if nimg else "starts at"
         hosts = jax.process_count()
         among = f" of {hosts} processes" if hosts > 1 else ""
+        self.bar.print(describe_set(self._config, self._pyramid))
         self.bar.print(
-            f"{self._workdir}: {self._pyramid.name}, {self._pyramid.num_images} "
-            f"images, {len(devices)} x {devices[0].device_kind}{among}; {verb} "
-            f"{nimg / 1000:.1f} of {end / 1000:.1f} kimg"
+            f"{self._workdir}: {len(devices)} x {devices[0].device_kind}{among}; "
+            f"{verb} {nimg / 1000:.1f} of {end / 1000:.1f} kimg"
         )
 
     def start_tick(self) -> None:

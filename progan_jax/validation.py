@@ -247,7 +247,8 @@ def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
     if channels != pyramid.channels:
         raise UserError(
             f"config.model.channels = {channels}: the images of {pyramid.name} have "
-            f"{pyramid.channels}; set it to that"
+            f"{pyramid.channels}; set it to that, as by "
+            f"--config.model.channels={pyramid.channels}"
         )
     if classes and pyramid.labels is None:
         raise UserError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -171,7 +172,7 @@ def check_same_config(
             raise UserError(
                 f"config.{field} = {value!r}, but the run in {workdir} was begun with "
                 f"{before!r}, and a run keeps its configuration; choose another "
-                "--workdir, or set the old value"
+                "--workdir, or go on with " + shlex.quote(f"--config.{field}={before}")
             )
 
 

@@ -2,7 +2,10 @@ import re
 
 import pytest
 
-from configs import base, cifar10
+from configs import base, cifar10, folder
+from progan_jax.data.readers import DigitsReader
+from progan_jax.data.shards import Settings
+from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 from progan_jax.explain import explain
 
@@ -43,6 +46,32 @@ def test_it_needs_no_data_and_refuses_what_training_refuses():
     config.schedule.total_kimg = 100.0
     with pytest.raises(UserError, match="the run ends before 32x32"):
         explain(config)
+
+
+def test_a_prepared_set_is_described_and_what_contradicts_it_is_refused(
+    tmp_path, monkeypatch
+):
+    reader, settings = DigitsReader(8), Settings(8, channels=1)
+    shards = write_pyramid(reader, tmp_path / "x", settings, {}, 1, lambda shard: None)
+    finish(tmp_path / "x", reader, settings, {}, shards)
+    config = folder.get_config(str(tmp_path / "x"))
+    config.runtime.num_devices = 1
+    lines = explain(config).split("\n")
+    assert lines[0] == (
+        "x: 1,797 images, 1 channel(s), 10 classes (0, 1, 2, 3, 4 and 5 more), trained "
+        "by class"
+    )
+    assert lines[2].split()[:2] == ["from", "kimg"]
+    config.model.num_classes = 0
+    assert "left out by" in explain(config).split("\n")[0]
+    monkeypatch.setattr("progan_jax.explain._row", None)  # Nothing is computed.
+    config.model.channels = 3
+    with pytest.raises(UserError) as caught:
+        explain(config)
+    assert str(caught.value) == (
+        "config.model.channels = 3: the images of x have 1; set it to that, as by "
+        "--config.model.channels=1"
+    )
 
 
 def test_devices_that_leave_groups_smaller_are_told_of(capsys):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.errors import UserError
-from progan_jax.image_sources import Reals, open_fakes
+from progan_jax.image_sources import Reals, describe_set, open_fakes
 from progan_jax.networks.progan import Generator
 from progan_jax.runtime.mesh import batched, make_mesh
 
@@ -37,6 +39,30 @@ def pyramid():
 def params():
     generator = Generator(8, latent_size=4, fmap_base=16, fmap_max=8)
     return generator.init(jax.random.key(0), jnp.zeros((1, 4)), 1.0)["params"]
+
+
+@pytest.mark.parametrize(
+    ("known", "names", "learnt", "words"),
+    [
+        (0, (), 0, "0 classes"),
+        (3, (), 0, "3 classes, left out by config.model.num_classes = 0"),
+        (
+            3,
+            ("ant", "bee", "cat"),
+            3,
+            "3 classes (ant, bee, cat), trained by class",
+        ),
+        (3, (), 2, "3 classes, the first 2 of them trained by class"),
+    ],
+)
+def test_a_set_is_described_with_what_becomes_of_its_classes(
+    tiny_config, pyramid, known, names, learnt, words
+):
+    tiny_config.model.num_classes = learnt
+    described = dataclasses.replace(pyramid, num_classes=known, class_names=names)
+    assert describe_set(tiny_config, described) == (
+        f"noise: 20 images, 3 channel(s), {words}"
+    )
 
 
 def describe(pyramid, **changes):

@@ -1,6 +1,7 @@
 """The recipes against the reference, whose numbers stand here once more, by hand."""
 
 import importlib
+import json
 import shlex
 
 import ml_collections
@@ -153,6 +154,13 @@ def prepared(root, name="faces", resolution=64):
     return folder
 
 
+def write_record(folder, **fields):
+    """Writes what prepare_data writes last."""
+    record = {"identity": {}, "resolution": 64, "channels": 3}
+    record |= {"num_images": 5, "num_classes": 0} | fields
+    (folder / "pyramid.json").write_text(json.dumps(record))
+
+
 def num_pairs(schedule: Schedule, resolution=None):
     return sum(
         (schedule.stage_end(stage) - stage.start_nimg)
@@ -297,6 +305,28 @@ def test_folder_is_the_papers_recipe_for_a_prepared_set(tmp_path, resolution):
         validate(small, devices)
 
 
+@pytest.mark.parametrize("recipe", ["folder", "folder_small"])
+@pytest.mark.parametrize(
+    ("channels", "in_set", "learnt"), [(1, 10, 10), (3, 2, 2), (1, 1, 0), (3, 0, 0)]
+)
+def test_channels_and_classes_of_a_folder_are_those_of_the_set(
+    tmp_path, recipe, channels, in_set, learnt
+):
+    folder = prepared(tmp_path)
+    before = load(recipe, str(folder))
+    write_record(folder, channels=channels, num_classes=in_set)
+    model = load(recipe, str(folder)).model
+    assert (model.channels, model.num_classes) == (channels, learnt)
+    write_record(folder)
+    assert load(recipe, str(folder)) == before
+
+
+def test_a_damaged_record_of_a_folder_is_refused(tmp_path):
+    folder = prepared(tmp_path)
+    (folder / "pyramid.json").write_text("{")
+    assert f"{folder / 'pyramid.json'} cannot be read" in refusal("folder", str(folder))
+
+
 @pytest.mark.parametrize("path", [".", "../faces", "../faces/", "./"])
 def test_folder_of_any_spelling_has_name_and_parent(tmp_path, monkeypatch, path):
     monkeypatch.chdir(prepared(tmp_path))
@@ -316,7 +346,7 @@ def test_an_unfinished_pyramid_wants_its_command_again(tmp_path):
     message = refusal("folder", str(folder))
     assert "the pyramid is not finished; give the prepare_data command" in message
     assert "folder:" not in message.partition("finished")[2]
-    (folder / "pyramid.json").touch()  # Stopped as it was cleaning up.
+    write_record(folder)  # Stopped as it was cleaning up.
     assert load("folder", str(folder)).data.name == folder.name
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from progan_jax import workdir as module
 from progan_jax.errors import UserError
-from progan_jax.workdir import check_disk, exclusive, open_workdir
+from progan_jax.workdir import check_disk, check_same_config, exclusive, open_workdir
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,8 +113,8 @@ def test_another_configuration_is_refused_by_its_first_field(tiny_config, workdi
     tiny_config.optim.beta2 = 0.9
     assert refusal(tiny_config, workdir) == (
         f"config.optim.beta2 = 0.9, but the run in {workdir} was begun with "
-        "0.99, and a run keeps its configuration; choose another --workdir, or set the "
-        "old value"
+        "0.99, and a run keeps its configuration; choose another --workdir, or go on "
+        "with --config.optim.beta2=0.99"
     )
 
 
@@ -224,3 +224,16 @@ def test_what_a_run_has_written_needs_no_room_again(tiny_config, workdir, monkey
 def test_a_disk_with_room_passes(tiny_config, tmp_path, monkeypatch):
     disk_of(100, monkeypatch)
     check_disk(tiny_config, tmp_path / "deep" / "new" / "run", 1)
+
+
+def test_a_run_begun_without_classes_names_what_goes_on_without_them(
+    tiny_config, tmp_path
+):
+    config = tiny_config.copy_and_resolve_references()
+    config.model.num_classes = 10
+    with pytest.raises(UserError) as caught:
+        check_same_config(config, tmp_path, tiny_config)
+    assert "config.model.num_classes = 10, but the run" in str(caught.value)
+    assert str(caught.value).endswith("or go on with --config.model.num_classes=0")
+    config.model.num_classes = 0
+    check_same_config(config, tmp_path, tiny_config)

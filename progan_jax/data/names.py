@@ -42,7 +42,7 @@ def describe_classes(num_classes: int, names: Sequence[str]) -> str:
     return f"{num_classes} classes" + (f" ({first_few(names)})" if names else "")
 
 
-def first_few(names: Sequence[str], most: int = 8) -> str:
+def first_few(names: Sequence[str], most: int = 5) -> str:
     """Returns names in a line, and how many more there are."""
     shown = ", ".join(map(printable, names[:most]))
     rest = len(names) - most

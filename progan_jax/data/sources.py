@@ -57,7 +57,7 @@ def load(
       UserError: if the set is not there, or does not fit.
     """
     prepared = tfds_root(data_dir) / name
-    if (prepared / RECORD).exists():
+    if is_prepared(name, data_dir):
         return load_prepared(prepared, split, resolution)
     if is_idx(prepared):
         return load_idx(prepared, split, resolution, max_memory_mib)
@@ -66,6 +66,11 @@ def load(
     check_split(name, split, {"train": 1797})
     check_memory(name, (1797, resolution, resolution, 1), max_memory_mib)
     return load_digits(resolution)
+
+
+def is_prepared(name: str, data_dir: str) -> bool:
+    """Returns whether `prepare_data` has written a set; see `load`."""
+    return (tfds_root(data_dir) / name / RECORD).exists()
 
 
 def load_digits(resolution: int) -> Pyramid:
