@@ -34,6 +34,21 @@ def local_folder(flag: str, name: str) -> Path:
     return Path(name)
 
 
+def check_utf_8(field: str, path: str) -> None:
+    """Refuses a path that is not UTF-8: ArrayRecord and Orbax open no such file.
+
+    Raises:
+      UserError: if it is not.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{field} = {path!r} is not UTF-8, which the libraries that write arrays "
+            "need; rename the folder, or choose another"
+        ) from error
+
+
 def user_cache() -> Path:
     """Returns the user's own cache, in XDG_CACHE_HOME or in ~/.cache; it may not exist.
 

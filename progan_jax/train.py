@@ -17,6 +17,7 @@ from progan_jax.compile_ahead import NextProgram
 from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
+from progan_jax.files import check_utf_8
 from progan_jax.image_sources import open_set
 from progan_jax.initial import Initial, open_initial, start_from
 from progan_jax.record import Record
@@ -80,6 +81,7 @@ def _open(
     """Takes the folder for this run, if this process is the one that writes there."""
     if is_primary():
         warn_of_small_groups(config, num_devices)
+        check_utf_8("--workdir", str(workdir.absolute()))
         stack.enter_context(exclusive(workdir))
         check_disk(config, workdir, num_devices)
         open_workdir(config, workdir, pyramid.fingerprint, num_devices)

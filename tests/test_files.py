@@ -1,10 +1,12 @@
 """A sealed record is told from one that was changed, however it was laid out."""
 
 import json
+import os
 
 import pytest
 
-from progan_jax.files import is_intact, seal
+from progan_jax.errors import UserError
+from progan_jax.files import check_utf_8, is_intact, seal, write_whole
 
 RECORD = {"nimg": 513, "alpha": 0.1, "names": ("a", "b"), "sizes": {4: 1}, "x": None}
 
@@ -35,3 +37,19 @@ def test_changed_record_is_not_intact(change):
 def test_values_that_strict_json_lacks_can_be_sealed(value):
     sealed = seal({"value": value})
     assert is_intact(json.loads(json.dumps(sealed)))
+
+
+def test_text_that_is_not_utf_8_is_written_with_backslashes(tmp_path):
+    write_whole(tmp_path / "names.txt", os.fsdecode(b"caf\xc3\xa9 caf\xe9"))
+    written = (tmp_path / "names.txt").read_bytes()
+    assert written == b"caf\xc3\xa9 " + rb"caf\udce9"
+
+
+def test_a_folder_that_is_not_utf_8_is_refused_in_a_line():
+    check_utf_8("--out", "/tmp/caf\u00e9")
+    with pytest.raises(UserError) as caught:
+        check_utf_8("--out", os.fsdecode(b"/tmp/caf\xe9\n"))
+    assert str(caught.value) == (
+        r"--out = '/tmp/caf\udce9\n' is not UTF-8, which the libraries that write "
+        "arrays need; rename the folder, or choose another"
+    )

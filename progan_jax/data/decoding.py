@@ -132,6 +132,15 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Returns uint8 [h, w, 1 or 3] as grey or RGB, uint8 [h, w, channels]."""
+    if pixels.shape[2] == channels:
+        return pixels
+    image = Image.fromarray(pixels[:, :, 0] if channels == 3 else pixels)
+    converted = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return converted.reshape(*pixels.shape[:2], channels)
+
+
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
     """Maps 0..65535 to 0..255, rounded."""
     scaled = np.rint(values.astype(np.float64) / 257)

@@ -28,7 +28,7 @@ from progan_jax.data.listing import (
     files_below,
     sort_files,
 )
-from progan_jax.data.names import printable
+from progan_jax.data.names import normal, printable
 from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
 
@@ -65,7 +65,7 @@ class FileReader(Source):
         Raises:
           UserError: if there are no images, or the labels are of other files.
         """
-        self.name = path.name.removesuffix(".zip")
+        self.name = normal(path.name.removesuffix(".zip"))
         self._path, self._zip = path, None
         self._is_zip = path.is_file()
         repeated: list[tuple[str, str]] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from progan_jax.data.decoding import BadImage, Crop, Pad, decode, square
+from progan_jax.data.decoding import BadImage, Crop, Pad, decode, square, to_channels
 from progan_jax.data.layout import VERSION, level_name
 from progan_jax.data.names import printable
 from progan_jax.data.pyramid import halve
@@ -147,6 +147,7 @@ def to_square(data: bytes | np.ndarray, settings: Settings) -> np.ndarray:
     """Returns an item's image as the largest level holds it, uint8 [r, r, C]."""
     if isinstance(data, bytes):
         data = decode(data, settings.channels)
+    data = to_channels(data, settings.channels)
     return square(data, settings.resolution, settings.crop, settings.pad)
 
 

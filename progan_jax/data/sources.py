@@ -31,6 +31,7 @@ from progan_jax.data.records import (
     open_records,
 )
 from progan_jax.errors import UserError
+from progan_jax.files import check_utf_8
 
 _DIGITS = Path(__file__).with_name("digits.npz")
 _CHUNK = 512  # Records read at a time.
@@ -127,6 +128,7 @@ def tfds_root(data_dir: str) -> Path:
     """Returns the folder of TFDS sets: `data_dir`, or where TFDS looks by default."""
     root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     check_local("config.data.data_dir", root)
+    check_utf_8("config.data.data_dir", root)
     return Path(root).expanduser()
 
 

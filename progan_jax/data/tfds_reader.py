@@ -60,12 +60,14 @@ class TfdsReader(Source):
         return self._length
 
     def __getitem__(self, index: int) -> Item:
+        import tensorflow_datasets as tfds
+
         records, parse, feature = self._open()
         try:
             data, label = parse(records[index])
         except (DecodeError, KeyError) as error:
             raise BadImage("its record is damaged") from error
-        if not isinstance(data, bytes):  # A Tensor feature holds pixels.
+        if not isinstance(feature, tfds.features.Image):  # A Tensor holds pixels.
             data = feature.decode_example_np(data)
         return Item(self.name_of(index), data, label)
 

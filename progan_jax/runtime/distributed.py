@@ -238,7 +238,7 @@ def _one_line(error: Exception) -> str:
 
 def _to_bytes(text: str, size: int) -> np.ndarray:
     """Returns the text's bytes, cut or filled up with zeros, uint8 [size]."""
-    data = text.encode()[:size].ljust(size, b"\0")
+    data = text.encode(errors="backslashreplace")[:size].ljust(size, b"\0")
     return np.frombuffer(data, np.uint8)
 
 

@@ -23,6 +23,7 @@ from progan_jax.data.inspection import Summary, contact_sheet, inspect
 from progan_jax.data.layout import level_name
 from progan_jax.data.stored import StoredSet, open_stored
 from progan_jax.errors import UserError
+from progan_jax.files import check_utf_8
 from progan_jax.images import write_png
 from progan_jax.runtime.command_line import run_with_arguments
 
@@ -43,6 +44,7 @@ def main(folder: str) -> None:
 
 def _open(field: str, folder: str) -> StoredSet:
     check_local(field, folder)
+    check_utf_8(field, folder)
     return open_stored(Path(folder), SPLIT.value)
 
 

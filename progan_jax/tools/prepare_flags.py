@@ -8,6 +8,7 @@ from absl import flags
 from progan_jax.data.checks import check_local
 from progan_jax.data.shards import Settings
 from progan_jax.errors import UserError
+from progan_jax.files import check_utf_8
 
 OUT = flags.DEFINE_string("out", None, "Folder of prepared sets.")
 NAME = flags.DEFINE_string("name", None, "Name of the set; the source's by default.")
@@ -40,12 +41,21 @@ IMAGE_FEATURE = flags.DEFINE_string(
 LABEL_FEATURE = flags.DEFINE_string(
     "label_feature", "label", "Feature that holds the classes of tfds:."
 )
-MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Take only the first so many.")
+MAX_IMAGES = flags.DEFINE_integer(
+    "max_images",
+    None,
+    "Take only so many: of all classes in turn, each time the first that is left; the "
+    "first so many of tfds: and of sources without classes.",
+)
 RAW_UP_TO = flags.DEFINE_integer(
     "raw_up_to", 128, "Larger levels are stored as lossless WebP (grey ones as PNG)."
 )
 WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.")
-STRICT = flags.DEFINE_bool("strict", False, "Let a bad image end the work.")
+STRICT = flags.DEFINE_bool(
+    "strict",
+    False,
+    "Let a bad image end the work, and any file that is neither an image nor text.",
+)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only tell what it would take.")
 
 # Sources that a flag is for; all others refuse it.
@@ -77,6 +87,7 @@ def read_settings(kind: str) -> Settings:
         raise UserError("--out is missing: name a folder for prepared sets")
     for flag in (OUT, LABELS, LANDMARKS):
         check_local(f"--{flag.name}", flag.value or "")
+    check_utf_8("--out", OUT.value)
     resolution = RESOLUTION.value
     if resolution is None:
         raise UserError("--resolution is missing: set it, as in --resolution=128")

@@ -444,6 +444,11 @@ def test_a_table_knows_names_in_either_spelling_and_of_any_bytes(tmp_path):
     assert dict(names_and_labels(reader)) == {name: k for k, name in enumerate(names)}
 
 
+def test_a_set_has_its_name_in_the_spelling_that_people_type(tmp_path):
+    reader = FileReader(write(tmp_path / "cafe\u0301", "1.png"))
+    assert reader.name == "caf\u00e9"
+
+
 def test_a_zip_file_with_names_that_cannot_be_decoded_is_refused(tmp_path):
     path = pack(tmp_path / "x.zip", "\u00e91.png", "2.png")
     path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xe9\xe9"))

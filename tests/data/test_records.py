@@ -92,7 +92,7 @@ def write_pairs(write_tfds, **kwargs):
 def test_images_and_classes_may_have_any_name(write_tfds, file_format, image, first):
     data_dir = write_pairs(write_tfds, file_format=file_format)
     reader = TfdsReader("pairs", data_dir, "train", image, "kind")
-    assert reader.num_classes == 2
+    assert (reader.num_classes, reader.class_names) == (2, ("a", "b"))
     items = [reader[i] for i in range(5)]
     assert [item.data for item in items] == [png(first + i) for i in range(5)]
     assert [item.label for item in items] == [0, 1, 0, 1, 0]

@@ -15,7 +15,7 @@ from progan_jax.data.decoding import square
 from progan_jax.data.layout import RECORD
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.readers import Item, Source, SyntheticReader
-from progan_jax.data.shards import Settings
+from progan_jax.data.shards import Settings, to_square
 from progan_jax.data.sources import load
 from progan_jax.data.unfinished import begin, choose
 from progan_jax.data.writing import finish, write_pyramid, write_skipped
@@ -102,6 +102,17 @@ def test_every_level_is_the_pyramid_of_the_squares(tmp_path, raw_up_to):
     assert np.array_equal(pyramid.labels, wanted.labels)
     assert pyramid.num_classes == 3
     assert pyramid.name == "shapes"
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [(1, 3), (3, 1), (3, 3), (1, 1)])
+def test_pixels_get_the_channels_that_are_asked_for(stored, wanted):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, stored), np.uint8)
+    made = to_square(pixels, Settings(8, channels=wanted))
+    assert made.shape == (8, 8, wanted)
+    # Grey is ITU-R 601's luma of colours, and colours of grey are three times the same.
+    weights = np.float64([0.299, 0.587, 0.114]) if stored == 3 else np.ones(1)
+    grey = (pixels * weights).sum(axis=2, keepdims=True)
+    assert np.abs(made - (grey if stored != wanted else pixels)).max() < 1
 
 
 def test_names_of_classes_are_kept_with_the_set_and_with_tfds(tmp_path):

@@ -1,6 +1,7 @@
 """The tool, as its user types it."""
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -15,7 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from progan_jax.data.readers import DigitsReader, SyntheticReader
+from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load, load_digits
+from progan_jax.data.stored import open_stored
+from progan_jax.data.writing import finish, write_pyramid
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,6 +171,44 @@ def test_strictness_refuses_files_that_are_neither_images_nor_text(tmp_path):
     assert not (tmp_path / "out" / "x").exists()
 
 
+class Gaps(SyntheticReader):
+    """Noise of two classes, and an image without one."""
+
+    num_classes, class_names = 2, ("ant", "bee")
+
+    def __getitem__(self, index):
+        return dataclasses.replace(super().__getitem__(index), label=index - 1)
+
+
+def test_a_set_with_images_without_a_class_has_none(tmp_path):
+    reader, settings, folder = Gaps(3, 8), Settings(8), tmp_path / "gaps"
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    finish(folder, reader, settings, {}, shards)
+    out = tmp_path / "out"
+    done = prepare("tfds:gaps/r008", out, "--resolution=8", f"--data_dir={tmp_path}")
+    assert done.stderr == (
+        "warning: 1 images have no class, so that the set has no classes\n"
+    )
+    assert "3 images, 0 classes, " in done.stdout
+    pyramid = load("gaps_r008", str(out), "train", 8, 100)
+    assert (pyramid.labels, pyramid.num_classes, pyramid.class_names) == (None, 0, ())
+    assert open_stored(out / "gaps_r008").num_classes == 0
+
+
+def test_classes_of_a_tfds_set_keep_their_names(tmp_path):
+    reader, settings, folder = DigitsReader(8), Settings(8), tmp_path / "digits"
+    reader.class_names = tuple(f"digit {k}" for k in range(10))
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    finish(folder, reader, settings, {}, shards)
+    arguments = (f"--data_dir={tmp_path}", "--resolution=8", "--max_images=9")
+    done = prepare("tfds:digits/r008", tmp_path / "out", *arguments)
+    assert done.stderr == (
+        "warning: 1 of 10 classes have no images: digit 9; raise --max_images\n"
+    )
+    pyramid = load("digits_r008", str(tmp_path / "out"), "train", 8, 100)
+    assert pyramid.class_names == reader.class_names
+
+
 def test_fewer_images_are_taken_from_all_classes_in_turn(tmp_path):
     for name, count in {"ant": 5, "bee": 1, "cat": 5}.items():
         (tmp_path / "x" / name).mkdir(parents=True)
@@ -180,6 +223,12 @@ def test_fewer_images_are_taken_from_all_classes_in_turn(tmp_path):
         "warning: 1 of 3 classes have no images: cat; raise --max_images\n"
     )
     assert load("two", str(out), "train", 8, 100).label_counts == (1, 1, 0)
+
+
+def test_folders_that_array_record_cannot_open_are_refused():
+    done = prepare("digits", os.fsdecode(b"/tmp/caf\xe9"), "--resolution=8")
+    assert done.returncode == 2
+    assert done.stderr.startswith(r"error: --out = '/tmp/caf\udce9' is not UTF-8")
 
 
 @pytest.mark.parametrize(
