@@ -46,6 +46,8 @@ BAD_ZIP = (
     RuntimeError,
     ValueError,
 )
+# Python unpacks members of other kinds in steps of any size: 4 kB may become 4 GB.
+DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class FileReader(Source):
@@ -187,8 +189,7 @@ def _open_member(
     archive: zipfile.ZipFile, name: str
 ) -> Iterator[tuple[IO[bytes], int]]:
     member = archive.getinfo(name)
-    # Python unpacks others in steps of any size: 4 kB may become 4 GB.
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    if member.compress_type not in DEFLATED:
         raise BadImage("it is packed by another method than deflate; pack it anew")
     with archive.open(member) as file:
         yield file, member.file_size

@@ -1,77 +1,83 @@
 """LMDBs as LSUN publishes them, in their folders or zipped as they are downloaded."""
 
-import functools
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from progan_jax.data.decoding import BadImage
+from progan_jax.data.decoding import MAX_BYTES, BadImage
+from progan_jax.data.file_reader import BAD_ZIP, DEFLATED
+from progan_jax.data.lmdb_file import DamagedLmdb, LmdbFile
+from progan_jax.data.lmdb_sizes import choose_sizes
 from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
 from progan_jax.files import move_whole
 
 _DATA = "data.mdb"
+LMDB_FILES = (_DATA, "lock.mdb")
 
 
 class LmdbReader(Source):
-    """An LMDB of keys to encoded images, in the order of keys."""
+    """The images of an LMDB, in the order of keys; of several sizes one is read."""
 
-    def __init__(self, path: Path, name: str = "", checksum: str = "") -> None:
+    def __init__(
+        self, path: Path, name: str = "", checksum: str = "", resolution: int = 1
+    ) -> None:
         """Lists the keys.
 
         Args:
-          path: Folder with data.mdb.
+          path: Folder with data.mdb, or such a file itself.
           name: Of the set; that of the folder by default.
           checksum: Of data.mdb, if it is known.
+          resolution: Wanted side, by which a size is chosen; see `choose_sizes`.
 
         Raises:
           UserError: if it is no LMDB, or a damaged one.
         """
-        import lmdb
-
         self.name = name or lmdb_name(path)
-        self._path, self._checksum = path, checksum
+        self._path = path / _DATA if path.is_dir() else path
+        self._checksum = checksum
         try:
-            with _open_lmdb(path).begin(buffers=False) as transaction:
-                self._keys = list(transaction.cursor().iternext(values=False))
-        except lmdb.Error as error:
+            self._file = LmdbFile(self._path)
+            self._positions, remark = choose_sizes(self._file, resolution)
+        except DamagedLmdb as error:
             raise UserError(
-                f"lmdb:{path}: it is damaged ({error}); download it again"
+                f"lmdb:{path}: {error}; download it again, or name an LMDB"
             ) from error
-        if not self._keys:
-            raise UserError(f"{path}: the LMDB is empty; download it again")
+        except OSError as error:
+            raise UserError(
+                f"lmdb:{path}: {self._path.name} cannot be read ({error.strerror}); "
+                f"name the folder that holds {_DATA}, or the zip file of it"
+            ) from error
+        if not self._positions:
+            raise UserError(f"lmdb:{path}: the LMDB is empty; download it again")
+        self.remarks = (f"lmdb:{path}: {remark}",) if remark else ()
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._positions)
 
     def __getitem__(self, index: int) -> Item:
-        import lmdb
-
-        key = self._keys[index]
         try:
-            with _open_lmdb(self._path).begin(buffers=False) as transaction:
-                data = transaction.get(key)
-        except lmdb.Error as error:
+            data = self._file.read(self._positions[index], MAX_BYTES)
+        except DamagedLmdb as error:
             raise BadImage(str(error)) from error
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
         return Item(self.name_of(index), data, 0)
 
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
-        return self._keys[index].decode(errors="replace")
+        return self._file.keys[self._positions[index]].decode(errors="replace")
 
     def listing(self) -> Iterator[str]:
-        """Yields the size of the file, and the keys."""
-        yield str((self._path / _DATA).stat().st_size)
-        yield from (key.hex() for key in self._keys)
+        """Yields the size of the file, and the keys of its images."""
+        yield str(self._path.stat().st_size)
+        yield from (self._file.keys[k].hex() for k in self._positions)
 
     def times(self) -> Iterator[str]:
         """Yields when the file was changed, in ns; its checksum if it was unpacked."""
-        changed = (self._path / _DATA).stat().st_mtime_ns
-        yield self._checksum or str(changed)
+        yield self._checksum or str(self._path.stat().st_mtime_ns)
 
 
 def lmdb_name(path: Path) -> str:
@@ -80,37 +86,14 @@ def lmdb_name(path: Path) -> str:
     bedroom_train_lmdb.zip and the folder bedroom_train_lmdb are bedroom, cat.zip is
     cat, and bedroom_val_lmdb is bedroom_val.
     """
-    return re.sub(r"(_train)?_lmdb$", "", path.name.removesuffix(".zip"))
-
-
-@functools.cache
-def _open_lmdb(path: Path) -> Any:
-    """Opens an LMDB; a process may do so only once."""
-    import lmdb
-
-    try:
-        # Without a lock: nothing is written, and the folder may be read-only.
-        opened = lmdb.open(str(path), readonly=True, lock=False, create=False)
-    except lmdb.Error as error:
-        raise UserError(
-            f"lmdb:{path}: cannot be opened ({error}); name the folder that holds "
-            f"{_DATA}, or the zip file of it"
-        ) from error
-    needed = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]
-    size = (path / _DATA).stat().st_size
-    if size < needed:  # To read on beyond the end would kill the process.
-        raise UserError(
-            f"lmdb:{path}: {_DATA} has {size:,} of its {needed:,} bytes; download it "
-            "again"
-        )
-    return opened
+    return re.sub(r"((_train)?_lmdb|\.l?mdb)$", "", path.name.removesuffix(".zip"))
 
 
 def unpack_lmdb(archive: Path, folder: Path) -> Path:
     """Unpacks the LMDB of a zip file, unless that is done, and returns its folder.
 
-    An LMDB is read through a map of its file into memory, and so needs one of its own.
-    Of the zip file data.mdb alone is read, and no path in it is followed.
+    An LMDB is read at any position, and a zip file only in order. Of the zip file
+    data.mdb alone is read, and no path in it is followed.
 
     Args:
       archive: As LSUN is downloaded.
@@ -133,7 +116,7 @@ def unpack_lmdb(archive: Path, folder: Path) -> Path:
     except OSError:  # A full disk: what takes the room goes.
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+    except BAD_ZIP as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise _no_archive(archive, error) from error
 
@@ -147,7 +130,7 @@ def check_archive(archive: Path) -> str:
     try:
         with zipfile.ZipFile(archive) as opened:
             return f"{_find_data(archive, opened).CRC:08x}"
-    except zipfile.BadZipFile as error:
+    except (OSError, *BAD_ZIP) as error:
         raise _no_archive(archive, error) from error
 
 
@@ -164,6 +147,11 @@ def _find_data(archive: Path, opened: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise UserError(
             f"lmdb:{archive}: it holds {len(members) or 'no'} {_DATA}, and must hold "
             "one; name the zip file of one LMDB"
+        )
+    if members[0].compress_type not in DEFLATED:
+        raise UserError(
+            f"lmdb:{archive}: it is packed by another method than deflate; unpack it, "
+            "and name the folder"
         )
     return members[0]
 

@@ -1,12 +1,15 @@
 """The sources of prepare_data, opened as its flags say."""
 
 import re
-from pathlib import Path
+import zipfile
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
 from progan_jax.data.checks import check_local
-from progan_jax.data.file_reader import FileReader
+from progan_jax.data.file_reader import BAD_ZIP, FileReader
 from progan_jax.data.lmdb_reader import (
+    LMDB_FILES,
     LmdbReader,
     check_archive,
     lmdb_name,
@@ -45,7 +48,6 @@ def open_source(source: str, settings: Settings) -> Source:
 
 def _open(source: str, settings: Settings) -> Source:
     kind, _, rest = source.partition(":")
-    labels = Path(given.LABELS.value) if given.LABELS.value else None
     if source == "digits":
         return DigitsReader(settings.resolution)
     if kind == "synthetic" and rest.isdigit() and int(rest):
@@ -57,15 +59,44 @@ def _open(source: str, settings: Settings) -> Source:
         path = Path(rest)
         if not path.exists():
             raise UserError(f"{source}: there is no {path}; name another")
-        if kind == "stacked_mnist":
-            return StackedMnistReader(path)
-        if kind == "celeba_hq":
-            return _open_celeba_hq(path, settings)
-        return _open_lmdb(path) if kind == "lmdb" else FileReader(path, labels)
+        return _open_path(kind, path, settings)
     raise UserError(
         f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
         "celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
+        + (f"; here {_kind_of(source)}:{source}" if Path(source).exists() else "")
     )
+
+
+def _open_path(kind: str, path: Path, settings: Settings) -> Source:
+    if kind == "lmdb":
+        return _open_lmdb(path, settings.resolution)
+    if kind == "celeba_hq":
+        return _open_celeba_hq(path, settings)
+    if kind != "stacked_mnist":
+        return _open_files(path)
+    if path.is_file():
+        raise UserError(f"{kind}:{path} is a file; write {kind}:{path.parent}")
+    return StackedMnistReader(path)
+
+
+def _kind_of(path: Path | str) -> str:
+    """Returns the word before the path of an LMDB, or of what else is there."""
+    members = []
+    with suppress(OSError, *BAD_ZIP):
+        members = zipfile.ZipFile(path).namelist() if Path(path).is_file() else []
+    there = (Path(path) / "data.mdb").is_file() or Path(path).name in LMDB_FILES
+    inside = any(PurePosixPath(name).name in LMDB_FILES for name in members)
+    return "lmdb" if there or inside else "folder"
+
+
+def _open_files(path: Path) -> FileReader:
+    try:
+        labels = given.LABELS.value
+        return FileReader(path, Path(labels) if labels else None)
+    except UserError as error:
+        if _kind_of(path) == "lmdb":
+            raise UserError(f"{path} is an LMDB; write lmdb:{path}") from error
+        raise
 
 
 def _open_tfds(name: str) -> TfdsReader:
@@ -77,7 +108,14 @@ def _open_tfds(name: str) -> TfdsReader:
             given.IMAGE_FEATURE.value,
             given.LABEL_FEATURE.value,
         )
-    except UserError as error:  # It speaks of a run's fields: here they are flags.
+    except UserError as error:
+        path = Path(name)
+        if path.is_absolute() or any(path.rglob("features.json")):
+            raise UserError(
+                f"tfds:{name} is a path; write tfds:NAME --data_dir=DIR, or tfds:NAME/"
+                "CONFIG, for a set whose folder is DIR/NAME"
+            ) from error
+        # It speaks of a run's fields: here they are flags.
         words = re.sub(r"config\.data\.name = '(.*?)'", r"tfds:\1", str(error))
         words = re.sub(r"config\.data\.(\w+) = ('.*?')", r"--\1=\2", words)
         raise UserError(words) from error
@@ -91,9 +129,11 @@ def _open_celeba_hq(path: Path, settings: Settings) -> AlignedReader:
     return AlignedReader(path, Path(given.LANDMARKS.value), settings.resolution)
 
 
-def _open_lmdb(path: Path) -> LmdbReader:
-    if path.is_dir():
-        return LmdbReader(path)
+def _open_lmdb(path: Path, resolution: int) -> LmdbReader:
+    if path.name in LMDB_FILES:
+        path = path.absolute().parent
+    if path.is_dir() or not (path.suffix == ".zip" or zipfile.is_zipfile(path)):
+        return LmdbReader(path, resolution=resolution)
     if given.DRY_RUN.value:
         raise UserError(
             f"--dry_run: the images of {path} cannot be counted before it is unpacked; "
@@ -105,4 +145,4 @@ def _open_lmdb(path: Path) -> LmdbReader:
     checksum = check_archive(path)
     with alone_in(folder):
         unpacked = unpack_lmdb(path, folder / UNFINISHED / "lmdb")
-    return LmdbReader(unpacked, name, checksum)
+    return LmdbReader(unpacked, name, checksum, resolution)

@@ -2,6 +2,7 @@ import io
 import os
 import pickle
 import shutil
+import struct
 import zipfile
 from collections import namedtuple
 
@@ -11,11 +12,13 @@ from PIL import Image
 
 from configs.lsun import CATEGORIES, get_config
 from progan_jax.data import lmdb_reader
+from progan_jax.data.decoding import BadImage
 from progan_jax.data.lmdb_reader import LmdbReader, lmdb_name, unpack_lmdb
 from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
+from tests.data.memory import allocating_at_most
 
 ITEMS = {b"ff": b"two", b"0a": b"one"}
 
@@ -83,11 +86,13 @@ def test_every_category_is_found_by_its_recipe(tmp_path):
 def test_what_is_no_lmdb_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"name the folder that holds data\.mdb"):
         LmdbReader(tmp_path)
+    with pytest.raises(UserError, match=r"none cannot be read \(No such file"):
+        LmdbReader(tmp_path / "none")
     with pytest.raises(UserError, match="the LMDB is empty"):
         LmdbReader(make_lmdb(tmp_path / "empty", {}))
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "data.mdb").write_bytes(b"no database" * 1000)
-    with pytest.raises(UserError, match="cannot be opened"):
+    with pytest.raises(UserError, match="it is no LMDB, or not one of a 64-bit"):
         LmdbReader(tmp_path / "text")
 
 
@@ -97,6 +102,35 @@ def test_an_lmdb_cut_short_is_refused_before_it_is_read(tmp_path):
     os.truncate(folder / "data.mdb", size - 4096)
     with pytest.raises(UserError, match=f"has {size - 4096:,} of its {size:,} bytes"):
         LmdbReader(folder)
+
+
+def test_an_image_whose_pages_are_damaged_is_left_out_with_a_reason(tmp_path):
+    folder = make_lmdb(tmp_path / "x", {b"%d" % i: bytes([i]) * 9000 for i in range(3)})
+    data = (folder / "data.mdb").read_bytes()
+    # The pages of a value begin with their number: 4096 is that of none.
+    page = data.index(bytes([1]) * 100) - 16
+    (folder / "data.mdb").write_bytes(data[:page] + b"\0\x10" + data[page + 2 :])
+    reader = LmdbReader(folder)
+    assert [reader[i].data[:1] for i in (0, 2)] == [b"\0", b"\2"]
+    with pytest.raises(BadImage, match="its pages hold something else"):
+        reader[1]
+
+
+def test_a_value_larger_than_a_photograph_is_left_out_unread(tmp_path):
+    folder = make_lmdb(tmp_path / "x", {b"0": b"", b"1": bytes(1_234_567)})
+    path = folder / "data.mdb"
+    data, size = path.read_bytes(), struct.pack("<I", 1_234_567)
+    assert data.count(size) == 1
+    path.write_bytes(data.replace(size, struct.pack("<I", 2**28 + 1)))
+    with allocating_at_most(2**20), pytest.raises(BadImage, match="are more than"):
+        LmdbReader(folder)[1]
+
+
+def test_a_file_with_the_data_may_have_any_name(tmp_path):
+    folder = make_lmdb(tmp_path / "x", ITEMS)
+    path = (folder / "data.mdb").rename(tmp_path / "faces.lmdb")
+    assert contents(path) == [("0a", b"one"), ("ff", b"two")]
+    assert LmdbReader(path).name == "faces"
 
 
 def test_a_zipped_lmdb_is_unpacked_once(tmp_path, monkeypatch):
@@ -164,6 +198,8 @@ def test_a_damaged_or_encrypted_zip_is_refused(tmp_path):
     encrypted[whole.index(b"PK\x01\x02") + 8] |= 1
     archive.write_bytes(encrypted)
     assert "password required" in refuse(archive, tmp_path)
+    pack(source, archive, method=zipfile.ZIP_BZIP2)
+    assert "packed by another method than deflate" in refuse(archive, tmp_path)
 
 
 def test_a_full_disk_is_noticed_before_anything_is_unpacked(tmp_path, monkeypatch):

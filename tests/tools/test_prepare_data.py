@@ -248,7 +248,7 @@ def test_folders_that_array_record_cannot_open_are_refused():
         ("synthetic:0", ["--resolution=8"], "'synthetic:0' is no source"),
         ("folder:/no", ["--resolution=8"], "folder:/no: there is no /no; name another"),
         ("folder:gs://b/x", ["--resolution=8"], "SOURCE = 'gs://b/x' is no folder of"),
-        ("lmdb:/tmp", ["--resolution=8"], "lmdb:/tmp: cannot be opened"),
+        ("lmdb:/tmp", ["--resolution=8"], "lmdb:/tmp: data.mdb cannot be read"),
         (
             f"lmdb:{__file__}",
             ["--resolution=8"],
