@@ -158,6 +158,7 @@ class Reporter:
                 "name": self._pyramid.name,
                 "num_images": self._pyramid.num_images,
                 "num_classes": self._pyramid.num_classes,
+                "class_names": list(self._pyramid.class_names),
                 "fingerprint": self._pyramid.fingerprint,
             },
             **self._origin,

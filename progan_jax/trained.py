@@ -25,7 +25,9 @@ from progan_jax.sampling import (
 )
 from progan_jax.state import Params
 from progan_jax.trained_inputs import (
+    Label,
     check_sample,
+    one_line,
     read_labels,
     read_latents,
     read_side,
@@ -77,6 +79,16 @@ class TrainedGenerator:
         return self.network.num_classes
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their numbers; () if not known."""
+        dataset = self.info.get("dataset") or {}
+        names = dataset.get("class_names")
+        if not isinstance(names, list) or len(names) < self.num_classes:
+            return ()
+        # It may have been trained on the first classes of a set alone.
+        return tuple(one_line(str(name)) for name in names[: self.num_classes])
+
+    @property
     def channels(self) -> int:
         """1 (grey) or 3 (RGB)."""
         return self.network.channels
@@ -84,7 +96,7 @@ class TrainedGenerator:
     def __call__(
         self,
         z: jax.typing.ArrayLike,
-        label: jax.typing.ArrayLike | None = None,
+        label: Label | None = None,
         *,
         resolution: int | None = None,
         stale_rgb: bool = False,
@@ -93,8 +105,9 @@ class TrainedGenerator:
 
         Args:
           z: Latents [N, latent_dim], standard normal.
-          label: Class of all images, or classes [N], from 0 to num_classes - 1; needed
-            if there are classes, refused if there are none.
+          label: Class of all images, or classes [N], by number from 0 to
+            num_classes - 1 or by name; needed if there are classes, refused if there
+            are none.
           resolution: Side r of the images, a power of two from 4 to the generator's
             own, which is the default. A smaller one is the mean over blocks of pixels.
           stale_rgb: Whether a smaller image is instead what the RGB layer of that
@@ -109,14 +122,14 @@ class TrainedGenerator:
           UserError: if an argument does not fit, or images are not finite.
         """
         latents = read_latents(z, self.latent_dim)
-        labels = read_labels(label, len(latents), self.num_classes)
+        labels = read_labels(label, len(latents), self.num_classes, self.class_names)
         return self._draw(latents, labels, resolution, stale_rgb)
 
     def sample(
         self,
         n: int,
         seed: int,
-        label: int | None = None,
+        label: Label | None = None,
         *,
         resolution: int | None = None,
         stale_rgb: bool = False,
@@ -126,7 +139,8 @@ class TrainedGenerator:
         Args:
           n: Number of images, from 1.
           seed: Of the latents, and of the classes where `label` is None; in [0, 2**32).
-          label: Class of all images; None for random ones.
+          label: Class of all images, or classes [n], by number or by name; None for
+            random ones.
           resolution: See `__call__`.
           stale_rgb: See `__call__`.
 
@@ -136,11 +150,14 @@ class TrainedGenerator:
         Raises:
           UserError: if an argument does not fit, or images are not finite.
         """
-        check_sample(n, seed, label, self.num_classes)
+        check_sample(n, seed)
         # With batch norm, an image depends on the rest of its batch.
         whole = BATCH_SIZE if self.network.norm == "batch" else 1
         drawn = -(-n // whole) * whole
-        latents, labels = draw_inputs(self.network, drawn, seed, label)
+        latents, labels = draw_inputs(self.network, drawn, seed)
+        if label is not None:
+            wanted = read_labels(label, n, self.num_classes, self.class_names)
+            labels = np.resize(np.asarray(wanted), drawn)
         return self._draw(latents, labels, resolution, stale_rgb)[:n]
 
     def _draw(

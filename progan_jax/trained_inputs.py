@@ -1,6 +1,9 @@
 """What a trained generator may be asked for; else one line says what is wrong."""
 
 import operator
+import re
+import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,6 +11,8 @@ import numpy as np
 
 from progan_jax.errors import UserError
 from progan_jax.networks.progan import stage_resolutions
+
+Label = jax.typing.ArrayLike | str | Sequence[str]  # One or many, by number or name.
 
 
 def read_latents(z: jax.typing.ArrayLike, width: int) -> np.ndarray:
@@ -34,14 +39,16 @@ def read_latents(z: jax.typing.ArrayLike, width: int) -> np.ndarray:
 
 
 def read_labels(
-    label: jax.typing.ArrayLike | None, count: int, num_classes: int
+    label: Label | None, count: int, num_classes: int, names: Sequence[str] = ()
 ) -> np.ndarray | None:
     """Returns classes int [count], or None where there are none.
 
     Args:
-      label: One class for all, or classes [count]; None for an unconditional generator.
+      label: One class for all, or classes [count], by number or by name; None for an
+        unconditional generator.
       count: Number of latents.
       num_classes: The generator's.
+      names: Of the classes, as far as they are known.
 
     Raises:
       UserError: if they are missing, of another shape, or not there.
@@ -56,15 +63,18 @@ def read_labels(
         classes = np.asarray(label)
     except ValueError as error:
         raise UserError(
-            f"label must be a whole number, or {count} of them, one for each row of z"
+            f"label must be a class, or {count} of them, one for each image"
         ) from error
+    if classes.dtype.kind == "U":
+        found = [find_class("label", t, num_classes, names) for t in classes.flat]
+        classes = np.array(found, np.int32).reshape(classes.shape)
     if classes.dtype.kind not in "iu" or classes.shape not in ((), (count,)):
         raise UserError(
-            f"label must be a whole number, or {count} of them, one for each row of z; "
-            f"it is {classes.dtype}{list(classes.shape)}"
+            f"label must be a class, or {count} of them, one for each image; it is "
+            f"{classes.dtype}{list(classes.shape)}"
         )
     for value in (classes.min(), classes.max()):
-        check_label("label", int(value), num_classes)
+        find_class("label", int(value), num_classes, names)
     return np.broadcast_to(classes, count)
 
 
@@ -81,16 +91,13 @@ def read_side(resolution: int | None, largest: int) -> int:
     return largest if resolution is None else int(resolution)
 
 
-def check_sample(n: int, seed: int, label: int | None, num_classes: int) -> None:
-    """Raises UserError unless so many images of a seed, and a class, can be drawn."""
+def check_sample(n: int, seed: int) -> None:
+    """Raises UserError unless so many images of a seed can be drawn."""
     _check_whole("n", n)
     if n < 1:
         raise UserError(f"n={n} must be at least 1; raise it")
     _check_whole("seed", seed)
     check_seed("seed", seed)
-    if label is not None:
-        _check_whole("label", label)
-        check_label("label", label, num_classes)
 
 
 def _check_not_traced(name: str, value: Any) -> None:
@@ -117,12 +124,67 @@ def check_seed(name: str, seed: int) -> None:
         raise UserError(f"{name}={seed} must lie in [0, 2**32); change it")
 
 
-def check_label(name: str, label: int, num_classes: int) -> None:
-    """Raises UserError, by the name that the user knows, unless there is that class."""
+def find_class(
+    field: str, wanted: int | str, num_classes: int, names: Sequence[str] = ()
+) -> int:
+    """Returns the number of a class.
+
+    Args:
+      field: By which the user knows it, for the message.
+      wanted: Its number, its name, or a text of its number, which "#" may precede.
+      num_classes: The generator's.
+      names: Of the classes, as far as they are known.
+
+    Raises:
+      UserError: if there is no such class, or a text is the name of one and the number
+        of another.
+    """
     if not num_classes:
-        raise UserError(f"{name}={label}: this generator has no classes; leave it out")
-    if not 0 <= label < num_classes:
         raise UserError(
-            f"{name}={label} must be from 0 to {num_classes - 1} for this generator; "
-            "change it"
+            f"{field}={wanted}: this generator has no classes; leave it out"
         )
+    number, named = _read_class(wanted, names)
+    if number is not None and not 0 <= number < num_classes:
+        number = None
+    shown = one_line(str(wanted))
+    if number is not None and named not in (None, number):
+        raise UserError(
+            f"{field}={shown} is the name of class {named} and the number of class "
+            f"{names[number]!r}; write #{named} or #{number}"
+        )
+    found = named if number is None else number
+    if found is not None:
+        return found
+    rule = f" must be from 0 to {num_classes - 1} for this generator; change it"
+    if names:
+        rule = f": there is no such class; choose from {list_classes(names)}"
+    raise UserError(f"{field}={shown}{rule}")
+
+
+def name_class(label: int, names: Sequence[str]) -> str:
+    """Returns a class in words: "3 (dog)", or "3" where names are not known."""
+    return f"{label} ({names[label]})" if names else str(label)
+
+
+def list_classes(names: Sequence[str], most: int = 30) -> str:
+    """Returns names of classes with their numbers: "0 cat, 1 dog"."""
+    listed = ", ".join(f"{n} {name}" for n, name in enumerate(names[:most]))
+    rest = len(names) - most
+    return f"{listed} and {rest} more" if rest > 0 else listed
+
+
+def one_line(text: str) -> str:
+    """Returns a text as one line; what cannot be printed becomes a space."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _read_class(
+    wanted: int | str, names: Sequence[str]
+) -> tuple[int | None, int | None]:
+    """Returns the number that is written, and that of the class so named, if any."""
+    if not isinstance(wanted, str):
+        return int(wanted), None
+    text = one_line(unicodedata.normalize("NFC", wanted))
+    number = re.fullmatch(r"#?(-?[0-9]{1,20})", text)
+    named = names.index(text) if text in names else None
+    return int(number[1]) if number else None, named

@@ -20,9 +20,10 @@ from progan_jax.trained import TrainedGenerator, to_uint8
 
 @pytest.fixture
 def make(tiny_config):
-    def make_trained(num_classes=0, alpha=0.5, scale=1.0):
+    def make_trained(num_classes=0, alpha=0.5, scale=1.0, class_names=()):
         tiny_config.model.num_classes = num_classes
         info = {"resolution": 8, "alpha": alpha, "model": tiny_config.model.to_dict()}
+        info["dataset"] = {"class_names": list(class_names)}
         params = init_generator(jax.random.key(0), generator_from_snapshot(info))
         params = jax.tree.map(lambda x: np.asarray(x) * scale, params)
         return TrainedGenerator(params, info, "it")
@@ -130,6 +131,31 @@ def test_stale_images_are_those_of_the_smaller_network(make):
     np.testing.assert_array_equal(g(z, stale_rgb=True), g(z))
 
 
+def test_classes_are_chosen_by_name_as_by_number(make):
+    g, z = make(3, class_names=("cat", "dog", "fish")), latents(3)
+    assert g.class_names == ("cat", "dog", "fish")
+    np.testing.assert_array_equal(g(z, "dog"), g(z, 1))
+    np.testing.assert_array_equal(g(z, ["fish", "cat", "dog"]), g(z, [2, 0, 1]))
+    np.testing.assert_array_equal(g.sample(3, 5, "fish"), g.sample(3, 5, 2))
+    named = g.sample(3, 5, ["fish", "cat", "fish"])
+    np.testing.assert_array_equal(named, g.sample(3, 5, [2, 0, 2]))
+    one_by_one = [g.sample(3, 5, label)[i] for i, label in enumerate((2, 0, 2))]
+    np.testing.assert_allclose(named, one_by_one, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="label=cow: there is no such class; choose"):
+        g.sample(1, 0, "cow")
+
+
+def test_names_that_are_no_list_of_the_classes_are_taken_for_unknown(make):
+    assert make(3).class_names == make(0).class_names == ()
+    assert make(3, class_names=("cat", "dog")).class_names == ()
+    # Of a set's first classes alone, as data.truncate_labels chooses them.
+    assert make(2, class_names=("cat", "dog", "fish")).class_names == ("cat", "dog")
+    g = make(2, class_names=("cat\n\x1b[31m", 3))
+    assert g.class_names == ("cat [31m", "3")
+    g.info["dataset"]["class_names"] = "ab"
+    assert g.class_names == ()
+
+
 CALLS = {
     "width": (0, lambda g: g(latents(2, 7)), r"z has the shape \[2, 7\] and must"),
     "rank": (0, lambda g: g(latents(1)[0]), r"z has the shape \[8\] and must have \[N"),
@@ -143,10 +169,10 @@ CALLS = {
     "count": (
         3,
         lambda g: g(latents(2), [1, 2, 0]),
-        "label must be a whole number, or",
+        "label must be a class, or 2 of them, one for each image",
     ),
     "kind": (3, lambda g: g(latents(2), [0.5, 1]), r"it is float64\[2\]"),
-    "ragged": (3, lambda g: g(latents(2), [[1], [1, 2]]), "label must be a whole"),
+    "ragged": (3, lambda g: g(latents(2), [[1], [1, 2]]), "label must be a class"),
     "traced": (0, lambda g: jax.jit(g)(latents(2)), r"z is traced.*g\.network\.apply"),
     "traced label": (
         3,
@@ -155,7 +181,7 @@ CALLS = {
     ),
     "half n": (0, lambda g: g.sample(2.5, 1), r"n=2\.5 must be a whole number"),
     "no seed": (0, lambda g: g.sample(2, None), "seed=None must be a whole number"),
-    "name": (3, lambda g: g.sample(2, 1, "cat"), "label='cat' must be a whole"),
+    "name": (3, lambda g: g.sample(2, 1, "cat"), "label=cat must be from 0 to 2"),
     "n": (0, lambda g: g.sample(0, 1), "n=0 must be at least 1"),
     "seed": (0, lambda g: g.sample(1, -1), r"seed=-1 must lie in \[0, 2\*\*32\)"),
     "sampled": (0, lambda g: g.sample(1, 1, 0), "label=0: this generator has no"),

@@ -7,6 +7,7 @@ import numpy as np
 from progan_jax.explorer.fields import read_class, read_seed
 from progan_jax.explorer.markup import picture
 from progan_jax.explorer.pictures import Explorer
+from progan_jax.trained_inputs import name_class
 
 STRIP = 8  # Images of a way.
 
@@ -21,12 +22,13 @@ class Answers:
     def __init__(self, explorer: Explorer) -> None:
         self.explorer = explorer
         self._classes = explorer.generator.num_classes
+        self._class_names = explorer.generator.class_names
         self._name = explorer.generator.name
 
     def sample(self, seed: str, label: str, count: int) -> str:
         """Returns a grid of a seed's images; an empty class stands for random ones."""
         start = read_seed("Seed", seed)
-        of = read_class("Class", label, self._classes, optional=True)
+        of = self._read_class(label, optional=True)
         images = self.explorer.sample(start, count, of)
         noun = "1 image" if count == 1 else f"{count} images"
         told = f"{noun} of seed {start}{self._of_class(of)}"
@@ -50,7 +52,7 @@ class Answers:
     def edit(self, seed: str, label: str, *amounts: float) -> str:
         """Returns a seed's first image, moved by the amounts along the directions."""
         start = read_seed("Seed", seed)
-        of = read_class("Class", label, self._classes, optional=False)
+        of = self._read_class(label, optional=False)
         images = self.explorer.edited(start, amounts, of)
         moves = (f"direction {n} by {a:+g}" for n, a in enumerate(amounts, 1) if a)
         told = f"Seed {start}{self._of_class(of)}, {', '.join(moves) or 'as it is'}"
@@ -60,10 +62,14 @@ class Answers:
         self, seed_a: str, seed_b: str, label: str
     ) -> tuple[tuple[int, int], int | None]:
         seeds = read_seed("Seed A", seed_a), read_seed("Seed B", seed_b)
-        return seeds, read_class("Class", label, self._classes, optional=False)
+        return seeds, self._read_class(label, optional=False)
+
+    def _read_class(self, label: str, optional: bool) -> int | None:
+        return read_class("Class", label, self._classes, optional, self._class_names)
 
     def _of_class(self, label: int | None) -> str:
-        return "" if label is None else f", class {label}"
+        named = "" if label is None else name_class(label, self._class_names)
+        return named and f", class {named}"
 
     def _picture(self, images: np.ndarray, told: str, part: str, columns: int) -> str:
         return picture(images, columns, told, f"{self._name}_{part}")

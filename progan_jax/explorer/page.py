@@ -11,6 +11,7 @@ from typing import Any
 from progan_jax.errors import UserError
 from progan_jax.explorer.answers import Answers
 from progan_jax.explorer.markup import heading, message
+from progan_jax.trained_inputs import list_classes
 
 _OLDEST = (6, 26)
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)
@@ -92,7 +93,7 @@ class _Page:
         self._gradio, self._answers = gradio, answers
         self._seed, self._label = seed, label
         generator = answers.explorer.generator
-        self._classes = generator.num_classes
+        self._classes, self._names = generator.num_classes, generator.class_names
         # Where an answer takes a second, the old picture fades until it is there.
         waits = generator.resolution >= _SLOW
         self._event = _EVENT | {"show_progress": "minimal" if waits else "hidden"}
@@ -171,7 +172,10 @@ class _Page:
 
     def _class_field(self, value: str, more: str = "") -> Any:
         """Returns the field of the class, which is not shown where there are none."""
-        rule = f"A whole number from 0 to {self._classes - 1}{more}"
+        rule = f"A whole number from 0 to {self._classes - 1}"
+        if self._names:
+            rule = f"By number or name: {list_classes(self._names)}"
+        rule += more
         shown = self._classes > 0
         return self._gradio.Textbox(
             value, label="Class", info=rule, max_lines=1, visible=shown

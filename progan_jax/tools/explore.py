@@ -16,15 +16,15 @@ from progan_jax.explorer.serving import check_port, start, wait
 from progan_jax.loading import open_generator
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.trained_inputs import check_label, check_seed
+from progan_jax.trained_inputs import check_seed, find_class
 
 PORT = flags.DEFINE_integer("port", 7860, "Port of the page.")
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
 )
 SEED = flags.DEFINE_integer("seed", 0, "Seed with which the page begins.")
-CLASS = flags.DEFINE_integer(
-    "class", None, "Class with which the page begins; random if unset."
+CLASS = flags.DEFINE_string(
+    "class", None, "Class with which the page begins, by number or name."
 )
 
 
@@ -34,13 +34,14 @@ def main(model: str) -> None:
     check_port(PORT.value)
     check_seed("--seed", SEED.value)
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
+    label, names = None, generator.class_names
     if CLASS.value is not None:
-        check_label("--class", CLASS.value, generator.num_classes)
+        label = find_class("--class", CLASS.value, generator.num_classes, names)
     keep_compiled()
     print(f"{generator.name}: compiling, and looking for its directions", flush=True)
     explorer = Explorer(generator)
     explorer.warm_up()
-    page = build_page(gradio, Answers(explorer), model, SEED.value, CLASS.value)
+    page = build_page(gradio, Answers(explorer), model, SEED.value, label)
     print(f"{start(gradio, page, PORT.value)} shows it; Ctrl-C ends", flush=True)
     wait()
 

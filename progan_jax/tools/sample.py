@@ -1,6 +1,6 @@
 """Writes images of a trained generator.
 
-    python -m progan_jax.tools.sample MODEL --num=64 --seed=1 [--class=K] [--grid]
+    python -m progan_jax.tools.sample MODEL --num=64 --seed=1 [--class=dog] [--grid]
     python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --by_class
 
 MODEL is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, a pickle of the
@@ -11,6 +11,7 @@ command is typed if MODEL is no folder.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,12 @@ from progan_jax.loading import open_generator, own_folder
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.trained import TrainedGenerator, to_uint8
-from progan_jax.trained_inputs import check_label, check_seed
+from progan_jax.trained_inputs import (
+    check_seed,
+    find_class,
+    list_classes,
+    name_class,
+)
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
@@ -31,7 +37,9 @@ NUM = flags.DEFINE_integer(
     "num", None, "Number of images, 64 if unset; with --by_class of latents, 8."
 )
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
-CLASS = flags.DEFINE_integer("class", None, "Class of all images; random if unset.")
+CLASS = flags.DEFINE_string(
+    "class", None, "Class of all images, by number or name; random if unset."
+)
 GRID = flags.DEFINE_bool("grid", False, "Write one PNG with all images.")
 BY_CLASS = flags.DEFINE_bool("by_class", False, "Write one PNG, a row for each class.")
 OUT = flags.DEFINE_string("out", None, "Folder for the PNGs; of one PNG, its name.")
@@ -42,17 +50,25 @@ def main(model: str) -> None:
     _check_flags()
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
+    names, label = generator.class_names, None
     if CLASS.value is not None:
-        check_label("--class", CLASS.value, generator.num_classes)
-    of = "" if CLASS.value is None else f"_class{CLASS.value}"
+        label = find_class("--class", CLASS.value, generator.num_classes, names)
+    of = "" if label is None else f"_class{label}"
     of += "_by_class" if BY_CLASS.value else ""
     name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{of}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
-    images, columns = _draw(generator)
+    images, columns = _draw(generator, label)
     try:
-        print(write_samples(out, images, columns))
+        print(write_samples(out, images, columns) + _told(names, label))
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another folder") from error
+
+
+def _told(names: Sequence[str], label: int | None) -> str:
+    """Returns which classes are shown, where they have names."""
+    if names and label is not None:
+        return f"; class {name_class(label, names)}"
+    return f"; rows: {list_classes(names)}" if names and BY_CLASS.value else ""
 
 
 def write_samples(out: Path, images: np.ndarray, columns: int | None) -> str:
@@ -80,12 +96,14 @@ def _check_flags() -> None:
         )
 
 
-def _draw(generator: TrainedGenerator) -> tuple[np.ndarray, int | None]:
+def _draw(
+    generator: TrainedGenerator, label: int | None
+) -> tuple[np.ndarray, int | None]:
     """Returns images, and the columns of their grid, None for no grid."""
     if BY_CLASS.value:
         return _draw_classes(generator, NUM.value or 8)
     num = NUM.value or 64
-    images = to_uint8(generator.sample(num, SEED.value, CLASS.value))
+    images = to_uint8(generator.sample(num, SEED.value, label))
     return images, math.ceil(math.sqrt(num)) if GRID.value else None
 
 

@@ -30,8 +30,8 @@ from progan_jax.report.pictures import list_grids
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import find_snapshot
-from progan_jax.trained import open_snapshot
-from progan_jax.trained_inputs import check_label, check_seed
+from progan_jax.trained import TrainedGenerator, open_snapshot
+from progan_jax.trained_inputs import check_seed, find_class
 from progan_jax.video.encoding import check_encoder, write_film
 from progan_jax.video.frames import (
     growth_picture,
@@ -52,7 +52,9 @@ GRID = flags.DEFINE_string("grid", "1x1", "Images at once, COLUMNSxROWS.")
 SMOOTHING = flags.DEFINE_float("smoothing", 1.0, "Seconds over which latents change.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
 SEEDS = flags.DEFINE_string("seeds", None, "Seeds to go through, as in 1,5,9.")
-CLASS = flags.DEFINE_integer("class", None, "Class of all images; random if unset.")
+CLASS = flags.DEFINE_string(
+    "class", None, "Class of all images, by number or name; random if unset."
+)
 TIMELAPSE = flags.DEFINE_bool("timelapse", False, "Show the run's grids.")
 GROWTH = flags.DEFINE_bool("growth", False, "Draw each stage's images of one seed.")
 
@@ -106,7 +108,8 @@ def _write_interpolation(model: str) -> str:
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     told = "-".join(map(str, seeds)) if seeds else SEED.value
-    name = f"{generator.name.replace('/', '_')}_seed{told}{_class_told()}.mp4"
+    label = _find_class(generator)
+    name = f"{generator.name.replace('/', '_')}_seed{told}{_class_told(label)}.mp4"
     out = _out(own_folder(model), name)
     check_encoder(out, FPS.value)
     frames = max(1, round((SECONDS.value or 60) * FPS.value))
@@ -116,7 +119,7 @@ def _write_interpolation(model: str) -> str:
         smoothing = SMOOTHING.value * FPS.value
         images = columns * rows
         path = wander(SEED.value, frames, images, generator.latent_dim, smoothing)
-    labels = _classes(generator.num_classes, columns * rows)
+    labels = _classes(generator.num_classes, columns * rows, label)
     return _write(out, interpolation_frames(generator, path, labels, columns), frames)
 
 
@@ -138,12 +141,12 @@ def _write_growth(folder: Path) -> str:
     snapshot = find_snapshot(folder)
     if snapshot == folder:
         raise UserError(f"RUN={folder}: it is one snapshot; name the run's folder")
-    out = _out(folder, f"growth_seed{SEED.value}{_class_told()}.png")
+    label = _find_class(open_snapshot(snapshot))
+    out = _out(folder, f"growth_seed{SEED.value}{_class_told(label)}.png")
     if out.suffix != ".png":
         raise UserError(f"--out={out}: with --growth the name must end in .png")
     keep_compiled()
-    _check_class(open_snapshot(snapshot).num_classes)
-    picture, rows = growth_picture(folder, _GROWTH_COLUMNS, SEED.value, CLASS.value)
+    picture, rows = growth_picture(folder, _GROWTH_COLUMNS, SEED.value, label)
     try:
         write_png(out, picture)
     except OSError as error:
@@ -170,22 +173,24 @@ def _grid(seeds: list[int] | None) -> tuple[int, int]:
     return shape
 
 
-def _classes(num_classes: int, images: int) -> np.ndarray | None:
+def _find_class(generator: TrainedGenerator) -> int | None:
+    """Returns the class of all images, None for random ones."""
+    if CLASS.value is None:
+        return None
+    classes, names = generator.num_classes, generator.class_names
+    return find_class("--class", CLASS.value, classes, names)
+
+
+def _classes(num_classes: int, images: int, label: int | None) -> np.ndarray | None:
     """Returns the class of each image, or None where there are none."""
-    _check_class(num_classes)
-    if CLASS.value is not None:
-        return np.full(images, CLASS.value, np.int32)
+    if label is not None:
+        return np.full(images, label, np.int32)
     rng = np.random.default_rng(SEED.value)
     return rng.integers(0, num_classes, images, np.int32) if num_classes else None
 
 
-def _class_told() -> str:
-    return "" if CLASS.value is None else f"_class{CLASS.value}"
-
-
-def _check_class(num_classes: int) -> None:
-    if CLASS.value is not None:
-        check_label("--class", CLASS.value, num_classes)
+def _class_told(label: int | None) -> str:
+    return "" if label is None else f"_class{label}"
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ def test_classes_are_those_that_there_are():
     assert read_class("Class", "2", 3, optional=False) == 2
     assert read_class("Class", "", 3, optional=True) is None
     assert read_class("Class", "", 0, optional=False) is None
+    assert read_class("Class", " dog", 3, False, ("cat", "dog", "fish")) == 1
+    assert read_class("Class", "2", 3, False, ("cat", "dog", "fish")) == 2
+    with pytest.raises(UserError, match="Class=cow: there is no such class; choose"):
+        read_class("Class", "cow", 3, False, ("cat", "dog", "fish"))
 
 
 @pytest.mark.parametrize(

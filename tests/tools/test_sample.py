@@ -18,13 +18,14 @@ from progan_jax.sampling import generator_from_snapshot, seeded_latents
 ROOT = Path(__file__).parents[2]
 
 
-def make_run(folder, config, num_classes=0):
+def make_run(folder, config, num_classes=0, class_names=()):
     config.model.num_classes = num_classes
     info = {"resolution": 8, "alpha": 0.5, "model": config.model.to_dict()}
     generator = generator_from_snapshot(info)
     labels = np.zeros((1, num_classes), np.float32) if num_classes else None
     z = np.zeros((1, config.model.latent_size), np.float32)
     params = generator.init(jax.random.key(0), z, 1.0, labels)["params"]
+    info["dataset"] = {"class_names": list(class_names)}
     write_snapshot(folder / "snapshots" / "000001_r008", jax.device_get(params), info)
     return folder
 
@@ -74,6 +75,31 @@ def test_images_of_another_class_or_number_are_kept_apart(
         "000001_r008_seed0_class1": ["000000.png"],
         "000001_r008_seed0_class2": ["000000.png", "000001.png"],
     }
+
+
+def test_a_class_is_drawn_by_its_name_which_is_told(
+    tiny_config, tmp_path, import_tool, monkeypatch, capsys
+):
+    run = make_run(tmp_path, tiny_config, 3, ("cat", "dog", "fish"))
+    tool = import_tool("sample")
+    monkeypatch.setattr(tool, "keep_compiled", lambda: None)
+    with flagsaver.flagsaver(**{"num": 1, "class": "dog"}):
+        tool.main(str(run))
+    out = run / "samples" / "000001_r008_seed0_class1"
+    assert capsys.readouterr().out == f"1 images in {out}; class 1 (dog)\n"
+    with Image.open(out / "000000.png") as image:
+        drawn = progan_jax.to_uint8(progan_jax.load(run).sample(1, 0, 1))
+        np.testing.assert_array_equal(np.asarray(image), drawn[0, ..., 0])
+    with flagsaver.flagsaver(**{"num": 1, "by_class": True}):
+        tool.main(str(run))
+    assert capsys.readouterr().out.endswith("; rows: 0 cat, 1 dog, 2 fish\n")
+    with (
+        flagsaver.flagsaver(**{"num": 1, "class": "cow"}),
+        pytest.raises(
+            progan_jax.UserError, match="--class=cow: there is no such class"
+        ),
+    ):
+        tool.main(str(run))
 
 
 def test_rows_of_classes_show_the_same_latents(tiny_config, tmp_path):
