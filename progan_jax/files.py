@@ -4,9 +4,11 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from progan_jax.errors import UserError
@@ -132,6 +134,46 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+@contextmanager
+def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Yields a new empty folder that is gone afterwards.
+
+    Those that killed processes have left there, by the same prefix, are removed; those
+    of processes that still run are locked.
+
+    Args:
+      parent: The folder in which it is made.
+      prefix: Of its name.
+
+    Raises:
+      OSError: if it cannot be made.
+    """
+    for left in parent.glob(f"{prefix}*"):
+        if _is_free(left):
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=parent, prefix=prefix) as made:
+        opened = lock_folder(Path(made))
+        try:
+            yield Path(made)
+        finally:
+            os.close(opened)
+
+
+def _is_free(folder: Path) -> bool:
+    """Returns whether no process holds a folder; False where that cannot be known."""
+    try:
+        opened = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(opened)
+    return True
 
 
 def append_line(path: Path, line: str) -> None:

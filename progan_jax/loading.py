@@ -1,12 +1,16 @@
 """Opens a trained generator by the name of a run, a snapshot, a file or a network."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from progan_jax.errors import UserError
+from progan_jax.files import working_folder
 from progan_jax.hub import SCHEME, download
 from progan_jax.official.kinds import check_kind
-from progan_jax.official.snapshots import import_network
+from progan_jax.official.snapshots import import_network, import_snapshot
 from progan_jax.runtime.snapshot import INFO, find_snapshot
 from progan_jax.trained import TrainedGenerator, open_snapshot
 
@@ -105,6 +109,33 @@ def locate(
         f"{field}={name}: there is no such file or folder, nor a network of that name; "
         f"those that ship with progan_jax: {', '.join(list_shipped()) or 'none'}"
     )
+
+
+@contextmanager
+def snapshot_folder(
+    source: str | os.PathLike[str],
+    snapshot: str | None = None,
+    names: tuple[str, str] = ("source", "snapshot"),
+    with_trained: bool = False,
+) -> Iterator[Path]:
+    """Yields the folder of a snapshot, which for a pickle is there only for so long.
+
+    Args:
+      source: See `load`.
+      snapshot: See `load`.
+      names: See `open_generator`.
+      with_trained: Whether G and D of the training are wanted, too.
+
+    Raises:
+      UserError: if there is no such thing, or it cannot be read.
+    """
+    path = locate(source, snapshot, names, with_trained)
+    if path.is_dir():
+        yield path
+        return
+    with working_folder(Path(gettempdir()), "progan_jax_import_") as parent:
+        import_snapshot(path, parent / path.stem, with_trained=with_trained)
+        yield parent / path.stem
 
 
 def own_folder(source: str) -> Path:

@@ -1,13 +1,19 @@
 """The card of a published generator: metadata that the Hub reads, then Markdown."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from progan_jax.runtime.snapshot import CARRIES
 from progan_jax.trained import TrainedGenerator
+from progan_jax.trained_inputs import list_classes, one_line
 
 SAMPLES = "samples.png"
+# Within a word, an underscore means nothing.
+_MARKUP = re.compile(r"[\\`*\[\]<>&|~$@:]|(?<!\w)_|_(?!\w)|(?<=www)\.")
+# No space, quote or bracket may end it early.
+_ADDRESS = re.compile(r"https://[\w.~:/?#@!$&*+,;=%-]+", re.ASCII)
 _PAPER = "https://arxiv.org/abs/1710.10196"
 _TAGS = ("progan", "progressive-gan", "gan", "image-generation", "jax", "flax")
 
@@ -37,7 +43,7 @@ def model_card(
     info = generator.info
     parts = [
         _metadata(licence),
-        f"# {title}",
+        f"# {_text(title)}",
         _summary(generator),
         f"![{samples}]({SAMPLES})",
         f"{samples}.",
@@ -68,44 +74,51 @@ def _summary(generator: TrainedGenerator) -> str:
     colours = "grey" if generator.channels == 1 else "RGB"
     side, classes = generator.resolution, generator.num_classes
     of = f" of {classes} classes" if classes else ""
-    info, origin = generator.info, ""
-    if data := info.get("dataset"):
-        origin = (
-            f" It was trained on {_code(data['name'])}, {data['num_images']:,} images, "
-            f"and has been shown {info['nimg'] / 1000:,.1f} thousand, repeats counted."
-        )
-    elif source := info.get("source"):
-        origin = (
-            f" It was taken over from {_code(source['file'])} of the authors' program."
-        )
-    if initial := info.get("initial"):
-        origin += (
-            f" That training started from the networks of {_code(initial['name'])} "
-            f"(SHA-256 {_code(initial['sha256'])})."
-        )
+    origin = "".join(f" {told}" for told in _origin(generator.info))
     return (
         f"A generator of Progressive GAN ([Karras et al. 2018]({_PAPER})) for "
         f"{colours} images of {side}x{side}{of}.{origin}"
     )
 
 
+def _origin(info: Mapping[str, Any]) -> Iterable[str]:
+    """Yields sentences on where a generator comes from, as far as it is known."""
+    if name := info.get("dataset", {}).get("name"):
+        count, shown = info["dataset"].get("num_images"), info.get("nimg")
+        images = f", {count:,} images" if isinstance(count, int) else ""
+        yield f"It was trained on {_code(name)}{images}."
+        if isinstance(shown, int | float):
+            yield f"It has been shown {shown / 1000:,.1f} thousand, repeats counted."
+    elif name := info.get("source", {}).get("file"):
+        yield f"It was taken over from {_code(name)} of the authors' program."
+    if name := info.get("initial", {}).get("name"):
+        digest = info["initial"].get("sha256")
+        yield (
+            f"That training started from the networks of {_code(name)}"
+            + (f" (SHA-256 {_code(digest)})." if digest else ".")
+        )
+
+
 def _usage(source: str, generator: TrainedGenerator) -> str:
-    label = ", label=0" if generator.num_classes else ""
+    names = generator.class_names
+    label = f", label={json.dumps(names[0]) if names else 0}"
+    label = label if generator.num_classes else ""
     side, channels = generator.resolution, generator.channels
     shape = f"[16, {side}, {side}, {channels}]"
     lines = [
         "```python",
         "import progan_jax",
         "",
-        f"g = progan_jax.load({json.dumps(source)})",
+        f"g = progan_jax.load({json.dumps(one_line(source))})",
         f"images = g.sample(16, seed=1{label})  # float32 {shape}, about [-1, 1]",
         "```",
     ]
     told = "`progan_jax.to_uint8(images)` turns them into bytes."
     if generator.info.get(CARRIES):
+        flag = _code(f"--config.init_from={source}")
         told += (
-            f" With `--config.init_from={source}` a run starts from G and D as they "
-            "were in training, which lie here, too."
+            f" With {flag} a run starts from G and D as they were in training, which "
+            "lie here, too."
         )
     return "\n".join([*lines, "", told])
 
@@ -114,27 +127,42 @@ def _network(generator: TrainedGenerator) -> str:
     info, network = generator.info, generator.network
     sizes = (leaf.size for leaf in _leaves(generator.params))
     rows = [
-        ("topology", info["model"].get("topology", "progan")),
+        ("topology", _code(info["model"].get("topology", "progan"))),
         ("resolution", generator.resolution),
-        ("final resolution", info["model"]["resolution"]),
+        ("final resolution", info["model"].get("resolution", generator.resolution)),
         ("weight of the newest block", generator.alpha),
         ("channels", generator.channels),
         ("latents", f"{generator.latent_dim}, standard normal"),
-        ("classes", generator.num_classes),
+        ("classes", _classes(generator)),
         ("feature maps", f"{network.fmap_base} / 2^k, at most {network.fmap_max}"),
         ("parameters", f"{sum(sizes):,}"),
     ]
     return _table(("", ""), rows)
 
 
+def _classes(generator: TrainedGenerator) -> str:
+    names = generator.class_names
+    listed = f": {_code(list_classes(names))}" if names else ""
+    return f"{generator.num_classes}{listed}"
+
+
 def _training(info: Mapping[str, Any], base: Mapping[str, Any] | None) -> list[str]:
     """Returns the chapters on images and configuration, as far as there are any."""
     if "config" not in info:
         source = info.get("source", {})
-        rows = [(name, _code(source[name])) for name in source if name != "options"]
+        rows = [
+            (_text(name), _code(value))
+            for name, value in source.items()
+            if name != "options"
+        ]
         return ["## Origin", _table(("", ""), rows)] if rows else []
-    data = [(name, _code(value)) for name, value in info["dataset"].items()]
-    parts = ["## Images", _table(("", ""), data), "## Configuration"]
+    data = [
+        (_text(name), _code(value))
+        for name, value in info.get("dataset", {}).items()
+        if name != "class_names"  # In the table of the network.
+    ]
+    parts = ["## Images", _table(("", ""), data)] if data else []
+    parts.append("## Configuration")
     if base is None:
         return [*parts, "All fields stand in `snapshot.json`."]
     fields = dict(_flat(info["config"]))
@@ -151,9 +179,9 @@ def _metrics(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Returns the figures with the numbers of their settings, told once each below."""
     rows, settings = [], []
     for number, record in enumerate(records, 1):
-        rows += [(n, f"{v:.4g}", number) for n, v in record["values"].items()]
+        rows += [(_text(n), f"{v:.4g}", number) for n, v in record["values"].items()]
         told = _settings(record["settings"])
-        settings.append(f"{number}. {record['metric']}: {told}")
+        settings.append(f"{number}. {_text(record['metric'])}: {told}")
     if not rows:
         return ["## Metrics", "None was measured of these weights."]
     table = _table(("figure", "value", "settings"), rows)
@@ -161,14 +189,17 @@ def _metrics(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name} {_code(value)}" for name, value in settings.items())
+    return "; ".join(
+        f"{_text(name)} {_code(value)}" for name, value in settings.items()
+    )
 
 
 def _licence(licence: Mapping[str, Any], identifier: str) -> str:
-    name = licence["name"]
-    named = f"[{name}]({licence['url']})" if "url" in licence else f"`{identifier}`"
-    holder = f", of {licence['holder']}" if "holder" in licence else ""
-    return f"These weights are under {named}{holder}."
+    named, url, holder = _code(identifier), licence.get("url"), licence.get("holder")
+    if isinstance(url, str) and _ADDRESS.fullmatch(url):
+        named = f"[{_text(licence['name'])}]({url})"
+    of = f", of {_text(holder)}" if holder else ""
+    return f"These weights are under {named}{of}."
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
@@ -179,8 +210,13 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
 def _code(value: Any) -> str:
     """Returns a value as Markdown's code, which no text in it can leave."""
     text = value if isinstance(value, str) else json.dumps(value)
-    plain = " ".join(text.replace("`", "'").split())
+    plain = one_line(text.replace("`", "'"))
     return f"`{plain}`".replace("|", "\\|") if plain else '`""`'
+
+
+def _text(value: Any) -> str:
+    """Returns a value as one line of Markdown that means nothing but itself."""
+    return _MARKUP.sub(r"\\\g<0>", one_line(str(value)))
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

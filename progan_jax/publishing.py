@@ -138,7 +138,7 @@ def _without_places(info: Mapping[str, Any]) -> dict[str, Any]:
         *groups, field = place.split(".")
         fields = cleared.get("config", {})
         for group in groups:
-            fields = fields.get(group, {})
-        if field in fields:
+            fields = fields.get(group, {}) if isinstance(fields, dict) else {}
+        if isinstance(fields, dict) and field in fields:
             fields[field] = ""
     return cleared

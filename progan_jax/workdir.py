@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,17 +137,22 @@ def read_config(workdir: Path, flag: str) -> Any:
     """
     path = workdir / "config.json"
     try:
-        config: Any = ml_collections.ConfigDict(json.loads(path.read_text())["config"])
-        for field, value in YOUNGER_FIELDS.items():
-            group, _, name = field.rpartition(".")
-            fields = config[group] if group else config
-            if name not in fields:
-                fields[name] = value
+        return complete_config(json.loads(path.read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{flag}={workdir}: it is no folder of a run: config.json cannot be read "
             f"({error}); name a run's workdir"
         ) from error
+
+
+def complete_config(fields: Mapping[str, Any]) -> Any:
+    """Returns a configuration that was stored, with the fields that are younger."""
+    config: Any = ml_collections.ConfigDict(fields)
+    for field, value in YOUNGER_FIELDS.items():
+        group, _, name = field.rpartition(".")
+        inner = config[group] if group else config
+        if name not in inner:
+            inner[name] = value
     return config
 
 

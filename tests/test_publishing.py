@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import re
 
 import jax
 import numpy as np
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from PIL import Image
 
 import progan_jax
@@ -14,7 +16,7 @@ from progan_jax import publishing
 from progan_jax.errors import UserError
 from progan_jax.official.snapshots import import_network
 from progan_jax.publishing import settle_licence, write_publication
-from progan_jax.runtime.snapshot import read_trained, write_snapshot
+from progan_jax.runtime.snapshot import read_snapshot, read_trained, write_snapshot
 from progan_jax.sampling import generator_from_snapshot
 from progan_jax.state import init_generator
 from tests import hub
@@ -106,7 +108,9 @@ def test_the_card_tells_licence_use_images_fields_and_figures(snapshot, tmp_path
     assert {"progan", "jax"} <= set(head["tags"])
     assert text.startswith("\n# Digits\n")
     assert 'g = progan_jax.load("hf://me/d")\n' in text
-    assert "`my\\|digits`, 1,797 images, and has been shown 0.3 thousand" in text
+    assert (
+        "It was trained on `my\\|digits`, 1,797 images. It has been shown 0.3 t" in text
+    )
     assert "| `optim.ema_decay` | `0.5` | `0.999` |" in text
     assert "`seed`" not in text
     assert "started from the networks of `000100_r032` (SHA-256 `cd`)" in text
@@ -182,3 +186,90 @@ def test_weights_that_change_while_they_are_published_are_not_copied(
     monkeypatch.setattr(publishing, "open_snapshot", open_and_harm)
     with pytest.raises(UserError, match=r"generator\.safetensors has changed since"):
         publish(snapshot, tmp_path / "out")
+
+
+EVIL = "<img src=x onerror=alert(1)>\n\n# [hi](javascript:alert(1)) `|` _a_ \u202e\x00"
+
+
+def rendered(card):
+    """Returns the HTML of a card's text, as Markdown with raw HTML makes it."""
+    reader = MarkdownIt("commonmark", {"html": True}).enable("table")
+    return reader.render(metadata(card)[1])
+
+
+def test_nothing_from_a_file_is_markup_in_the_card(snapshot, tmp_path):
+    params, info = read_snapshot(snapshot)
+    info["dataset"] |= {"name": EVIL, EVIL: EVIL, "class_names": [EVIL] * 3}
+    info["initial"] = {"name": EVIL, "sha256": EVIL}
+    info["licence"] = {"name": EVIL, "holder": EVIL, "url": "javascript:alert(1)"}
+    info["config"][EVIL] = {EVIL: EVIL}
+    info["model"]["topology"] = "progan"
+    write_snapshot(tmp_path / "evil", params, info)
+    records = [{"metric": EVIL, "settings": {EVIL: EVIL}, "values": {EVIL: 1}}]
+    write_publication(
+        *(tmp_path / "evil", tmp_path / "out", info["licence"]),
+        **{"title": EVIL, "source": EVIL, "records": records, "base": {}},
+    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    html = rendered(card)
+    assert "alert(1)" in html  # It is there, as text.
+    found = re.findall(r"<(\w+)([^>]*)>", html)
+    plain = {"h1", "h2", "p", "img", "a", "pre", "code", "table", "thead", "tbody"}
+    assert {tag for tag, _ in found} <= plain | {"tr", "th", "td", "ol", "li"}
+    links = [attributes for tag, attributes in found if tag == "a"]
+    assert links == [' href="https://arxiv.org/abs/1710.10196"']
+    (image,) = (attributes for tag, attributes in found if tag == "img")
+    assert 'src="samples.png"' in image
+    assert "onerror" not in image
+    assert re.findall("<h[12]>(.*?)</h[12]>", html)[1:] == [
+        *("Use", "Network", "Images", "Configuration", "Metrics", "Licence")
+    ]
+    assert "\u202e" not in card
+    assert "\x00" not in card
+
+
+@pytest.mark.parametrize(
+    ("url", "linked"),
+    [
+        ("https://example.org/a_b?c=d#e", True),
+        ("http://example.org", False),
+        ("javascript:alert(1)", False),
+        ("https://example.org) [x](javascript:alert(1)", False),
+        ("https://example.org\n", False),
+        ("data:text/html,x", False),
+        (7, False),
+        (None, False),
+    ],
+)
+def test_a_licence_is_linked_by_https_alone(snapshot, tmp_path, url, linked):
+    licence = {"name": "My own", "url": url}
+    write_publication(snapshot, tmp_path / "out", licence, title="T", source="s")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert (f"under [My own]({url})." in card) == linked
+    assert ("under `my-own`." in card) != linked
+
+
+@pytest.mark.parametrize("group", ["dataset", "initial", "source", "config"])
+def test_a_description_without_fields_makes_a_shorter_card(snapshot, tmp_path, group):
+    params, info = read_snapshot(snapshot)
+    for number, fields in enumerate(({}, {"fingerprint": "ab"}, None)):
+        less = {name: value for name, value in info.items() if name != group}
+        write_snapshot(
+            tmp_path / f"less{number}",
+            params,
+            less if fields is None else less | {group: fields},
+        )
+        out = tmp_path / f"out{number}"
+        assert "## Licence" in publish(tmp_path / f"less{number}", out, base={})
+
+
+def test_the_card_names_the_classes(tiny_config, tmp_path):
+    tiny_config.model.num_classes = 2
+    info = {"resolution": 8, "alpha": 1.0, "model": tiny_config.model.to_dict()}
+    info["dataset"] = {"name": "pets", "class_names": ["cat", "dog"]}
+    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    write_snapshot(tmp_path / "pets", jax.device_get(params), info)
+    card = publish(tmp_path / "pets", tmp_path / "out")
+    assert "| classes | 2: `0 cat, 1 dog` |" in card
+    assert 'images = g.sample(16, seed=1, label="cat")' in card
+    assert progan_jax.load(tmp_path / "out").class_names == ("cat", "dog")

@@ -194,6 +194,7 @@ def test_the_newest_snapshot_is_the_average_of_the_state(finished, tiny_config):
     assert info["nimg"] == 320
     assert info["resolution"] == 16
     assert info["alpha"] == 1
+    assert info["dataset"]["class_names"] == list("0123456789")
 
 
 def test_optimizers_are_reset_where_each_fade_begins_and_ends(

@@ -14,6 +14,7 @@ from progan_jax.networks.progan import Discriminator, Generator, stage_resolutio
 from progan_jax.official.networks import OfficialNetwork, read_network
 from progan_jax.official.unpickling import shorten
 from progan_jax.official.variables import LEVEL, convert_variables
+from progan_jax.runtime.snapshot import write_snapshot
 
 LICENCE = {
     "name": "CC BY-NC 4.0",
@@ -73,6 +74,33 @@ def import_network(
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     info["source"] |= {"file": path.name, "sha256": checksum}
     return params, info
+
+
+def import_snapshot(
+    path: Path,
+    folder: Path,
+    kind: str = "Gs",
+    level: float | None = None,
+    with_trained: bool = False,
+) -> dict[str, Any]:
+    """Writes a snapshot of a file's networks and returns its description.
+
+    Args:
+      path: See `import_network`.
+      folder: The snapshot's.
+      kind: See `import_network`.
+      level: See `import_network`.
+      with_trained: Whether G and D come along.
+
+    Raises:
+      UserError: as for `import_network`.
+      OSError: if the snapshot cannot be written.
+    """
+    params, info = import_network(path, kind, level)
+    others = ("G", "D") if with_trained else ()
+    trained = {other: import_network(path, other, level)[0] for other in others}
+    write_snapshot(folder, params, info, trained)
+    return info
 
 
 def _convert(

@@ -10,6 +10,7 @@ CPU, a CUDA device or a TPU:
     images = program.call(z)  # Or call(z, classes), int32, where there are classes.
 """
 
+import hashlib
 from pathlib import Path
 
 from absl import flags
@@ -19,6 +20,7 @@ from progan_jax.exporting import PLATFORMS, export_generator
 from progan_jax.files import write_whole
 from progan_jax.loading import open_generator
 from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.trained_inputs import list_classes, one_line
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
@@ -38,13 +40,17 @@ def main(model: str, out: str) -> None:
     except OSError as error:
         raise UserError(f"OUT={out}: {error}; choose another file") from error
     side, channels = generator.resolution, generator.channels
+    names = generator.class_names
     classes = ", classes int32 [N]" if generator.num_classes else ""
+    classes += f" ({list_classes(names)})" if names else ""
     told = (
         f"{out}: latents float32 [N, {generator.latent_dim}]{classes} to images "
         f"float32 [N, {side}, {side}, {channels}], for {', '.join(PLATFORMS)}"
     )
+    # There is no checksum inside, and nothing of this package reads it again.
+    told += f"; SHA-256 {hashlib.sha256(program).hexdigest()}"
     licence = generator.info.get("licence")
-    print(f"{told}; licence {licence['name']}" if licence else told)
+    print(f"{told}; licence {one_line(licence['name'])}" if licence else told)
 
 
 if __name__ == "__main__":

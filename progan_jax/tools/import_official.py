@@ -16,9 +16,8 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.official.networks import NETWORKS
-from progan_jax.official.snapshots import import_network
+from progan_jax.official.snapshots import import_snapshot
 from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.runtime.snapshot import write_snapshot
 
 NETWORK = flags.DEFINE_enum(
     "network",
@@ -43,17 +42,15 @@ def main(file: str, out: str) -> None:
             f"--network={NETWORK.value}: --with_training_nets takes all three; leave "
             "one of the flags out"
         )
-    params, info = import_network(Path(file), NETWORK.value, LOD.value)
-    others = ("G", "D") if WITH_TRAINING_NETS.value else ()
-    trained = {n: import_network(Path(file), n, LOD.value)[0] for n in others}
+    kind, all_three = NETWORK.value, WITH_TRAINING_NETS.value
     try:
-        write_snapshot(folder, params, info, trained)
+        info = import_snapshot(Path(file), folder, kind, LOD.value, all_three)
     except OSError as error:
         raise UserError(f"OUT={out}: {error}; choose another folder") from error
     side, final = info["resolution"], info["model"]["resolution"]
     grown = f", of {final}x{final} to grow to" if side < final else ""
     licence = info["licence"]["name"]
-    taken = " and ".join([NETWORK.value, *others])
+    taken = " and ".join([kind, *(("G", "D") if all_three else ())])
     print(f"{out}: {taken} of {side}x{side}{grown}; licence {licence}")
 
 

@@ -1,11 +1,13 @@
 """Draws the reals nearest to a snapshot's images: does the generator copy its data?
 
-    python -m progan_jax.tools.neighbours RUN [--features=vgg19 --weights=FILE]
+    python -m progan_jax.tools.neighbours MODEL [--features=vgg19 --weights=FILE]
 
-The fakes are the first images of tools.sample under the same seed; the reals are all
-images of the run's set. Written are a figure, fakes in the top row and their neighbours
-below them, the nearest first, and a table of the neighbours' places in the set:
-RUN/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by default.
+MODEL is what progan_jax.load takes, if it was trained on a set that is at hand: a run,
+or a snapshot or a published network with --data_dir. The fakes are the first images of
+tools.sample under the same seed; the reals are all images of that set. Written are a
+figure, fakes in the top row and their neighbours below them, the nearest first, and a
+table of the neighbours' places in the set, with their classes if they have any:
+MODEL/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by default.
 """
 
 import csv
@@ -23,6 +25,7 @@ from progan_jax.errors import UserError
 from progan_jax.files import write_whole
 from progan_jax.image_sources import check_trained_on, chunk_size, open_set
 from progan_jax.images import upscale_nearest, write_png
+from progan_jax.loading import open_generator, own_folder
 from progan_jax.metrics.features import Features
 from progan_jax.metrics.inception import InceptionExtractor
 from progan_jax.metrics.inception_layers import TAPS
@@ -31,10 +34,9 @@ from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, 
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import find_snapshot
-from progan_jax.trained import open_snapshot, to_uint8
+from progan_jax.trained import TrainedGenerator, to_uint8
 from progan_jax.trained_inputs import check_seed
-from progan_jax.workdir import read_config
+from progan_jax.workdir import complete_config, read_config
 
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the sets; the run's own.")
@@ -53,24 +55,23 @@ SEED = flags.DEFINE_integer("seed", 0, "Seed of the fakes.")
 OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
 
 
-def main(run: str) -> None:
+def main(model: str) -> None:
     """Reads the flags, searches, draws and writes."""
     _check_flags()
-    folder = Path(run)
     keep_compiled()
-    snapshot = find_snapshot(folder, SNAPSHOT.value)
-    generator = open_snapshot(snapshot)
-    config = read_config(folder, "RUN")
+    generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
+    config = _config(model, generator)
     pyramid = _load_set(config)
-    check_trained_on(snapshot.name, generator.info, pyramid)
+    check_trained_on(generator.name, generator.info, pyramid)
     features = _open_features(config.model.resolution)
     fakes = to_uint8(generator.sample(NUM.value, SEED.value))
     fakes = upscale_nearest(fakes, config.model.resolution // generator.resolution)
     found = _search(fakes, pyramid, features)
-    name = f"{snapshot.name}_{FEATURES.value}_seed{SEED.value}"
-    out = Path(OUT.value) if OUT.value else folder / "neighbours" / name
+    shown = generator.name.replace("/", "_")
+    name = f"{shown}_{FEATURES.value}_seed{SEED.value}"
+    out = Path(OUT.value) if OUT.value else own_folder(model) / "neighbours" / name
     try:
-        _write(out, fakes, found)
+        _write(out, fakes, found, pyramid)
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another place") from error
     print(f"{len(fakes)} fakes above {K.value} neighbours each: {out}.png, {out}.csv")
@@ -86,6 +87,18 @@ def _check_flags() -> None:
             f"--weights={WEIGHTS.value}: pixels need none; set --features, or leave "
             "--weights out"
         )
+
+
+def _config(model: str, generator: TrainedGenerator) -> Any:
+    """Returns the configuration that a generator was trained with."""
+    if (Path(model) / "config.json").is_file():
+        return read_config(Path(model), "MODEL")
+    if "config" not in generator.info:
+        raise UserError(
+            f"MODEL={model}: it does not say on which images it was trained, as no "
+            "imported network does; name a run, or what a run has published"
+        )
+    return complete_config(generator.info["config"])
 
 
 def _load_set(config: Any) -> Pyramid:
@@ -143,18 +156,25 @@ def _reals(pyramid: Pyramid, resolution: int) -> Iterator[np.ndarray]:
             bar.update(min(size, len(level) - start))
 
 
-def _write(out: Path, fakes: np.ndarray, found: Neighbours) -> None:
+def _write(out: Path, fakes: np.ndarray, found: Neighbours, pyramid: Pyramid) -> None:
     write_png(out.with_name(out.name + ".png"), draw(fakes, found))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("fake", "rank", "real", "distance"))
+    labels, names = pyramid.labels, pyramid.class_names
+    classes = [] if labels is None else ["class"]
+    writer.writerow(("fake", "rank", "real", "distance", *classes))
     for fake, (places, distances) in enumerate(
         zip(found.indices, found.distances, strict=True)
     ):
         for rank, (place, distance) in enumerate(zip(places, distances, strict=True)):
-            writer.writerow((fake, rank + 1, place, f"{distance:.6g}"))
+            of = (
+                []
+                if labels is None
+                else [names[labels[place]] if names else labels[place]]
+            )
+            writer.writerow((fake, rank + 1, place, f"{distance:.6g}", *of))
     write_whole(out.with_name(out.name + ".csv"), buffer.getvalue())
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "RUN")
+    run_with_arguments(main, "MODEL")

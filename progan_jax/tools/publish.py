@@ -3,22 +3,26 @@
     python -m progan_jax.tools.publish MODEL OUT --licence=ID [--snapshot=best]
     python -m progan_jax.tools.publish MODEL hf://USER/NAME --licence=ID
 
-MODEL is a run's folder, of which the newest snapshot is taken, or a snapshot's. OUT
-becomes a snapshot's folder with a model card (README.md) and samples; hf://USER/NAME is
-a repository of the Hub, which is made unless it is there. ID is the Hub's identifier of
-a licence, such as cc-by-4.0. Networks that have a licence already, as the authors' do,
-keep it. --with_training_nets publishes G and D as well, for config.init_from.
+MODEL is what progan_jax.load takes: a run, of which the newest snapshot is taken, a
+snapshot, hf://USER/NAME, a pickle of the authors' program, or a network that ships with
+this package. OUT becomes a snapshot's folder with a model card (README.md) and samples;
+hf://USER/NAME is a repository of the Hub, which is made unless it is there. ID is the
+Hub's identifier of a licence, such as cc-by-4.0. Networks that have a licence already,
+as the authors' do, keep it. --with_training_nets publishes G and D as well, for
+config.init_from.
 """
 
-import tempfile
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from absl import flags
 
 import progan_jax
 from progan_jax.errors import UserError
+from progan_jax.files import working_folder
 from progan_jax.hub import parse_address, upload
+from progan_jax.loading import snapshot_folder
 from progan_jax.publishing import settle_licence, write_publication
 from progan_jax.runtime.command_line import (
     list_fields,
@@ -26,8 +30,9 @@ from progan_jax.runtime.command_line import (
     run_with_arguments,
 )
 from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import digest, find_snapshot, read_info
+from progan_jax.runtime.snapshot import digest, read_info
 from progan_jax.scoreboard import Scoreboard
+from progan_jax.trained_inputs import one_line
 
 LICENCE = flags.DEFINE_string("licence", None, "The Hub's identifier of the licence.")
 SNAPSHOT = flags.DEFINE_string(
@@ -40,30 +45,32 @@ WITH_TRAINING_NETS = flags.DEFINE_bool(
 
 def main(model: str, out: str) -> None:
     """Checks, writes, and uploads or puts in place."""
-    snapshot = find_snapshot(Path(model), SNAPSHOT.value, ("MODEL", "--snapshot"))
-    licence = settle_licence(read_info(snapshot), LICENCE.value)
     keep_compiled()
+    names, with_trained = ("MODEL", "--snapshot"), WITH_TRAINING_NETS.value
     try:
-        told = _publish(snapshot, out, licence)
+        with snapshot_folder(model, SNAPSHOT.value, names, with_trained) as snapshot:
+            licence = settle_licence(read_info(snapshot), LICENCE.value)
+            told = _publish(snapshot, out, licence)
     except OSError as error:
         raise UserError(f"OUT={out}: {error}; choose another folder") from error
-    print(f"{snapshot.name} is published as {told}; licence {licence['name']}")
+    name = model if "://" in model else snapshot.name
+    print(f"{name} is published as {told}; licence {one_line(licence['name'])}")
 
 
 def _publish(snapshot: Path, out: str, licence: dict[str, Any]) -> str:
     """Returns where the generator can be found from now on."""
     if "://" in out:
         parse_address("OUT", out)
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / "model"
+        with working_folder(Path(gettempdir()), "progan_jax_publish_") as parent:
+            folder = parent / "model"
             _write(snapshot, folder, licence, out.rpartition("/")[2], out)
             return upload("OUT", out, folder)
     place = Path(out)
     if place.exists():
         raise UserError(f"OUT={out} is there already; name a folder that is not")
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".publish") as parent:
-        folder = Path(parent) / "model"
+    with working_folder(place.parent, ".publish") as parent:
+        folder = parent / "model"
         _write(snapshot, folder, licence, place.name, f"path/to/{place.name}")
         folder.rename(place)
     return out

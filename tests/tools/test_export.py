@@ -1,5 +1,6 @@
 """The tool, as its user types it."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def test_a_pickle_of_the_authors_becomes_a_program_that_makes_their_images(tmp_p
     done = run(path, out)
     assert (done.returncode, done.stderr) == (0, "")
     told = "latents float32 [N, 12], classes int32 [N] to images float32 [N, 16, 16, 3]"
-    assert done.stdout == f"{out}: {told}, for cpu, cuda, tpu; licence CC BY-NC 4.0\n"
+    digest = hashlib.sha256(out.read_bytes()).hexdigest()
+    told += f", for cpu, cuda, tpu; SHA-256 {digest}; licence CC BY-NC 4.0"
+    assert done.stdout == f"{out}: {told}\n"
     program = export.deserialize(bytearray(out.read_bytes()))
     classes = golden()["cond/labels"].argmax(1).astype(np.int32)
     images = program.call(golden()["cond/z"].astype(np.float32), classes)

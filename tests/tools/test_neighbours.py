@@ -1,6 +1,7 @@
 """The tool, as its user types it, on a short run on forty images of noise."""
 
 import csv
+import json
 import os
 import shutil
 import struct
@@ -15,9 +16,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from progan_jax.metrics.vgg import VGG19
+from progan_jax.publishing import write_publication
 from progan_jax.runtime.snapshot import list_snapshots, read_snapshot, write_snapshot
 from progan_jax.train import train
 from progan_jax.trained import open_snapshot, to_uint8
+from tests.official.pickles import dumps, golden_networks
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,7 +121,7 @@ def test_centres_are_compared_by_the_papers_network(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["twice"], "error: one RUN is needed, and 2 are given; see --help"),
+        (["twice"], "error: one MODEL is needed, and 2 are given; see --help"),
         (["--k=0"], "error: --k=0 must be at least 1"),
         (["--k=41"], "error: --k=41: noise has 40 images; lower it"),
         (["--weights=W"], "error: --weights=W: pixels need none"),
@@ -147,3 +150,26 @@ def test_a_snapshot_that_diverged_is_not_drawn(run):
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: snapshot {diverged.name}: its images")
     shutil.rmtree(diverged)
+
+
+def test_a_published_network_is_compared_with_a_set_that_is_at_hand(run, tmp_path):
+    out = tmp_path / "published"
+    licence = {"name": "mit"}
+    write_publication(list_snapshots(run)[-1], out, licence, title="N", source="s")
+    config = json.loads((run / "config.json").read_text())["config"]
+    done = neighbours(out, f"--data_dir={config['data']['data_dir']}", "--k=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    table = (out / "neighbours" / "published_pixels_seed0.csv").read_text()
+    ours = neighbours(run, "--k=1", f"--out={tmp_path / 'ours'}")
+    assert ours.returncode == 0, ours.stderr
+    assert (tmp_path / "ours.csv").read_text() == table
+    assert table.startswith("fake,rank,real,distance,class\n")
+    assert all(line.endswith(",0") for line in table.splitlines()[1:])
+
+
+def test_a_network_that_tells_of_no_images_is_a_mistake(tmp_path):
+    path = tmp_path / "theirs.pkl"
+    path.write_bytes(dumps(golden_networks("fused")))
+    done = neighbours(path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: MODEL={path}: it does not say on which")

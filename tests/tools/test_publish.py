@@ -2,18 +2,24 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 import progan_jax
-from progan_jax.runtime.snapshot import digest, write_snapshot
+from progan_jax.files import working_folder
+from progan_jax.runtime.snapshot import digest, read_trained, write_snapshot
 from progan_jax.sampling import generator_from_snapshot
 from progan_jax.state import init_generator
 from tests import hub
+from tests.official.pickles import dumps, golden_networks
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("000001_r004", "000002_r008")
@@ -34,6 +40,7 @@ def run(tiny_config, tmp_path):
         "snapshot": NAMES[0],
         "sha256": digest(folder / "snapshots" / NAMES[0]),
         "metric": "swd",
+        "nimg": 1000,
         "settings": {"num_images": 512},
         "values": {"swd_average": 12.3456},
     }
@@ -102,3 +109,74 @@ def test_mistakes_end_in_one_line_and_code_2(run, tmp_path):
         assert done.stderr.startswith(f"error: {message}"), done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def publish_here(import_tool, monkeypatch):
+    """Publishes in the tests' own process."""
+    tool = import_tool("publish")
+    monkeypatch.setattr(tool, "keep_compiled", lambda: None)
+
+    def call(model, out, **flags):
+        with flagsaver.flagsaver(**flags):
+            tool.main(str(model), str(out))
+
+    return call
+
+
+def test_whatever_load_opens_can_be_published(
+    publish_here, tmp_path, monkeypatch, capsys
+):
+    publish_here("cifar10", tmp_path / "ours")
+    told = f"cifar10 is published as {tmp_path / 'ours'}; licence apache-2.0\n"
+    assert capsys.readouterr().out == told
+    pickle = tmp_path / "theirs.pkl"
+    pickle.write_bytes(dumps(golden_networks("fused")))
+    publish_here(pickle, tmp_path / "theirs", with_training_nets=True)
+    assert read_trained(tmp_path / "theirs").keys() == {"G", "D"}
+    hub.install(monkeypatch, tmp_path / "hub")
+    shutil.copytree(tmp_path / "theirs", tmp_path / "hub/me/net")
+    publish_here("hf://me/net", tmp_path / "again")
+    told = f"hf://me/net is published as {tmp_path / 'again'}; licence CC BY-NC 4.0\n"
+    assert capsys.readouterr().out.endswith(told)
+    images = progan_jax.load(pickle).sample(2, seed=1)
+    for folder in ("theirs", "again"):
+        found = progan_jax.load(tmp_path / folder).sample(2, seed=1)
+        np.testing.assert_array_equal(found, images)
+    assert (
+        "`theirs.pkl` of the authors' program"
+        in (tmp_path / "again" / "README.md").read_text()
+    )
+
+
+def test_what_a_killed_publication_left_is_removed_by_the_next_one(
+    run, publish_here, import_tool, tmp_path
+):
+    script = f"""
+import os, signal
+from pathlib import Path
+from progan_jax.files import working_folder
+with working_folder(Path({str(tmp_path)!r}), ".publish") as folder:
+    (folder / "model").mkdir()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT)
+    assert len(list(tmp_path.glob(".publish*"))) == 1
+    (tmp_path / ".publish_by_an_earlier_version" / "model").mkdir(parents=True)
+    with working_folder(tmp_path, ".publish") as in_use:
+        publish_here(run, tmp_path / "out", licence="mit")
+        assert list(tmp_path.glob(".publish*")) == [in_use]
+    assert not list(tmp_path.glob(".publish*"))
+    assert hub.files(tmp_path / "out") == [
+        *("README.md", "generator.safetensors", "samples.png", "snapshot.json")
+    ]
+
+
+def test_the_folder_of_an_import_is_gone_afterwards(
+    publish_here, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "theirs.pkl").write_bytes(dumps(golden_networks("fused")))
+    publish_here(tmp_path / "theirs.pkl", tmp_path / "out")
+    assert not list((tmp_path / "tmp").iterdir())
