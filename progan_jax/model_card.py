@@ -43,7 +43,7 @@ def model_card(
     info = generator.info
     parts = [
         _metadata(licence),
-        f"# {_text(title)}",
+        f"# {markdown_text(title)}",
         _summary(generator),
         f"![{samples}]({SAMPLES})",
         f"{samples}.",
@@ -151,13 +151,13 @@ def _training(info: Mapping[str, Any], base: Mapping[str, Any] | None) -> list[s
     if "config" not in info:
         source = info.get("source", {})
         rows = [
-            (_text(name), _code(value))
+            (markdown_text(name), _code(value))
             for name, value in source.items()
             if name != "options"
         ]
         return ["## Origin", _table(("", ""), rows)] if rows else []
     data = [
-        (_text(name), _code(value))
+        (markdown_text(name), _code(value))
         for name, value in info.get("dataset", {}).items()
         if name != "class_names"  # In the table of the network.
     ]
@@ -179,9 +179,11 @@ def _metrics(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Returns the figures with the numbers of their settings, told once each below."""
     rows, settings = [], []
     for number, record in enumerate(records, 1):
-        rows += [(_text(n), f"{v:.4g}", number) for n, v in record["values"].items()]
+        rows += [
+            (markdown_text(n), f"{v:.4g}", number) for n, v in record["values"].items()
+        ]
         told = _settings(record["settings"])
-        settings.append(f"{number}. {_text(record['metric'])}: {told}")
+        settings.append(f"{number}. {markdown_text(record['metric'])}: {told}")
     if not rows:
         return ["## Metrics", "None was measured of these weights."]
     table = _table(("figure", "value", "settings"), rows)
@@ -190,15 +192,15 @@ def _metrics(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _settings(settings: Mapping[str, Any]) -> str:
     return "; ".join(
-        f"{_text(name)} {_code(value)}" for name, value in settings.items()
+        f"{markdown_text(name)} {_code(value)}" for name, value in settings.items()
     )
 
 
 def _licence(licence: Mapping[str, Any], identifier: str) -> str:
     named, url, holder = _code(identifier), licence.get("url"), licence.get("holder")
     if isinstance(url, str) and _ADDRESS.fullmatch(url):
-        named = f"[{_text(licence['name'])}]({url})"
-    of = f", of {_text(holder)}" if holder else ""
+        named = f"[{markdown_text(licence['name'])}]({url})"
+    of = f", of {markdown_text(holder)}" if holder else ""
     return f"These weights are under {named}{of}."
 
 
@@ -214,7 +216,7 @@ def _code(value: Any) -> str:
     return f"`{plain}`".replace("|", "\\|") if plain else '`""`'
 
 
-def _text(value: Any) -> str:
+def markdown_text(value: Any) -> str:
     """Returns a value as one line of Markdown that means nothing but itself."""
     return _MARKUP.sub(r"\\\g<0>", one_line(str(value)))
 

@@ -11,6 +11,7 @@ from typing import Any
 from progan_jax.errors import UserError
 from progan_jax.explorer.answers import Answers
 from progan_jax.explorer.markup import heading, message
+from progan_jax.model_card import markdown_text
 from progan_jax.trained_inputs import list_classes
 
 _OLDEST = (6, 26)
@@ -174,7 +175,8 @@ class _Page:
         """Returns the field of the class, which is not shown where there are none."""
         rule = f"A whole number from 0 to {self._classes - 1}"
         if self._names:
-            rule = f"By number or name: {list_classes(self._names)}"
+            # Gradio reads it as Markdown, and names come from a file.
+            rule = f"By number or name: {markdown_text(list_classes(self._names))}"
         rule += more
         shown = self._classes > 0
         return self._gradio.Textbox(

@@ -76,7 +76,7 @@ def render(record: RunRecord, pictures: Pictures) -> str:
         script=script,
         script_hash=_hash(script),
         summary=summary(record),
-        sections="\n".join([pictures_section(pictures), *sections]),
+        sections="\n".join([pictures_section(pictures, record.row_classes), *sections]),
         version=escape(__version__),
     )
 

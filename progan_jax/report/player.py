@@ -6,14 +6,21 @@ from progan_jax.report.markup import details, escape, paragraph, section
 from progan_jax.report.pictures import Picture, Pictures
 
 
-def pictures_section(pictures: Pictures) -> str:
-    """Returns the grids, to be stepped through, and the training images beside."""
+def pictures_section(pictures: Pictures, row_classes: Sequence[str] = ()) -> str:
+    """Returns the grids, to be stepped through, and the training images beside.
+
+    Args:
+      pictures: Of the run.
+      row_classes: Names of the classes that the rows show, if each shows one.
+    """
     if not pictures.fakes:
         return section("pictures", "Pictures", _told(pictures))
     frames = "\n".join(_frame(picture) for picture in pictures.fakes)
     player = _player(pictures.fakes)
     fakes = f'<div><h3>Fakes</h3>\n<ol id="frames">\n{frames}\n</ol>\n{player}</div>'
     body = f'<div class="grids">\n{fakes}\n{_reals(pictures.reals)}\n</div>'
+    if row_classes:
+        body += paragraph(f"Each row shows one class: {', '.join(row_classes)}.")
     return section("pictures", "Pictures", body + _told(pictures))
 
 

@@ -19,7 +19,9 @@ from progan_jax.progress import (
     read_progress,
 )
 from progan_jax.runtime.logging import read_rows
+from progan_jax.runtime.snapshot import list_snapshots, read_info
 from progan_jax.schedule import Schedule
+from progan_jax.trained_inputs import one_line
 from progan_jax.workdir import read_config
 
 Row = Mapping[str, Any]
@@ -63,6 +65,18 @@ class RunRecord:
         """What was trained, in short."""
         side = self.config.model.resolution
         return f"{self.config.data.name or 'unnamed'}, {side}x{side}"
+
+    @property
+    def row_classes(self) -> Sequence[str]:
+        """Names of the classes of the grids' rows; none where these are mixed."""
+        newest = list_snapshots(self.workdir)[-1:]
+        if not self.config.train.get("grid_by_class") or not newest:
+            return ()
+        try:
+            names = read_info(newest[0]).get("dataset", {}).get("class_names")
+        except UserError:
+            return ()
+        return [one_line(str(name)) for name in names] if names else ()
 
     @property
     def is_finished(self) -> bool:

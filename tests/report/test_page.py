@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from progan_jax.report import page
 from progan_jax.report.page import try_to_write_report, write_report
+from progan_jax.runtime.snapshot import write_snapshot
 
 VOID = {"img", "input", "link", "meta", "rect", "path", "circle"}
 
@@ -257,3 +259,25 @@ def test_texts_and_lines_stand_out_from_both_grounds_by_day_and_night():
                 both = luminance(colours[name]), luminance(colours[ground])
                 ratio = (max(both) + 0.05) / (min(both) + 0.05)
                 assert ratio >= 4.5, (name, ground)
+
+
+def test_rows_of_one_class_each_are_named(run):
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["train"]["grid_by_class"] = True
+    (run / "config.json").write_text(json.dumps(config))
+    folder, params = run / "snapshots" / "000012_r008", {"a": np.zeros(1, np.float32)}
+    names = ["cat", "<b>dog</b>"]
+    for dataset, told in [({"class_names": names}, True), ({}, False)]:
+        write_snapshot(folder, params, {"dataset": dataset})
+        write_report(run, run / "report.html")
+        text = (run / "report.html").read_text()
+        line = "Each row shows one class: cat, &lt;b&gt;dog&lt;/b&gt;."
+        assert (line in text) == told
+        assert ("Each row shows" in text) == told
+    (folder / "snapshot.json").write_text("{")
+    write_report(run, run / "report.html")  # It is written all the same.
+    config["config"]["train"]["grid_by_class"] = False
+    (run / "config.json").write_text(json.dumps(config))
+    write_snapshot(folder, params, {"dataset": {"class_names": names}})
+    write_report(run, run / "report.html")
+    assert "Each row shows" not in (run / "report.html").read_text()

@@ -10,6 +10,7 @@ from PIL import Image
 from progan_jax.errors import UserError
 from progan_jax.runtime.snapshot import write_snapshot
 from progan_jax.sampling import generator_from_snapshot
+from progan_jax.state import init_generator
 
 
 @pytest.fixture
@@ -78,6 +79,27 @@ def test_growth_is_a_png_among_the_runs_videos(run, make, capsys):
     assert capsys.readouterr().out == f"{out}: 1 stages\n"
     with Image.open(out) as picture:
         assert picture.size == (512, 64 + 40)
+
+
+def test_classes_are_chosen_by_name_for_films_and_growth(
+    run, make, tiny_config, capsys
+):
+    tiny_config.model.num_classes = 2
+    info = {"resolution": 4, "alpha": 1.0, "nimg": 1000}
+    info |= {
+        "model": tiny_config.model.to_dict(),
+        "dataset": {"class_names": ["cat", "dog"]},
+    }
+    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    folder = run / "snapshots" / "000001_r004"
+    write_snapshot(folder, jax.device_get(params), info)
+    for label in ("dog", "1"):
+        make(growth=True, **{"class": label})
+    pictures = [path.name for path in (run / "videos").iterdir()]
+    assert pictures == ["growth_seed0_class1.png"]
+    make(seconds=0.5, fps=4, out=str(run / "film.gif"), **{"class": "dog"})
+    with pytest.raises(UserError, match="--class=cow: there is no such class; choose"):
+        make(seconds=0.5, fps=4, out=str(run / "film.gif"), **{"class": "cow"})
 
 
 @pytest.mark.parametrize(
