@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from progan_jax.data.names import in_order, normal, printable
+from progan_jax.data.names import first_few, in_order, normal, printable
 from progan_jax.errors import UserError
 
 _MOST_CLASSES = 100_000  # A larger number is no class, but an identity of some kind.
@@ -19,6 +19,8 @@ _MIXED = (
     "images beside its folders belong to no class, so that the set has none; move them "
     "into folders, or give --labels"
 )
+# Folders that are seldom classes: splits, and parts such as 00000 and 00001.
+_PART = re.compile(r"train(ing)?|val(id|idation)?|test(ing)?|dev|[0-9]{5,}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,15 @@ def classes_of_folders(names: Sequence[str], where: str) -> Classes:
     if len(known) < 2 or "" in known:
         return Classes([0] * len(names), remark=_MIXED if len(known) > 2 else "")
     numbers = {folder: number for number, folder in enumerate(known)}
-    return Classes([numbers[folder] for folder in folders], _class_names(known, where))
+    class_names = _class_names(known, where)
+    remark = ""
+    if all(_PART.fullmatch(folder.lower()) for folder in known):
+        remark = (
+            f"its folders {first_few(class_names)} are taken for classes; if they are "
+            "parts of the set, name one of them, or train with "
+            "--config.model.num_classes=0"
+        )
+    return Classes([numbers[folder] for folder in folders], class_names, remark)
 
 
 def _class_names(folders: Sequence[str], where: str) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ class FileReader(Source):
     def listing(self) -> Iterator[str]:
         """Yields name, class and size of each file; of a zip file checksums too."""
         if self._is_zip:
-            with zipfile.ZipFile(self._path) as archive:
+            with _open_zip(self._path) as archive:
                 known = {m.filename: (m.file_size, m.CRC) for m in archive.infolist()}
         else:
             known = {name: (_stat(self._path / name)[0],) for name in self._names}
@@ -121,7 +121,7 @@ class FileReader(Source):
         try:
             if not self._is_zip:
                 return list(files_below(self._path, repeated))
-            with zipfile.ZipFile(self._path) as archive:
+            with _open_zip(self._path) as archive:
                 return [n for n in archive.namelist() if not n.endswith("/")]
         except (OSError, *BAD_ZIP) as error:
             raise UserError(
@@ -168,7 +168,7 @@ class FileReader(Source):
                     yield opened
                 return
             if self._zip is None:
-                self._zip = zipfile.ZipFile(self._path)
+                self._zip = _open_zip(self._path)
             # Members are read, never unpacked: their paths lead nowhere.
             with _open_member(self._zip, name) as opened:
                 yield opened
@@ -176,6 +176,14 @@ class FileReader(Source):
             raise BadImage(error.strerror or str(error)) from error
         except BAD_ZIP as error:
             raise BadImage(str(error)) from error
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        # macOS writes UTF-8 without the mark for it.
+        return zipfile.ZipFile(path, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(path)
 
 
 @contextmanager

@@ -213,6 +213,15 @@ def test_classes_of_a_zip_file_of_windows_are_found(tmp_path):
     assert reader[1].data == b"pets\\dog\\0.png"
 
 
+@pytest.mark.parametrize("names", [["train", "val", "Test"], ["00000", "00001"]])
+def test_folders_that_look_like_parts_of_a_set_are_remarked_on(tmp_path, names):
+    reader = FileReader(write(tmp_path / "x", *(f"{name}/1.png" for name in names)))
+    assert reader.num_classes == len(names)
+    (remark,) = reader.remarks
+    assert f"its folders {', '.join(sorted(names))} are taken for classes" in remark
+    assert not FileReader(write(tmp_path / "y", "0/1.png", "train/1.png")).remarks
+
+
 def test_folders_of_one_name_in_two_spellings_are_refused(tmp_path):
     composed, apart = "caf\u00e9", "cafe\u0301"
     write(tmp_path, f"{composed}/1.png", f"{apart}/1.png", "dog/1.png")
@@ -447,6 +456,21 @@ def test_a_table_knows_names_in_either_spelling_and_of_any_bytes(tmp_path):
 def test_a_set_has_its_name_in_the_spelling_that_people_type(tmp_path):
     reader = FileReader(write(tmp_path / "cafe\u0301", "1.png"))
     assert reader.name == "caf\u00e9"
+
+
+@pytest.mark.parametrize("written", ["caf\u00e9".encode(), "caf\u00e9".encode("cp437")])
+def test_names_in_a_zip_file_without_a_mark_are_utf_8_or_those_of_dos(
+    tmp_path, written
+):
+    placeholder = b"caf" + b"_" * (len(written) - 3)
+    path = pack(tmp_path / "x.zip", "dog/2.png")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{placeholder.decode()}/1.png", b"content")
+    path.write_bytes(path.read_bytes().replace(placeholder, written))
+    reader = FileReader(path)
+    assert reader.class_names == ("caf\u00e9", "dog")
+    assert (reader[0].label, reader[0].data) == (0, b"content")
+    assert reader[0].name == "caf\u00e9/1.png"
 
 
 def test_a_zip_file_with_names_that_cannot_be_decoded_is_refused(tmp_path):
