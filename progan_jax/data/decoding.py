@@ -81,14 +81,19 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
         raise BadImage("the file is empty")
     try:
         with _open(data) as image:
-            _check_size(image, len(data))
+            check_pixels(image, len(data))
             yield image
     except BadImage:
         raise
     except Exception as error:  # Pillow raises many kinds for a damaged file.
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        # It would name the buffer's address, another one each time.
-        raise BadImage(reason.split(" <_io.")[0]) from error
+        raise bad_image(error) from error
+
+
+def bad_image(error: Exception) -> BadImage:
+    """Returns what a library raised for a damaged file as a bad image, in a line."""
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    # It would name the buffer's address, another one each time.
+    return BadImage(reason.split(" <_io.")[0])
 
 
 def _open(data: bytes) -> Image.Image:
@@ -98,8 +103,16 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
-def _check_size(image: Image.Image, num_bytes: int) -> None:
-    """Refuses an image that would take too much memory, before it is decoded."""
+def check_pixels(image: Image.Image, num_bytes: int) -> None:
+    """Refuses an image that would take too much memory, before it is decoded.
+
+    Args:
+      image: As it was opened.
+      num_bytes: Of its file.
+
+    Raises:
+      BadImage: if it has too many pixels, for its file or at all.
+    """
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise BadImage(f"{image.width}x{image.height} pixels are too many")

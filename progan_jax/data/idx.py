@@ -6,6 +6,9 @@ Source: the format is described on MNIST's own page, and in docs/data.md.
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from progan_jax.data.checks import check_memory, check_size, check_split
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.errors import UserError
 
+_MOST_BYTES = 2**31  # Of a file: 2.7 million images of MNIST's size.
 _STEMS = {"train": "train", "test": "t10k"}
 
 
@@ -76,21 +80,30 @@ def read_idx(path: Path, num_dims: int) -> np.ndarray:
     Raises:
       UserError: if it is missing, damaged, or of another type.
     """
-    data = _read(path)
     # Two zero bytes, 8 for unsigned bytes, the dimensions; then their sizes.
     header = 4 + 4 * num_dims
-    if data[:4] != bytes((0, 0, 8, num_dims)) or len(data) < header:
+    with _open(path) as file:
+        start = file.read(header)
+        if start[:4] != bytes((0, 0, 8, num_dims)) or len(start) < header:
+            raise UserError(
+                f"{path}: it is no IDX file of bytes with {num_dims} dimensions; "
+                "download it again"
+            )
+        shape = tuple(np.frombuffer(start, ">u4", num_dims, offset=4).tolist())
+        size = math.prod(shape)
+        if size > _MOST_BYTES:
+            raise UserError(
+                f"{path}: it announces {size:,} bytes, more than {_MOST_BYTES:,}; "
+                "download it again, or prepare a set of files by prepare_data"
+            )
+        # One more shows that there are more: a small file can unpack to any size.
+        data = file.read(size + 1)
+    if len(data) != size:
+        held = f"{len(data):,}" if len(data) < size else "more"
         raise UserError(
-            f"{path}: it is no IDX file of bytes with {num_dims} dimensions; download "
-            "it again"
+            f"{path}: it holds {held} bytes and announces {size:,}; download it again"
         )
-    shape = tuple(np.frombuffer(data, ">u4", num_dims, offset=4).tolist())
-    if len(data) - header != math.prod(shape):
-        raise UserError(
-            f"{path}: it holds {len(data) - header:,} bytes and announces "
-            f"{math.prod(shape):,}; download it again"
-        )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _name(folder: Path, split: str, kind: str) -> Path:
@@ -103,13 +116,15 @@ def _find(path: Path) -> Path | None:
     return next((p for p in (path, zipped) if p.is_file()), None)
 
 
-def _read(path: Path) -> bytes:
+@contextmanager
+def _open(path: Path) -> Iterator[BufferedIOBase]:
+    """Opens a file, unpacked as it is read; UserError if it cannot be read."""
     found = _find(path)
     if found is None:
         raise UserError(f"{path}: there is no such file, nor {path.name}.gz; add it")
     try:
-        data = found.read_bytes()
-        return gzip.decompress(data) if found.suffix == ".gz" else data
+        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as file:
+            yield file
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(
             f"{found}: it cannot be read ({error}); download it again"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from progan_jax.data.decoding import BadImage
 from progan_jax.data.layout import VERSION, level_name
 from progan_jax.data.records import (
     Decoder,
@@ -18,6 +19,7 @@ from progan_jax.data.records import (
     open_folder,
     open_records,
 )
+from progan_jax.errors import UserError
 
 _Opened = tuple[Records, Decoder]
 _OPENING = Lock()
@@ -60,7 +62,13 @@ class RecordLevel:
         flat = indices.reshape(-1)
         images = np.empty((len(flat), *self.shape[1:]), np.uint8)
         for row, record in enumerate(records.__getitems__(flat.tolist())):
-            images[row], _ = decode(record)
+            try:
+                images[row], _ = decode(record)
+            except (BadImage, ValueError) as error:  # ValueError: of another shape.
+                raise UserError(
+                    f"{self._folder}: image {flat[row]} is damaged ({error}); prepare "
+                    "the set again"
+                ) from error
         return images.reshape(*indices.shape, *self.shape[1:])
 
     def __getstate__(self) -> dict[str, Any]:

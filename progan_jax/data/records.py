@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from progan_jax.data.decoding import BadImage, bad_image, check_pixels
 from progan_jax.data.names import printable
 from progan_jax.errors import UserError
 
@@ -240,7 +241,10 @@ def record_parser(features: Any, image: str = "image", label: str = "label") -> 
 
 
 def make_decoder(features: Any, channels: int) -> Decoder:
-    """Returns a decoder of records to images of that many channels."""
+    """Returns a decoder of records to images of that many channels.
+
+    It raises BadImage for a record that is damaged.
+    """
     import tensorflow_datasets as tfds
 
     parse = record_parser(features)
@@ -248,13 +252,26 @@ def make_decoder(features: Any, channels: int) -> Decoder:
     encoded = isinstance(features["image"], tfds.features.Image)
 
     def decode(record: bytes) -> tuple[np.ndarray, int]:
-        stored, label = parse(record)
-        if not encoded:
-            return features["image"].decode_example_np(stored), label
-        # Always Pillow: TFDS takes OpenCV where it is installed, and two libraries
-        # need not agree on the pixels of a JPEG.
-        with Image.open(io.BytesIO(stored)) as image:
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-        return pixels.reshape(*pixels.shape[:2], channels), label
+        try:
+            stored, label = parse(record)
+            if not encoded:
+                return features["image"].decode_example_np(stored), label
+            return _decode_file(stored, mode), label
+        except BadImage:
+            raise
+        except Exception as error:  # Libraries raise many kinds for damaged bytes.
+            raise bad_image(error) from error
 
     return decode
+
+
+def _decode_file(data: bytes, mode: str) -> np.ndarray:
+    """Returns the pixels of a file of any format, uint8 [h, w, 1 or 3].
+
+    Always by Pillow: TFDS takes OpenCV where it is installed, and two libraries need
+    not agree on the pixels of a JPEG.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        check_pixels(image, len(data))
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return pixels.reshape(*pixels.shape[:2], len(mode))

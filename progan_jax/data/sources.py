@@ -15,6 +15,7 @@ from progan_jax.data.checks import (
     check_size,
     check_split,
 )
+from progan_jax.data.decoding import BadImage
 from progan_jax.data.idx import is_idx, load_idx
 from progan_jax.data.layout import RECORD
 from progan_jax.data.preparation import preparation
@@ -114,7 +115,7 @@ def load_tfds(
     records = open_records(builder, split)
     channels = info.features["image"].shape[-1] or 3
     shape = (len(records), resolution, resolution, channels)
-    decode = make_decoder(info.features, channels)
+    decode = _naming(name, make_decoder(info.features, channels))
     check_size(name, decode(records[0])[0].shape, resolution)
     check_memory(name, shape, max_memory_mib)
     images, labels = read_images(name, records, decode, shape)
@@ -122,6 +123,21 @@ def load_tfds(
     if not names or labels.min() < 0:
         return build_pyramid(name, images, None, num_classes=0)
     return build_pyramid(name, images, labels, len(names), names)
+
+
+def _naming(name: str, decode: Decoder) -> Decoder:
+    """Returns a decoder that raises UserError for a damaged record of a set."""
+
+    def decode_or_refuse(record: bytes) -> tuple[np.ndarray, int]:
+        try:
+            return decode(record)
+        except BadImage as error:
+            raise UserError(
+                f"config.data.name = {name!r}: it holds a damaged image ({error}); "
+                "make a set without it by prepare_data, and train with that"
+            ) from error
+
+    return decode_or_refuse
 
 
 def tfds_root(data_dir: str) -> Path:

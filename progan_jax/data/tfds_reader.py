@@ -1,5 +1,6 @@
 """A prepared TFDS set as a reader of encoded images; TensorFlow is not needed."""
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,10 @@ class TfdsReader(Source):
         records, parse, feature = self._open()
         try:
             data, label = parse(records[index])
-        except (DecodeError, KeyError) as error:
+            if not isinstance(feature, tfds.features.Image):  # A Tensor holds pixels.
+                data = feature.decode_example_np(data)
+        except (DecodeError, KeyError, ValueError, zlib.error) as error:
             raise BadImage("its record is damaged") from error
-        if not isinstance(feature, tfds.features.Image):  # A Tensor holds pixels.
-            data = feature.decode_example_np(data)
         return Item(self.name_of(index), data, label)
 
     def name_of(self, index: int) -> str:

@@ -7,6 +7,7 @@ import pytest
 from progan_jax.data import sources
 from progan_jax.data.idx import read_idx
 from progan_jax.errors import UserError
+from tests.data.memory import allocating_at_most
 
 
 def idx_bytes(array):
@@ -120,3 +121,20 @@ def test_images_that_are_not_square_are_refused(tmp_path):
     path.write_bytes(idx_bytes(np.zeros((5, 28, 20))))
     with pytest.raises(UserError, match="28x20, and must be square"):
         load(tmp_path)
+
+
+def test_a_small_file_is_not_unpacked_beyond_what_it_announces(tmp_path):
+    endless = idx_bytes(np.arange(100)) + bytes(2**26)
+    (tmp_path / "labels.gz").write_bytes(gzip.compress(endless))
+    with (
+        allocating_at_most(2**20),
+        pytest.raises(UserError, match="it holds more bytes and announces 100"),
+    ):
+        read_idx(tmp_path / "labels", num_dims=1)
+
+
+def test_a_file_that_announces_more_than_memory_may_take_is_refused_unread(tmp_path):
+    header = struct.pack(">BBBB3I", 0, 0, 8, 3, 2**31, 28, 28)
+    (tmp_path / "images").write_bytes(header)
+    with pytest.raises(UserError, match="announces 1,683,627,180,032 bytes, more than"):
+        read_idx(tmp_path / "images", num_dims=3)

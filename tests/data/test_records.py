@@ -2,6 +2,7 @@ import io
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -142,3 +143,21 @@ def test_a_damaged_record_is_a_bad_image(write_tfds):
     with pytest.raises(BadImage, match="its record is damaged"):
         reader[0]
     assert reader[1].data == png(1)
+
+
+def test_damaged_pixels_of_a_record_are_a_bad_image(write_tfds):
+    pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    packed = tfds.features.Encoding.ZLIB
+    feature = tfds.features.Tensor(shape=(8, 8, 3), dtype=np.uint8, encoding=packed)
+    examples = [{"image": pixels}] * 4
+    root = write_tfds(
+        "set", {"image": feature}, {"train": examples}, file_format="tfrecord"
+    )
+    (path,) = root.rglob("*-00000-of-*")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"x\x9c") + 2] ^= 255
+    path.write_bytes(data)
+    reader = TfdsReader("set", str(root), "train")
+    with pytest.raises(BadImage, match="its record is damaged"):
+        reader[0]
+    np.testing.assert_array_equal(reader[1].data, pixels)

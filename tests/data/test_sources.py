@@ -2,8 +2,10 @@ import hashlib
 import importlib
 import io
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +188,30 @@ def test_unlabelled_split_has_no_classes(write_bugs):
     pyramid = _load("cifar10", write_bugs(labels=[-1] * 11))
     assert (pyramid.labels, pyramid.num_classes) == (None, 0)
     assert pyramid.class_names == ()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[:60] + b"zzzz" + data[64:], "broken data stream"),
+        (lambda data: b"text", "cannot identify image file"),
+        (lambda data: b"", "cannot identify image file"),
+        (lambda data: data[:16] + 2 * struct.pack(">I", 9000) + data[24:], "9000x9000"),
+    ],
+)
+@pytest.mark.parametrize("which", [0, 2])
+def test_a_damaged_image_of_a_set_is_told_in_a_line(write_tfds, damage, reason, which):
+    files = [_png(image) for image in _pixels(4)]
+    files[which] = damage(files[which])
+    if reason == "9000x9000":  # The header has a checksum, too.
+        head = files[which][12:29]
+        crc = struct.pack(">I", zlib.crc32(head))
+        files[which] = files[which][:29] + crc + files[which][33:]
+    features = {"image": _F.Image(shape=(None, None, 3))}
+    data_dir = write_tfds("set", features, {"train": [{"image": f} for f in files]})
+    message = _error("set", data_dir)
+    assert message.startswith("config.data.name = 'set': it holds a damaged image (")
+    assert reason in message and "\n" not in message and "0x7f" not in message
 
 
 def test_undeclared_sizes_are_read_from_the_images(write_bugs):
