@@ -15,7 +15,7 @@ or all of them as
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 from progan_jax.errors import UserError
 
 # By the argument's name: the set's, and whether it is mirrored.
@@ -36,7 +36,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     row = "e*" if row == "e_star" else row
     if name not in SETS or row not in ROWS:
         raise UserError(
-            f"--config=configs/ablation.py:{argument} must be SET,ROW with SET one of "
+            f"--config=ablation:{argument} must be SET,ROW with SET one of "
             f"{', '.join(SETS)} and ROW one of {', '.join(ROWS)}; write celeba,g"
         )
     config = base.get_config()

@@ -10,7 +10,7 @@ CelebA's aligned images, 178x218; prepare and run it as
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -22,7 +22,7 @@ run them as
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 from progan_jax.errors import UserError
 
 # Preset of the later program: batches, then the learning rates of G and D. The batches
@@ -114,6 +114,6 @@ def check_preset(name: str, argument: str, preset: str) -> None:
     """Raises UserError if `preset`, part of the argument of a file, is none."""
     if preset not in PRESETS:
         raise UserError(
-            f"--config=configs/{name}.py:{argument}: {preset!r} is no preset; choose "
+            f"--config={name}:{argument}: {preset!r} is no preset; choose "
             f"one of {', '.join(PRESETS)}"
         )

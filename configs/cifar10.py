@@ -8,7 +8,7 @@ and a statistic over the whole batch of 16. Run it as
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

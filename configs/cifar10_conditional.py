@@ -9,7 +9,7 @@ no figure to compare with. Run it as
 
 import ml_collections
 
-from configs import cifar10
+from progan_jax.configs import cifar10
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -7,7 +7,7 @@ a short schedule; run it as
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

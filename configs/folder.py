@@ -17,7 +17,7 @@ from pathlib import Path
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 from progan_jax.data.layout import RECORD, UNFINISHED
 from progan_jax.data.prepared import read_record
 from progan_jax.errors import UserError

@@ -18,7 +18,7 @@ run it as
 
 import ml_collections
 
-from configs import folder
+from progan_jax.configs import folder
 
 
 def get_config(path: str = "") -> ml_collections.ConfigDict:

@@ -20,7 +20,7 @@ import difflib
 
 import ml_collections
 
-from configs import base, celeba_hq
+from progan_jax.configs import base, celeba_hq
 from progan_jax.errors import UserError
 
 # By TFDS's names: ten scenes, then twenty objects.
@@ -71,6 +71,6 @@ def _find_category(argument: str, name: str) -> str:
     near = difflib.get_close_matches(name, CATEGORIES, n=1)
     mend = f"did you mean {near[0]}? There are" if near else "write CATEGORY, one of"
     raise UserError(
-        f"--config=configs/lsun.py:{argument}: {name!r} is no category; {mend} "
+        f"--config=lsun:{argument}: {name!r} is no category; {mend} "
         f"{', '.join(CATEGORIES)}"
     )

@@ -10,7 +10,7 @@ Inception distance 8.34, by the paper. Prepare and run it as
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

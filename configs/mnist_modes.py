@@ -26,7 +26,7 @@ The paper's figures of each are in progan_jax/experiments/tables.py.
 
 import ml_collections
 
-from configs import base
+from progan_jax.configs import base
 from progan_jax.errors import UserError
 
 DIVISORS = ("4", "2")
@@ -45,7 +45,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     divisor, _, variant = argument.partition(",")
     if divisor not in DIVISORS or variant not in VARIANTS:
         raise UserError(
-            f"--config=configs/mnist_modes.py:{argument} must be K,VARIANT with K one "
+            f"--config=mnist_modes:{argument} must be K,VARIANT with K one "
             f"of {', '.join(DIVISORS)} and VARIANT one of {', '.join(VARIANTS)}; write "
             "4,progression"
         )

@@ -1,5 +1,8 @@
-"""Command line: python -m progan_jax.main --config=configs/X.py [--workdir=DIR].
+"""Trains what a configuration describes, measures its snapshots, or explains it.
 
+    progan_jax --config=NAME [--workdir=DIR]
+
+NAME is a recipe, such as digits, or a file. python -m progan_jax.main is the same.
 --mode=train    trains, or goes on where the same command was stopped (default)
 --mode=eval     measures the snapshots in --workdir by config.eval
 --mode=explain  prints the schedule and its costs; with --memory it compiles the steps

@@ -1,24 +1,9 @@
 """Set-up of all tests: eight CPU devices, strict JAX, and a cache of programs."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-
-def is_known(flag):
-    """Returns whether this XLA knows a flag; one that it does not ends the process."""
-    program = (
-        "from jaxlib import xla_client as x\n"
-        "x.CompileOptions().executable_build_options.debug_options\n"
-    )
-    tried = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"XLA_FLAGS": flag},
-        capture_output=True,
-    )
-    return tried.returncode == 0
-
+from tests.xla import is_known
 
 # Before JAX is imported: it reads them once.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -76,7 +61,7 @@ def float64():
 @pytest.fixture
 def tiny_config():
     """Digits from 4x4 to 16x16 in 0.32 kimg: seconds, once it is compiled."""
-    from configs import base
+    from progan_jax.configs import base
 
     config = base.get_config()
     config.data.name = "digits"

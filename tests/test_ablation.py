@@ -2,8 +2,8 @@
 
 import pytest
 
-from configs import ablation, celeba
 from progan_jax.config import get_field, make_schedule
+from progan_jax.configs import ablation, celeba
 from progan_jax.errors import UserError
 from progan_jax.explain import explain
 from progan_jax.validation import validate

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
-from configs import base
 from progan_jax.config import (
     make_networks,
     make_schedule,
@@ -13,6 +12,7 @@ from progan_jax.config import (
     parse_table,
     stddev_groups,
 )
+from progan_jax.configs import base
 from progan_jax.errors import UserError
 from progan_jax.schedule import Stage
 
@@ -20,7 +20,7 @@ CONFIGS = ["base", "cifar10", "digits", "lsun_bedroom"]
 
 
 def load(name):
-    return importlib.import_module(f"configs.{name}").get_config()
+    return importlib.import_module(f"progan_jax.configs.{name}").get_config()
 
 
 def leaves(config, prefix=""):

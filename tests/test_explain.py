@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from configs import base, cifar10, folder
+from progan_jax.configs import base, cifar10, folder
 from progan_jax.data.readers import DigitsReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.writing import finish, write_pyramid

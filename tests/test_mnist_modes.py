@@ -2,8 +2,8 @@
 
 import pytest
 
-from configs import base, mnist_modes
 from progan_jax.config import make_networks, make_schedule
+from progan_jax.configs import base, mnist_modes
 from progan_jax.errors import UserError
 from progan_jax.explain import explain
 from progan_jax.networks.layers import num_maps

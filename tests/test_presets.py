@@ -7,8 +7,8 @@ import shlex
 import ml_collections
 import pytest
 
-from configs import base, celeba_hq, lsun
 from progan_jax.config import get_field, make_schedule, parse_table
+from progan_jax.configs import base, celeba_hq, lsun
 from progan_jax.errors import UserError
 from progan_jax.schedule import Schedule
 from progan_jax.validation import validate
@@ -125,7 +125,7 @@ LSUN = {name: name for name in SAME} | RESPELT
 
 
 def load(name, *arguments) -> ml_collections.ConfigDict:
-    return importlib.import_module(f"configs.{name}").get_config(*arguments)
+    return importlib.import_module(f"progan_jax.configs.{name}").get_config(*arguments)
 
 
 def leaves(config, prefix=""):
@@ -392,7 +392,7 @@ def refusal(recipe, *arguments):
 )
 def test_wrong_argument_is_refused(recipe, arguments, given, allowed):
     message = refusal(recipe, *arguments)
-    assert f"configs/{recipe}.py:{''.join(arguments)}: {given}" in message
+    assert f"--config={recipe}:{''.join(arguments)}: {given}" in message
     assert allowed in message
 
 

@@ -1,15 +1,12 @@
 """How a run was set up: its configuration, and what each start found."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from progan_jax.errors import UserError
+from progan_jax.configs import base
 from progan_jax.report.markup import details, section, table
 from progan_jax.report.records import RunRecord
-from progan_jax.runtime.command_line import list_fields, load_config
-
-_BASE = Path(__file__).parents[2] / "configs" / "base.py"
+from progan_jax.runtime.command_line import list_fields
 
 
 def config_section(record: RunRecord) -> str:
@@ -21,20 +18,19 @@ def config_section(record: RunRecord) -> str:
         [[name, _value(value)] for name, value in fields.items()],
     )
     body = details(f"All {len(fields)} fields", everything)
-    base = _base_fields()
-    if base:
-        rows = [
-            [
-                name,
-                _value(value),
-                _value(base[name]) if name in base else "no such field",
-            ]
-            for name, value in fields.items()
-            if name not in base or base[name] != value
+    paper = list_fields(base.get_config())
+    rows = [
+        [
+            name,
+            _value(value),
+            _value(paper[name]) if name in paper else "no such field",
         ]
-        told = "What differs from configs/base.py, the paper's recipe"
-        body = table(told, ["field", "this run", "base"], rows) + body
-    return section("configuration", "Configuration", body)
+        for name, value in fields.items()
+        if name not in paper or paper[name] != value
+    ]
+    told = "What differs from configs/base.py, the paper's recipe"
+    differing = table(told, ["field", "this run", "base"], rows)
+    return section("configuration", "Configuration", differing + body)
 
 
 def starts_section(record: RunRecord) -> str:
@@ -58,14 +54,6 @@ def starts_section(record: RunRecord) -> str:
 def _versions(start: Mapping[str, Any]) -> Mapping[str, Any]:
     versions = start.get("versions")
     return versions if isinstance(versions, dict) else {}
-
-
-def _base_fields() -> dict[str, object]:
-    """Returns the fields of configs/base.py; none where the package stands alone."""
-    try:
-        return list_fields(load_config(str(_BASE)))
-    except UserError:
-        return {}
 
 
 def _value(value: object) -> str:

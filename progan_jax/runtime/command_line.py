@@ -9,7 +9,6 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
@@ -19,6 +18,7 @@ from ml_collections import config_flags
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.runtime.backend import explain_missing_devices
 from progan_jax.runtime.background import leave
+from progan_jax.runtime.recipes import find_config, recipe_names
 
 _SIGPIPE_CODE = 128 + 13
 _KINDS = {
@@ -74,7 +74,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
     """Loads a configuration file as --config and --config.FIELD=VALUE do.
 
     Args:
-      name: FILE or FILE:ARGUMENT.
+      name: A recipe's name or a FILE, or either with :ARGUMENT.
       overrides: Arguments --config.FIELD=VALUE.
 
     Raises:
@@ -82,6 +82,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
     """
     argv = ["load_config", f"--config={name}", *overrides]
     _check_config(argv)
+    argv = _with_files(argv)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
     values(argv)
@@ -144,6 +145,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         if "config" in flags.FLAGS and not _asks_for_help(argv):
             _check_config(argv)
+            argv = _with_files(argv)
         rest = flags.FLAGS(argv)
     except (flags.Error, UserError) as error:
         _fail(_explained(error))
@@ -160,12 +162,10 @@ def _check_config(argv: list[str]) -> None:
     """Raises UserError if --config or one of the --config.X=V is faulty."""
     arguments = dict(_arguments(argv))
     name = arguments.pop("config", "")
-    there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none"
     if not name:
-        raise UserError(f"--config is missing: name a file; those here are {there}")
-    if not Path(name.split(":")[0]).is_file():
         raise UserError(
-            f"--config={name}: there is no such file; choose one of those here: {there}"
+            "--config is missing: give a recipe or a file; recipes are "
+            + ", ".join(recipe_names())
         )
     fields = list_fields(_load(name))
     for argument, value in arguments.items():
@@ -180,6 +180,17 @@ def _check_config(argv: list[str]) -> None:
                 f"config.{field} = {value!r} must be {kind}; write for example "
                 f"--config.{field}={fields[field]}"
             )
+
+
+def _with_files(argv: list[str]) -> list[str]:
+    """Returns the arguments with the file of --config where a recipe is named."""
+    files = list(argv)
+    for i, argument in enumerate(argv):
+        if match := re.match(r"(--?config=)(.+)", argument, re.DOTALL):
+            files[i] = match[1] + find_config(match[2])
+        elif argument in ("--config", "-config") and i + 1 < len(argv):
+            files[i + 1] = find_config(argv[i + 1])
+    return files
 
 
 def _arguments(argv: list[str]) -> Iterator[tuple[str, str]]:
@@ -200,7 +211,7 @@ def _arguments(argv: list[str]) -> Iterator[tuple[str, str]]:
 
 def _load(name: str) -> ml_collections.ConfigDict:
     """Loads a configuration file as it is, without what the command line changes."""
-    path, colon, argument = name.partition(":")
+    path, colon, argument = find_config(name).partition(":")
     try:
         module = runpy.run_path(path)
         return module["get_config"](*[argument] if colon else [])
@@ -213,8 +224,11 @@ def _load(name: str) -> ml_collections.ConfigDict:
             if f.filename == path
         ]
         where = f"line {lines[-1]}" if lines else "the file"
+        fix = "fix it"
+        if isinstance(error, ModuleNotFoundError) and error.name == "configs":
+            fix = "write 'from progan_jax.configs import base'"
         raise UserError(
-            f"--config={name}: {where} fails with {_one_line(error)}; mend it"
+            f"--config={name}: {where} fails with {_one_line(error)}; {fix}"
         ) from error
 
 

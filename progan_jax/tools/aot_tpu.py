@@ -1,4 +1,4 @@
-"""Compiles the training steps for a TPU that is not there, and tells what they take.
+"""Compiles the training steps for a TPU that is not there, and prints their costs.
 
     python -m progan_jax.tools.aot_tpu --config=configs/celeba_hq.py:v2_8gpus \
         --topology=v5e:4x4 [--resolutions=4,64,256,1024] [--batch_per_chip=4]

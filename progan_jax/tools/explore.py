@@ -1,4 +1,4 @@
-"""Opens a trained generator on a local page: samples, ways between them, and edits.
+"""Opens a local page of a trained generator: samples, ways between them, edits.
 
     python -m progan_jax.tools.explore MODEL [--port=7860] [--snapshot=best]
 

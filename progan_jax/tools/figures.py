@@ -1,4 +1,4 @@
-"""Draws what runs have recorded: figures of their snapshots, and images against time.
+"""Draws what runs have recorded: figures of snapshots, images against time.
 
     python -m progan_jax.tools.figures --runs=DIR[,DIR...] --out=DIR
         [--labels=growing,fixed] [--figures=swd_average,fid]

@@ -1,4 +1,4 @@
-"""Tells what an image set on disk holds, and draws it.
+"""Counts, checks and draws an image set on disk.
 
     python -m progan_jax.tools.inspect_data DIR [--max_images=N] [--out=FOLDER]
     python -m progan_jax.tools.inspect_data DIR --compare=OTHER [--max_images=N]

@@ -1,4 +1,4 @@
-"""Draws the reals nearest to a snapshot's images: does the generator copy its data?
+"""Draws the real images nearest to a snapshot's: does the generator copy its data?
 
     python -m progan_jax.tools.neighbours MODEL [--features=vgg19 --weights=FILE]
 

@@ -18,17 +18,13 @@ from typing import Any
 
 from absl import flags
 
-import progan_jax
+from progan_jax.configs import base
 from progan_jax.errors import UserError
 from progan_jax.files import working_folder
 from progan_jax.hub import parse_address, upload
 from progan_jax.loading import snapshot_folder
 from progan_jax.publishing import settle_licence, write_publication
-from progan_jax.runtime.command_line import (
-    list_fields,
-    load_config,
-    run_with_arguments,
-)
+from progan_jax.runtime.command_line import list_fields, run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
 from progan_jax.runtime.snapshot import digest, read_info
 from progan_jax.scoreboard import Scoreboard
@@ -90,14 +86,8 @@ def _write(
         source=source,
         with_trained=WITH_TRAINING_NETS.value,
         records=[record for record in records if record.get("sha256") == weights],
-        base=_base_fields(),
+        base=list_fields(base.get_config()),
     )
-
-
-def _base_fields() -> dict[str, Any] | None:
-    """Returns the base configuration's fields, where the source tree is at hand."""
-    path = Path(progan_jax.__file__).parents[1] / "configs" / "base.py"
-    return list_fields(load_config(str(path))) if path.is_file() else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes a film: through the latents of a generator, or through the training of a run.
+"""Makes a film through a generator's latents, or of the training of a run.
 
     python -m progan_jax.tools.video MODEL [--seconds=60] [--grid=3x2] [--seed=1]
     python -m progan_jax.tools.video MODEL --seeds=1,5,9

@@ -10,7 +10,7 @@ import lmdb
 import pytest
 from PIL import Image
 
-from configs.lsun import CATEGORIES, get_config
+from progan_jax.configs.lsun import CATEGORIES, get_config
 from progan_jax.data import lmdb_reader
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.lmdb_reader import LmdbReader, lmdb_name, unpack_lmdb

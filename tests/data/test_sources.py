@@ -327,7 +327,9 @@ def test_pyramids_are_named_once_and_not_by_their_levels(write_bugs, tmp_path):
 
 @pytest.mark.parametrize("name", ["celeba", "celeba_hq"])
 def test_sets_of_our_recipes_get_the_command_of_their_recipe(tmp_path, name):
-    recipe = importlib.import_module(f"configs.{name}").__doc__.replace("\\\n", "")
+    recipe = importlib.import_module(f"progan_jax.configs.{name}").__doc__.replace(
+        "\\\n", ""
+    )
     command = next(line for line in recipe.split("\n") if "prepare_data" in line)
     given = _error(name, tmp_path).partition("prepare it by: ")[2]
     written = command.replace("--out=DIR", f"--out={tmp_path}")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from configs import celeba, cifar10
 from progan_jax.config import make_schedule
+from progan_jax.configs import celeba, cifar10
 from progan_jax.errors import UserError
 from progan_jax.experiments.reduction import Reduction
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import cifar10
+from progan_jax.configs import cifar10
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.results import (
     choosing_figure,

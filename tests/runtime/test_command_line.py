@@ -54,9 +54,16 @@ def test_value_of_a_wrong_type_is_named_with_an_example(argument, kind, monkeypa
         check("--config=configs/digits.py", argument, monkeypatch=monkeypatch)
 
 
-def test_missing_file_lists_those_that_are_there(monkeypatch):
-    with pytest.raises(UserError, match=r"no such file.*configs/digits\.py"):
-        check("--config=configs/nothing.py", monkeypatch=monkeypatch)
+def test_a_file_that_imports_recipes_by_their_old_name_is_given_the_new_one(
+    monkeypatch, tmp_path
+):
+    path = tmp_path / "mine.py"
+    path.write_text("from configs import base\n")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if Path(p) != ROOT and p])
+    with pytest.raises(
+        UserError, match=r"write 'from progan_jax\.configs import base'"
+    ):
+        check(f"--config={path}", monkeypatch=monkeypatch)
 
 
 def test_failing_file_is_named_with_its_error(monkeypatch, tmp_path):
@@ -78,7 +85,7 @@ def test_a_misspelt_or_mistyped_field_in_a_file_is_named(
 ):
     path = tmp_path / "mine.py"
     path.write_text(
-        "from configs import base\n"
+        "from progan_jax.configs import base\n"
         f"def get_config():\n    config = base.get_config()\n    {line}\n"
         "    return config\n"
     )
@@ -115,7 +122,7 @@ def run_main(*arguments, module="progan_jax.main", cwd=ROOT, pythonpath=ROOT):
     [
         (
             [],
-            "error: --config is missing: name a file; those here are configs/",
+            "error: --config is missing: give a recipe or a file; recipes are ablat",
         ),
         (
             ["--config=configs/digits.py", "--wokdir=x"],

@@ -35,7 +35,7 @@ def write_idx(path, array):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from configs import digits
+    from progan_jax.configs import digits
 
     config = digits.get_config()
     config.data.name = "noise"

@@ -1,0 +1,92 @@
+"""The command progan_jax, typed into a real process."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from progan_jax.__main__ import commands
+
+ROOT = Path(__file__).parents[1]
+# Runs the command, and prints what it has imported.
+PROGRAM = (
+    "import sys\nfrom progan_jax.__main__ import main\n"
+    "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)\n"
+)
+
+
+def run(*arguments, cwd, program=("-m", "progan_jax")):
+    return subprocess.run(
+        [sys.executable, *program, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_help_has_a_short_line_for_every_command(arguments, tmp_path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 0
+    rows = re.findall(r"^  (\w+) +[A-Z].+[.?]$", done.stdout, re.MULTILINE)
+    mains = (ROOT / "progan_jax" / "tools").glob("*.py")
+    tools = {p.stem for p in mains if "\nif __name__" in p.read_text()}
+    assert rows == ["run", *sorted(tools)]
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+def test_help_imports_nothing_heavy(tmp_path):
+    done = run("--help", cwd=tmp_path, program=("-c", PROGRAM))
+    roots = {name.split(".")[0] for name in done.stderr.split()}
+    assert "progan_jax" in roots
+    assert not roots & {"jax", "numpy", "absl", "ml_collections", "PIL", "flax"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("smaple", "did you mean sample?"),
+        ("inspect", "did you mean inspect_data?"),
+        ("prepare-data", "did you mean prepare_data?"),
+        ("prepare_flags", "did you mean prepare_data?"),
+        ("xyz", "see progan_jax --help"),
+    ],
+)
+def test_an_unknown_command_is_one_line_with_the_nearest(name, fix, tmp_path):
+    done = run(name, "--num=4", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {name!r} is no command; {fix}\n"
+
+
+@pytest.mark.parametrize("arguments", [["run"], []])
+def test_flags_alone_are_those_of_run(arguments, tmp_path):
+    flags = ["--config=digits", "--mode=explain"]
+    done = run(*arguments, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "32x32" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["run", "sample", "prepare_data"])
+def test_a_command_explains_itself(name, tmp_path):
+    done = run(name, "--help", cwd=tmp_path)
+    assert done.stdout.startswith(commands()[name].read_text().split('"')[3][:30])
+    assert "flags:" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_explains_itself(name, tmp_path):
+    test_a_command_explains_itself(name, tmp_path)
+
+
+def test_a_command_gets_its_arguments_and_its_mistakes_their_code(tmp_path):
+    done = run("sample", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: one MODEL is needed, and 0 are given; see --help\n",
+    )
