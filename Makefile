@@ -3,10 +3,17 @@
 #   make test    runs the tests
 
 PYTHON ?= python3
-VENV := .venv
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# The default Python's environment is .venv; PYTHON=python3.13 has .venv-3.13.
+VENV := .venv$(if $(filter-out file,$(origin PYTHON)),-$(VERSION))
 BIN := $(VENV)/bin
-VERSION := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])' 2>/dev/null)
-CONSTRAINTS := constraints/$(if $(filter py311,$(VERSION)),py311,py312).txt
+# Marks of what is installed there: the package alone, and the tools besides.
+PACKAGE := $(VENV)/package-$(VERSION)
+TOOLS := $(VENV)/tools-$(VERSION)
+# Modules get their bytecode when they are imported: most never are.
+INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check \
+  --constraint constraints/$(if $(filter 3.11,$(VERSION)),py311,py312).txt
+TESTS := tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format docs build clean
@@ -14,21 +21,27 @@ CONSTRAINTS := constraints/$(if $(filter py311,$(VERSION)),py311,py312).txt
 help:  ## Shows this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: $(VENV)/installed  ## Makes .venv and installs the project and its tools.
+setup: $(TOOLS)  ## Makes .venv and installs the project and its tools.
 
-$(VENV)/installed: setup.cfg pyproject.toml $(wildcard constraints/*.txt)
+$(PACKAGE): setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "error: $(PYTHON) must be Python 3.11 or newer; set PYTHON=python3.12 or such" >&2; exit 2; }
-	@echo "Installing into $(VENV): a minute or two"
+	@echo "Making $(VENV) with Python $(VERSION), and installing the package (about 1 GB)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	@$(INSTALL) --editable .
 	@touch $@
 
-demo: setup  ## Trains Progressive GAN on handwritten digits, 4x4 to 32x32.
-	$(BIN)/python -m progan_jax.main --config=configs/digits.py
+$(TOOLS): $(PACKAGE)
+	@echo "Installing the tools of tests, lint and docs into $(VENV) (another GB)"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
 
-test: setup  ## Runs all tests but the slow ones.
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+demo: $(PACKAGE)  ## Trains Progressive GAN on handwritten digits, 4x4 to 32x32.
+	$(BIN)/progan_jax --config=digits
+	@echo "To type the other commands of README.md: source $(BIN)/activate"
+
+test: setup  ## Runs all tests but the slow ones, or TESTS="tests/a.py tests/b.py".
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TESTS)
 
 test-slow: setup  ## Runs the slow tests.
 	$(BIN)/python -m pytest -m slow
@@ -43,11 +56,11 @@ format: setup  ## Formats the code.
 	$(BIN)/ruff check --fix .
 
 docs: setup  ## Builds the pages of docs/ in site/.
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[docs]'
+	@$(INSTALL) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 build: setup  ## Builds a wheel in dist/.
 	$(BIN)/python -m build --wheel
 
 clean:  ## Removes what can be made anew; never a run.
-	rm -rf $(VENV) .jax_cache build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .jax_cache build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
