@@ -57,7 +57,9 @@ format: setup  ## Formats the code.
 
 docs: setup  ## Builds the pages of docs/ in site/.
 	@$(INSTALL) --editable '.[docs]'
-	$(BIN)/mkdocs build --strict
+	@REPOSITORY_URL=$$(git remote get-url origin 2>/dev/null | \
+	  sed -nE 's#^(ssh://)?(https://|git@)([^/:]+)[/:](.+)$$#https://\3/\4#; s#\.git$$##; /^https:/p') \
+	  NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 build: setup  ## Builds a wheel in dist/.
 	$(BIN)/python -m build --wheel
