@@ -51,8 +51,10 @@ for ((i = 1; i <= $#; i++)); do
   esac
 done
 [[ -n $config ]] || usage "--config is missing after '--'"
-[[ ${config#./} == configs/* ]] || usage "--config=$config must lie in configs/, copy it there"
-[[ -f ${config%%:*} ]] || usage "--config=$config: there is no ${config%%:*} here"
+file=${config%%:*}
+[[ $file == */* || $file == *.py ]] || file=configs/$file.py # The name of a recipe.
+[[ ${file#./} == configs/* ]] || usage "--config=$config must lie in configs/, copy it there"
+[[ -f $file ]] || usage "--config=$config: there is no $file here"
 
 # Buckets are mounted beside the checkout: gs://B/x is ../gcs/B/x from there.
 arguments='' buckets=' '

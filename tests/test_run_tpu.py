@@ -121,12 +121,14 @@ def test_the_run_is_told_its_commit(gcloud):
     assert f"PROGAN_JAX_COMMIT={HEAD}" in last
 
 
-@pytest.mark.parametrize("flag", ["--config=./configs/celeba_hq.py", "--config"])
+@pytest.mark.parametrize(
+    "flag", ["--config=./configs/celeba_hq.py", "--config", "--config=celeba_hq:pod16"]
+)
 def test_the_configuration_may_be_named_from_here(gcloud, flag):
     rest = [] if "=" in flag else ["./configs/celeba_hq.py:pod16"]
     done, called = gcloud([SCRIPT, "pod", "a", "--", flag, *rest])
     assert done.returncode == 0, done.stderr
-    assert "configs/celeba_hq.py" in called
+    assert flag.removeprefix("--config=./configs/") in called
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,7 @@ def test_the_configuration_may_be_named_from_here(gcloud, flag):
             ["pod", "a", "--", "--config=configs/no.py:x"],
             "there is no configs/no.py here",
         ),
+        (["pod", "a", "--", "--config=no:x"], "there is no configs/no.py here"),
         (
             ["pod", "a", "--", "--config", "/a/no.py"],
             "must lie in configs/, copy it there",
