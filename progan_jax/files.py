@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -123,17 +124,24 @@ def read_records(
         raise UserError(
             f"{path} cannot be read ({error.strerror}); make it readable, or remove it"
         ) from error
-    parsed = [_parse(line) for line in lines if line.strip()]
-    records = [r for r in parsed if r is not None and is_intact(r) and is_whole(r)]
+    parsed = [parse_record(line) for line in lines if line.strip()]
+    records = [r for r in parsed if r is not None and is_whole(r)]
     return records, len(parsed) - len(records)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    """Returns the record of a line of JSON; None if it is not as it was sealed."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and is_intact(record) else None
+
+
+def free_name(path: Path) -> Path:
+    """Returns the path, or the first of PATH-1, PATH-2, ... that is not in use."""
+    names = (path.with_name(f"{path.name}-{n}") for n in itertools.count(1))
+    return next(p for p in itertools.chain([path], names) if not os.path.lexists(p))
 
 
 @contextmanager

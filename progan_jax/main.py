@@ -4,7 +4,8 @@
 
 NAME is a recipe, such as digits, or a file. python -m progan_jax.main is the same.
 --mode=train    trains, or goes on where the same command was stopped (default)
---mode=eval     measures the snapshots in --workdir by config.eval
+--mode=eval     measures the snapshots of the run in --workdir by its own config.json;
+                --config.eval.FIELD=VALUE changes how
 --mode=explain  prints the schedule and its costs; with --memory it compiles the steps
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 --distributed, or --coordinator and the next two, on each of several hosts: docs/tpu.md
@@ -40,9 +41,14 @@ def main() -> None:
     from progan_jax.runtime.distributed import connected
 
     config = CONFIG.value
+    workdir = local_folder("--workdir", WORKDIR.value or f"runs/{_run_name()}")
+    if MODE.value == "eval":
+        from progan_jax.workdir import config_of_run
+
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        config = config_of_run(config, given, workdir)
     keep_compiled()
     set_precision(config)
-    workdir = local_folder("--workdir", WORKDIR.value or f"runs/{_run_name()}")
     process = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
     with connected(*process, auto=DISTRIBUTED.value, timeout_sec=CONNECT_SEC.value):
         _dispatch(MODE.value, config, workdir)

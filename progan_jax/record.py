@@ -18,12 +18,14 @@ from progan_jax.runtime.mesh import local
 from progan_jax.schedule import Phase, Schedule, is_due
 from progan_jax.stage import StageProgram
 from progan_jax.state import Params, TrainState
+from progan_jax.workdir import RunFolder
 
 
 class Record:
     """The rows, grids, snapshots and lines of a run.
 
     Attributes:
+      folder: The run's.
       bar: Shows how far the run has come, and prints lines.
     """
 
@@ -31,7 +33,7 @@ class Record:
         self,
         config: ml_collections.ConfigDict,
         schedule: Schedule,
-        workdir: Path,
+        folder: RunFolder,
         mesh: jax.sharding.Mesh,
         pyramid: Pyramid,
         nimg: int,
@@ -43,7 +45,7 @@ class Record:
         Args:
           config: The run's.
           schedule: The run's.
-          workdir: The run's folder.
+          folder: The run's.
           mesh: Of all processes.
           pyramid: The image set.
           nimg: Images shown so far.
@@ -54,6 +56,7 @@ class Record:
           UserError: if what is to be measured is at fault.
           OSError: if the folder is.
         """
+        self.folder, workdir = folder, folder.path
         self._config, self._schedule, self._workdir = config, schedule, workdir
         self._mesh, self._pyramid = mesh, pyramid
         self._reporter = Reporter(config, schedule, pyramid, workdir, total_sec, origin)
@@ -61,7 +64,11 @@ class Record:
         if config.eval.every_kimg:
             self._evaluation = Evaluation(config, workdir, pyramid, mesh)
         # A run that was made longer has lost the tick that its old end cut short.
-        self._log = RunLog(workdir, lambda n: n <= nimg and schedule.is_tick_end(n))
+        self._log = RunLog(
+            workdir,
+            lambda n: n <= nimg and schedule.is_tick_end(n),
+            expected=schedule.ticks_until(nimg),
+        )
         self.bar = ProgressBar(schedule.end_nimg(), nimg)
 
     @property

@@ -6,11 +6,15 @@ uninterrupted run did.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from progan_jax.agreement import agree_on_config, agree_on_set
 from progan_jax.compile_ahead import NextProgram
@@ -29,7 +33,13 @@ from progan_jax.schedule import Stage
 from progan_jax.stage import StageProgram, warn_of_small_groups
 from progan_jax.state import TrainState, forgive
 from progan_jax.validation import validate
-from progan_jax.workdir import check_disk, exclusive, open_workdir
+from progan_jax.workdir import (
+    RunFolder,
+    check_begun,
+    check_disk,
+    exclusive,
+    open_workdir,
+)
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -52,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
         raise
     except OSError as error:
         raise UserError(
-            f"--workdir={workdir}: {error}; mend that and run the same command, which "
+            f"--workdir={workdir}: {error}; fix that and run the same command, which "
             "goes on from the newest checkpoint"
         ) from error
 
@@ -61,14 +71,15 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
     agree_on_config(config)
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
+    together(lambda: check_begun(config, workdir) if is_primary() else None)
     pyramid = together(lambda: open_set(config))
     agree_on_set(pyramid)
     initial = together(lambda: open_initial(config, workdir))
     keep = config.train.keep_checkpoints
     with ExitStack() as stack:
-        together(lambda: _open(config, workdir, pyramid, mesh.size, stack))
+        folder = together(lambda: _open(config, workdir, pyramid, mesh.size, stack))
         saved = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=keep))
-        _Run(config, workdir, mesh, pyramid, saved, stop, initial).run()
+        _Run(config, workdir, mesh, pyramid, saved, stop, initial, folder).run()
 
 
 def _open(
@@ -77,14 +88,16 @@ def _open(
     pyramid: Pyramid,
     num_devices: int,
     stack: ExitStack,
-) -> None:
+) -> RunFolder | None:
     """Takes the folder for this run, if this process is the one that writes there."""
-    if is_primary():
-        warn_of_small_groups(config, num_devices)
-        check_utf_8("--workdir", str(workdir.absolute()))
-        stack.enter_context(exclusive(workdir))
-        check_disk(config, workdir, num_devices)
-        open_workdir(config, workdir, pyramid.fingerprint, num_devices)
+    if not is_primary():
+        return None
+    warn_of_small_groups(config, num_devices)
+    check_utf_8("--workdir", str(workdir.absolute()))
+    folder = stack.enter_context(exclusive(workdir))
+    check_disk(config, workdir, num_devices)
+    open_workdir(config, workdir, pyramid.fingerprint, num_devices)
+    return folder
 
 
 class _Run:
@@ -102,13 +115,16 @@ class _Run:
         pyramid: Pyramid,
         checkpoints: Checkpoints,
         stop: StopRequest,
-        initial: Initial | None = None,
+        initial: Initial | None,
+        folder: RunFolder | None,
     ) -> None:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.pyramid, self.checkpoints, self.stop = pyramid, checkpoints, stop
         self.schedule = make_schedule(config)
         self.next = NextProgram(config, mesh, pyramid, self._program)
-        restored = checkpoints.restore_newest(self._abstract_state)
+        restored = checkpoints.restore_newest(
+            self._abstract_state, partial(check_restored, config)
+        )
         if restored is None:
             self.nimg, total_sec = 0, 0.0
             self.program = self._program(config.schedule.start_resolution)
@@ -124,7 +140,7 @@ class _Run:
             self.state = forgive(self.state, config.train.max_skipped)
             self.origin = meta.get("origin", {})
         self.tick_shown = 0
-        self.record = together(lambda: self._open_record(total_sec))
+        self.record = together(lambda: self._open_record(folder, total_sec))
 
     def run(self) -> None:
         """Trains until the end of the schedule or a request to stop."""
@@ -194,7 +210,9 @@ class _Run:
     def _end_tick(self) -> None:
         """Reports, draws and saves what is due at the end of a tick."""
         if self.record:
+            self.record.folder.check()
             self.record.end_tick(self.program, self.state, self.nimg, self.tick_shown)
+            self.checkpoints.note()
         self.tick_shown = 0
         self.state = self.program.reset_sums(self.state)
         tick = self.schedule.ticks_until(self.nimg)
@@ -240,9 +258,9 @@ class _Run:
     def _save(self, wait: bool = False) -> None:
         if self.record is None:
             return
+        self.record.folder.check()
         stages = [s for s in self.schedule.stages() if s.start_nimg < max(self.nimg, 1)]
         meta = {
-            "nimg": self.nimg,
             "resolution": self.program.resolution,
             "stages": [dataclasses.asdict(stage) for stage in stages],
             "origin": self.origin,
@@ -262,13 +280,13 @@ class _Run:
     def _abstract_state(self, meta: dict) -> TrainState:
         return self._program(meta["resolution"]).abstract_state()
 
-    def _open_record(self, total_sec: float) -> Record | None:
-        if not is_primary():
+    def _open_record(self, folder: RunFolder | None, total_sec: float) -> Record | None:
+        if folder is None:
             return None
         return Record(
             self.config,
             self.schedule,
-            self.workdir,
+            folder,
             self.mesh,
             self.pyramid,
             self.nimg,
@@ -277,5 +295,34 @@ class _Run:
         )
 
 
-def _stages(meta: dict) -> tuple[Stage, ...]:
+def check_restored(
+    config: ml_collections.ConfigDict,
+    meta: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Checks that the meta data of a checkpoint are those of its state.
+
+    Args:
+      config: The run's.
+      meta: As `_Run` saves it, and "nimg", the images shown.
+      arrays: The state's, by their names.
+
+    Raises:
+      Exception: of any kind, if they are not, or are of another form.
+    """
+    nimg = meta["nimg"]
+    schedule = make_schedule(config, _stages(meta))
+    # A run that is now to be shorter would have no stages for all of its pairs.
+    longest = max(schedule.total_kimg, nimg / 1000)
+    schedule = dataclasses.replace(schedule, total_kimg=longest)
+    shown = schedule.nimg_after(int(arrays["pairs"]))
+    resolution = schedule.stage_at(max(nimg - 1, 0)).resolution
+    if (shown, resolution) != (nimg, meta["resolution"]):
+        raise ValueError(f"its state has seen {shown} images at {resolution}")
+    if not isinstance(meta["total_sec"], int | float):
+        raise ValueError(f"its total_sec is {meta['total_sec']!r}")
+    dict(meta.get("origin", {}))
+
+
+def _stages(meta: Mapping[str, Any]) -> tuple[Stage, ...]:
     return tuple(Stage(**stage) for stage in meta["stages"])

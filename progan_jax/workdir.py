@@ -1,13 +1,14 @@
 """The folder of a run: whose it is, and whether it has room."""
 
+import copy
 import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ml_collections
 
@@ -19,9 +20,19 @@ from progan_jax.config import (
 )
 from progan_jax.costs import stage_cost
 from progan_jax.errors import UserError
-from progan_jax.files import lock_folder, write_json
+from progan_jax.files import CHECKSUM, is_intact, lock_folder, seal, write_json
 from progan_jax.runtime.environment import environment
+from progan_jax.runtime.logging import last_nimg
+from progan_jax.runtime.newest import is_noted, read_newest
 
+CONFIG = "config.json"
+# Its fields besides the checksum.
+_KINDS = {
+    "config": dict,
+    "data_fingerprint": str,
+    "stddev_groups": dict,
+    "starts": list,
+}
 # Fields that may change between restarts: they alter where and how a run is carried
 # out, or how long it goes on, but no image that it has shown.
 _FREE_FIELDS = (
@@ -63,15 +74,46 @@ YOUNGER_FIELDS = {
 }
 
 
+class RunFolder:
+    """A folder that this process alone trains in.
+
+    Attributes:
+      path: Where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # While it is open, no other folder can get its number.
+        self._opened = os.open(path, os.O_RDONLY)
+
+    def check(self) -> None:
+        """Raises UserError if the folder, or what makes it a run's, is gone."""
+        try:
+            (self.path / CONFIG).stat()
+            same = os.path.samestat(self.path.stat(), os.fstat(self._opened))
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(
+                f"--workdir={self.path}: the folder or its {CONFIG} was deleted, "
+                "moved or unmounted while the run trained in it, and nothing more is "
+                "written; restore it and run the same command to go on, or start anew"
+            )
+
+    def close(self) -> None:
+        """Lets the folder go."""
+        os.close(self._opened)
+
+
 @contextmanager
-def exclusive(workdir: Path) -> Iterator[None]:
+def exclusive(workdir: Path) -> Iterator[RunFolder]:
     """Makes the folder and keeps other processes of this machine out of it.
 
     Raises:
       UserError: if the folder cannot be made, or another process trains in it.
     """
     try:
-        folder = lock_folder(workdir)
+        lock = lock_folder(workdir)
     except BlockingIOError as error:
         raise UserError(
             f"--workdir={workdir}: another process trains in it; stop that one, or "
@@ -79,10 +121,12 @@ def exclusive(workdir: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise _unwritable(workdir, error) from error
+    folder = RunFolder(workdir)
     try:
-        yield
+        yield folder
     finally:
-        os.close(folder)
+        folder.close()
+        os.close(lock)
 
 
 def open_workdir(
@@ -103,7 +147,7 @@ def open_workdir(
     Raises:
       UserError: if the folder holds another run or something else; nothing is changed.
     """
-    path = workdir / "config.json"
+    path = workdir / CONFIG
     groups = {str(r): g for r, g in stddev_groups(config, num_devices).items()}
     record: dict[str, Any] = {
         "data_fingerprint": fingerprint,
@@ -111,16 +155,17 @@ def open_workdir(
         "starts": [],
     }
     if path.exists():
-        record = _check_same_run(config, workdir, path, fingerprint, groups)
+        record = read_record(workdir, "--workdir")
+        _check_same_run(config, workdir, record, fingerprint, groups)
     elif any(not entry.name.startswith(".") for entry in workdir.iterdir()):
         raise UserError(
-            f"--workdir={workdir}: it is in use and holds no config.json of a run; "
+            f"--workdir={workdir}: it is in use and holds no {CONFIG} of a run; "
             "choose a new or an empty folder"
         )
     record["config"] = config.to_dict()
     record["starts"].append(environment())
     try:
-        write_json(path, record)
+        write_json(path, seal(record))
     except OSError as error:
         raise _unwritable(workdir, error) from error
 
@@ -135,14 +180,7 @@ def read_config(workdir: Path, flag: str) -> Any:
     Raises:
       UserError: if the folder is not a run's.
     """
-    path = workdir / "config.json"
-    try:
-        return complete_config(json.loads(path.read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{flag}={workdir}: it is no folder of a run: config.json cannot be read "
-            f"({error}); name a run's workdir"
-        ) from error
+    return complete_config(read_record(workdir, flag)["config"])
 
 
 def complete_config(fields: Mapping[str, Any]) -> Any:
@@ -150,9 +188,84 @@ def complete_config(fields: Mapping[str, Any]) -> Any:
     config: Any = ml_collections.ConfigDict(fields)
     for field, value in YOUNGER_FIELDS.items():
         group, _, name = field.rpartition(".")
-        inner = config[group] if group else config
-        if name not in inner:
+        inner = config.get(group) if group else config
+        if isinstance(inner, ml_collections.ConfigDict) and name not in inner:
             inner[name] = value
+    return config
+
+
+def read_record(workdir: Path, flag: str) -> dict[str, Any]:
+    """Returns what config.json holds of a run: "config", "starts" and more.
+
+    Args:
+      workdir: The run's folder.
+      flag: By which the user named it.
+
+    Raises:
+      UserError: if the folder is not a run's, or the file is damaged.
+    """
+    try:
+        text = (workdir / CONFIG).read_text(encoding="utf-8")
+        record = json.loads(text, parse_constant=_refuse_constant)
+        _check_record(record)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{flag}={workdir}: it is no folder of a run: {CONFIG} cannot be read "
+            f"({error.strerror}); name a run's workdir"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{flag}={workdir}: its {CONFIG} cannot be read ({reason}); restore the "
+            "file, or name another folder"
+        ) from error
+    record.pop(CHECKSUM, None)
+    return record
+
+
+def check_begun(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Checks, before anything is opened, that a run in the folder can go on.
+
+    Raises:
+      UserError: if it was begun with another configuration, or would lose something
+        that it has recorded.
+    """
+    if (workdir / CONFIG).exists():
+        record = read_record(workdir, "--workdir")
+        check_same_config(config, workdir, ml_collections.ConfigDict(record["config"]))
+        _check_progress(config, workdir)
+
+
+def config_of_run(
+    config: ml_collections.ConfigDict, given: Collection[str], workdir: Path
+) -> ml_collections.ConfigDict:
+    """Returns a run's own configuration, as far as nothing else is asked for.
+
+    Args:
+      config: The command's: a file, and what the command line changes of it. It is
+        returned where there is no run, or not on this host.
+      given: Fields that the command line changes.
+      workdir: The run's folder.
+
+    Raises:
+      UserError: if the run's config.json is damaged, or a field is given another value
+        than the run keeps.
+    """
+    if not (workdir / CONFIG).exists():
+        return config
+    begun, config = read_config(workdir, "--workdir"), copy.deepcopy(config)
+    # Not how many devices there are here.
+    taken = set(_leaves(config)) - {*given, "runtime.num_devices"}
+    for field in taken.intersection(_leaves(begun)):
+        try:
+            config.update_from_flattened_dict({field: get_field(begun, field)})
+        except TypeError as error:
+            raise UserError(
+                f"--workdir={workdir}: its {CONFIG} has {field} = "
+                f"{get_field(begun, field)!r}, which is of another kind; restore the "
+                "file"
+            ) from error
+    check_same_config(config, workdir, begun)
     return config
 
 
@@ -225,29 +338,19 @@ def _unwritable(workdir: Path, error: OSError) -> UserError:
 def _check_same_run(
     config: ml_collections.ConfigDict,
     workdir: Path,
-    path: Path,
+    record: dict[str, Any],
     fingerprint: str,
     groups: dict[str, int],
-) -> dict[str, Any]:
-    """Returns the folder's record, if it is of a run of this configuration."""
-    try:
-        recorded = json.loads(path.read_text())
-        begun = ml_collections.ConfigDict(recorded["config"])
-        begun_fingerprint = recorded["data_fingerprint"]
-        begun_groups = dict(recorded["stddev_groups"])
-        recorded["starts"] = list(recorded["starts"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"--workdir={workdir}: its config.json cannot be read ({error}); choose "
-            "another folder, or restore the file"
-        ) from error
-    check_same_config(config, workdir, begun)
-    if begun_fingerprint != fingerprint:
+) -> None:
+    """Raises UserError if a folder's record is of another run."""
+    check_same_config(config, workdir, ml_collections.ConfigDict(record["config"]))
+    if record["data_fingerprint"] != fingerprint:
         raise UserError(
             f"config.data.name = {config.data.name!r}: its images are not those that "
             f"the run in {workdir} was begun with; choose another --workdir, or "
             "restore them"
         )
+    begun_groups = record["stddev_groups"]
     for resolution, group in groups.items():
         if group != begun_groups.get(resolution):
             raise UserError(
@@ -256,7 +359,68 @@ def _check_same_run(
                 f"image(s), and the run in {workdir} was begun with "
                 f"{begun_groups.get(resolution)}; use as many devices as at its start"
             )
-    return recorded
+
+
+def _check_progress(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Raises UserError if going on would cost the run what it has recorded."""
+    checkpoints = workdir / "checkpoints"
+    shown = max(read_newest(checkpoints) or 0, last_nimg(workdir / "stats.jsonl"))
+    kimg = f"{shown / 1000:.10g}"
+    if make_schedule(config).end_nimg() < shown:
+        raise UserError(
+            f"config.schedule.total_kimg = {config.schedule.total_kimg:g}, but the run "
+            f"in {workdir} has come to {kimg} kimg, and its record is never cut; "
+            f"set {kimg} or more, or choose another --workdir"
+        )
+    # Before its first checkpoint a run has the folder, and it is empty.
+    lost = is_noted(checkpoints) or not os.path.lexists(checkpoints)
+    if not lost or any(path.name.isdigit() for path in checkpoints.glob("*")):
+        return
+    parts = ("stats.jsonl", "snapshots", "grids")
+    if there := [name for name in parts if _has_content(workdir / name)]:
+        reached = f" that has come to {kimg} kimg" if shown else ""
+        raise UserError(
+            f"--workdir={workdir} holds {', '.join(there)} of a run{reached}, and no "
+            f"checkpoint to go on from; restore {checkpoints}, or choose another "
+            f"--workdir, where --config.init_from={workdir} starts from what was "
+            "trained here"
+        )
+
+
+def _has_content(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.iterdir())
+    return path.exists() and path.stat().st_size > 0
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _check_record(record: Any) -> None:
+    """Raises ValueError where what every reader takes for granted is not there."""
+    if not isinstance(record, dict):
+        raise ValueError("it holds no record")
+    if not is_intact(record):
+        raise ValueError(
+            f"its {CHECKSUM} differs; if you have changed it on purpose, delete that "
+            "line"
+        )
+    for name, kind in _KINDS.items():
+        value = record.setdefault(name, kind())
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"it has {name} = {str(value)[:40]} and needs a {kind.__name__} there"
+            )
+    starts = record["starts"]
+    if not all(isinstance(start, dict) for start in starts):
+        raise ValueError(f"it has starts = {str(starts)[:40]} and needs records there")
+    if not record["config"]:
+        raise ValueError("it has no config")
+    try:
+        ml_collections.ConfigDict(record["config"])
+    except AttributeError as error:  # Of a field called "__class__" or such.
+        raise ValueError(f"its config holds {error}") from error
 
 
 def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:

@@ -211,5 +211,5 @@ def test_files_are_short_and_none_is_called_utils():
         assert len(path.read_text().splitlines()) <= 500, name
 
 
-def test_main_is_no_longer_than_80_lines():
-    assert len(MODULES["progan_jax.main"].read_text().splitlines()) <= 80
+def test_main_is_no_longer_than_100_lines():
+    assert len(MODULES["progan_jax.main"].read_text().splitlines()) <= 100

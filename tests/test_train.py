@@ -1,5 +1,6 @@
 """Whole runs: files, one program per resolution, stops and exact resumes."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -25,8 +26,11 @@ from progan_jax.runtime.snapshot import read_snapshot
 from progan_jax.stage import StageProgram
 from progan_jax.state import TrainState
 from progan_jax.steps import Steps
-from progan_jax.train import _Run, train
+from progan_jax.train import _Run, check_restored, train
 from progan_jax.workdir import exclusive, open_workdir
+
+# The checksum of a row is of its times, too.
+OF_TIME = ("Timing/", "Memory/", "checksum")
 
 
 def final_state(config, workdir):
@@ -49,7 +53,7 @@ def rows(workdir):
 
 def without_timing(workdir):
     return [
-        {k: v for k, v in row.items() if not k.startswith(("Timing/", "Memory/"))}
+        {k: v for k, v in row.items() if not k.startswith(OF_TIME)}
         for row in rows(workdir)
     ]
 
@@ -108,6 +112,7 @@ def test_a_run_leaves_every_file_of_the_design(finished, tiny_config):
     assert {p.name for p in finished.iterdir()} == {
         ".lock",
         "checkpoints",
+        "checkpoints.json",
         "config.json",
         "grids",
         "report.html",
@@ -356,20 +361,143 @@ def test_grids_may_be_thrown_away(finished, tiny_config, tmp_path, capsys):
     assert f"see {workdir}" in capsys.readouterr().out
 
 
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_changed_stage_in_a_checkpoint_costs_ticks_and_not_exactness(
+    finished, copied, tiny_config, capsys
+):
+    path = copied / "checkpoints" / "320" / "meta" / "metadata"
+    path.write_text(path.read_text().replace('"due_nimg": 192', '"due_nimg": 200'))
+    train(tiny_config, copied)
+    told = capsys.readouterr().err
+    assert "warning: checkpoint 320 is damaged" in told
+    assert "going on from 304" in told
+    assert_same_run(tiny_config, finished, copied)
+
+
+def meta_of(config, **changes):
+    """What a checkpoint after 16 of 40 pairs says, in the fade to 8x8."""
+    stages = [dataclasses.asdict(s) for s in make_schedule(config).stages()[:2]]
+    meta = {"nimg": 128, "resolution": 8, "stages": stages, "total_sec": 1.5}
+    return meta | changes
+
+
+def test_meta_data_fit_their_state(tiny_config):
+    pairs = {"pairs": np.int32(16)}
+    check_restored(tiny_config, meta_of(tiny_config), pairs)
+    # Whatever the length of the run is now.
+    tiny_config.schedule.total_kimg = 0.08
+    check_restored(tiny_config, meta_of(tiny_config), pairs)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nimg": 120},
+        {"nimg": 136},
+        {"nimg": "128"},
+        {"resolution": 4},
+        {"stages": [[8, 0, 0]]},
+        {"stages": [{"resolution": 8}]},
+        {"total_sec": None},
+        {"origin": 5},
+    ],
+    ids=str,
+)
+def test_meta_data_that_contradict_their_state_are_an_error(tiny_config, changes):
+    meta = meta_of(tiny_config, **changes)
+    with pytest.raises((ValueError, LookupError, TypeError, AttributeError)):
+        check_restored(tiny_config, meta, {"pairs": np.int32(16)})
+
+
+def test_a_damaged_row_is_counted_and_kept_beside(
+    finished, copied, tiny_config, capsys
+):
+    log = copied / "stats.jsonl"
+    damaged = log.read_bytes().replace(b'"Progress/nimg": 64', b'"Progress/nimg": 65')
+    log.write_bytes(damaged)
+    train(tiny_config, copied)
+    kept = copied / "stats.jsonl.damaged"
+    assert (
+        f"warning: {log}: 1 of 11 earlier rows are lost and 1 line(s) are damaged; the "
+        f"file is kept as {kept}; the run goes on without them\n"
+    ) in capsys.readouterr().err
+    assert kept.read_bytes() == damaged
+    there = [row["Progress/nimg"] for row in rows(finished)]
+    there.remove(64)
+    assert [row["Progress/nimg"] for row in rows(copied)] == there
+
+
+def test_a_run_that_is_asked_to_be_shorter_than_it_is_changes_nothing(
+    copied, tiny_config
+):
+    before = contents(copied)
+    tiny_config.schedule.total_kimg = 0.26
+    with pytest.raises(UserError, match=r"total_kimg = 0\.26, .* come to 0\.32 kimg"):
+        train(tiny_config, copied)
+    assert contents(copied) == before
+
+
+def test_a_run_without_its_checkpoints_is_refused_and_changes_nothing(
+    copied, tiny_config
+):
+    shutil.rmtree(copied / "checkpoints")
+    before = contents(copied)
+    with pytest.raises(
+        UserError, match=r"holds stats\.jsonl, snapshots, grids of a ru"
+    ):
+        train(tiny_config, copied)
+    assert contents(copied) == before
+
+
+def test_a_run_whose_folder_is_deleted_ends_in_a_line_and_makes_no_other(
+    tiny_config, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    tiny_config.train.checkpoint_ticks = 100  # None is being written then.
+    interrupt(monkeypatch, 2, lambda: shutil.rmtree(workdir))
+    with pytest.raises(UserError, match="was deleted, moved or unmounted") as error:
+        train(tiny_config, workdir)
+    assert "\n" not in str(error.value)
+    assert not workdir.exists()
+
+
+def test_folders_in_a_run_that_are_deleted_while_it_trains_are_made_again(
+    finished, tiny_config, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    tiny_config.train.checkpoint_ticks = 100  # None is being written then.
+
+    def delete():
+        for name in ("grids", "snapshots", "checkpoints"):
+            shutil.rmtree(workdir / name)
+
+    interrupt(monkeypatch, 5, delete)
+    train(tiny_config, workdir)
+    assert without_timing(workdir) == without_timing(finished)
+    for name in ("grids", "snapshots", "checkpoints"):
+        assert any((workdir / name).iterdir())
+    assert final_state(tiny_config, workdir)[1]["nimg"] == 320
+
+
 @pytest.mark.parametrize("name", ["stats.jsonl", "checkpoints"])
 def test_what_the_system_refuses_is_one_line(tiny_config, tmp_path, name):
     workdir = tmp_path / "run"
     workdir.mkdir()
     with exclusive(workdir):
-        open_workdir(tiny_config, workdir, "not yet known", 1)
-    record = json.loads((workdir / "config.json").read_text())
-    record["data_fingerprint"] = load_digits(16).fingerprint
-    (workdir / "config.json").write_text(json.dumps(record))
+        open_workdir(tiny_config, workdir, load_digits(16).fingerprint, 1)
     if name == "stats.jsonl":
         (workdir / name).mkdir()
     else:
         (workdir / name).write_text("no folder")
-    with pytest.raises(UserError, match=f"--workdir=.*{name}.*; mend that"):
+    with pytest.raises(UserError, match=name):
         train(tiny_config, workdir)
 
 

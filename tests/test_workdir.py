@@ -1,8 +1,11 @@
 import collections
+import copy
 import errno
 import fcntl
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,16 @@ import pytest
 
 from progan_jax import workdir as module
 from progan_jax.errors import UserError
-from progan_jax.workdir import check_disk, check_same_config, exclusive, open_workdir
+from progan_jax.runtime.newest import note_newest
+from progan_jax.workdir import (
+    check_begun,
+    check_disk,
+    check_same_config,
+    config_of_run,
+    exclusive,
+    open_workdir,
+    read_config,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -134,7 +146,7 @@ def test_a_field_that_the_program_has_got_since_does_not_stop_a_run(
     open_workdir(tiny_config, workdir, "data", 1)
     path = workdir / "config.json"
     record = json.loads(path.read_text())
-    del record["config"]["data"]["dequantise"]
+    del record["config"]["data"]["dequantise"], record["checksum"]
     path.write_text(json.dumps(record))
     tiny_config.data.dequantise = True
     assert "dequantise = True" in refusal(tiny_config, workdir)
@@ -178,10 +190,260 @@ def test_a_folder_of_other_things_is_refused(tiny_config, tmp_path):
     assert "is in use and holds no config.json" in refusal(tiny_config, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": 3}'])
+def rewrite(path, **fields):
+    """Changes a record as a version without checksums would have written it."""
+    record = json.loads(path.read_text()) | fields
+    record.pop("checksum", None)
+    path.write_text(json.dumps(record))
+
+
+BROKEN = ["", "{", "[]", '{"config": 3}', "[" * 100_000, "5", "{}", '{"config": {}}']
+
+
+@pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_record_is_refused(tiny_config, tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     assert "its config.json cannot be read" in refusal(tiny_config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("starts", 5, "starts = 5 and needs a list there"),
+        ("starts", [5], r"starts = \[5\] and needs records"),
+        ("stddev_groups", 5, "stddev_groups = 5 and needs a dict"),
+        ("data_fingerprint", None, "data_fingerprint = None and needs a str"),
+        ("config", 5, "config = 5 and needs a dict"),
+        ("note", float("nan"), "NaN is no number of JSON"),
+        ("config", {"model": {"a.b": 1}}, "does not accept dots in field names"),
+        ("config", {"__class__": 1}, "__class__ cannot be overridden"),
+    ],
+)
+def test_a_record_with_a_field_of_another_kind_is_refused(
+    tiny_config, workdir, field, value, reason
+):
+    open_workdir(tiny_config, workdir, "data", 1)
+    rewrite(workdir / "config.json", **{field: value})
+    assert re.search(reason, refusal(tiny_config, workdir))
+    with pytest.raises(UserError, match=reason):
+        read_config(workdir, "RUN")
+
+
+def test_a_record_that_is_no_text_is_refused(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1)
+    path = workdir / "config.json"
+    path.write_bytes(path.read_bytes().replace(b"digits", b"dig\xffts"))
+    assert "cannot be read ('utf-8' codec" in refusal(tiny_config, workdir)
+
+
+def test_one_changed_digit_of_a_record_is_noticed(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1)
+    path = workdir / "config.json"
+    path.write_text(path.read_text().replace('"beta2": 0.99', '"beta2": 0.98'))
+    assert "its checksum differs; if you have changed it" in refusal(
+        tiny_config, workdir
+    )
+
+
+def test_a_record_of_before_without_a_checksum_is_taken_as_it_is(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1)
+    rewrite(workdir / "config.json")
+    open_workdir(tiny_config, workdir, "data", 1)
+    assert len(json.loads((workdir / "config.json").read_text())["starts"]) == 2
+
+
+@pytest.fixture
+def begun(tiny_config, workdir):
+    """A run of 0.32 kimg that has come to 0.24, with a checkpoint there."""
+    open_workdir(tiny_config, workdir, "data", 1)
+    (workdir / "checkpoints" / "240").mkdir(parents=True)
+    note_newest(workdir / "checkpoints", 240)
+    (workdir / "stats.jsonl").write_text('{"Progress/nimg": 240}\n')
+    (workdir / "grids").mkdir()
+    return workdir
+
+
+def test_a_run_that_can_go_on_may(tiny_config, begun):
+    check_begun(tiny_config, begun)
+
+
+@pytest.mark.parametrize("without", ["checkpoints.json", "stats.jsonl"])
+def test_a_run_is_not_made_shorter_than_it_is_by_now(tiny_config, begun, without):
+    (begun / without).unlink()
+    tiny_config.schedule.total_kimg = 0.224
+    with pytest.raises(UserError) as error:
+        check_begun(tiny_config, begun)
+    assert str(error.value) == (
+        f"config.schedule.total_kimg = 0.224, but the run in {begun} has come to 0.24 "
+        "kimg, and its record is never cut; set 0.24 or more, or choose another "
+        "--workdir"
+    )
+    tiny_config.schedule.total_kimg = 0.24
+    check_begun(tiny_config, begun)
+
+
+def remove_all(checkpoints):
+    shutil.rmtree(checkpoints)
+
+
+def empty(checkpoints):
+    shutil.rmtree(checkpoints)
+    checkpoints.mkdir()
+
+
+def remove_with_note(checkpoints):
+    """As of a version that notes nothing."""
+    shutil.rmtree(checkpoints)
+    checkpoints.with_name("checkpoints.json").unlink()
+
+
+@pytest.mark.parametrize("loss", [remove_all, empty, remove_with_note])
+def test_a_run_without_its_checkpoints_is_not_begun_anew_over_its_record(
+    tiny_config, begun, loss
+):
+    loss(begun / "checkpoints")
+    before = contents(begun)
+    with pytest.raises(UserError) as error:
+        check_begun(tiny_config, begun)
+    assert contents(begun) == before
+    assert str(error.value) == (
+        f"--workdir={begun} holds stats.jsonl of a run that has come to 0.24 kimg, and "
+        f"no checkpoint to go on from; restore {begun}/checkpoints, or choose another "
+        f"--workdir, where --config.init_from={begun} starts from what was trained here"
+    )
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(
+    tiny_config, begun
+):
+    remove_with_note(begun / "checkpoints")
+    (begun / "checkpoints").mkdir()
+    check_begun(tiny_config, begun)
+
+
+def test_a_new_folder_and_one_with_nothing_in_it_may_begin(tiny_config, workdir):
+    check_begun(tiny_config, workdir / "new")
+    check_begun(tiny_config, workdir)
+    open_workdir(tiny_config, workdir, "data", 1)
+    check_begun(tiny_config, workdir)
+
+
+@pytest.fixture
+def flowers(tiny_config, workdir):
+    """A run that was begun with two fields that its recipe sets otherwise."""
+    begun = copy.deepcopy(tiny_config)
+    begun.data.name, begun.eval.num_images = "flowers", 500
+    begun.runtime.num_devices = 8
+    open_workdir(begun, workdir, "data", 1)
+    return workdir
+
+
+def test_a_runs_own_configuration_stands_where_nothing_else_is_given(
+    tiny_config, flowers
+):
+    config = config_of_run(tiny_config, [], flowers)
+    assert config.data.name == "flowers"
+    assert config.eval.num_images == 500
+    assert config.runtime.num_devices == tiny_config.runtime.num_devices
+
+
+def test_what_is_given_of_eval_and_places_counts(tiny_config, flowers):
+    tiny_config.eval.num_images, tiny_config.data.data_dir = 7, "/elsewhere"
+    given = ["eval.num_images", "data.data_dir"]
+    config = config_of_run(tiny_config, given, flowers)
+    assert config.eval.num_images == 7
+    assert config.data.data_dir == "/elsewhere"
+    assert config.data.name == "flowers"
+
+
+def test_what_is_given_and_is_not_the_runs_is_named(tiny_config, flowers):
+    with pytest.raises(UserError) as error:
+        config_of_run(tiny_config, ["data.name"], flowers)
+    assert str(error.value).startswith(
+        f"config.data.name = 'digits', but the run in {flowers} was begun with "
+        "'flowers'"
+    )
+    tiny_config.data.name = "flowers"
+    assert config_of_run(tiny_config, ["data.name"], flowers).data.name == "flowers"
+
+
+def test_fields_that_a_run_of_before_has_not_recorded_are_the_commands(
+    tiny_config, flowers
+):
+    path = flowers / "config.json"
+    record = json.loads(path.read_text())
+    del record["config"]["eval"]["tap"], record["config"]["model"]["remat"]
+    record["config"]["model"]["gone"] = 5
+    rewrite(path, **record)
+    config = config_of_run(tiny_config, [], flowers)
+    assert config.eval.tap == tiny_config.eval.tap
+    assert config.model.remat == "none"
+
+
+def test_a_recorded_field_of_another_kind_is_named(tiny_config, flowers):
+    path = flowers / "config.json"
+    record = json.loads(path.read_text())
+    record["config"]["model"]["resolution"] = "large"
+    rewrite(path, **record)
+    with pytest.raises(
+        UserError, match=r"model\.resolution = 'large', which is of ano"
+    ):
+        config_of_run(tiny_config, [], flowers)
+
+
+def test_evaluation_takes_the_runs_configuration_and_names_what_differs(
+    tiny_config, flowers
+):
+    def evaluate(*arguments):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "progan_jax.main", "--mode=eval"),
+                *("--config=configs/digits.py", f"--workdir={flowers}", *arguments),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        )
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        return line
+
+    # All is well but that there is nothing to measure.
+    assert "it holds no snapshot yet" in evaluate("--config.eval.metrics=swd")
+    assert "config.optim.beta2 = 0.5, but the run in" in evaluate(
+        "--config.optim.beta2=0.5"
+    )
+
+
+def deleted(workdir):
+    shutil.rmtree(workdir)
+
+
+def moved(workdir):
+    workdir.rename(workdir.with_name("moved"))
+
+
+def replaced(workdir):
+    moved(workdir)
+    shutil.copytree(workdir.with_name("moved"), workdir)
+
+
+def emptied(workdir):
+    for path in workdir.glob("*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("loss", [deleted, moved, replaced, emptied])
+def test_a_folder_that_is_gone_while_it_is_in_use_is_noticed(
+    tiny_config, workdir, loss
+):
+    with exclusive(workdir) as folder:
+        open_workdir(tiny_config, workdir, "data", 1)
+        folder.check()
+        loss(workdir)
+        with pytest.raises(UserError, match="was deleted, moved or unmounted"):
+            folder.check()
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):

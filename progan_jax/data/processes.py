@@ -57,8 +57,8 @@ def call_for_each(
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Lets Ctrl-C wait."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Lets Ctrl-C, and the end of a terminal, wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

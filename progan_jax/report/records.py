@@ -1,6 +1,5 @@
 """What a run has recorded of itself, as its report needs it."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from progan_jax.progress import (
     read_progress,
 )
 from progan_jax.runtime.logging import read_rows
+from progan_jax.runtime.newest import read_newest
 from progan_jax.runtime.snapshot import list_snapshots, read_info
 from progan_jax.schedule import Schedule
 from progan_jax.trained_inputs import one_line
-from progan_jax.workdir import read_config
+from progan_jax.workdir import read_config, read_record
 
 Row = Mapping[str, Any]
 _METRIC = "Metrics/"
@@ -79,6 +79,13 @@ class RunRecord:
         return [one_line(str(name)) for name in names] if names else ()
 
     @property
+    def lost_rows(self) -> int:
+        """How many ticks the run has come to that have no row any more."""
+        newest = read_newest(self.workdir / "checkpoints") or 0
+        shown = max(newest, self.rows[-1]["Progress/nimg"])
+        return max(self.schedule.ticks_until(shown) - len(self.rows), 0)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the schedule has come to its end."""
         return self.rows[-1]["Progress/nimg"] >= self.schedule.end_nimg()
@@ -94,7 +101,7 @@ def read_run(workdir: Path) -> RunRecord:
       UserError: if it is no run's folder, or no tick of the run has ended.
     """
     config = read_config(workdir, "RUN")
-    starts = _read_starts(workdir)
+    starts = read_record(workdir, "RUN")["starts"]
     schedule = _read_schedule(workdir, config)
     rows = [_finite(row) for row in read_rows(workdir / "stats.jsonl")]
     rows = [row for row in rows if has_numbers(row, _NEEDED)]
@@ -144,16 +151,6 @@ def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
             kimg, hours = row["Progress/kimg"], row["Timing/total_hours"]
             points.append(Point(kimg, hours, figures, row["Progress/resolution"]))
     return points
-
-
-def _read_starts(workdir: Path) -> list[Mapping[str, Any]]:
-    starts = json.loads((workdir / "config.json").read_text()).get("starts", [])
-    if not isinstance(starts, list) or not all(isinstance(s, dict) for s in starts):
-        raise UserError(
-            f"RUN={workdir}: config.json has starts = {str(starts)[:40]} and needs "
-            "a list of records there; restore the file"
-        )
-    return starts
 
 
 def _read_schedule(workdir: Path, config: Any) -> Schedule:

@@ -47,6 +47,7 @@ def training_section(record: RunRecord) -> str:
     """Returns the curves of the ticks."""
     each = charts.ticks_per_point(record)
     told = f"{len(record.rows):,} ticks, from stats.jsonl."
+    told += f" {record.lost_rows:,} more are lost." if record.lost_rows else ""
     told += f" Each point is the mean of {each} ticks of a stage." if each > 1 else ""
     if len({row["Progress/resolution"] for row in record.rows}) > 1:
         told += " Numbers at the top name the resolution that begins there."

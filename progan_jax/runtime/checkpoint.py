@@ -1,7 +1,10 @@
 """Checkpoints of the whole training state; the only file that imports orbax."""
 
+import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,12 +13,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from jax.sharding import NamedSharding
 
 from progan_jax.errors import UserError
+from progan_jax.files import CHECKSUM, free_name, is_intact, seal
 from progan_jax.runtime.distributed import is_primary, share, share_json, together
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import lay_out
+from progan_jax.runtime.newest import is_noted, note_newest, read_newest
+
+# What Orbax logs of failures, with tracebacks, is raised as well, and told in a line.
+logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+
+_report_unraisable = sys.unraisablehook
+
+
+def _report_others(unraisable: Any) -> None:
+    """Passes over what is printed, at any later time, once Orbax has failed to read.
+
+    It closes the event loop to which TensorStore's other reads still report.
+    """
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        _report_unraisable(unraisable)
+
+
+sys.unraisablehook = _report_others
+
+_STEP = re.compile(r"0|[1-9][0-9]*")
+_Arrays = dict[str, np.ndarray]
+_Meta = dict[str, Any]
 
 
 class Checkpoints:
@@ -23,6 +50,8 @@ class Checkpoints:
 
     Steps are numbered by images shown. Orbax writes into a temporary folder and
     renames it, so that a kill during a save leaves the earlier checkpoints whole.
+    The meta data hold a checksum of every array, and one of themselves. The number of
+    the newest is noted beside the folder, once it is on the disk.
 
     Of several processes the primary alone writes and reads: every device has the same
     state. So a run may go on with other devices and processes than before, and only
@@ -36,18 +65,21 @@ class Checkpoints:
           directory: Of the run's checkpoints.
           keep: Number of newest ones that stay.
         """
-        self._directory = Path(directory).absolute()
-        self._manager: Any = together(lambda: self._open(keep))
+        self._directory, self._keep = Path(directory).absolute(), keep
+        self._begun: int | None = None  # A save that is not yet noted.
+        self._manager: Any = together(self._open)
 
-    def _open(self, keep: int) -> ocp.CheckpointManager | None:
+    def _open(self) -> ocp.CheckpointManager | None:
         if not is_primary():
             return None
         self._directory.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            max_to_keep=self._keep,
             create=False,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
+            # Of old checkpoints it would read what may be damaged.
+            lightweight_initialize=True,
             # Orbax would otherwise wait for the other processes.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 active_processes={0}, barrier_sync_key_prefix="primary"
@@ -64,7 +96,11 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._manager is not None:
+        if self._manager is None:
+            return
+        # A save that fails behind another failure has nothing to add.
+        with suppress(*[Exception] if kind else []):
+            self.wait()
             self._manager.close()
 
     def save(
@@ -84,34 +120,42 @@ class Checkpoints:
             # A copy that shares nothing with the devices: on the CPU, arrays given to
             # Orbax could be views of buffers that the next step overwrites.
             arrays = {name: _to_host(leaf) for name, leaf in _named_leaves(state)}
-            meta = meta | {"arrays": {n: _describe(a) for n, a in arrays.items()}}
+            described = {n: _describe(a) for n, a in arrays.items()}
+            sealed = seal(meta | {"nimg": nimg, "arrays": described})
             args = ocp.args.Composite(
-                state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
+                state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(sealed)
             )
-            self._manager.save(nimg, args=args)
+            self.wait()
+            with self._in_one_line(nimg):
+                self._manager.save(nimg, args=args)
+            self._begun = nimg
         if wait:
             self.wait()
 
     def restore_newest(
-        self, make_abstract: Callable[[dict[str, Any]], Any]
-    ) -> tuple[Any, dict[str, Any]] | None:
+        self,
+        make_abstract: Callable[[_Meta], Any],
+        check: Callable[[_Meta, _Arrays], None] = lambda meta, arrays: None,
+    ) -> tuple[Any, _Meta] | None:
         """Restores the newest checkpoint that is whole.
 
-        Damaged ones that are newer are moved to `damaged/` beside it, with a warning.
+        Damaged ones that are newer are moved to `damaged/` beside it, with a warning;
+        another warning tells where the newest that was written is not there.
         All processes must come here.
 
         Args:
           make_abstract: From the meta data to a tree of jax.ShapeDtypeStruct with
             shardings, of the form that was saved.
+          check: Raises if meta data and arrays, by their names, contradict each other.
 
         Returns:
-          State and meta data, or None if there is no checkpoint.
+          State and meta data with "nimg", or None if there is no checkpoint.
 
         Raises:
           UserError: if all checkpoints are damaged, or one is of another form than
             asked for; nothing is moved.
         """
-        found = together(lambda: self._read_newest(make_abstract))
+        found = together(lambda: self._read_newest(make_abstract, check))
         arrays, meta = found or ({}, None)
         meta = share_json(meta)
         if meta is None:
@@ -123,28 +167,52 @@ class Checkpoints:
         ]
         return jax.tree.unflatten(jax.tree.structure(abstract), placed), meta
 
+    def note(self) -> None:
+        """Notes the checkpoint that was saved last, if it is on the disk by now."""
+        begun = self._begun
+        if begun is not None and (self._directory / str(begun)).is_dir():
+            note_newest(self._directory, begun)
+            self._begun = None
+
     def wait(self) -> None:
         """Returns when everything is on the disk."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._in_one_line(self._begun):
+                self._manager.wait_until_finished()
+            self.note()
+
+    @contextmanager
+    def _in_one_line(self, nimg: int | None) -> Iterator[None]:
+        """Raises UserError for whatever Orbax raises where the disk refuses a save."""
+        try:
+            yield
+        except Exception as error:
+            raise UserError(
+                f"--workdir: checkpoint {nimg} cannot be written to {self._directory} "
+                f"({_reason(error)}); make room or restore the folder, then run the "
+                "same command, which goes on from the newest checkpoint"
+            ) from error
 
     def _read_newest(
-        self, make_abstract: Callable[[dict[str, Any]], Any]
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        self,
+        make_abstract: Callable[[_Meta], Any],
+        check: Callable[[_Meta, _Arrays], None],
+    ) -> tuple[_Arrays, _Meta] | None:
         """Returns arrays by their names, and the meta data; None but on the primary."""
         if self._manager is None:
             return None
         damaged: dict[int, Exception] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        names = [path.name for path in self._directory.iterdir()]
+        for step in sorted(map(int, filter(_STEP.fullmatch, names)), reverse=True):
             try:
                 found = self._read(step, make_abstract)
+                check(found[1], found[0])
             except (UserError, MemoryError):
                 raise
             except Exception as error:  # Orbax raises many kinds for a damaged file.
                 damaged[step] = error
                 continue
-            for newer, error in damaged.items():
-                self._set_aside(newer, error)
+            self._fall_back(step, damaged)
             return found
         if damaged:
             newest, error = next(iter(damaged.items()))
@@ -156,10 +224,15 @@ class Checkpoints:
         return None
 
     def _read(
-        self, step: int, make_abstract: Callable[[dict[str, Any]], Any]
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        self, step: int, make_abstract: Callable[[_Meta], Any]
+    ) -> tuple[_Arrays, _Meta]:
         only_meta = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = dict(self._manager.restore(step, args=only_meta)["meta"])
+        if not is_intact(meta):
+            raise ValueError("the checksum of its meta data differs")
+        if meta["nimg"] != step:
+            raise ValueError(f"its meta data are those of {meta['nimg']!r}")
+        meta.pop(CHECKSUM, None)
         saved = meta.pop("arrays")
         abstract = make_abstract(meta)
         wanted = {name: _host_form(leaf) for name, leaf in _named_leaves(abstract)}
@@ -184,16 +257,35 @@ class Checkpoints:
                     "that wrote it (see config.json), or choose another folder"
                 )
 
-    def _set_aside(self, step: int, error: Exception) -> None:
+    def _fall_back(self, step: int, damaged: dict[int, Exception]) -> None:
+        """Goes on from a step; no newer one is passed over without a warning."""
+        newest = read_newest(self._directory)
+        for newer, error in damaged.items():
+            kept = self._set_aside(newer)
+            warn(
+                f"checkpoint {newer} is damaged ({_reason(error)}): kept as {kept}; "
+                f"going on from {step}"
+            )
+        if newest is not None and newest > step and newest not in damaged:
+            warn(
+                f"checkpoint {newest} was written and is not in {self._directory}: it "
+                f"was deleted, moved or renamed; going on from {step}"
+            )
+        if newest is None and is_noted(self._directory):
+            warn(
+                f"{self._directory}.json is damaged: whether a checkpoint after {step} "
+                "was written and is lost is not known"
+            )
+        if damaged:
+            self._manager.close()
+            self._manager = self._open()
+
+    def _set_aside(self, step: int) -> Path:
         damaged = self._directory / "damaged"
         damaged.mkdir(exist_ok=True)
-        target = next(p for p in _names(damaged, step) if not p.exists())
-        (self._directory / str(step)).rename(target)
-        warn(
-            f"checkpoint {step} is damaged ({_reason(error)}): kept as {target}; going "
-            "on from the one before"
-        )
-        self._manager.reload()
+        kept = free_name(damaged / str(step))
+        (self._directory / str(step)).rename(kept)
+        return kept
 
 
 def _to_host(leaf: jax.Array) -> np.ndarray:
@@ -240,11 +332,3 @@ def _crc32(array: np.ndarray) -> int:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
-
-
-def _names(folder: Path, step: int) -> Iterator[Path]:
-    yield folder / str(step)
-    number = 1
-    while True:
-        yield folder / f"{step}-{number}"
-        number += 1

@@ -7,13 +7,16 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
-from progan_jax.files import write_whole
+from progan_jax.errors import UserError
+from progan_jax.files import CHECKSUM, free_name, parse_record, seal, write_whole
 
 Row = Mapping[str, float]
 # Apart from Metrics/swd_*, which --mode=eval measures of another number of images.
@@ -23,22 +26,31 @@ STAGE_SWD = "Metrics/stage_swd_"
 class RunLog:
     """The rows of a run, one for each tick, each exactly once.
 
-    A row stands in stats.jsonl, and its numbers in TensorBoard's files under tb/ if
-    TensorFlow and TensorBoard are installed (the `tf` extra). Numbers that are not
-    finite are null in stats.jsonl.
+    A row stands in stats.jsonl, sealed by a checksum, and its numbers in TensorBoard's
+    files under tb/ if TensorFlow and TensorBoard are installed (the `tf` extra).
+    Numbers that are not finite are null in stats.jsonl.
     """
 
-    def __init__(self, workdir: Path, keep: Callable[[int], bool]) -> None:
-        """Opens the log.
+    def __init__(
+        self, workdir: Path, keep: Callable[[int], bool], expected: int
+    ) -> None:
+        """Opens the log; a warning counts the rows that are lost.
 
         Args:
           workdir: Of the run.
           keep: Whether the row of a tick that ended after so many images stays, now
             that the run goes on.
+          expected: How many rows `keep` should find.
+
+        Raises:
+          UserError: if the rows cannot be read.
         """
         self._path = workdir / "stats.jsonl"
-        rows = [row for row in read_rows(self._path) if keep(row["Progress/nimg"])]
-        write_whole(self._path, "".join(map(_to_line, rows)))
+        read = _read(self._path)
+        kept = {n: line for n, line in read.lines.items() if keep(n)}
+        self._warn_of_loss(read, expected - len(kept), expected)
+        write_whole(self._path, b"".join(line + b"\n" for line in kept.values()))
+        rows = [read.rows[nimg] for nimg in kept]
         self._writer = _open_tensorboard(workdir / "tb", rows)
 
     def write(self, row: Row) -> None:
@@ -53,25 +65,92 @@ class RunLog:
         if self._writer is not None:
             self._writer.close()
 
+    def _warn_of_loss(self, read: "_Read", missing: int, expected: int) -> None:
+        # A last line that a kill has cut short is of a tick that is trained again.
+        damaged = read.damaged - (read.cut and not missing)
+        if not damaged and not missing:
+            return
+        told = f"{missing} of {expected} earlier rows are lost"
+        if damaged:
+            kept = free_name(self._path.with_name(f"{self._path.name}.damaged"))
+            shutil.copyfile(self._path, kept)
+            told += f" and {damaged} line(s) are damaged; the file is kept as {kept}"
+        warn(f"{self._path}: {told}; the run goes on without them")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a stats.jsonl holds.
+
+    Attributes:
+      rows: By "Progress/nimg", without their checksums.
+      lines: The same as they stand there.
+      damaged: Lines that are no row, or not the row that was written.
+      cut: Whether one of these is the last, and has no end.
+    """
+
+    rows: dict[int, dict[str, Any]]
+    lines: dict[int, bytes]
+    damaged: int
+    cut: bool
+
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a stats.jsonl; broken lines, as of a kill, are left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and _is_number(row.get("Progress/nimg")):
-            rows.append(row)
-    return rows
+    """Returns the rows of a stats.jsonl; a warning counts damaged lines.
+
+    One that a kill has cut short is left out without a word.
+
+    Raises:
+      UserError: if the file cannot be read.
+    """
+    read = _read(path)
+    if damaged := read.damaged - read.cut:
+        _warn_once(f"{path}: {damaged} line(s) are damaged and left out")
+    return list(read.rows.values())
+
+
+def last_nimg(path: Path) -> int:
+    """Returns the images shown at the last row of a stats.jsonl; 0 without rows."""
+    return next(reversed(_read(path).rows), 0)
+
+
+def _read(path: Path) -> _Read:
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); restore it, or make it readable"
+        ) from error
+    lines = data.split(b"\n")
+    rows, whole, damaged = {}, {}, 0
+    for line in filter(None, lines):
+        row = _parse(line)
+        if row is None or row["Progress/nimg"] in rows:
+            damaged += 1
+        else:
+            nimg = row["Progress/nimg"]
+            rows[nimg], whole[nimg] = row, line
+    return _Read(rows, whole, damaged, bool(lines[-1]) and _parse(lines[-1]) is None)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Returns a row without its checksum; None if the line is not as it was written."""
+    row = parse_record(line)
+    nimg = (row or {}).get("Progress/nimg", math.nan)
+    if row is None or not _is_number(nimg) or nimg % 1 != 0:  # NaN and infinity, too.
+        return None
+    return {name: value for name, value in row.items() if name != CHECKSUM}
 
 
 def warn(message: str) -> None:
     """Prints a warning on standard error without tearing the bar."""
     tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Warns of what one command comes upon several times, such as a report."""
+    warn(message)
 
 
 def format_tick(row: Row) -> str:
@@ -160,7 +239,7 @@ def _to_line(row: Row) -> str:
     finite = {
         k: v if math.isfinite(v) else None for k, v in row.items() if _is_number(v)
     }
-    return json.dumps(finite, allow_nan=False) + "\n"
+    return json.dumps(seal(finite), allow_nan=False) + "\n"
 
 
 def _is_number(value: object) -> bool:

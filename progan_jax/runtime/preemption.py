@@ -1,5 +1,6 @@
-"""A polite stop: SIGTERM and Ctrl-C become a request to the loop, or one line."""
+"""A polite stop: SIGTERM, SIGHUP and Ctrl-C become a request to the loop, or a line."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """Catches SIGTERM and SIGINT while it is entered.
+    """Catches SIGTERM, SIGINT and SIGHUP while it is entered.
 
     A second signal acts as if nothing were caught. Only the main thread may enter.
 
@@ -21,7 +22,8 @@ class StopRequest:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self._terminals = _terminals()
+        for number in _caught():
             self._previous[number] = signal.signal(number, self._request)
         return self
 
@@ -40,6 +42,7 @@ class StopRequest:
         del frame
         self.signal_name = signal.Signals(number).name
         self._restore()
+        _leave_closed(self._terminals)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
@@ -52,16 +55,17 @@ class _Stopped(BaseException):
 
 
 @contextmanager
-def ending_in_a_line(mend: str) -> Iterator[None]:
-    """Lets SIGTERM and Ctrl-C end the process with one line and 128 + their number.
+def ending_in_a_line(fix: str) -> Iterator[None]:
+    """Lets a signal to stop end the process with one line and 128 + its number.
 
     A second signal acts as usual. Only the main thread may enter.
 
     Args:
-      mend: What the user can do then.
+      fix: What the user can do then.
     """
     numbers: list[int] = []
-    previous = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    terminals = _terminals()
+    previous = {n: signal.getsignal(n) for n in _caught()}
 
     def restore() -> None:
         for number, handler in previous.items():
@@ -70,6 +74,7 @@ def ending_in_a_line(mend: str) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         restore()
+        _leave_closed(terminals)
         numbers.append(number)
         raise _Stopped
 
@@ -79,7 +84,31 @@ def ending_in_a_line(mend: str) -> Iterator[None]:
         yield
     except _Stopped:
         name = signal.Signals(numbers[0]).name
-        print(f"stopped by {name}; {mend}", file=sys.stderr)
+        print(f"stopped by {name}; {fix}", file=sys.stderr)
         sys.exit(128 + numbers[0])
     finally:
         restore()
+
+
+def _caught() -> list[signal.Signals]:
+    """Returns the signals that ask to stop; under nohup, SIGHUP does not."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
+def _terminals() -> list[int]:
+    return [number for number in (1, 2) if os.isatty(number)]
+
+
+def _leave_closed(terminals: list[int]) -> None:
+    """Lets what is still printed to a terminal that was closed go nowhere.
+
+    Writing to it is an error, for which the state would not be saved.
+    """
+    for number in terminals:
+        if not os.isatty(number):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)

@@ -30,15 +30,15 @@ def test_many_rows_are_means_that_span_no_two_stages():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"starts": 5}, "config.json has starts = 5 and needs a list of records there"),
-        ({"starts": [5]}, r"config.json has starts = \[5\] and needs a list"),
-        ({"total_kimg": float("nan")}, "config.json makes no schedule"),
-        ({"total_kimg": float("inf")}, "config.json makes no schedule"),
+        ({"starts": 5}, "it has starts = 5 and needs a list there"),
+        ({"starts": [5]}, r"it has starts = \[5\] and needs records"),
+        ({"total_kimg": float("nan")}, "is no number of JSON"),
+        ({"total_kimg": float("inf")}, "is no number of JSON"),
         ({"total_kimg": "long"}, "config.json makes no schedule"),
         ({"total_kimg": None}, "config.json makes no schedule"),
         ({"batch_size": 0}, "config.json makes no schedule"),
         ({"batch_size": {}}, "config.json makes no schedule"),
-        ({"fade_kimg": float("nan")}, "config.json makes no schedule"),
+        ({"fade_kimg": float("nan")}, "is no number of JSON"),
     ],
 )
 def test_a_damaged_config_is_a_mistake_in_one_line(run, changes, message):

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,7 @@ import pytest
 from progan_jax.errors import UserError
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh, replicated
-
-# When a read fails, Orbax closes the event loop in which TensorStore's other reads
-# still end; they complain into nowhere.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+from progan_jax.runtime.newest import note_newest, read_newest
 
 
 def make_state(value, devices=1):
@@ -75,7 +71,7 @@ def test_newest_state_comes_back_bit_for_bit_with_its_meta_data(tmp_path, device
     save(tmp_path, 1, 2)
     state, meta = restore(tmp_path, devices)
     expected = make_state(2)
-    assert meta == {"value": 2}
+    assert meta == {"nimg": 2000, "value": 2}
     np.testing.assert_array_equal(
         state["params"]["kernel"], expected["params"]["kernel"]
     )
@@ -100,7 +96,7 @@ def test_saving_the_same_images_twice_writes_once(tmp_path):
         checkpoints.save(1000, make_state(1), {"value": 1}, wait=True)
         checkpoints.save(1000, make_state(2), {"value": 2}, wait=True)
     _, meta = restore(tmp_path)
-    assert meta == {"value": 1}
+    assert meta == {"nimg": 1000, "value": 1}
 
 
 def test_a_state_may_be_donated_right_after_its_save(tmp_path):
@@ -155,11 +151,220 @@ def test_a_damaged_newest_is_set_aside_for_the_one_before(tmp_path, damage, caps
     save(tmp_path, 1, 2)
     damage(tmp_path / "2000")
     state, meta = restore(tmp_path)
-    assert meta == {"value": 1}
+    assert meta == {"nimg": 1000, "value": 1}
     assert state["count"] == 1
     assert "warning: checkpoint 2000 is damaged" in capsys.readouterr().err
     assert (tmp_path / "damaged" / "2000").is_dir()
     assert numbers(tmp_path) == [1000]
+
+
+def edit_meta(folder, old, new, sealed=True):
+    """Changes the text of the meta data, as one flipped bit would."""
+    path = folder / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    if not sealed:
+        del meta["checksum"]
+    text = json.dumps(meta)
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"value": 2', '"value": 3'),
+        ('"nimg": 2000', '"nimg": 2001'),
+        ('"nimg"', '"nimf"'),
+        ('"crc32"', '"crc33"'),
+        ("uint32 [2]", "uinp32 [2]"),
+        ('"arrays"', '"arrayr"'),
+    ],
+)
+def test_a_changed_character_of_the_meta_data_costs_the_checkpoint(
+    tmp_path, capsys, old, new
+):
+    save(tmp_path, 1, 2)
+    edit_meta(tmp_path / "2000", old, new)
+    assert restore(tmp_path)[1]["value"] == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: checkpoint 2000 is damaged")
+    assert line.endswith("going on from 1000")
+
+
+@pytest.mark.parametrize("damaged", ['"nimg": 2001', '"nimf": 2000'])
+def test_meta_data_of_before_have_no_checksum_and_the_folders_name(
+    tmp_path, damaged, capsys
+):
+    save(tmp_path, 1, 2)
+    edit_meta(tmp_path / "2000", '"value": 2', '"value": 5', sealed=False)
+    assert restore(tmp_path)[1] == {"nimg": 2000, "value": 5}
+    edit_meta(tmp_path / "1000", '"nimg": 1000', '"nimg": 1000', sealed=False)
+    path = tmp_path / "2000" / "meta" / "metadata"
+    path.write_text(path.read_text().replace('"nimg": 2000', damaged))
+    assert restore(tmp_path)[1] == {"nimg": 1000, "value": 1}
+    assert "checkpoint 2000 is damaged" in capsys.readouterr().err
+
+
+def test_a_state_that_its_meta_data_contradict_costs_the_checkpoint(tmp_path, capsys):
+    def check(meta, arrays):
+        if int(arrays["count"]) == 2:
+            raise ValueError("it counts 2")
+
+    save(tmp_path, 1, 2)
+    with Checkpoints(tmp_path, keep=5) as checkpoints:
+        _, meta = checkpoints.restore_newest(lambda meta: abstract(), check)
+    assert meta["value"] == 1
+    assert "checkpoint 2000 is damaged (it counts 2)" in capsys.readouterr().err
+
+
+def delete(folder):
+    shutil.rmtree(folder)
+
+
+def put_a_file_there(folder):
+    delete(folder)
+    folder.write_text("no folder")
+
+
+def renamed(name):
+    return lambda folder: folder.rename(folder.with_name(name))
+
+
+LOSSES = {
+    "deleted": delete,
+    "a file": put_a_file_there,
+    **{
+        name: renamed(name)
+        for name in (
+            *("2001", "20000", "02000", "2000x", "-2000", "200", "notes"),
+            *("2000.orbax-checkpoint-tmp", "\u0662\u0660\u0660\u0660"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+def test_no_newest_is_passed_over_without_a_warning(tmp_path, capsys, loss):
+    save(tmp_path / "checkpoints", 1, 2)
+    loss(tmp_path / "checkpoints" / "2000")
+    state, meta = restore(tmp_path / "checkpoints")
+    assert meta == {"nimg": 1000, "value": 1}
+    assert state["count"] == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("warning: checkpoint 2") for line in lines)
+    assert any(line.endswith("going on from 1000") for line in lines)
+
+
+def test_a_lost_newest_is_told_by_number_and_folder(tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    save(folder, 1, 2)
+    delete(folder / "2000")
+    restore(folder)
+    assert capsys.readouterr().err == (
+        f"warning: checkpoint 2000 was written and is not in {folder}: it was deleted, "
+        "moved or renamed; going on from 1000\n"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"5", b"{}", b'{"newest": "x"}'])
+def test_a_damaged_note_of_the_newest_is_told(tmp_path, capsys, content):
+    folder = tmp_path / "checkpoints"
+    save(folder, 1)
+    note = tmp_path / "checkpoints.json"
+    note.write_bytes(content)
+    assert restore(folder)[1]["nimg"] == 1000
+    assert f"{note} is damaged: whether" in capsys.readouterr().err
+
+
+def test_one_changed_digit_of_the_note_is_noticed(tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    save(folder, 1)
+    note = tmp_path / "checkpoints.json"
+    note.write_text(note.read_text().replace("1000", "9000"))
+    restore(folder)
+    assert f"{note} is damaged: whether" in capsys.readouterr().err
+
+
+def test_a_save_that_a_kill_cut_short_is_no_damage(tmp_path, capsys):
+    """Nothing of a save is noted before it is whole."""
+    folder = tmp_path / "checkpoints"
+    save(folder, 1)
+    checkpoints = Checkpoints(folder, keep=5)
+    checkpoints.save(2000, make_state(2), {})
+    checkpoints.wait()
+    for noted, whole in ((1000, False), (2000, True)):
+        # What the disk holds before and after the last step of a save.
+        note_newest(folder, 1000)
+        if not whole:
+            (folder / "2000").rename(folder / "2000.orbax-checkpoint-tmp")
+        checkpoints._begun = 2000
+        checkpoints.note()
+        assert read_newest(folder) == noted
+        if not whole:
+            (folder / "2000.orbax-checkpoint-tmp").rename(folder / "2000")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_without_a_note_as_before_is_taken_in_silence(tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    save(folder, 1, 2)
+    (tmp_path / "checkpoints.json").unlink()
+    assert restore(folder)[1]["nimg"] == 2000
+    assert capsys.readouterr().err == ""
+
+
+FILES = (
+    *("_CHECKPOINT_METADATA", "meta/metadata", "state/_METADATA"),
+    *("state/manifest.ocdbt", "state/d/*", "state/ocdbt.process_0/manifest.ocdbt"),
+)
+
+
+def unlink(path):
+    path.unlink()
+
+
+def make_empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [unlink, make_empty, flip_a_bit])
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_changes_nothing_or_costs_the_checkpoint(
+    tmp_path, capfd, name, damage
+):
+    save(tmp_path, 1, 2)
+    for path in (tmp_path / "2000").glob(name):
+        damage(path)
+    state, meta = restore(tmp_path)
+    told = capfd.readouterr().err
+    assert "Traceback" not in told
+    assert meta["value"] == (1 if "checkpoint 2000 is damaged" in told else 2)
+    expected = make_state(meta["value"])
+    np.testing.assert_array_equal(
+        state["params"]["kernel"], expected["params"]["kernel"]
+    )
+
+
+def test_a_folder_that_goes_during_a_save_is_one_line(tmp_path, capfd):
+    everywhere = replicated(make_mesh(jax.devices()[:1]))
+    big = {"x": jax.device_put(jnp.ones((2048, 2048)), everywhere)}
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    with (
+        pytest.raises(UserError, match="checkpoint 1 cannot be written to") as error,
+        Checkpoints(tmp_path / "run" / "checkpoints", keep=3) as checkpoints,
+    ):
+        checkpoints.save(1, big, {})
+        (tmp_path / "run").rename(tmp_path / "moved")
+        (tmp_path / "run").write_text("in its place")
+        checkpoints.save(2, big, {})
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_run_goes_on_saving_where_a_damaged_one_was(tmp_path):
@@ -223,7 +428,7 @@ def test_what_a_kill_left_half_written_is_not_taken_for_a_checkpoint(tmp_path):
     (half / "state").mkdir(parents=True)
     (half / "state" / "x").write_text("half")
     _, meta = restore(tmp_path)
-    assert meta == {"value": 1}
+    assert meta == {"nimg": 1000, "value": 1}
 
 
 def test_meta_data_are_json_on_disk(tmp_path):

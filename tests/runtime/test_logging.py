@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from progan_jax.errors import UserError
 from progan_jax.runtime import logging as module
 from progan_jax.runtime.logging import (
     ProgressBar,
@@ -45,48 +46,138 @@ def no_tensorboard(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
 
 
-def write(folder, *nimgs, resume=0):
-    log = RunLog(folder, lambda nimg: nimg <= resume)
+def write(folder, *nimgs, resume=0, expected=None):
+    """Goes on after `resume` images, of which each thousand was a tick."""
+    expected = resume // 1000 if expected is None else expected
+    log = RunLog(folder, lambda nimg: nimg <= resume, expected)
     for nimg in nimgs:
         log.write(row(nimg))
     log.close()
 
 
+def nimgs(path):
+    return [r["Progress/nimg"] for r in read_rows(path)]
+
+
+@pytest.fixture
+def log(tmp_path, no_tensorboard):
+    """A log of five ticks."""
+    write(tmp_path, 1000, 2000, 3000, 4000, 5000)
+    return tmp_path / "stats.jsonl"
+
+
 @pytest.mark.usefixtures("no_tensorboard")
-def test_rows_after_the_resume_point_are_dropped_so_that_each_stands_once(tmp_path):
+def test_rows_after_the_resume_point_are_dropped_so_that_each_stands_once(
+    tmp_path, capsys
+):
     write(tmp_path, 1000, 2000, 3000)
     write(tmp_path, 2000, 3000, resume=1000)
-    rows = read_rows(tmp_path / "stats.jsonl")
-    assert [r["Progress/nimg"] for r in rows] == [1000, 2000, 3000]
+    assert nimgs(tmp_path / "stats.jsonl") == [1000, 2000, 3000]
+    assert capsys.readouterr().err == ""
 
 
-@pytest.mark.usefixtures("no_tensorboard")
-def test_a_line_that_a_kill_broke_is_dropped(tmp_path):
-    write(tmp_path, 1000)
-    path = tmp_path / "stats.jsonl"
-    path.write_text(path.read_text() + '{"Progress/nimg": 20')
-    write(tmp_path, 2000, resume=9000)
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [r["Progress/nimg"] for r in rows] == [1000, 2000]
+def test_rows_come_back_as_they_were_written(log):
+    assert read_rows(log)[0] == row(1000)
 
 
-BROKEN = ["[]", "3", "{}", '{"Progress/nimg": null}', "nonsense", "\ufffd"]
+def test_rows_that_stay_are_not_written_anew(log):
+    before = log.read_bytes()
+    write(log.parent, resume=5000)
+    assert log.read_bytes() == before
 
 
-@pytest.mark.usefixtures("no_tensorboard")
-@pytest.mark.parametrize("line", BROKEN)
-def test_a_broken_line_costs_no_other(tmp_path, line):
-    write(tmp_path, 1000)
-    path = tmp_path / "stats.jsonl"
-    bad = line.encode().replace("\ufffd".encode(), b"\xff\xfe")
-    path.write_bytes(path.read_bytes() + bad + b"\n")
-    write(tmp_path, 2000, resume=9000)
-    assert [r["Progress/nimg"] for r in read_rows(path)] == [1000, 2000]
+def test_rows_of_before_have_no_checksum_and_stay(log, capsys):
+    plain = [json.dumps(r) for r in read_rows(log)]
+    log.write_text("\n".join(plain) + "\n")
+    write(log.parent, resume=5000)
+    assert log.read_text().splitlines() == plain
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("end", ['{"Progress/nimg": 50', "{"])
+def test_a_line_that_a_kill_broke_is_dropped_without_a_word(log, capsys, end):
+    whole = log.read_text()
+    log.write_text(whole + end)
+    assert nimgs(log) == [1000, 2000, 3000, 4000, 5000]
+    write(log.parent, resume=4000)
+    assert log.read_text() == "".join(whole.splitlines(keepends=True)[:4])
+    assert capsys.readouterr().err == ""
+    assert [p.name for p in log.parent.iterdir()] == ["stats.jsonl"]
+
+
+def test_a_row_without_its_line_end_is_whole(log):
+    log.write_bytes(log.read_bytes()[:-1])
+    write(log.parent, 6000, resume=5000)
+    assert nimgs(log) == [1000, 2000, 3000, 4000, 5000, 6000]
+
+
+BROKEN = [
+    *("[]", "3", "{}", '{"Progress/nimg": null}', "nonsense", "\ufffd"),
+    *('{"Progress/nimg": 0.5}', "[" * 100_000, '{"Progress/nimg": NaN}'),
+]
+
+
+@pytest.mark.parametrize("line", BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_line_costs_no_other_and_is_counted(log, capsys, line):
+    bad = line.encode().replace("\ufffd".encode(), b"\xff\xfe") + b"\n"
+    damaged = bad + log.read_bytes()
+    log.write_bytes(damaged)
+    assert nimgs(log) == [1000, 2000, 3000, 4000, 5000]
+    assert capsys.readouterr().err == (
+        f"warning: {log}: 1 line(s) are damaged and left out\n"
+    )
+    write(log.parent, resume=5000)
+    assert "1 line(s) are damaged" in capsys.readouterr().err
+    assert nimgs(log) == [1000, 2000, 3000, 4000, 5000]
+    assert log.with_name("stats.jsonl.damaged").read_bytes() == damaged
+
+
+def test_every_flipped_bit_of_a_row_is_noticed(log):
+    first = log.read_bytes().split(b"\n")[0]
+    for place in range(0, len(first), 7):
+        changed = bytearray(first)
+        changed[place] ^= 1
+        log.write_bytes(changed + b"\n")
+        # Without that name it is a row of before, as whole as it was.
+        if b'"checksum"' in changed:
+            assert read_rows(log) == [], changed
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.99])
+def test_rows_that_are_cut_off_are_counted(log, capsys, share):
+    data = log.read_bytes()
+    cut = data[: int(len(data) * share)]
+    log.write_bytes(cut)
+    write(log.parent, resume=5000)
+    left = nimgs(log)
+    told = capsys.readouterr().err
+    assert f"warning: {log}: {5 - len(left)} of 5 earlier rows are lost" in told
+    kept = log.with_name("stats.jsonl.damaged")
+    if cut:
+        assert "1 line(s) are damaged; the file is kept as" in told
+        assert kept.read_bytes() == cut
+    else:
+        assert not kept.exists()
+
+
+def test_each_damaged_log_is_kept(log):
+    for number in (1, 2):
+        log.write_text(f"damage {number}\n" + log.read_text())
+        write(log.parent, resume=5000)
+    kept = [log.with_name(f"stats.jsonl.damaged{end}") for end in ("", "-1")]
+    starts = [path.read_text().splitlines()[0] for path in kept]
+    assert starts == ["damage 1", "damage 2"]
+
+
+def test_a_log_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "stats.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"stats\.jsonl cannot be read \(Is a direc"):
+        read_rows(tmp_path / "stats.jsonl")
 
 
 @pytest.mark.usefixtures("no_tensorboard")
 def test_numbers_that_are_not_finite_are_null(tmp_path):
-    log = RunLog(tmp_path, lambda nimg: True)
+    log = RunLog(tmp_path, lambda nimg: True, 0)
     log.write(row(1000, **{"Loss/d_loss": float("nan")}))
     log.close()
     (read,) = read_rows(tmp_path / "stats.jsonl")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def start(out):
     # What starts the tests in the background may have told them to ignore Ctrl-C.
-    command = ["env", "--default-signal=INT", sys.executable]
+    command = ["env", "--default-signal=INT,HUP", sys.executable]
     command += ["-m", "progan_jax.tools.prepare_data", "synthetic:5000"]
     return subprocess.Popen(
         [*command, f"--out={out}", "--resolution=256", "--workers=2"],
@@ -46,7 +46,9 @@ def is_alive(pid):
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+)
 def test_workers_end_with_their_parent(tmp_path, number):
     process = start(tmp_path)
     wait_for(lambda: any(tmp_path.rglob("*array_record*")))

@@ -1,0 +1,39 @@
+"""Which checkpoint a run wrote last, noted beside them, so that a loss is noticed."""
+
+import json
+from pathlib import Path
+
+from progan_jax.files import is_intact, seal, write_json
+
+
+def note_newest(checkpoints: Path, nimg: int) -> None:
+    """Notes that a checkpoint is on the disk.
+
+    Args:
+      checkpoints: The folder of all; the note lies beside it, and survives it.
+      nimg: Images shown, the checkpoint's name.
+    """
+    write_json(_note(checkpoints), seal({"newest": nimg}))
+
+
+def is_noted(checkpoints: Path) -> bool:
+    """Returns whether a checkpoint was ever noted, even if the note is damaged."""
+    return _note(checkpoints).exists()
+
+
+def read_newest(checkpoints: Path) -> int | None:
+    """Returns the nimg of the checkpoint that was noted last.
+
+    None if there is no note, as before the first checkpoint and in runs of earlier
+    versions, or if it is damaged.
+    """
+    try:
+        note = json.loads(_note(checkpoints).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = isinstance(note, dict) and is_intact(note)
+    return note["newest"] if whole and type(note.get("newest")) is int else None
+
+
+def _note(checkpoints: Path) -> Path:
+    return checkpoints.with_name(f"{checkpoints.name}.json")
