@@ -3,7 +3,8 @@
 LMDB's own library maps the file into memory and trusts what it finds there: a damaged
 number ends the process (SIGBUS), or returns the value of another key. Here a page must
 lie in the file and be what leads to it, keys must ascend, and there must be as many as
-the file says. Values have no checksum: damage within one shows where it is decoded.
+the file says. Values have no checksum: damage within one shows where it is decoded, if
+there.
 
 `lmdb.verify` checks more, and reads a page of every image for that before the first one
 is read; it also refuses values that were replaced by shorter ones, which are sound.
@@ -111,15 +112,17 @@ class LmdbFile:
         self.keys: list[bytes] = []
         values = []
         for key, value in self._walk(self._meta.root, self._meta.depth):
-            if self.keys and key <= self.keys[-1]:
-                raise DamagedLmdb("its keys are out of order")
+            self._check_key(key)
             self.keys.append(key)
             values.append(value)
         if len(self.keys) != self._meta.entries:
             raise DamagedLmdb(
                 f"{len(self.keys):,} keys are there, not {self._meta.entries:,}"
             )
-        self._values = np.array(values)
+        self._values = np.array(values, np.int64).reshape(-1, 3)
+        numbers = self._values[self._values[:, 2] >= 0, 2]
+        if len(np.unique(numbers)) < len(numbers):
+            raise DamagedLmdb("two of its values lie in the same place")
 
     def read(self, index: int, most: int) -> bytes:
         """Reads the value of a key.
@@ -140,7 +143,7 @@ class LmdbFile:
         page_size, header = self._meta.page_size, self._form.header
         needed = (header - 1 + size) // page_size + 1
         if not _FIRST <= number <= self._meta.last - needed + 1:
-            raise DamagedLmdb("its pages do not lie in the file")
+            raise DamagedLmdb("its pages are not in the file")
         value = self._read(number * page_size, header + size)
         flags, pages = _EXTENT.unpack_from(value, header - _EXTENT.size)
         said = _NUMBER.unpack_from(value)[0], flags & ~_DIRTY
@@ -187,7 +190,7 @@ class LmdbFile:
             raise DamagedLmdb("one of its two first pages is damaged")
         _, _, *numbers = _META.unpack(self._read(start + 8, _META.size))
         free, tree = numbers[:8], numbers[8:16]
-        return _Meta(free[0], tree[2], tree[6], tree[7], *numbers[16:])
+        return _Meta(free[0], tree[2], *tree[6:8], *numbers[16:])
 
     def _check_size(self) -> None:
         """Refuses a file that was cut."""
@@ -195,6 +198,15 @@ class LmdbFile:
         needed = (self._meta.last + 1) * self._meta.page_size
         if size < needed:
             raise DamagedLmdb(f"it has {size:,} of its {needed:,} bytes")
+
+    def _check_key(self, key: bytes) -> None:
+        """Refuses a key that comes before the last one, or is one too many."""
+        meta = self._meta
+        # Each takes 8 bytes besides its own: a small file cannot hold millions.
+        if len(self.keys) >= min(meta.entries, meta.last * meta.page_size // 8):
+            raise DamagedLmdb("it has more keys than it says")
+        if self.keys and key <= self.keys[-1]:
+            raise DamagedLmdb("its keys are out of order")
 
     def _walk(self, number: int, depth: int) -> Iterator[tuple[bytes, _Value]]:
         """Yields the keys below a page, and where their values lie.
@@ -221,20 +233,17 @@ class LmdbFile:
             elif flags == 0 and end + low <= len(page):
                 yield key, _Value(low, number * len(page) + end, -1)
             else:
-                raise DamagedLmdb(
-                    f"page {number} holds what is neither a key and its value nor "
-                    "lies in it"
-                )
+                raise DamagedLmdb(f"page {number} is damaged, or holds a database")
 
     def _read_page(self, number: int, kind: int) -> bytes:
         """Reads a page of nodes."""
         size = self._meta.page_size
         if not _FIRST <= number <= self._meta.last:
-            raise DamagedLmdb(f"page {number} does not lie in it")
+            raise DamagedLmdb(f"page {number} is not in it")
         page = self._read(number * size, size)
         flags = _NODES.unpack_from(page, self._form.header - _NODES.size)[0]
         if _NUMBER.unpack_from(page)[0] != number or flags & ~_DIRTY != kind:
-            raise DamagedLmdb(f"page {number} is another than leads to it")
+            raise DamagedLmdb(f"page {number} is damaged")
         return page
 
     def _offsets(self, page: bytes) -> Iterator[int]:
@@ -243,10 +252,10 @@ class LmdbFile:
         _, lower, upper = _NODES.unpack_from(page, header - _NODES.size)
         count = (lower + base - header) // 2
         if count < 1 or not lower <= upper <= len(page) - base:
-            raise DamagedLmdb("the number of a page's nodes is damaged")
+            raise DamagedLmdb("the number of keys of a page is damaged")
         for (offset,) in struct.iter_unpack("<H", page[header : header + 2 * count]):
             if not upper <= offset <= len(page) - base - _NODE.size:
-                raise DamagedLmdb("the place of a page's node is damaged")
+                raise DamagedLmdb("the place of a key is damaged")
             yield offset + base
 
     def _read(self, start: int, size: int) -> bytes:

@@ -69,12 +69,30 @@ def test_values_are_no_larger_than_asked_for(tmp_path, engine):
         file.read(0, 8999)
 
 
+@ENGINES
+def test_a_key_that_leads_to_the_value_of_another_is_noticed(tmp_path, engine):
+    items = {bytes([65 + i]) * 40: bytes([i]) * 9000 for i in range(4)}
+    path = write(tmp_path / "x", engine, items)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"B" * 40) + 40  # Of the number of the value's first page.
+    for other in (b"\0", b"\2"):
+        page = data.index(other * 4000) // PAGE
+        path.write_bytes(data[:place] + struct.pack("<Q", page) + data[place + 8 :])
+        with pytest.raises(DamagedLmdb, match="two of its values lie in the same"):
+            LmdbFile(path)
+        path.write_bytes(data[:place] + struct.pack("<Q", page + 1) + data[place + 8 :])
+        file = LmdbFile(path)
+        with pytest.raises(DamagedLmdb, match="its pages hold something else"):
+            file.read(1, MOST)
+        assert file.read(3, MOST) == items[b"D" * 40]
+
+
 def test_databases_within_a_database_are_refused(tmp_path):
     with lmdb.open(str(tmp_path / "x"), max_dbs=2) as environment:
         inner = environment.open_db(b"images")
         with environment.begin(write=True, db=inner) as transaction:
             transaction.put(b"0", b"x")
-    with pytest.raises(DamagedLmdb, match="neither a key and its value"):
+    with pytest.raises(DamagedLmdb, match="holds a database"):
         LmdbFile(tmp_path / "x" / "data.mdb")
 
 
