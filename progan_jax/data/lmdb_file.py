@@ -7,7 +7,8 @@ the file says. Values have no checksum: damage within one shows where it is deco
 there.
 
 `lmdb.verify` checks more, and reads a page of every image for that before the first one
-is read; it also refuses values that were replaced by shorter ones, which are sound.
+is read; it refuses sound files, too, where a transaction replaced a value of its own by
+a shorter one.
 
 Source: the format of LMDB 0.9 and 1.0 on 64-bit little-endian machines, as mdb.c and
 `lmdb.verify` describe it.

@@ -56,6 +56,21 @@ def test_what_lmdb_wrote_is_read(tmp_path, engine, number):
 
 
 @ENGINES
+def test_a_value_that_its_transaction_replaced_by_a_shorter_one_is_read(
+    tmp_path, engine
+):
+    with (
+        lmdb.open(str(tmp_path / "x"), lib_version=engine) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.put(b"a", bytes(13000))
+        transaction.put(b"b", b"y" * 9000)
+        transaction.put(b"a", b"x" * 5000)
+    expected = {b"a": b"x" * 5000, b"b": b"y" * 9000}
+    assert contents(tmp_path / "x" / "data.mdb") == expected
+
+
+@ENGINES
 def test_an_empty_one_has_no_keys(tmp_path, engine):
     assert not LmdbFile(write(tmp_path / "x", engine)).keys
     assert not LmdbFile(write(tmp_path / "y", engine, {b"1": b""}, {b"1": None})).keys
