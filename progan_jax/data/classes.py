@@ -70,7 +70,7 @@ def classes_of_folders(names: Sequence[str], where: str) -> Classes:
     if all(_PART.fullmatch(folder.lower()) for folder in known):
         remark = (
             f"its folders {first_few(class_names)} are taken for classes; if they are "
-            "parts of the set, name one of them, or train with "
+            "splits or parts of the set, prepare one alone, or train with "
             "--config.model.num_classes=0"
         )
     return Classes([numbers[folder] for folder in folders], class_names, remark)

@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.names import in_order, printable
 
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".webp", ".bmp"),
-)
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif")
+SUFFIXES = (*_JPEG, ".png", ".webp", ".bmp")
 KINDS = "PNG, JPEG, WebP and BMP"
 
 # Text by these suffixes is not opened: there may be a file of it for every image.
