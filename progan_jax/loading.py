@@ -99,7 +99,8 @@ def locate(
         )
     if "://" in name:
         return download(field, name, with_trained)
-    if path.suffix in (".safetensors", ".json") and path.is_file():
+    of_snapshot = path.suffix in (".safetensors", ".json") and path.is_file()
+    if of_snapshot and (path.parent / INFO).exists():
         raise UserError(
             f"{field}={path}: name the folder that it lies in, {path.parent}"
         )

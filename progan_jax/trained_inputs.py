@@ -55,8 +55,8 @@ def read_labels(
     """
     if label is None:
         if num_classes:
-            last = num_classes - 1
-            raise UserError(f"label is missing: give a class from 0 to {last}")
+            choice = list_classes(names) or f"a number from 0 to {num_classes - 1}"
+            raise UserError(f"label is missing: give a class, {choice}")
         return None
     _check_not_traced("label", label)
     try:

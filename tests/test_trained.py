@@ -141,6 +141,8 @@ def test_classes_are_chosen_by_name_as_by_number(make):
     np.testing.assert_array_equal(named, g.sample(3, 5, [2, 0, 2]))
     one_by_one = [g.sample(3, 5, label)[i] for i, label in enumerate((2, 0, 2))]
     np.testing.assert_allclose(named, one_by_one, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="label is missing: give a class, 0 cat, 1 d"):
+        g(z)
     with pytest.raises(UserError, match="label=cow: there is no such class; choose"):
         g.sample(1, 0, "cow")
 
@@ -163,7 +165,11 @@ CALLS = {
     "text": (0, lambda g: g("noise"), "z must be an array of numbers"),
     "nan": (0, lambda g: g(latents(1) * np.nan), "z has numbers that are not finite"),
     "unconditional": (0, lambda g: g(latents(1), 0), "label=0: this generator has no"),
-    "missing": (3, lambda g: g(latents(1)), "label is missing: .* from 0 to 2"),
+    "missing": (
+        3,
+        lambda g: g(latents(1)),
+        "label is missing: give a class, a number from 0 to 2",
+    ),
     "high": (3, lambda g: g(latents(2), [0, 3]), "label=3 must be from 0 to 2"),
     "low": (3, lambda g: g(latents(2), -1), "label=-1 must be from 0 to 2"),
     "count": (

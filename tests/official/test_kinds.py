@@ -101,7 +101,7 @@ FILES = {
     "onnx": ("net.onnx", b"\x08\x07\x12\x07pytorch", "an ONNX model", "name such"),
     "stablehlo": ("net.stablehlo", b"\1\0\0", "an exported program", "run it by jax."),
     "safetensors": (
-        *("net.bin", save({"a": np.ones(2, np.float32)})),
+        *("net.safetensors", save({"a": np.ones(2, np.float32)})),
         *("a safetensors file", "name such a pickle"),
     ),
     "text": ("net.pkl", "Zugriff verweigert für alle\n".encode(), "text", "name such"),
