@@ -25,8 +25,6 @@ class StageCost:
     Attributes:
       g_params: Parameters of G, every RGB layer counted.
       d_params: Parameters of D, likewise.
-      g_active: Parameters of G with the newest RGB layer only.
-      d_active: Parameters of D, likewise.
       multiply_adds: Of one forward pass of G for one image; D's are about as many.
       state_bytes: Of the whole training state, on every device.
       step_bytes: Rough estimate of a step's activations on one device.
@@ -34,8 +32,6 @@ class StageCost:
 
     g_params: int
     d_params: int
-    g_active: int
-    d_active: int
     multiply_adds: int
     state_bytes: int
     step_bytes: int
@@ -63,8 +59,6 @@ def stage_cost(
     return StageCost(
         g_params=g_params,
         d_params=d_params,
-        g_active=_count_active(g_shapes, generator.resolution),
-        d_active=_count_active(d_shapes, generator.resolution),
         multiply_adds=multiply_adds(generator),
         state_bytes=state_bytes,
         step_bytes=copies * activations,
@@ -95,13 +89,3 @@ def _layers(generator: Generator) -> Iterator[tuple[tuple[int, ...], int]]:
             # A dense layer's makes all pixels at once.
             side = int(block[1]) if len(leaf.shape) == 4 else 1
             yield leaf.shape, side * side
-
-
-def _count_active(shapes: Params, resolution: int) -> int:
-    newest = f"rgb_{resolution}x{resolution}"
-    active = {
-        name: layer
-        for name, layer in shapes.items()
-        if "rgb" not in name or name.endswith(newest)
-    }
-    return count_params(active)

@@ -1,6 +1,8 @@
 """The whole schedule as a table, before anyone pays for it."""
 
 import sys
+import textwrap
+from collections.abc import Sequence
 
 import jax
 import ml_collections
@@ -16,19 +18,18 @@ from progan_jax.stage import StageProgram, warn_of_small_groups
 from progan_jax.validation import validate
 
 _COLUMNS = (
-    ("from kimg", 9),
-    ("resolution", 10),
-    ("fade until", 10),
-    ("until kimg", 10),
-    ("batch", 5),
-    ("G rate", 8),
-    ("D rate", 8),
-    ("tick", 5),
-    ("pairs", 8),
-    ("G params (active)", 25),
-    ("D params (active)", 25),
-    ("memory", 10),
+    "stage",
+    "from",
+    "fade to",
+    "until",
+    "batch",
+    "G, D rate",
+    "tick",
+    "G params",
+    "D params",
+    "memory",
 )
+_WIDTH = 100
 
 # Of the set whose levels the compiled steps are given, where there is no set yet.
 _NUM_IMAGES = 30_000
@@ -56,13 +57,12 @@ def explain(
     schedule = make_schedule(config)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     compiled = not on_cpu if compile_steps is None else compile_steps
-    header = _line([name for name, _ in _COLUMNS])
     about = []
     if is_prepared(config.data.name, config.data.data_dir):
         about = [describe_set(config, open_set(config)), ""]
     rows = [_row(config, schedule, s, mesh, compiled) for s in schedule.stages()]
     summary = _summary(config, schedule, mesh.size, compiled)
-    return "\n".join([*about, header, "-" * len(header), *rows, "", summary])
+    return "\n".join([*about, *_align([_COLUMNS, *rows]), "", summary])
 
 
 def _compiled_bytes(
@@ -85,7 +85,7 @@ def _row(
     stage: Stage,
     mesh: jax.sharding.Mesh,
     compile_steps: bool,
-) -> str:
+) -> Sequence[str]:
     r, num_devices = stage.resolution, mesh.size
     batch, end = schedule.batch_size[r], schedule.stage_end(stage)
     per_device = batch // num_devices
@@ -95,21 +95,23 @@ def _row(
     if compile_steps:
         num_bytes = _compiled_bytes(config, schedule, r, mesh)
     fade_end = schedule.fade_end(stage)
-    cells = [
-        f"{stage.start_nimg / 1000:.1f}",
+    rates = schedule.g_learning_rate[r], schedule.d_learning_rate[r]
+    return (
         f"{r}x{r}",
-        f"{fade_end / 1000:.1f}" if fade_end > stage.start_nimg else "no fade",
-        f"{end / 1000:.1f}",
+        _kimg(stage.start_nimg),
+        _kimg(fade_end) if fade_end > stage.start_nimg else "no fade",
+        _kimg(end),
         str(batch),
-        f"{schedule.g_learning_rate[r]:g}",
-        f"{schedule.d_learning_rate[r]:g}",
+        ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates)),
         f"{schedule.tick_kimg[r]:g}",
-        str((end - stage.start_nimg) // schedule.pair_nimg(r)),
-        f"{cost.g_params:,} ({cost.g_active:,})",
-        f"{cost.d_params:,} ({cost.d_active:,})",
+        f"{cost.g_params:,}",
+        f"{cost.d_params:,}",
         f"{num_bytes / 2**20:,.0f} MiB",
-    ]
-    return _line(cells)
+    )
+
+
+def _kimg(nimg: int) -> str:
+    return f"{nimg / 1000:.1f}"
 
 
 def _summary(
@@ -131,7 +133,7 @@ def _summary(
         f"The run shows {schedule.end_nimg() / 1000:g} kimg in "
         f"{schedule.ticks_until(schedule.end_nimg())} ticks; alpha and the learning "
         f"rates are held for quanta of {schedule.quantum_pairs} pair(s).",
-        "Parameters count every RGB layer; in parentheses, the newest one only.",
+        "From, fade to, until and tick are in kimg; parameters count every RGB layer.",
         f"Memory is {memory_is}",
     ]
     if schedule.rampup_kimg:
@@ -140,9 +142,14 @@ def _summary(
         )
     if config.optim.reset_at_fades:
         lines.insert(1, "Adam starts anew where a fade begins and where it ends.")
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, _WIDTH) for line in lines)
 
 
-def _line(cells: list[str]) -> str:
-    widths = (width for _, width in _COLUMNS)
-    return "  ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True))
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table, with a rule below the first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]

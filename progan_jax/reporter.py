@@ -20,6 +20,7 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.images import grid_shape, tile, upscale_nearest, write_png
 from progan_jax.metrics.swd import swd
 from progan_jax.networks.progan import Generator
+from progan_jax.remaining import RemainingTime
 from progan_jax.runtime.logging import STAGE_SWD, peak_memory_mib
 from progan_jax.runtime.snapshot import moment_name, write_snapshot
 from progan_jax.sampling import Sampler, draw_latents
@@ -74,17 +75,17 @@ class Reporter:
         maintenance = self._tick_started - self._maintenance_started
         self.total_sec += now - self._maintenance_started
         self._maintenance_started = now
-        sec_per_kimg = sec / shown * 1000
+        self._remaining.add(phase.resolution, shown, sec)
         return {
             **self._progress(nimg, phase),
             "Timing/sec_per_tick": sec,
-            "Timing/sec_per_kimg": sec_per_kimg,
+            "Timing/sec_per_kimg": sec / shown * 1000,
             "Timing/img_per_sec": shown / sec,
             "Timing/maintenance_sec": maintenance,
             "Timing/total_sec": self.total_sec,
             "Timing/total_hours": self.total_sec / 3600,
             "Timing/total_days": self.total_sec / 86400,
-            "Timing/eta_sec": self._eta(nimg, phase.resolution, sec_per_kimg),
+            "Timing/eta_sec": self._remaining.after(nimg),
             "Memory/peak_mib": peak_memory_mib(),
             **_scalars(totals),
             "TrainG/learning_rate": phase.g_learning_rate,
@@ -177,21 +178,12 @@ class Reporter:
             "Progress/alpha": phase.alpha,
         }
 
-    def _eta(self, nimg: int, resolution: int, sec_per_kimg: float) -> float:
-        """Estimates the rest of the run by the multiply-adds of its stages."""
-        rest, costs = 0.0, self._multiply_adds
-        for stage in self._schedule.stages():
-            images = self._schedule.stage_end(stage) - max(nimg, stage.start_nimg)
-            relative = costs[stage.resolution] / costs[resolution]
-            rest += max(images, 0) / 1000 * sec_per_kimg * relative
-        return rest
-
     @cached_property
-    def _multiply_adds(self) -> dict[int, int]:
-        """Multiply-adds of an image, by the stage's resolution."""
+    def _remaining(self) -> RemainingTime:
         sides = [stage.resolution for stage in self._schedule.stages()]
         networks = {side: make_networks(self._config, side, 1) for side in sides}
-        return {side: multiply_adds(g) for side, (g, _) in networks.items()}
+        costs = {side: multiply_adds(g) for side, (g, _) in networks.items()}
+        return RemainingTime(self._schedule, costs)
 
     def _grid_shape(self) -> tuple[int, int]:
         grid, resolution = self._config.train.grid, self._config.model.resolution

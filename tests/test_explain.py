@@ -2,7 +2,14 @@ import re
 
 import pytest
 
-from progan_jax.configs import base, cifar10, folder
+from progan_jax.configs import (
+    base,
+    celeba_hq,
+    cifar10,
+    digits,
+    folder,
+    lsun_bedroom,
+)
 from progan_jax.data.readers import DigitsReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.writing import finish, write_pyramid
@@ -19,12 +26,13 @@ def table(config, **options):
 
 def test_every_stage_has_its_kimg_batch_rates_and_parameters():
     rows = table(cifar10.get_config())
-    assert [r["resolution"] for r in rows] == ["4x4", "8x8", "16x16", "32x32"]
-    assert [r["fade until"] for r in rows] == ["no fade", "800.0", "1600.0", "2400.0"]
-    assert [r["until kimg"] for r in rows] == ["400.0", "1200.0", "2000.0", "20000.0"]
+    assert [r["stage"] for r in rows] == ["4x4", "8x8", "16x16", "32x32"]
+    assert [r["from"] for r in rows] == ["0.0", "400.0", "1200.0", "2000.0"]
+    assert [r["fade to"] for r in rows] == ["no fade", "800.0", "1600.0", "2400.0"]
+    assert [r["until"] for r in rows] == ["400.0", "1200.0", "2000.0", "20000.0"]
     assert {r["batch"] for r in rows} == {"16"}
-    assert rows[-1]["G params (active)"].startswith("1,296,908 (")
-    assert rows[-1]["D params (active)"].startswith("1,298,689 (")
+    assert rows[-1]["G params"] == "1,296,908"
+    assert rows[-1]["D params"] == "1,298,689"
     assert rows[0]["memory"].endswith("MiB")
 
 
@@ -35,7 +43,16 @@ def test_tables_by_resolution_show_in_their_rows():
     config.schedule.d_learning_rate = "0.001, 32:0.0015"
     rows = table(config)
     assert [r["batch"] for r in rows] == ["64", "64", "32", "16"]
-    assert [r["D rate"] for r in rows] == ["0.001", "0.001", "0.001", "0.0015"]
+    rates = ["0.001", "0.001", "0.001", "0.001, 0.0015"]
+    assert [r["G, D rate"] for r in rows] == rates
+
+
+@pytest.mark.parametrize("recipe", [digits, cifar10, celeba_hq, lsun_bedroom])
+def test_lines_fit_into_100_columns(recipe):
+    config = recipe.get_config()
+    config.runtime.num_devices = 1
+    lines = explain(config).split("\n")
+    assert 80 < max(map(len, lines)) <= 100
 
 
 def test_it_needs_no_data_and_refuses_what_training_refuses():
@@ -61,7 +78,7 @@ def test_a_prepared_set_is_described_and_what_contradicts_it_is_refused(
         "x: 1,797 images, 1 channel(s), 10 classes (0, 1, 2, 3, 4 and 5 more), trained "
         "by class"
     )
-    assert lines[2].split()[:2] == ["from", "kimg"]
+    assert lines[2].split()[:2] == ["stage", "from"]
     config.model.num_classes = 0
     assert "left out by" in explain(config).split("\n")[0]
     monkeypatch.setattr("progan_jax.explain._row", None)  # Nothing is computed.

@@ -6,6 +6,7 @@ import math
 import resource
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -154,34 +155,31 @@ def _warn_once(message: str) -> None:
 
 
 def format_tick(row: Row) -> str:
-    """Returns the line that tells of a tick."""
-    side = int(row["Progress/resolution"])
-    return (
-        f"tick {row['Progress/tick']:<3d} kimg {row['Progress/kimg']:<7.1f} "
-        f"{f'{side}x{side}':<7} alpha {row['Progress/alpha']:.2f} "
-        f"batch {row['Progress/minibatch']:<3d} "
-        f"{row['Timing/sec_per_kimg']:6.2f} sec/kimg "
+    """Returns the line of a tick, in 100 columns, and one more for skipped updates."""
+    side, gap = int(row["Progress/resolution"]), row["Health/score_gap"]
+    line = (
+        f"tick {row['Progress/tick']:<4d} kimg {row['Progress/kimg']:<8.7g} "
+        f"{f'{side}x{side}':<9} alpha {row['Progress/alpha']:.2f} "
         f"{row['Timing/img_per_sec']:5.0f} img/s "
         f"eta {format_duration(row['Timing/eta_sec']):<7} "
-        f"peak {row['Memory/peak_mib']:,.0f} MiB | "
-        f"gap {row['Health/score_gap']:.2f} "
-        f"norm {row.get('Loss/mixed_norms', math.nan):.2f} "
-        f"stddev {row['Health/stddev_fakes']:.2f}/{row['Health/stddev_reals']:.2f} "
-        f"skipped {row['Health/skipped']}"
+        f"peak {row['Memory/peak_mib'] / 1024:.1f} GiB gap {gap:.3g}"
     )
+    if skipped := row["Health/skipped"]:
+        line += f"\n    {skipped} update(s) skipped: loss or gradient is not finite"
+    return line
 
 
 def format_swd(row: Row) -> str:
-    """Returns the line that tells of the distances at the end of a stage."""
+    """Returns the distances at the end of a stage, in lines of 100 columns."""
     side, prefix = int(row["Progress/resolution"]), STAGE_SWD
     levels = [
         f"{name.removeprefix(prefix)}: {value:.2f}"
         for name, value in row.items()
         if name.startswith(prefix)
     ]
-    return f"    end of {side}x{side}: sliced Wasserstein distance x 1e3  " + "  ".join(
-        levels
-    )
+    text = f"end of {side}x{side}: sliced Wasserstein distance x 1e3  "
+    indents = {"initial_indent": " " * 4, "subsequent_indent": " " * 8}
+    return textwrap.fill(text + "  ".join(levels), 100, **indents)
 
 
 def format_duration(seconds: float) -> str:
@@ -207,14 +205,17 @@ def peak_memory_mib() -> float:
 
 
 class ProgressBar:
-    """A live bar over the images of a run; shown on a terminal only."""
+    """A live bar over the images of a run; shown on a terminal only.
+
+    How long the run will still take stands in the lines of the ticks.
+    """
 
     def __init__(self, total_nimg: int, initial_nimg: int) -> None:
         self._bar = tqdm(
             total=total_nimg,
             initial=initial_nimg,
-            unit="img",
             unit_scale=True,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} images [{elapsed}]",
             disable=not sys.stderr.isatty(),
             leave=False,
             mininterval=0.5,
@@ -251,16 +252,8 @@ def _open_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> Any:
 
     Event files cannot be cut, so the folder is written anew from the rows.
     """
-    missing = [
-        name
-        for name in ("tensorflow", "tensorboard")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        print(
-            f"TensorBoard is off ({' and '.join(missing)} not installed): "
-            "pip install -e '.[tf]' turns it on; stats.jsonl holds everything"
-        )
+    needed = ("tensorflow", "tensorboard")
+    if not all(map(importlib.util.find_spec, needed)):
         return None
     from clu import metric_writers
 
