@@ -8,6 +8,13 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+for argument in "$@"; do
+  case $argument in
+    -h | --help) exec sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${0##*/}" ;;
+    --) break ;;
+  esac
+done
+
 usage() {
   echo "error: $1; usage: ./run_tpu.sh NAME ZONE [--dry_run] -- --config=FILE ..." >&2
   exit 2

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,7 @@ def count_params(params: Params) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
+@cache  # Networks are traced for it, and many runs have the same.
 def multiply_adds(generator: Generator) -> int:
     """Returns G's multiply-adds for one image without its RGB layers."""
     return sum(pixels * math.prod(kernel) for kernel, pixels in _layers(generator))

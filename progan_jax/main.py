@@ -20,6 +20,7 @@ from ml_collections import config_flags
 
 from progan_jax.files import local_folder
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.xla_log import keep_xla_quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 WORKDIR = flags.DEFINE_string(
@@ -36,6 +37,7 @@ MEMORY = flags.DEFINE_bool("memory", None, "Explain compiles; if unset, not on C
 
 def main() -> None:
     """Sets JAX up as the configuration says, and does what --mode says."""
+    keep_xla_quiet()
     from progan_jax.compiler_options import set_precision
     from progan_jax.runtime.compilation_cache import keep_compiled
     from progan_jax.runtime.distributed import connected

@@ -169,6 +169,15 @@ def test_a_mistake_is_one_line(gcloud, arguments, words):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["pod", "a", "--help"]])
+def test_help_prints_the_usage_and_does_nothing(gcloud, arguments):
+    done, called = gcloud([SCRIPT, *arguments])
+    assert (done.returncode, called, done.stderr) == (0, "", "")
+    assert "./run_tpu.sh NAME ZONE [--dry_run] -- --config=" in done.stdout
+    assert done.stdout.endswith("See docs/tpu.md.\n")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
 # Both take what they do from the next line of a file.
 NEXT = """#!/bin/bash
 name=$(basename "$0") && echo "$name${4:+ $4}" >>"$CALLS"

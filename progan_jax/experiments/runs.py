@@ -10,7 +10,7 @@ import jax
 import ml_collections
 
 from progan_jax.config import make_networks, make_schedule
-from progan_jax.costs import stage_cost
+from progan_jax.costs import multiply_adds
 from progan_jax.errors import DivergedError, MissingWeightsError
 from progan_jax.evaluate import evaluate
 from progan_jax.experiments.reduction import Reduction
@@ -53,10 +53,7 @@ class Run:
 
     def is_finished(self) -> bool:
         """Returns whether the last snapshot is there."""
-        if not self.has_begun():
-            return False
-        snapshots = list_snapshots(self.workdir)
-        return bool(snapshots) and read_info(snapshots[-1])["nimg"] == self.total_nimg
+        return self.nimg_so_far() == self.total_nimg
 
     def has_begun(self) -> bool:
         """Returns whether the folder is a run's."""
@@ -66,14 +63,21 @@ class Run:
         """Returns whether training ended for updates that were not finite."""
         return (self.workdir / DIVERGED).exists()
 
-    def flops(self) -> float:
-        """Returns the floating-point operations of the run, roughly."""
+    def flops(self, nimg: float) -> float:
+        """Returns the floating-point operations of its first images, roughly."""
         schedule, total = make_schedule(self.config), 0.0
         for stage in schedule.stages():
-            networks = make_networks(self.config, stage.resolution, 1)
-            shown = schedule.stage_end(stage) - stage.start_nimg
-            total += 2 * _PASSES * shown * stage_cost(*networks, 1).multiply_adds
+            generator, _ = make_networks(self.config, stage.resolution, 1)
+            shown = max(min(nimg, schedule.stage_end(stage)) - stage.start_nimg, 0)
+            total += 2 * _PASSES * shown * multiply_adds(generator)
         return total
+
+    def nimg_so_far(self) -> int:
+        """Returns the images that are shown, as its newest snapshot says."""
+        if not self.has_begun():
+            return 0
+        snapshots = list_snapshots(self.workdir)
+        return read_info(snapshots[-1]).get("nimg", 0) if snapshots else 0
 
 
 def plan(

@@ -28,6 +28,7 @@ from absl import flags
 from progan_jax.compiler_options import set_precision
 from progan_jax.errors import UserError
 from progan_jax.experiments import curves
+from progan_jax.experiments.hours import sustained_rate
 from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.report import to_csv, to_markdown
 from progan_jax.experiments.results import mean_floor, read_outcome, summarise
@@ -148,21 +149,22 @@ def _reduction() -> Reduction:
 
 def _tell_cost(runs: Sequence[Run]) -> None:
     """Lists the runs, how far they are, and what they take."""
-    total = 0.0
+    total, rate = 0.0, sustained_rate(runs)
     for run in runs:
-        flops = run.flops()
+        left = run.flops(run.total_nimg) - run.flops(run.nimg_so_far())
+        takes = f"; {rate.hours(left)}"
         if run.has_diverged():
-            state = "diverged, not tried again"
+            state, takes = "diverged, not tried again", ""
         elif run.is_finished():
-            state = "trained already, reused"
+            state, takes = "trained already, reused", ""
         else:
             state = "begun" if run.has_begun() else "missing"
-            total += flops
-        print(
-            f"{run.workdir}: {run.total_nimg / 1000:,.1f} kimg, about "
-            f"{flops / 1e12:,.3g} TFLOP; {state}"
-        )
-    print(f"to be trained: about {total / 1e12:,.3g} TFLOP")
+            total += left
+        print(f"{run.workdir}: {run.total_nimg / 1000:,.1f} kimg; {state}{takes}")
+    print(
+        f"to be trained: {rate.hours(total)}, {total / 1e12:,.3g} TFLOP at a sustained "
+        f"{rate.flops / 1e12:,.3g} TFLOP/s ({rate.reason}); measuring comes on top"
+    )
 
 
 def _check_folder(

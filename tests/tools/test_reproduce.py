@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import shlex
 
 import pytest
@@ -103,7 +104,9 @@ def test_dry_run_lists_the_costs_and_does_nothing(reproduce, table, capsys):
         reproduce.main("tiny", SMALL)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
-    assert all("TFLOP" in line for line in lines)
+    assert all(re.search(r"about [\d.e-]+ h\b", line) for line in lines)
+    assert "a guess for" in lines[-1]
+    assert "within a factor of three" in lines[-1]
     assert not table.exists()
 
 

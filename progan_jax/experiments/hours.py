@@ -1,0 +1,66 @@
+"""How long the runs of a table will train here: as runs here did, or a guess."""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import jax
+
+from progan_jax.experiments.runs import Run
+from progan_jax.progress import has_numbers
+from progan_jax.runtime.logging import read_rows
+
+# Floating-point operations per second that training sustained, in float32: of a core,
+# 127 GFLOP/s at 32x32 with the maps of configs/cifar10.py (benchmarks/README.md), and
+# 10 to 72 TFLOP/s of an H100 from 8x8 to 32x32 (2026-11-28). Others were not measured.
+_PER_CORE, _PER_DEVICE = 1e11, 5e13
+_BAND = "right within a factor of three or so; ticks of a run here replace it"
+_TOLD = ("Progress/nimg", "Timing/total_sec")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What this machine sustains.
+
+    Attributes:
+      flops: Floating-point operations per second.
+      reason: Why it is taken.
+    """
+
+    flops: float
+    reason: str
+
+    def hours(self, flops: float) -> str:
+        """Returns how long so many operations take, for people."""
+        rounded = float(f"{flops / self.flops / 3600:.2g}")
+        return f"about {rounded:,g} h"
+
+
+def sustained_rate(runs: Sequence[Run]) -> Rate:
+    """Returns the rate of the runs that were trained here, or else of such machines."""
+    flops = sec = 0.0
+    for run in runs:
+        rows = read_rows(run.workdir / "stats.jsonl") if _was_here(run) else []
+        if rows and has_numbers(rows[-1], _TOLD):
+            flops += run.flops(rows[-1]["Progress/nimg"])
+            sec += rows[-1]["Timing/total_sec"]
+    if flops and sec:
+        return Rate(flops / sec, "as runs of the table took here")
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        cores = os.cpu_count() or 1
+        return Rate(_PER_CORE * cores, f"a guess for {cores} cores, {_BAND}")
+    count, kind = len(devices), devices[0].device_kind
+    return Rate(_PER_DEVICE * count, f"a guess for {count} x {kind}, {_BAND}")
+
+
+def _was_here(run: Run) -> bool:
+    """Returns whether a run was last started on devices such as these."""
+    devices = jax.devices()
+    here = {"device_kind": devices[0].device_kind, "device_count": len(devices)}
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        record = json.loads((run.workdir / "config.json").read_bytes())
+        return dict(record["starts"][-1]).items() >= here.items()
+    return False

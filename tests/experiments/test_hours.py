@@ -1,0 +1,71 @@
+"""Hours of runs: from what runs took on these devices, else from a stated rate."""
+
+import json
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from progan_jax.experiments.hours import Rate, sustained_rate
+from progan_jax.experiments.runs import Run
+
+HERE = {"device_kind": "cpu", "device_count": 8}
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    def make(seed, start, *ticks):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"starts": [{}, start]}))
+        rows = [{"Progress/nimg": n, "Timing/total_sec": sec} for n, sec in ticks]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "stats.jsonl").write_text(lines)
+        return SimpleNamespace(workdir=folder, flops=lambda nimg: 2e9 * nimg)
+
+    return make
+
+
+def test_rate_is_that_of_all_runs_on_such_devices(make_run):
+    runs = [
+        make_run(1, HERE, (500, 3), (1000, 10)),
+        make_run(2, HERE, (1000, 30)),
+        make_run(3, HERE | {"device_kind": "H100"}, (10**9, 1)),
+        make_run(4, HERE),
+    ]
+    rate = sustained_rate(runs)
+    assert rate.flops == 2e9 * 2000 / 40
+    assert rate.reason == "as runs of the table took here"
+    assert rate.hours(3600 * 1e11) == "about 1 h"
+
+
+@pytest.mark.parametrize("text", ["", "5", "[]", '{"starts": 5}', '{"starts": [5]}'])
+def test_a_damaged_record_leaves_a_guess_that_says_what_it_is(make_run, text):
+    run = make_run(1, HERE, (1000, 10))
+    (run.workdir / "config.json").write_text(text)
+    rate = sustained_rate([run])
+    assert "a guess for" in rate.reason
+    assert "within a factor of three" in rate.reason
+
+
+def test_a_guess_for_other_devices_is_for_each_of_them(monkeypatch):
+    device = SimpleNamespace(platform="gpu", device_kind="NVIDIA H100")
+    monkeypatch.setattr(jax, "devices", lambda: [device] * 4)
+    rate = sustained_rate([])
+    assert rate.flops == 4 * 5e13
+    assert "4 x NVIDIA H100" in rate.reason
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"), [(0.0123, "0.012"), (3.14, "3.1"), (21_432, "21,000")]
+)
+def test_hours_have_two_digits(hours, told):
+    assert Rate(1e9, "").hours(hours * 3600 * 1e9) == f"about {told} h"
+
+
+def test_operations_of_a_begun_run_are_those_of_its_images(tiny_config, tmp_path):
+    tiny_config.schedule.start_resolution = 16
+    run = Run(row=None, seed=0, workdir=tmp_path, config=tiny_config)
+    half = run.flops(run.total_nimg / 2)
+    assert run.flops(run.total_nimg) == pytest.approx(2 * half)
+    assert run.nimg_so_far() == 0
