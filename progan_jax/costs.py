@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +72,6 @@ def count_params(params: Params) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-@cache  # Networks are traced for it, and many runs have the same.
 def multiply_adds(generator: Generator) -> int:
     """Returns G's multiply-adds for one image without its RGB layers."""
     return sum(pixels * math.prod(kernel) for kernel, pixels in _layers(generator))
@@ -82,12 +82,20 @@ def activation_count(generator: Generator) -> int:
     return sum(pixels * kernel[-1] for kernel, pixels in _layers(generator))
 
 
-def _layers(generator: Generator) -> Iterator[tuple[tuple[int, ...], int]]:
-    """Yields each layer's shape of the kernel, and how often that is applied."""
+def _layers(generator: Generator) -> Sequence[tuple[tuple[int, ...], int]]:
+    """Returns each layer's shape of the kernel, and how often that is applied."""
+    module: Any = generator  # It can be hashed, which its type does not say.
+    return _trace_layers(module)
+
+
+@cache  # The runs of a table have the same networks.
+def _trace_layers(generator: Generator) -> Sequence[tuple[tuple[int, ...], int]]:
     shapes = jax.eval_shape(lambda: init_generator(jax.random.key(0), generator))
+    layers = []
     for path, leaf in traverse_util.flatten_dict(shapes).items():
         block = re.fullmatch(r"block_(\d+)x\d+", path[0])
         if block and path[-1] == "kernel":
             # A dense layer's makes all pixels at once.
             side = int(block[1]) if len(leaf.shape) == 4 else 1
-            yield leaf.shape, side * side
+            layers.append((leaf.shape, side * side))
+    return layers

@@ -177,9 +177,8 @@ def format_swd(row: Row) -> str:
         for name, value in row.items()
         if name.startswith(prefix)
     ]
-    text = f"end of {side}x{side}: sliced Wasserstein distance x 1e3  "
-    indents = {"initial_indent": " " * 4, "subsequent_indent": " " * 8}
-    return textwrap.fill(text + "  ".join(levels), 100, **indents)
+    text = f"    end of {side}x{side}: sliced Wasserstein distance x 1e3  "
+    return textwrap.fill(text + "  ".join(levels), 100, subsequent_indent=" " * 8)
 
 
 def format_duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from progan_jax.experiments.hours import Rate, sustained_rate
 from progan_jax.experiments.runs import Run
+from progan_jax.experiments.tables import Row
 
 HERE = {"device_kind": "cpu", "device_count": 8}
 
@@ -65,7 +66,12 @@ def test_hours_have_two_digits(hours, told):
 
 def test_operations_of_a_begun_run_are_those_of_its_images(tiny_config, tmp_path):
     tiny_config.schedule.start_resolution = 16
-    run = Run(row=None, seed=0, workdir=tmp_path, config=tiny_config)
+    run = Run(
+        Row("a", "", "configs/digits.py", {}),
+        seed=0,
+        workdir=tmp_path,
+        config=tiny_config,
+    )
     half = run.flops(run.total_nimg / 2)
     assert run.flops(run.total_nimg) == pytest.approx(2 * half)
     assert run.nimg_so_far() == 0
