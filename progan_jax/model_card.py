@@ -185,7 +185,7 @@ def _metrics(records: Iterable[Mapping[str, Any]]) -> list[str]:
         told = _settings(record["settings"])
         settings.append(f"{number}. {markdown_text(record['metric'])}: {told}")
     if not rows:
-        return ["## Metrics", "None was measured of these weights."]
+        return ["## Metrics", "None is recorded with these weights."]
     table = _table(("figure", "value", "settings"), rows)
     return ["## Metrics", table, "Settings:", "\n".join(settings)]
 

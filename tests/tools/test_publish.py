@@ -90,7 +90,7 @@ def test_a_repository_gets_the_newest_snapshot(
     card = (tmp_path / "hub/me/digits/README.md").read_text()
     assert "# digits\n" in card
     assert 'progan_jax.load("hf://me/digits")' in card
-    assert "None was measured of these weights." in card
+    assert "None is recorded with these weights." in card
     assert progan_jax.load("hf://me/digits").resolution == 8
 
 
