@@ -56,8 +56,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
       UserError: if configuration, data, snapshots or weights are at fault.
     """
     mesh = make_mesh(select_devices(config.runtime.num_devices))
-    validate(config, num_devices=1)  # Batches are those of training, not split here.
     snapshots = _snapshots(workdir, config.eval.snapshot)
+    validate(config, num_devices=1)  # Batches are those of training, not split here.
     pyramid = open_set(config)
     evaluation = Evaluation(config, workdir, pyramid, mesh)
     evaluation.check(snapshots)

@@ -391,15 +391,10 @@ def test_a_recorded_field_of_another_kind_is_named(tiny_config, flowers):
         config_of_run(tiny_config, [], flowers)
 
 
-def test_evaluation_takes_the_runs_configuration_and_names_what_differs(
-    tiny_config, flowers
-):
+def test_evaluation_takes_the_runs_configuration_and_names_what_differs(flowers):
     def evaluate(*arguments):
         done = subprocess.run(
-            [
-                *(sys.executable, "-m", "progan_jax.main", "--mode=eval"),
-                *("--config=configs/digits.py", f"--workdir={flowers}", *arguments),
-            ],
+            [sys.executable, "-m", "progan_jax.main", "--mode=eval", *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -409,11 +404,13 @@ def test_evaluation_takes_the_runs_configuration_and_names_what_differs(
         (line,) = done.stderr.splitlines()
         return line
 
+    recipe, run = "--config=configs/digits.py", f"--workdir={flowers}"
+    other = "--config.optim.beta2=0.5"
     # All is well but that there is nothing to measure.
-    assert "it holds no snapshot yet" in evaluate("--config.eval.metrics=swd")
-    assert "config.optim.beta2 = 0.5, but the run in" in evaluate(
-        "--config.optim.beta2=0.5"
-    )
+    assert "it holds no snapshot yet" in evaluate(recipe, run)
+    assert "it holds no snapshot yet" in evaluate(run, "--config.eval.metrics=swd")
+    assert "config.optim.beta2 = 0.5, but the run in" in evaluate(recipe, run, other)
+    assert "there is no such folder" in evaluate("--workdir=nowhere")
 
 
 def deleted(workdir):

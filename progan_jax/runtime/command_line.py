@@ -144,6 +144,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     """Parses absl's flags; a mistake ends the process with one line."""
     try:
         if "config" in flags.FLAGS and not _asks_for_help(argv):
+            argv = _with_base(argv)
             _check_config(argv)
             argv = _with_files(argv)
         rest = flags.FLAGS(argv)
@@ -180,6 +181,14 @@ def _check_config(argv: list[str]) -> None:
                 f"config.{field} = {value!r} must be {kind}; write for example "
                 f"--config.{field}={fields[field]}"
             )
+
+
+def _with_base(argv: list[str]) -> list[str]:
+    """Returns the arguments with a recipe where a run has its own configuration."""
+    given = dict(_arguments(argv))
+    if given.get("mode") == "eval" and "workdir" in given and "config" not in given:
+        return [argv[0], "--config=base", *argv[1:]]
+    return argv
 
 
 def _with_files(argv: list[str]) -> list[str]:
