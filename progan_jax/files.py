@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from difflib import SequenceMatcher
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -91,8 +92,12 @@ def is_intact(record: Mapping[str, Any]) -> bool:
 
     One without a checksum, as earlier programs wrote it, is taken as it is.
     """
+    if CHECKSUM not in record:
+        # The name of the checksum may be what is damaged.
+        *_, last = ["", *record]
+        return SequenceMatcher(None, CHECKSUM, last).ratio() < 0.6
     fields = {name: value for name, value in record.items() if name != CHECKSUM}
-    return CHECKSUM not in record or record[CHECKSUM] == _checksum(fields)
+    return record[CHECKSUM] == _checksum(fields)
 
 
 def _checksum(fields: Mapping[str, Any]) -> str:

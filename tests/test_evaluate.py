@@ -128,7 +128,7 @@ def test_mistakes_are_told_before_any_work(config, tmp_path, field, value, messa
 def test_a_missing_run_and_one_without_snapshots_are_told(config, tmp_path):
     with pytest.raises(UserError, match=r"--workdir=.*there is no such folder"):
         evaluate(config, tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"--workdir=.*it is no run"):
+    with pytest.raises(UserError, match=r"--workdir=.*it is neither a run nor"):
         evaluate(config, tmp_path)
     (tmp_path / "config.json").touch()
     with pytest.raises(UserError, match=r"--workdir=.*holds no snapshot yet"):

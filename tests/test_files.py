@@ -33,6 +33,16 @@ def test_changed_record_is_not_intact(change):
     assert not is_intact(seal(RECORD) | change)
 
 
+@pytest.mark.parametrize("place", range(len("checksum")))
+def test_a_flipped_bit_in_the_checksums_name_makes_no_record_of_before(place):
+    sealed = seal(RECORD)
+    checksum = sealed.pop("checksum")
+    for bit in range(7):
+        name = bytearray(b"checksum")
+        name[place] ^= 1 << bit
+        assert not is_intact(sealed | {name.decode(): checksum})
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\udcff", "né"])
 def test_values_that_strict_json_lacks_can_be_sealed(value):
     sealed = seal({"value": value})
