@@ -3,6 +3,8 @@
 import jax
 import ml_collections
 
+from progan_jax.errors import UserError
+
 _DETERMINISTIC: dict[str, bool | str] = {
     # No atomic additions, and the first kernel that fits: which is the fastest would
     # turn out otherwise after a restart.
@@ -22,10 +24,20 @@ def compiler_options(
     Args:
       config: The run's; runtime.deterministic asks for the options.
       platform: Of the devices, such as "gpu"; others give the same bits anyway.
+
+    Raises:
+      UserError: if this version of XLA does not know one of them.
     """
-    if config.runtime.deterministic and platform == "gpu":
-        return dict(_DETERMINISTIC)
-    return {}
+    if not config.runtime.deterministic or platform != "gpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=_DETERMINISTIC).lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"config.runtime.deterministic = True: JAX {jax.__version__} refuses what "
+            f"it needs ({error}); install the versions in constraints/"
+        ) from error
+    return dict(_DETERMINISTIC)
 
 
 def set_precision(config: ml_collections.ConfigDict) -> None:

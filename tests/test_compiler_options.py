@@ -8,8 +8,10 @@ from progan_jax import stage
 from progan_jax.compiler_options import compiler_options
 from progan_jax.config import make_schedule
 from progan_jax.data.sources import load_digits
+from progan_jax.errors import UserError
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.stage import StageProgram
+from tests.xla import is_known
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,24 @@ def test_xla_knows_the_options_of_gpus(tiny_config, monkeypatch):
     options = compiler_options(tiny_config, "gpu")
     monkeypatch.setattr(stage, "compiler_options", lambda *_: options)
     assert program(tiny_config).lower((9, 4, 4, 1)).compile() is not None
+
+
+def test_an_option_that_xla_has_lost_is_one_line(tiny_config, monkeypatch):
+    lost = {"xla_no_such": True}
+    monkeypatch.setattr("progan_jax.compiler_options._DETERMINISTIC", lost)
+    tiny_config.runtime.deterministic = True
+    with pytest.raises(UserError, match=r"runtime\.deterministic.*xla_no_such") as told:
+        compiler_options(tiny_config, "gpu")
+    assert "\n" not in str(told.value)
+    assert compiler_options(tiny_config, "cpu") == {}
+
+
+@pytest.mark.parametrize(
+    ("flag", "known"),
+    [("--xla_backend_optimization_level=0", True), ("--xla_no_such=1", False)],
+)
+def test_a_flag_is_tried_where_it_cannot_end_the_tests(flag, known):
+    assert is_known(flag) == known
 
 
 def test_on_cpus_the_field_changes_nothing(tiny_config):
