@@ -26,13 +26,13 @@ setup: $(TOOLS)  ## Makes .venv and installs the project and its tools.
 $(PACKAGE): setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "error: $(PYTHON) must be Python 3.11 or newer; set PYTHON=python3.12 or such" >&2; exit 2; }
-	@echo "Making $(VENV) with Python $(VERSION), and installing the package (about 1 GB)"
+	@echo "Making $(VENV) with Python $(VERSION), and installing the package (0.9 GB)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --editable .
 	@touch $@
 
 $(TOOLS): $(PACKAGE)
-	@echo "Installing the tools of tests, lint and docs into $(VENV) (another GB)"
+	@echo "Installing the tools of tests, lint and docs into $(VENV) (0.8 GB more)"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
