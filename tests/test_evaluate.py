@@ -68,6 +68,16 @@ def test_what_was_measured_is_not_measured_again(config, workdir, monkeypatch):
     assert records(workdir) == written
 
 
+def test_a_damaged_record_is_measured_again_after_one_warning(config, workdir, capsys):
+    first, path = evaluate(config, workdir), workdir / "metrics.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = lines[1].replace(b'"nimg"', b'"nimf"')
+    path.write_bytes(b"\n".join([b"\xff", b"5", b"null", b"[]", b"{}", *lines]))
+    assert evaluate(config, workdir) == first
+    told = capsys.readouterr().err
+    assert told.count("warning") == told.count("6 damaged line(s) are left out") == 1
+
+
 def test_one_snapshot_is_measured_if_named_and_best_is_a_name(config, workdir):
     evaluate(config, workdir)
     config.eval.snapshot, config.eval.num_images = "best", 8

@@ -1,9 +1,7 @@
 """How long the runs of a table will train here: as runs here did, or a guess."""
 
-import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import jax
@@ -11,6 +9,7 @@ import jax
 from progan_jax.experiments.runs import Run
 from progan_jax.progress import has_numbers
 from progan_jax.runtime.logging import read_rows
+from progan_jax.workdir import read_record
 
 # Floating-point operations per second that training sustained, in float32: of a core,
 # 127 GFLOP/s at 32x32 with the maps of configs/cifar10.py (benchmarks/README.md), and
@@ -58,9 +57,9 @@ def sustained_rate(runs: Sequence[Run]) -> Rate:
 
 def _was_here(run: Run) -> bool:
     """Returns whether a run was last started on devices such as these."""
+    if not run.has_begun():
+        return False
     devices = jax.devices()
     here = {"device_kind": devices[0].device_kind, "device_count": len(devices)}
-    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        record = json.loads((run.workdir / "config.json").read_bytes())
-        return dict(record["starts"][-1]).items() >= here.items()
-    return False
+    starts = read_record(run.workdir, "--workdir")["starts"]
+    return bool(starts) and starts[-1].items() >= here.items()
