@@ -90,19 +90,30 @@ class Scoreboard:
         return best
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns all records; damaged ones are left out with a warning."""
+        """Returns all records; of damaged and missing ones a warning tells."""
         records, damaged = read_records(self._path, _is_whole)
+        missing = self._count_csv_rows() - len(set(map(_csv_row, records)))
         if damaged:
-            _warn_of_damage(self._path, damaged)
+            _warn_of_damage(self._path, f"{damaged} damaged line(s) are left out")
+        elif missing > 0:
+            _warn_of_damage(
+                self._path, f"{missing} row(s) of metrics.csv are not there"
+            )
         return records
+
+    def _count_csv_rows(self) -> int:
+        path = self._workdir / "metrics.csv"
+        if not path.is_file():
+            return 0
+        return max(len(path.read_bytes().splitlines()) - 1, 0)
 
     def _to_csv(self) -> str:
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for record in self.records():
-            settings = json.dumps(record["settings"], sort_keys=True)
-            row = rows.setdefault((record["snapshot"], settings), {})
+            snapshot, settings = _csv_row(record)
+            row = rows.setdefault((snapshot, settings), {})
             row |= {
-                "snapshot": record["snapshot"],
+                "snapshot": snapshot,
                 "kimg": record["nimg"] / 1000,
                 **record["values"],
                 "settings": settings,
@@ -114,6 +125,11 @@ class Scoreboard:
         writer.writeheader()
         writer.writerows(rows.values())
         return buffer.getvalue()
+
+
+def _csv_row(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns what the row of metrics.csv is of that a record belongs to."""
+    return record["snapshot"], json.dumps(record["settings"], sort_keys=True)
 
 
 def _is_whole(record: Mapping[str, Any]) -> bool:
@@ -135,11 +151,8 @@ def _is_number(value: object) -> bool:
 
 
 @cache  # The records are read many times in one command, which says it once.
-def _warn_of_damage(path: Path, lines: int) -> None:
-    warn(
-        f"{path}: {lines} damaged line(s) are left out; --mode=eval measures again "
-        "what is missing"
-    )
+def _warn_of_damage(path: Path, what: str) -> None:
+    warn(f"{path}: {what}; --mode=eval measures again what is missing")
 
 
 def _identity(

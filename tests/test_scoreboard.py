@@ -88,6 +88,24 @@ def test_a_record_in_which_one_figure_was_changed_is_left_out(board, tmp_path, c
     assert "1 damaged line(s)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kept", "missing"), [(0, 2), (1, 1), (None, 2)], ids=["none", "one", "no file"]
+)
+def test_records_that_are_gone_are_counted(board, tmp_path, capsys, kept, missing):
+    add(board, "000001_r004", swd_average=3.0)
+    add(board, "000002_r004", swd_average=2.0)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.unlink()
+    if kept is not None:
+        path.write_text("".join(lines[:kept]))
+    assert len(board.records()) == 2 - missing
+    assert capsys.readouterr().err == (
+        f"warning: {path}: {missing} row(s) of metrics.csv are not there; "
+        "--mode=eval measures again what is missing\n"
+    )
+
+
 def test_records_of_earlier_runs_have_no_checksum_and_count(board, tmp_path, capsys):
     add(board, "000001_r004", swd_average=3.0)
     path = tmp_path / "metrics.jsonl"

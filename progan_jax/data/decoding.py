@@ -64,6 +64,8 @@ def decode(data: bytes, channels: int) -> np.ndarray:
       BadImage: if it is none of these files, damaged or too large.
     """
     with open_image(data) as image:
+        if image.format == "PNG":
+            _open(data).verify()  # Decoding does not compare the checksums.
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _to_pixels(image, channels)

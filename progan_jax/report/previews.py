@@ -66,6 +66,14 @@ def read_previews(page: Path) -> dict[str, Preview]:
     return found
 
 
+def read_grid(path: Path) -> Image.Image:
+    """Returns the picture in a PNG as RGB; raises UNREADABLE if it is damaged."""
+    with Image.open(path) as image:
+        image.verify()  # Decoding does not compare the checksums.
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
 def preview(
     grid: Path, resolution: int, final: int, known: Mapping[str, Preview]
 ) -> Preview | None:
@@ -87,12 +95,12 @@ def preview(
 # Some are made and not shown, for want of room; a run that goes on asks again.
 @lru_cache(maxsize=256)
 def _make(grid: Path, key: str, resolution: int, final: int) -> Preview:
-    with Image.open(grid) as image:
-        columns = min(_COLUMNS, image.width // final)
-        rows = min(_ROWS, image.height // final)
-        if not columns or not rows:
-            raise ValueError("smaller than one image")
-        part = image.crop((0, 0, columns * final, rows * final)).convert("RGB")
+    image = read_grid(grid)
+    columns = min(_COLUMNS, image.width // final)
+    rows = min(_ROWS, image.height // final)
+    if not columns or not rows:
+        raise ValueError("smaller than one image")
+    part = image.crop((0, 0, columns * final, rows * final))
     # Each pixel is a block of equal ones there: one of them is enough.
     native = (columns * resolution, rows * resolution)
     small = part.resize(native, Image.Resampling.NEAREST)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from progan_jax.images import tile, upscale_nearest
 from progan_jax.report.pictures import Grid
-from progan_jax.report.previews import UNREADABLE
+from progan_jax.report.previews import UNREADABLE, read_grid
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.snapshot import list_snapshots, parse_moment
 from progan_jax.trained import TrainedGenerator, open_snapshot, to_uint8
@@ -61,8 +61,7 @@ def timelapse_frames(grids: Sequence[Grid], hold: int) -> Iterator[np.ndarray]:
     size = None
     for grid in grids:
         try:
-            with Image.open(grid.path) as image:
-                picture = image.convert("RGB")
+            picture = read_grid(grid.path)
         except UNREADABLE as error:
             warn(f"{grid.path} is left out: it cannot be read ({error})")
             continue

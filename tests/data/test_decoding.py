@@ -212,6 +212,20 @@ def test_every_single_byte_of_damage_is_either_an_image_or_a_bad_one():
             assert "\n" not in str(error)
 
 
+def test_every_damage_of_a_png_that_changes_pixels_is_a_bad_image():
+    pixels = noise(8, 8)
+    data = file_of(pixels, "png")
+    changed = 0
+    for position, bit in itertools.product(range(len(data)), range(8)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << bit
+        try:
+            assert np.array_equal(decode(bytes(damaged), 3), pixels)
+        except BadImage:
+            changed += 1
+    assert changed > 4 * len(data)
+
+
 @pytest.mark.parametrize(("h", "w"), [(8, 8), (8, 12), (13, 8)])
 def test_centre_crops_are_the_middle(h, w):
     pixels = noise(h, w)

@@ -44,9 +44,20 @@ def test_broken_grids_are_left_out_by_name(run):
     broken.write_bytes(broken.read_bytes()[:40])
     (run / "grids" / "fakes_000005_r004.png").write_bytes(b"")
     (run / "grids" / "fakes_best.png").write_bytes(b"")
+    # It can be decoded, with other pixels: one bit of its checksums is another.
+    changed = run / "grids" / "fakes_000008_r008.png"
+    data = bytearray(changed.read_bytes())
+    data[-13] ^= 1
+    changed.write_bytes(data)
+    with Image.open(changed) as image:
+        image.load()
     pictures = read_pictures(run / "grids", 16, {})
-    assert pictures.unreadable == ["fakes_000004_r004.png", "fakes_000005_r004.png"]
-    assert [p.kimg for p in pictures.fakes] == [0, 8, 12]
+    assert pictures.unreadable == [
+        "fakes_000004_r004.png",
+        "fakes_000005_r004.png",
+        "fakes_000008_r008.png",
+    ]
+    assert [p.kimg for p in pictures.fakes] == [0, 12]
     assert pictures.num_fakes == 5
 
 
