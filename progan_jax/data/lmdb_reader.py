@@ -5,10 +5,13 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from progan_jax.data.decoding import MAX_BYTES, BadImage
+import lmdb
+from lmdb.verify import VerifyError, verify
+
+from progan_jax.data.decoding import BadImage, check_bytes
 from progan_jax.data.file_reader import BAD_ZIP, DEFLATED
-from progan_jax.data.lmdb_file import DamagedLmdb, LmdbFile
 from progan_jax.data.lmdb_sizes import choose_sizes
 from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
@@ -24,7 +27,9 @@ class LmdbReader(Source):
     def __init__(
         self, path: Path, name: str = "", checksum: str = "", resolution: int = 1
     ) -> None:
-        """Lists the keys.
+        """Checks the file and lists the keys.
+
+        The check reads a page of every image, or more, as the disk reads ahead.
 
         Args:
           path: Folder with data.mdb, or such a file itself.
@@ -33,51 +38,119 @@ class LmdbReader(Source):
           resolution: Wanted side, by which a size is chosen; see `choose_sizes`.
 
         Raises:
-          UserError: if it is no LMDB, or a damaged one.
+          UserError: if it is no LMDB, is damaged or empty, or holds named databases.
         """
         self.name = name or lmdb_name(path)
-        self._path = path / _DATA if path.is_dir() else path
-        self._checksum = checksum
+        self._path, self._checksum = data_file(path), checksum
+        self._environment: lmdb.Environment | None = None
         try:
-            self._file = LmdbFile(self._path)
-            self._positions, remark = choose_sizes(self._file, resolution)
-        except DamagedLmdb as error:
-            raise UserError(
-                f"lmdb:{path}: {error}; download it again, or name an LMDB"
-            ) from error
+            _check(path, self._path)
+            self._keys, remark = choose_sizes(self._list_keys(), self._read, resolution)
+        except (lmdb.Error, BadImage) as error:
+            raise UserError(f"lmdb:{path}: {error}; download it again") from error
         except OSError as error:
             raise UserError(
                 f"lmdb:{path}: {self._path.name} cannot be read ({error.strerror}); "
                 f"name the folder that holds {_DATA}, or the zip file of it"
             ) from error
-        if not self._positions:
+        if not self._keys:
             raise UserError(f"lmdb:{path}: the LMDB is empty; download it again")
         self.remarks = (f"lmdb:{path}: {remark}",) if remark else ()
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self._keys)
 
     def __getitem__(self, index: int) -> Item:
-        try:
-            data = self._file.read(self._positions[index], MAX_BYTES)
-        except DamagedLmdb as error:
-            raise BadImage(str(error)) from error
-        except OSError as error:
-            raise BadImage(error.strerror or str(error)) from error
-        return Item(self.name_of(index), data, 0)
+        return Item(self.name_of(index), self._read(self._keys[index]), 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_environment": None}
 
     def name_of(self, index: int) -> str:
         """Returns an image's name without reading it."""
-        return self._file.keys[self._positions[index]].decode(errors="replace")
+        return self._keys[index].decode(errors="replace")
 
     def listing(self) -> Iterator[str]:
         """Yields the size of the file, and the keys of its images."""
         yield str(self._path.stat().st_size)
-        yield from (self._file.keys[k].hex() for k in self._positions)
+        yield from (key.hex() for key in self._keys)
 
     def times(self) -> Iterator[str]:
         """Yields when the file was changed, in ns; its checksum if it was unpacked."""
         yield self._checksum or str(self._path.stat().st_mtime_ns)
+
+    def _list_keys(self) -> list[bytes]:
+        with self._begin() as transaction:
+            return [bytes(key) for key in transaction.cursor().iternext(values=False)]
+
+    def _read(self, key: bytes) -> bytes:
+        """Returns the value of a key; BadImage if it is missing or too large."""
+        try:
+            with self._begin() as transaction:
+                value = transaction.get(key)
+                if value is None:  # Of a damaged key on the way, which nothing checks.
+                    raise BadImage("the LMDB does not find its key")
+                check_bytes(len(value))
+                return bytes(value)
+        except lmdb.Error as error:
+            raise BadImage(str(error)) from error
+
+    def _begin(self) -> lmdb.Transaction:
+        if self._environment is None:
+            self._environment = _open(self._path)
+        return self._environment.begin(buffers=True)
+
+
+def data_file(path: Path) -> Path:
+    """Returns the file of an LMDB that is named by its folder or by that file."""
+    return path / _DATA if path.is_dir() else path
+
+
+def _check(path: Path, file: Path) -> None:
+    """Refuses what LMDB's library, which trusts every number in a file, would die of.
+
+    Args:
+      path: As the user calls it.
+      file: That `data_file` returns.
+
+    Raises:
+      UserError: if it is damaged, or holds named databases.
+      OSError: if it cannot be read.
+      lmdb.Error: if it cannot be opened.
+    """
+    try:
+        findings = verify(str(file), subdir=False)
+    except VerifyError as error:
+        raise UserError(
+            f"lmdb:{path}: {error}; download it again, or name an LMDB"
+        ) from error
+    if findings:
+        single = "-s " if file == path else ""
+        raise UserError(
+            f"lmdb:{path}: it is damaged ({findings[0]}); download it again, or, if it "
+            "was written on this machine, which may leave such traces, copy it by: "
+            f"python -m lmdb -r {single}-e {path} -E NEW_FOLDER rewrite"
+        )
+    with _open(file) as environment:
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        size = file.stat().st_size
+        if size < needed:  # Of a value of several pages the first alone was checked.
+            raise UserError(
+                f"lmdb:{path}: it has {size:,} of its {needed:,} bytes; download it "
+                "again"
+            )
+        if environment.dbs():
+            raise UserError(
+                f"lmdb:{path}: it holds named databases, which are not read; name an "
+                "LMDB whose values are images"
+            )
+
+
+def _open(file: Path) -> lmdb.Environment:
+    # Without a lock: nothing is written, and the folder may be read-only.
+    return lmdb.open(
+        str(file), subdir=False, readonly=True, lock=False, readahead=False, max_dbs=1
+    )
 
 
 def lmdb_name(path: Path) -> str:

@@ -12,6 +12,7 @@ from progan_jax.data.lmdb_reader import (
     LMDB_FILES,
     LmdbReader,
     check_archive,
+    data_file,
     lmdb_name,
     unpack_lmdb,
 )
@@ -24,6 +25,8 @@ from progan_jax.data.unfinished import UNFINISHED, alone_in, check_free
 from progan_jax.errors import UserError
 from progan_jax.runtime.logging import warn
 from progan_jax.tools import prepare_flags as given
+
+_LARGE = 2**30  # Bytes of an LMDB.
 
 
 def open_source(source: str, settings: Settings) -> Source:
@@ -133,6 +136,7 @@ def _open_lmdb(path: Path, resolution: int) -> LmdbReader:
     if path.name in LMDB_FILES:
         path = path.absolute().parent
     if path.is_dir() or not (path.suffix == ".zip" or zipfile.is_zipfile(path)):
+        _announce_check(path)
         return LmdbReader(path, resolution=resolution)
     if given.DRY_RUN.value:
         raise UserError(
@@ -145,4 +149,13 @@ def _open_lmdb(path: Path, resolution: int) -> LmdbReader:
     checksum = check_archive(path)
     with alone_in(folder):
         unpacked = unpack_lmdb(path, folder / UNFINISHED / "lmdb")
+    _announce_check(unpacked)
     return LmdbReader(unpacked, name, checksum, resolution)
+
+
+def _announce_check(path: Path) -> None:
+    """Prints that an LMDB is checked, if that takes more than a few seconds."""
+    with suppress(OSError):  # The reader says what is wrong.
+        size = data_file(path).stat().st_size
+        if size >= _LARGE:
+            print(f"checking lmdb:{path}, {size / 1e9:,.1f} GB", flush=True)
