@@ -1,6 +1,8 @@
 """LMDBs as LSUN publishes them, in their folders or zipped as they are downloaded."""
 
+import os
 import re
+import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -120,16 +122,17 @@ def _check(path: Path, file: Path) -> None:
     """
     try:
         findings = verify(str(file), subdir=False)
-    except VerifyError as error:
+    except (VerifyError, RecursionError) as error:  # Of databases within databases.
         raise UserError(
             f"lmdb:{path}: {error}; download it again, or name an LMDB"
         ) from error
     if findings:
+        # A value that its transaction replaced by a shorter one is a finding, too.
         single = "-s " if file == path else ""
         raise UserError(
-            f"lmdb:{path}: it is damaged ({findings[0]}); download it again, or, if it "
-            "was written on this machine, which may leave such traces, copy it by: "
-            f"python -m lmdb -r {single}-e {path} -E NEW_FOLDER rewrite"
+            f"lmdb:{path}: it is damaged ({findings[0]}); download it again, or, if "
+            "you wrote it and replaced values, copy it by: python -m lmdb -r "
+            f"{single}-e {shlex.quote(str(path))} -E NEW_FOLDER rewrite"
         )
     with _open(file) as environment:
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
@@ -149,7 +152,12 @@ def _check(path: Path, file: Path) -> None:
 def _open(file: Path) -> lmdb.Environment:
     # Without a lock: nothing is written, and the folder may be read-only.
     return lmdb.open(
-        str(file), subdir=False, readonly=True, lock=False, readahead=False, max_dbs=1
+        os.fsencode(file),
+        subdir=False,
+        readonly=True,
+        lock=False,
+        readahead=False,
+        max_dbs=1,  # So that there is room for the one that is refused.
     )
 
 
@@ -165,8 +173,8 @@ def lmdb_name(path: Path) -> str:
 def unpack_lmdb(archive: Path, folder: Path) -> Path:
     """Unpacks the LMDB of a zip file, unless that is done, and returns its folder.
 
-    An LMDB is read at any position, and a zip file only in order. Of the zip file
-    data.mdb alone is read, and no path in it is followed.
+    An LMDB is read through a map of its file into memory, and so needs one of its own.
+    Of the zip file data.mdb alone is read, and no path in it is followed.
 
     Args:
       archive: As LSUN is downloaded.

@@ -252,7 +252,7 @@ def test_folders_that_array_record_cannot_open_are_refused():
         (
             f"lmdb:{__file__}",
             ["--resolution=8"],
-            f"lmdb:{__file__}: it is no LMDB",
+            f"lmdb:{__file__}: not an LMDB data file",
         ),
         ("digits", ["--resolution=64", "--keep=5"], "--keep is for celeba_hq: sources"),
         (

@@ -15,12 +15,13 @@ from progan_jax.data.shards import Settings
 from progan_jax.errors import UserError
 from progan_jax.tools.prepare_sources import open_source
 flags.FLAGS(["x", "--out=out"])
+def describe(reader):
+    return f"{len(reader)} of {reader.name}"
 for source in sys.argv[1:]:
     try:
-        reader = open_source(source, Settings(8))
-        print(f"{len(reader)} of {reader.name}")
+        print(describe(open_source(source, Settings(8))), end="\\0")
     except UserError as error:
-        print(error)
+        print(error, end="\\0")
 """
 
 EXPECTED = {
@@ -29,6 +30,7 @@ EXPECTED = {
     "lmdb:tower/data.mdb": "2 of tower",
     "lmdb:tower/lock.mdb": "2 of tower",
     "lmdb:alone.mdb": "2 of alone",
+    "lmdb:huge.mdb": "checking lmdb:huge.mdb, 5.0 GB\n2 of huge",
     "lmdb:bedroom_train_lmdb.zip": "2 of bedroom",
     "folder:images": "1 of images",
     "zip:images": "1 of images",
@@ -45,8 +47,9 @@ EXPECTED = {
         "folder that holds data.mdb, or the zip file of it"
     ),
     "lmdb:images/1.png": (
-        "lmdb:images/1.png: it is no LMDB, or not one of a 64-bit little-endian "
-        "machine; download it again, or name an LMDB"
+        "lmdb:images/1.png: not an LMDB data file (MDB_MAGIC not found in first page), "
+        "or an unsupported 32-bit / foreign-endian file; download it again, or name an "
+        "LMDB"
     ),
     "lmdb:images.zip": (
         "lmdb:images.zip: it holds no data.mdb, and must hold one; name the zip file "
@@ -87,6 +90,8 @@ def sources(tmp_path):
         transaction.put(b"1", b"x")
     data = (tmp_path / "tower" / "data.mdb").read_bytes()
     (tmp_path / "alone.mdb").write_bytes(data)
+    (tmp_path / "huge.mdb").write_bytes(data)
+    os.truncate(tmp_path / "huge.mdb", 5 * 10**9)
     with zipfile.ZipFile(tmp_path / "bedroom_train_lmdb.zip", "w") as archive:
         archive.writestr("bedroom_train_lmdb/data.mdb", data)
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
@@ -105,5 +110,5 @@ def test_each_source_works_or_ends_in_a_line_that_says_what_to_write(sources):
     assert not done.returncode, done.stderr
     listed = "lmdb:PATH, folder:PATH, zip:PATH, celeba_hq:PATH, stacked_mnist:PATH, "
     listed += "digits or synthetic:N"
-    lines = done.stdout.replace(listed, "[...]").splitlines()
-    assert dict(zip(EXPECTED, lines, strict=True)) == EXPECTED
+    *answers, _ = done.stdout.replace(listed, "[...]").split("\0")
+    assert dict(zip(EXPECTED, answers, strict=True)) == EXPECTED
