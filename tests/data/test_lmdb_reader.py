@@ -164,6 +164,19 @@ def test_an_lmdb_whose_pages_are_damaged_is_refused_with_the_first_finding(tmp_p
 
 
 @ENGINES
+@pytest.mark.parametrize("size", [1_234_568 + PAGE, 2**23, 2**28])
+def test_a_damaged_size_of_a_value_does_not_end_the_process(tmp_path, engine, size):
+    """It leads beyond the end of the file, where the library would read on."""
+    folder = make_lmdb(tmp_path / "x", {b"1": bytes(1_234_567)}, engine=engine)
+    path = folder / "data.mdb"
+    data, written = path.read_bytes(), struct.pack("<I", 1_234_567)
+    assert data.count(written) == 1
+    path.write_bytes(data.replace(written, struct.pack("<I", size)))
+    with pytest.raises(UserError, match="it is damaged"):
+        LmdbReader(folder)
+
+
+@ENGINES
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_sound_lmdb_that_is_refused_is_read_after_the_command_in_the_line(
     tmp_path, engine, alone
