@@ -2,10 +2,10 @@
 
 
 class UserError(Exception):
-    """A mistake in the command, the configuration or the data that the user can mend.
+    """A mistake in the command, the configuration or the data that the user can fix.
 
     The message is one line naming the field, the value received, the rule and the
-    mend. `main` and the tools print it without a traceback and exit with code 2.
+    fix. `main` and the tools print it without a traceback and exit with code 2.
     """
 
     exit_code = 2

@@ -141,7 +141,7 @@ def _summary(
             1, f"Learning rates rise over the first {schedule.rampup_kimg:g} kimg."
         )
     if config.optim.reset_at_fades:
-        lines.insert(1, "Adam starts anew where a fade begins and where it ends.")
+        lines.insert(1, "Adam is reset where a fade begins and where it ends.")
     return "\n".join(textwrap.fill(line, _WIDTH) for line in lines)
 
 

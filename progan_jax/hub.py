@@ -71,7 +71,7 @@ def download(field: str, address: str, with_trained: bool = False) -> Path:
     if missing:
         raise UserError(
             f"{field}={address}: {missing[0].name} is neither in the Hub's cache nor "
-            "to be had from the Hub; mend the network and try again"
+            "to be had from the Hub; check the network and try again"
         )
     return Path(folder)
 
@@ -141,10 +141,10 @@ def _explained(field: str, address: str, error: Exception) -> UserError:
     elif isinstance(error, errors.HFValidationError):
         problem = "the Hub allows no such name; choose another"
     elif isinstance(error, errors.HfHubHTTPError):
-        problem = f"the Hub refuses ({_first_line(error)}); mend that"
+        problem = f"the Hub refuses ({_first_line(error)}); fix that"
     else:
         problem = (
-            f"the Hub cannot be reached ({_first_line(error)}); mend the network and "
+            f"the Hub cannot be reached ({_first_line(error)}); check the network and "
             "try again, or name a folder"
         )
     return UserError(f"{field}={address}: {problem}")

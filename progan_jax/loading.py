@@ -88,7 +88,7 @@ def locate(
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{field}={name} cannot be opened ({reason}); mend that, or name another"
+            f"{field}={name} cannot be opened ({reason}); fix that, or name another"
         ) from error
     if path.is_dir():
         check_kind(path, "a run or a snapshot", "name one")

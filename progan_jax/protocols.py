@@ -124,8 +124,8 @@ def check_images(
         raise UserError(f"{field}: {metric} takes at least {least}{of}; change it")
     needed = counts.fakes if protocol.equal else least
     if protocol.compared and there < needed:
-        mend = f"set it to {there} or less" if needed > least else f"leave {metric} out"
+        fix = f"set it to {there} or less" if needed > least else f"leave {metric} out"
         raise UserError(
             f"{field}: {metric} takes {needed:,} reals or more, and {name} has "
-            f"{there:,}; {mend}"
+            f"{there:,}; {fix}"
         )

@@ -34,7 +34,7 @@ def read_latents(z: jax.typing.ArrayLike, width: int) -> np.ndarray:
             f"1: draw it with numpy.random.default_rng(0).standard_normal((N, {width}))"
         )
     if not np.isfinite(latents).all():
-        raise UserError("z has numbers that are not finite; draw it anew")
+        raise UserError("z has numbers that are not finite; draw it again")
     return latents
 
 

@@ -105,7 +105,7 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       num_devices: Devices that the batches are split over.
 
     Raises:
-      UserError: one line for each fault, each naming field, value, rule and mend.
+      UserError: one line for each fault, each naming field, value, rule and fix.
     """
     faults = list(_field_faults(config))
     if not faults:

@@ -86,8 +86,8 @@ def test_what_the_hub_lacks_is_told_in_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("LocalEntryNotFoundError", r"the Hub cannot be reached \(no route\); mend"),
-        ("HfHubHTTPError", r"the Hub refuses \(no route\); mend that"),
+        ("LocalEntryNotFoundError", r"the Hub cannot be reached \(no route\); check"),
+        ("HfHubHTTPError", r"the Hub refuses \(no route\); fix that"),
         ("LocalTokenNotFoundError", "nobody is logged in at the Hub; log in by"),
         ("HFValidationError", "the Hub allows no such name; choose another"),
     ],

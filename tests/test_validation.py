@@ -1,4 +1,4 @@
-"""Every mistake in a configuration is one line: field, value, rule and mend."""
+"""Every mistake in a configuration is one line: field, value, rule and fix."""
 
 import dataclasses
 

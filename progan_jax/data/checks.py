@@ -1,4 +1,4 @@
-"""What an image set must be; each check raises UserError with the mend."""
+"""What an image set must be; each check raises UserError with the fix."""
 
 from typing import Any
 

@@ -198,7 +198,7 @@ def _open_member(
 ) -> Iterator[tuple[IO[bytes], int]]:
     member = archive.getinfo(name)
     if member.compress_type not in DEFLATED:
-        raise BadImage("it is packed by another method than deflate; pack it anew")
+        raise BadImage("it is packed by another method than deflate")
     with archive.open(member) as file:
         yield file, member.file_size
 

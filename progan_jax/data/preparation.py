@@ -15,7 +15,7 @@ _RECIPES = {
 
 
 def preparation(name: str, root: Path) -> str:
-    """Returns the mend that prepares a set.
+    """Returns the command that prepares a set.
 
     Args:
       name: Of the set: NAME or NAME/CONFIG.

@@ -139,7 +139,7 @@ def refuse_bad(name: str, reason: str) -> UserError:
     """Returns what --strict says of a bad image."""
     return UserError(
         f"{printable(name)}: {reason}; leave --strict out, which goes on, or fix the "
-        "image and begin anew in another folder"
+        "image and begin again in another folder"
     )
 
 

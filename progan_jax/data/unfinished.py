@@ -109,8 +109,8 @@ def _check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> Non
     else:
         what = f"the images of {source}, or their classes, have changed since its start"
     raise UserError(
-        f"--out: {folder} is unfinished, and {what}; remove {folder} to begin anew, or "
-        "choose another --name"
+        f"--out: {folder} is unfinished, and {what}; remove {folder} to start again, "
+        "or choose another --name"
     )
 
 

@@ -125,7 +125,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             Budget(path.stat().st_size).take(sum(m.file_size for m in members))
             return {name: file[name] for name in file}
     except Exception as error:  # Of zip files, of NumPy and of the system.
-        raise UserError(f"{path} cannot be read ({error}); fetch it anew") from error
+        raise UserError(
+            f"{path} cannot be read ({error}); download it again"
+        ) from error
 
 
 def _torch_shapes() -> dict[str, tuple[int, ...]]:

@@ -108,7 +108,7 @@ def _read_published(file: Path) -> Weights:
         check_kind(file, PUBLISHED, f"fetch that from {URL}", (PYTORCH,))
         raise UserError(
             f"{file} has the SHA-256 {found[:8]}... and must have {SHA256[:8]}...; "
-            f"fetch it anew from {URL}"
+            f"download it again from {URL}"
         )
     return Weights(NAME, from_torch(read_pth(file, data), str(file)))
 

@@ -45,7 +45,7 @@ def read_pth(path: Path, data: bytes) -> dict[str, np.ndarray]:
       UserError: if it holds anything else, is damaged, or of the later zip form.
     """
     check_kind(
-        path, "PyTorch's state dictionary", "fetch it anew", (PYTORCH, PYTORCH_ZIP)
+        path, "PyTorch's state dictionary", "download it again", (PYTORCH, PYTORCH_ZIP)
     )
     if data.startswith(b"PK"):
         raise UserError(
@@ -57,7 +57,7 @@ def read_pth(path: Path, data: bytes) -> dict[str, np.ndarray]:
     except Exception as error:  # Damaged bytes fail in any operation.
         reason = shorten(str(error) or type(error).__name__)
         raise UserError(
-            f"{path} is no state dictionary of arrays ({reason}); fetch it anew"
+            f"{path} is no state dictionary of arrays ({reason}); download it again"
         ) from error
 
 
@@ -70,7 +70,7 @@ def check_named_hash(path: Path, data: bytes) -> None:
     if match is not None and not found.startswith(match[1]):
         raise UserError(
             f"{path} has the SHA-256 {found[:8]}..., and its name says {match[1]}; "
-            "fetch it anew"
+            "download it again"
         )
 
 

@@ -124,7 +124,9 @@ def load_vgg(file: Path | None) -> Weights:
         )
     if file.suffix == ".pth":
         data = file.read_bytes()
-        check_kind(file, "vgg19-dcbb9e9d.pth", "fetch it anew", (PYTORCH, PYTORCH_ZIP))
+        check_kind(
+            file, "vgg19-dcbb9e9d.pth", "download it again", (PYTORCH, PYTORCH_ZIP)
+        )
         check_named_hash(file, data)
         arrays = read_pth(file, data)
     else:

@@ -89,7 +89,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             return arrays, file.metadata() or {}
     except Exception as error:  # safetensors raises a type of its own.
         raise UserError(
-            f"{path} cannot be read as safetensors ({error}); fetch it anew"
+            f"{path} cannot be read as safetensors ({error}); download it again"
         ) from error
 
 
@@ -119,4 +119,4 @@ def check_shapes(
                 "are weights of another network"
             )
         if not np.isfinite(arrays[name]).all():
-            raise UserError(f"{source}: {name} is not finite; fetch the file anew")
+            raise UserError(f"{source}: {name} is not finite; download the file again")

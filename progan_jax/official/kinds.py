@@ -1,5 +1,6 @@
 """What a file is, by its first bytes, where it is not what it was taken for."""
 
+import codecs
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ SAFETENSORS = Kind("a safetensors file")
 NPZ = Kind("a file of NumPy arrays (.npz)")
 _EMPTY = Kind("empty", "download it again")
 _PAGE = Kind("a web page", "download the file that the page leads to")
+_ZEROS = Kind("nothing but zeros", "download it again")
 _TEXT = Kind("text")
 _TENSORFLOW = Kind("a part of a TensorFlow checkpoint")
 _ONNX = Kind("an ONNX model")
@@ -47,6 +49,7 @@ _STARTS = {
     b"\x89PNG": Kind("an image"),
     b"\xff\xd8\xff": Kind("an image"),
     b"GIF8": Kind("an image"),
+    b"%PDF": Kind("a PDF document"),
     # Protocol 2, and the number with which each of their files begins.
     b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": PYTORCH,
     b"model_checkpoint_path:": _TENSORFLOW,
@@ -110,8 +113,8 @@ def _of_folder(path: Path) -> Kind | None:
 
 
 def _of_bytes(path: Path, head: bytes) -> Kind | None:
-    if not head:
-        return _EMPTY
+    if not head.strip(b"\0"):
+        return _ZEROS if head else _EMPTY
     for start, kind in _STARTS.items():
         if head.startswith(start):
             return kind
@@ -119,7 +122,8 @@ def _of_bytes(path: Path, head: bytes) -> Kind | None:
         return _of_zip(path)
     if head.startswith(b"\x80"):
         return next((k for words, k in _MENTIONS.items() if words in head), None)
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return _PAGE
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 10**8:
         return SAFETENSORS

@@ -116,7 +116,7 @@ def read_pickle(path: Path) -> Any:
     except Exception as error:  # Damaged bytes fail in any operation.
         reason = shorten(str(error) or type(error).__name__)
         raise UserError(
-            f"{path} is no whole pickle of arrays ({reason}); fetch it anew"
+            f"{path} is no whole pickle of arrays ({reason}); download it again"
         ) from error
 
 

@@ -92,7 +92,8 @@ def preview(
         return None
 
 
-# Some are made and not shown, for want of room; a run that goes on asks again.
+# Some are made and not shown, as the page has no room; a run that goes on asks
+# for them again.
 @lru_cache(maxsize=256)
 def _make(grid: Path, key: str, resolution: int, final: int) -> Preview:
     image = read_grid(grid)

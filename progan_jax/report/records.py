@@ -107,7 +107,7 @@ def read_run(workdir: Path) -> RunRecord:
     rows = [row for row in rows if has_numbers(row, _NEEDED)]
     if not rows:
         raise UserError(
-            f"RUN={workdir}: its stats.jsonl tells of no tick yet; let the run come "
+            f"RUN={workdir}: its stats.jsonl has no tick yet; let the run come "
             "to the end of one"
         )
     progress = read_progress(workdir, workdir.name, latest_settings(workdir))

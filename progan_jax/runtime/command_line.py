@@ -252,8 +252,8 @@ def _unknown_field(field: str, value: str, known: list[str]) -> str:
     near = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
     last = field.split(".")[-1]
     near = [k for k in known if k.split(".")[-1] == last][:1] or near
-    mend = f"did you mean config.{near[0]}?" if near else "see configs/base.py"
-    return f"config.{field} = {value!r}: there is no such field; {mend}"
+    fix = f"did you mean config.{near[0]}?" if near else "see configs/base.py"
+    return f"config.{field} = {value!r}: there is no such field; {fix}"
 
 
 def list_fields(

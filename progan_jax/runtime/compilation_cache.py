@@ -32,7 +32,7 @@ def keep_compiled() -> None:
         _make_private(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home.
         warn(
-            f"compiled programs are not kept: {error}; mend that, or name a folder of "
+            f"compiled programs are not kept: {error}; fix that, or name a folder of "
             "your own in JAX_COMPILATION_CACHE_DIR, empty for none"
         )
         return

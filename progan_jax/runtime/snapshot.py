@@ -184,7 +184,7 @@ def find_snapshot(
     ) as error:  # A pointer that is no text, a NUL in a name.
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{flags[0]}={run} cannot be read ({reason}); mend that, or name another"
+            f"{flags[0]}={run} cannot be read ({reason}); fix that, or name another"
         ) from error
 
 

@@ -59,7 +59,7 @@ def main(source: str) -> None:
             _run(source)
     except OSError as error:  # A full disk, above all.
         raise UserError(
-            f"{error.filename or '--out'}: {error.strerror or error}; mend that, and "
+            f"{error.filename or '--out'}: {error.strerror or error}; fix that, and "
             "run the same command again"
         ) from error
 

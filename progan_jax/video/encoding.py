@@ -135,7 +135,7 @@ def _check_ffmpeg(path: Path) -> None:
         subprocess.run([program, "-version"], check=True, capture_output=True)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise UserError(
-            f"--out={path}: imageio-ffmpeg finds no ffmpeg that runs; install it anew, "
+            f"--out={path}: imageio-ffmpeg finds no ffmpeg that runs; reinstall it, "
             "set IMAGEIO_FFMPEG_EXE to one, or let the name end in .webp or .gif"
         ) from error
 

@@ -529,7 +529,7 @@ def test_members_whose_unpacking_cannot_be_bounded_are_left_out(tmp_path, method
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w", method) as opened:
         opened.writestr("a.png", b"a")
-    with pytest.raises(BadImage, match="another method than deflate; pack it anew"):
+    with pytest.raises(BadImage, match="another method than deflate"):
         FileReader(archive)[0]
 
 

@@ -49,6 +49,12 @@ def pickled(*classes):
 
 # Name, content, what it is called, and what to do.
 FILES = {
+    "web page with a byte order mark": (
+        *("net.pkl", b"\xef\xbb\xbf<!DOCTYPE html><html>"),
+        *("a web page", "download the file that the page leads to"),
+    ),
+    "zeros": ("net.pkl", bytes(5000), "nothing but zeros", "download it again"),
+    "pdf": ("net.pkl", b"%PDF-1.7\n1 0 obj", "a PDF document", "name such a pickle"),
     "pytorch zip": (
         *("net.pth", zipped(archive__data=b"", **{"archive__data.pkl": b"\x80\x02"})),
         *("a PyTorch file in zip form", "name such a pickle, a run or a snapshot"),

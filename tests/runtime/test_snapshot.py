@@ -103,7 +103,7 @@ def test_the_newest_is_found_or_the_named_one(tmp_path):
         find_snapshot(folder, "best")
 
 
-def test_what_is_not_there_is_named_with_a_mend(tmp_path):
+def test_what_is_not_there_is_named_with_a_fix(tmp_path):
     with pytest.raises(
         UserError, match="there is no such folder; name a run's workdir"
     ):

@@ -78,7 +78,7 @@ GROUPS = ("data", "loss", "model", "optim", "runtime", "schedule", "train", "eva
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("stats.jsonl", "{}", "its stats.jsonl tells of no tick yet; let the run"),
+        ("stats.jsonl", "{}", "its stats.jsonl has no tick yet; let the run"),
         ("config.json", '{"config": {}}', "config.json cannot be read"),
         (
             "config.json",
