@@ -19,7 +19,7 @@ import ml_collections
 
 from progan_jax.configs import base
 from progan_jax.data.layout import RECORD, UNFINISHED
-from progan_jax.data.prepared import read_record
+from progan_jax.data.prepared import read_description
 from progan_jax.errors import UserError
 
 
@@ -40,7 +40,7 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     config.data.data_dir = str(folder.parent)
     config.model.resolution = resolution
     if (folder / RECORD).exists():
-        record = read_record(folder)
+        record, _ = read_description(folder)
         config.model.channels = record["channels"]
         # One class is none: there is nothing to tell apart.
         config.model.num_classes = record["num_classes"] * (record["num_classes"] > 1)

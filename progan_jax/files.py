@@ -97,7 +97,10 @@ def is_intact(record: Mapping[str, Any]) -> bool:
         *_, last = ["", *record]
         return SequenceMatcher(None, CHECKSUM, last).ratio() < 0.6
     fields = {name: value for name, value in record.items() if name != CHECKSUM}
-    return record[CHECKSUM] == _checksum(fields)
+    try:
+        return record[CHECKSUM] == _checksum(fields)
+    except RecursionError:  # Of brackets that could just be read.
+        return False
 
 
 def _checksum(fields: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import json
 import shlex
 
 import ml_collections
+import numpy as np
 import pytest
 
 from progan_jax.config import get_field, make_schedule, parse_table
@@ -159,6 +160,7 @@ def write_record(folder, **fields):
     record = {"identity": {}, "resolution": 64, "channels": 3}
     record |= {"num_images": 5, "num_classes": 0} | fields
     (folder / "pyramid.json").write_text(json.dumps(record))
+    np.save(folder / "labels.npy", np.zeros(5, np.int32))
 
 
 def num_pairs(schedule: Schedule, resolution=None):

@@ -7,6 +7,7 @@ import numpy as np
 
 from progan_jax.data.pyramid import halve
 from progan_jax.data.stored import Report, StoredLevel, StoredSet, draw_rows
+from progan_jax.errors import UserError
 from progan_jax.images import tile, upscale_nearest
 
 _SHEET = (2048, 1024)  # Width and height of a contact sheet, at most.
@@ -110,9 +111,19 @@ def inspect(images: StoredSet, max_images: int | None, report: Report) -> Summar
     for chunk in images.chunks(rows):
         labels = _inspect_chunk(images, levels, chunk)
         if images.num_classes:
+            _check_classes(images, labels)
             counts += np.bincount(labels + 1, minlength=len(counts))
         report(len(chunk))
     return Summary(levels, len(rows), counts[1:], int(counts[0]), images.missing)
+
+
+def _check_classes(images: StoredSet, labels: np.ndarray) -> None:
+    beyond = labels[(labels < -1) | (labels >= images.num_classes)]
+    if len(beyond):
+        raise UserError(
+            f"{images.folder}: an image has class {beyond[0]}, and the set has classes "
+            f"from 0 to {images.num_classes - 1:,}; prepare it again"
+        )
 
 
 def _inspect_chunk(

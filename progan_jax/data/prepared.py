@@ -1,12 +1,13 @@
 """Opens the pyramid that `tools.prepare_data` wrote, once all its files are there.
 
-What is looked at is names and sizes: a copy that was broken off is told at the start
-of a run, not at the stage that wants the missing file.
+Of the images, names and sizes of files are checked: a copy that was broken off is
+noticed at the start of a run, not at the stage that needs the missing file. Of the
+record and the labels, which say what the images are, every bit is.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
 from progan_jax.data.levels import RecordLevel
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
+from progan_jax.files import is_intact
 
-# What the record of a pyramid must hold, and of which type.
-_FIELDS = {
-    "identity": dict,
-    "resolution": int,
-    "channels": int,
-    "num_images": int,
-    "num_classes": int,
+# What the record of a pyramid must hold: of which type, and within which range.
+_FIELDS: dict[str, tuple[type, Callable[[Any], bool]]] = {
+    "identity": (dict, lambda i: not any(type(v) in (dict, list) for v in i.values())),
+    "resolution": (int, lambda side: side >= 4 and side.bit_count() == 1),
+    "channels": (int, lambda channels: channels in (1, 3)),
+    "num_images": (int, lambda number: number > 0),
+    "num_classes": (int, lambda number: number >= 0),
+    "file_bytes": (dict, lambda sizes: all(type(n) is int for n in sizes.values())),
 }
 
 
@@ -32,7 +35,7 @@ class Damaged(UserError):
     """A file of a pyramid is missing or damaged."""
 
     def __init__(self, path: Path, fault: str) -> None:
-        """Tells the fault of a file, and the mend."""
+        """Names the file, its fault and the fix."""
         super().__init__(f"{path} {fault}; copy the set again, or prepare it again")
 
 
@@ -50,19 +53,18 @@ def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:
     name = folder.name
     sides = [resolution >> k for k in range(resolution.bit_length() - 2)]
     try:
-        record, labels = read_record(folder), read_labels(folder)
-        num_images = record["num_images"]
-        check_split(name, split, {"train": num_images})
+        record, labels = read_description(folder)
+        check_split(name, split, {"train": len(labels)})
         if resolution > record["resolution"]:
             check_size(name, (record["resolution"],) * 2, resolution)
-        _check_files(folder, record, sides, len(labels))
+        _check_files(folder, record, sides)
     except Damaged as error:
         raise UserError(f"config.data.name = {name!r}: {error}") from error
     digest = hashlib.sha256(json.dumps([record["identity"], resolution]).encode())
     return Pyramid(
         name=name,
         levels={
-            side: RecordLevel(folder, side, num_images, record["channels"])
+            side: RecordLevel(folder, side, len(labels), record["channels"])
             for side in sides
         },
         labels=labels if record["num_classes"] else None,
@@ -72,57 +74,72 @@ def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:
     )
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Returns what pyramid.json holds of a pyramid DIR/NAME; see `_FIELDS`.
+def read_description(folder: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """Returns what pyramid.json and labels.npy hold of a pyramid DIR/NAME.
 
-    The names of its classes, `class_names`, are [] where an earlier program left them
-    out.
+    What earlier programs left out is there, and empty: `file_bytes` and the names of
+    the classes, `class_names`.
+
+    Returns:
+      The record, see `_FIELDS`, and classes int32 [n]: from 0 to num_classes - 1, or
+      any if num_classes is 0.
 
     Raises:
-      Damaged: if it is not whole.
+      Damaged: if one of them is not what `prepare_data` wrote.
     """
-    path = folder / RECORD
+    record, labels = _read_record(folder / RECORD), _read_labels(folder / LABELS)
+    num_images, num_classes = record["num_images"], record["num_classes"]
+    if len(labels) != num_images:
+        fault = f"holds {len(labels):,} labels of {num_images:,} images"
+        raise Damaged(folder / LABELS, fault)
+    # Not there in pyramids of the first programs.
+    if record["identity"].get("labels", digest_labels(labels)) != digest_labels(labels):
+        raise Damaged(folder / LABELS, "is damaged: its labels are not those written")
+    if num_classes and not 0 <= labels.min() <= labels.max() < num_classes:
+        beyond = labels[(labels < 0) | (labels >= num_classes)][0]
+        fault = f"holds class {beyond}, which is not from 0 to {num_classes - 1:,}"
+        raise Damaged(folder / LABELS, fault)
+    return record, labels
+
+
+def digest_labels(labels: np.ndarray) -> str:
+    """Returns a digest of classes int [n], by which a pyramid knows its own."""
+    return hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()[:32]
+
+
+def _read_record(path: Path) -> dict[str, Any]:
     record = _read_json(path)
-    wrong = [k for k, kind in _FIELDS.items() if not isinstance(record.get(k), kind)]
-    if wrong:
-        raise Damaged(path, f"is damaged: it has no fitting {wrong[0]!r}")
-    names = record.setdefault("class_names", [])
+    if not is_intact(record):
+        raise Damaged(path, "is damaged: its checksum does not fit")
+    record = {"file_bytes": {}, "class_names": []} | record
+    for field, (kind, is_fitting) in _FIELDS.items():
+        # Not isinstance: true is no number.
+        if type(record.get(field)) is not kind or not is_fitting(record[field]):
+            raise Damaged(path, f"is damaged: it has no fitting {field!r}")
+    names = record["class_names"]
     texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not texts or (names and len(names) != record["num_classes"]):
         raise Damaged(path, "is damaged: its 'class_names' are no names of its classes")
     return record
 
 
-def read_labels(folder: Path) -> np.ndarray:
-    """Returns the classes int32 [n] of a pyramid DIR/NAME.
-
-    Raises:
-      Damaged: if they cannot be read.
-    """
-    path = folder / LABELS
+def _read_labels(path: Path) -> np.ndarray:
     try:
-        labels = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped: a damaged header may claim more than there is, or memory can hold.
+        labels = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # Whatever a damaged header brings about.
         raise Damaged(path, f"cannot be read ({_reason(error)})") from error
     if labels.ndim != 1 or labels.dtype.kind != "i":
         raise Damaged(path, "holds no row of classes")
-    return labels
+    return np.array(labels)
 
 
-def _check_files(
-    folder: Path, record: dict[str, Any], sides: list[int], num_labels: int
-) -> None:
+def _check_files(folder: Path, record: dict[str, Any], sides: list[int]) -> None:
     """Raises Damaged unless names and sizes are those of a whole pyramid."""
-    num_images = record["num_images"]
-    if num_labels != num_images:
-        raise Damaged(
-            folder / LABELS, f"holds {num_labels:,} labels of {num_images:,} images"
-        )
     for side in sides:
         for path in _level_files(folder / level_name(side) / VERSION):
-            # A pyramid of an earlier program tells no sizes.
-            sizes = record.get("file_bytes", {})
-            _check_file(path, sizes.get(str(path.relative_to(folder))))
+            size = record["file_bytes"].get(str(path.relative_to(folder)))
+            _check_file(path, size)
 
 
 def _check_file(path: Path, expected: int | None) -> None:
@@ -154,7 +171,7 @@ def _level_files(folder: Path) -> Iterable[Path]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Damaged(path, f"cannot be read ({_reason(error)})") from error
     if not isinstance(value, dict):
         raise Damaged(path, "is damaged: it holds no fields")

@@ -59,7 +59,8 @@ def score_images(
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[int, list[Score]] = {}
     for path in sorted(folder.glob("*.json")):
-        with suppress(ValueError, TypeError):  # Damaged: it is made again.
+        # Damaged: it is made again.
+        with suppress(ValueError, TypeError, RecursionError):
             rows = json.loads(path.read_text())
             parts[int(path.stem)] = [Score(**row) for row in rows]
             report(len(rows))

@@ -16,7 +16,7 @@ from progan_jax.data.names import printable
 from progan_jax.data.pyramid import halve
 from progan_jax.data.readers import Reader
 from progan_jax.errors import UserError
-from progan_jax.files import move_whole, write_json
+from progan_jax.files import move_whole, seal, write_json
 from progan_jax.images import encode_png, encode_webp
 
 _SHARD_BYTES = 2**28
@@ -131,7 +131,7 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
             image = halve(image[None])[0] if resolution > 4 else image
     num_bytes = {str(r): writer.close() for r, writer in writers.items()}
     shard = Shard(index, labels, num_bytes, skipped)
-    write_json(partial / "done" / f"{index:05d}.json", asdict(shard))
+    write_json(partial / "done" / f"{index:05d}.json", seal(asdict(shard)))
     return shard
 
 

@@ -122,6 +122,12 @@ def load_tfds(
     names = names_of_classes(class_label(info.features))
     if not names or labels.min() < 0:
         return build_pyramid(name, images, None, num_classes=0)
+    if labels.max() >= len(names):
+        raise UserError(
+            f"config.data.name = {name!r}: image {labels.argmax()} has class "
+            f"{labels.max()}, and the set has classes from 0 to {len(names) - 1:,}; "
+            "prepare it again"
+        )
     return build_pyramid(name, images, labels, len(names), names)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from progan_jax.data.checks import check_features
 from progan_jax.data.layout import LABELS, RECORD, UNFINISHED, VERSION, level_name
-from progan_jax.data.prepared import read_labels, read_record
+from progan_jax.data.prepared import read_description
 from progan_jax.data.records import (
     class_label,
     make_decoder,
@@ -172,7 +172,7 @@ def open_stored(folder: Path, split: str = "train") -> StoredSet:
 
 
 def _open_pyramid(folder: Path, split: str) -> StoredSet:
-    record, labels = read_record(folder), read_labels(folder)
+    record, labels = read_description(folder)
     side, num_classes = record["resolution"], record["num_classes"]
     names = tuple(record["class_names"])
     folders = {

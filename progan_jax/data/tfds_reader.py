@@ -70,6 +70,8 @@ class TfdsReader(Source):
                 data = feature.decode_example_np(data)
         except (DecodeError, KeyError, ValueError, zlib.error) as error:
             raise BadImage("its record is damaged") from error
+        if self.num_classes and not -1 <= label < self.num_classes:
+            raise BadImage(f"it has class {label} of {self.num_classes:,} from 0 on")
         return Item(self.name_of(index), data, label)
 
     def name_of(self, index: int) -> str:

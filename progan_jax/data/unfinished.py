@@ -85,7 +85,7 @@ def begin(folder: Path, identity: dict[str, Any]) -> Path:
 def _read_identity(folder: Path, record: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(record.read_text()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"--out: {record} is damaged, and with it what {folder} was begun with; "
             f"remove {folder}"

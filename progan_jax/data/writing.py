@@ -5,9 +5,7 @@ killed is started again and makes the missing ones. No TensorFlow is needed.
 """
 
 import csv
-import hashlib
 import io
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from progan_jax.data.layout import LABELS, RECORD, UNFINISHED, VERSION, level_name
+from progan_jax.data.prepared import digest_labels
 from progan_jax.data.processes import call_for_each
 from progan_jax.data.readers import Reader
 from progan_jax.data.shards import (
@@ -29,7 +28,7 @@ from progan_jax.data.shards import (
     write_shard,
 )
 from progan_jax.data.unfinished import begin
-from progan_jax.files import write_json, write_whole
+from progan_jax.files import CHECKSUM, parse_record, seal, write_json, write_whole
 
 
 def write_pyramid(
@@ -102,8 +101,7 @@ def finish(
     np.save(buffer, labels)
     write_whole(folder / LABELS, buffer.getvalue())
     record = {
-        "identity": identity
-        | {"labels": hashlib.sha256(labels.tobytes()).hexdigest()[:32]},
+        "identity": identity | {"labels": digest_labels(labels)},
         "source": source,
         "name": reader.name,
         "resolution": settings.resolution,
@@ -122,7 +120,7 @@ def finish(
         },
         "num_skipped": sum(len(shard.skipped) for shard in shards) + also_skipped,
     }
-    write_json(folder / RECORD, record)
+    write_json(folder / RECORD, seal(record))
     shutil.rmtree(unfinished)
 
 
@@ -137,10 +135,10 @@ def write_skipped(folder: Path, skipped: Iterable[tuple[str, str]]) -> None:
 
 def _finished(unfinished: Path) -> Iterator[Shard]:
     for path in sorted((unfinished / "done").glob("*.json")):
-        with suppress(ValueError, TypeError, KeyError):  # Damaged: it is made again.
-            fields = json.loads(path.read_text())
+        fields = parse_record(path.read_bytes()) or {}
+        with suppress(TypeError, KeyError):  # Damaged: it is made again.
             fields["skipped"] = [tuple(pair) for pair in fields["skipped"]]
-            yield Shard(**fields)
+            yield Shard(**{k: v for k, v in fields.items() if k != CHECKSUM})
 
 
 def _describe(

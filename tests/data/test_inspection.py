@@ -8,11 +8,14 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from progan_jax.data.comparison import compare
+from progan_jax.data.decoding import BadImage
 from progan_jax.data.inspection import contact_sheet, inspect
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.readers import Item, Source
 from progan_jax.data.shards import Settings
+from progan_jax.data.sources import load
 from progan_jax.data.stored import open_stored
+from progan_jax.data.tfds_reader import TfdsReader
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 
@@ -50,6 +53,14 @@ def prepare(folder, *, raw_up_to=8, **arguments):
     shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
     finish(folder, reader, settings, {}, shards)
     return folder
+
+
+def change_record(folder, **fields):
+    """Changes the record as an earlier program would have written it: unsealed."""
+    path = folder / "pyramid.json"
+    record = json.loads(path.read_text()) | fields
+    del record["checksum"]
+    path.write_text(json.dumps(record))
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +224,32 @@ def test_a_tfds_set_is_one_level_in_its_newest_version(write_tfds):
         open_stored(root / "grey", "test")
 
 
+@pytest.mark.parametrize("beyond", [-2, 3])
+def test_a_class_of_a_tfds_set_that_is_out_of_range_is_refused(write_tfds, beyond):
+    class Unchecked(tfds.features.ClassLabel):
+        def encode_example(self, example_data):
+            return example_data
+
+    features = {
+        "image": tfds.features.Tensor(
+            shape=(8, 8, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+        ),
+        "label": Unchecked(num_classes=3),
+    }
+    image = np.zeros((8, 8, 3), np.uint8)
+    examples = [{"image": image, "label": k} for k in (0, 1, beyond, 2)]
+    root = write_tfds("beyond", features, {"train": examples})
+    with pytest.raises(UserError, match=f"has class {beyond}, and .* from 0 to 2;"):
+        inspect(open_stored(root / "beyond"), None, ignore)
+    reader = TfdsReader("beyond", str(root), "train")
+    assert reader[1].label == 1
+    with pytest.raises(BadImage, match=f"it has class {beyond} of 3 from 0 on"):
+        reader[2]
+    if beyond > 0:  # Of images without a class a set has none, as of -1.
+        with pytest.raises(UserError, match="image 2 has class 3, and"):
+            load("beyond", str(root), "train", 8, 100)
+
+
 def test_images_of_several_sizes_are_refused(write_tfds):
     examples = []
     for h, w in ((8, 8), (8, 9)):
@@ -235,9 +272,9 @@ def test_a_folder_that_is_no_set_is_refused(tmp_path):
 
 
 def test_a_pyramid_without_levels_is_refused(tmp_path):
-    record = {"resolution": 8, "num_classes": 0, "num_images": 0, "channels": 3}
+    record = {"resolution": 8, "num_classes": 0, "num_images": 1, "channels": 3}
     record["identity"] = {}
-    np.save(tmp_path / "labels.npy", np.zeros(0, np.int32))
+    np.save(tmp_path / "labels.npy", np.zeros(1, np.int32))
     (tmp_path / "pyramid.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="none of its levels is there"):
         open_stored(tmp_path)
@@ -245,7 +282,7 @@ def test_a_pyramid_without_levels_is_refused(tmp_path):
 
 def test_a_record_or_labels_that_do_not_fit_are_refused(mixed):
     np.save(mixed / "labels.npy", np.zeros(N - 1, np.int32))
-    with pytest.raises(UserError, match="holds 10 labels, and level 16 11 images"):
+    with pytest.raises(UserError, match="holds 10 labels of 11 images"):
         open_stored(mixed)
     (mixed / "labels.npy").unlink()
     with pytest.raises(UserError, match=r"labels\.npy cannot be read \(No such"):
@@ -259,6 +296,7 @@ def test_the_labels_that_training_takes_are_compared(whole, tmp_path):
     copy = shutil.copytree(whole, tmp_path / "copy")
     labels = np.load(copy / "labels.npy")
     np.save(copy / "labels.npy", np.where(np.arange(N) == 4, 2, labels))
+    change_record(copy, identity={})  # Without their digest, as at first.
     comparison = compare(open_stored(whole), open_stored(copy), None, ignore)
     assert (comparison.labels.num_differ, comparison.labels.first) == (1, 4)
 
@@ -294,10 +332,7 @@ def test_names_of_classes_that_differ_are_noted(tmp_path, whole):
     sets = {}
     for name, names in {"one": ["a", "b", "c"], "other": ["a", "x", "y"]}.items():
         folder = shutil.copytree(whole, tmp_path / name)
-        record = json.loads((folder / "pyramid.json").read_text())
-        (folder / "pyramid.json").write_text(
-            json.dumps(record | {"class_names": names})
-        )
+        change_record(folder, class_names=names)
         sets[name] = open_stored(folder)
     (note,) = compare(sets["one"], sets["other"], 1, ignore).notes
     assert note == "2 classes have other names: 1 is b, and x in the other set"
@@ -308,8 +343,7 @@ def test_names_of_classes_that_differ_are_noted(tmp_path, whole):
 @pytest.mark.parametrize("names", [["a"], ["a", "b", 3], "abc", {"a": 1}])
 def test_names_that_are_not_those_of_the_classes_are_refused(tmp_path, whole, names):
     folder = shutil.copytree(whole, tmp_path / "set")
-    record = json.loads((folder / "pyramid.json").read_text())
-    (folder / "pyramid.json").write_text(json.dumps(record | {"class_names": names}))
+    change_record(folder, class_names=names)
     with pytest.raises(
         UserError, match="its 'class_names' are no names of its classes"
     ):

@@ -1,14 +1,18 @@
 """Pyramids that were not copied whole."""
 
+import hashlib
 import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
 
-from progan_jax.data.prepared import load_prepared
-from progan_jax.data.readers import SyntheticReader
+from progan_jax.configs.folder import get_config
+from progan_jax.data.prepared import load_prepared, read_description
+from progan_jax.data.readers import Item, SyntheticReader
 from progan_jax.data.shards import Settings
+from progan_jax.data.stored import open_stored
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 
@@ -45,8 +49,11 @@ def refusal(folder):
 
 
 def change_record(folder, **fields):
+    """Changes the record as an earlier program would have written it: unsealed."""
     path = folder / "pyramid.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    record = json.loads(path.read_text()) | fields
+    record.pop("checksum", None)
+    path.write_text(json.dumps(record))
 
 
 def test_every_file_of_a_level_and_its_size_is_recorded(whole):
@@ -107,8 +114,177 @@ def test_labels_that_are_damaged_or_too_few_are_named(copy):
         assert f"{path} cannot be read (" in refusal(copy)
     np.save(path, np.zeros(N - 1, np.int32))
     assert f"{path} holds 4 labels of 5 images" in refusal(copy)
-    np.save(path, np.zeros((N, 1), np.int32))
-    assert f"{path} holds no row of classes" in refusal(copy)
+    for rows in (np.zeros((N, 1), np.int32), np.zeros(N), np.array(N, np.int32)):
+        np.save(path, rows)
+        assert f"{path} holds no row of classes" in refusal(copy)
+    with path.open("wb") as file:
+        np.savez(file, labels=np.zeros(N, np.int32))
+    assert f"{path} cannot be read (" in refusal(copy)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """A set of three classes, with names."""
+
+    class Named(SyntheticReader):
+        num_classes, class_names = 3, ("ant", "bee", "cat")
+
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return Item(item.name, item.data, index % 3)
+
+    folder = tmp_path_factory.mktemp("classes") / "set"
+    reader, settings = Named(N, 8), Settings(8)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    finish(folder, reader, settings, {}, shards)
+    return folder
+
+
+def readers_of(folder):
+    """Yields what opens a set: training, inspect_data, and configs/folder.py."""
+    yield lambda: load_prepared(folder, "train", 8)
+    yield lambda: open_stored(folder)
+    yield lambda: get_config(str(folder))
+
+
+def refusals(folder):
+    """Returns what all that opens a set says of it: a line of each, and the same."""
+    lines = set()
+    for read in readers_of(folder):
+        with pytest.raises(UserError) as caught:
+            read()
+        lines.add(str(caught.value).removeprefix("config.data.name = 'copy': "))
+    (line,) = lines
+    assert "\n" not in line
+    assert line.endswith("; copy the set again, or prepare it again")
+    return line
+
+
+def test_no_flipped_bit_of_the_labels_changes_them(classes, tmp_path):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    path = copy / "labels.npy"
+    whole, labels = path.read_bytes(), np.load(path)
+    for place in range(8 * len(whole)):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        try:
+            _, read = read_description(copy)
+        except UserError as error:
+            assert str(error).startswith(f"{path} ") and "\n" not in str(error)
+        else:
+            assert read.tolist() == labels.tolist()
+            assert place // 8 < len(whole) - 4 * N  # Such as a blank of the header.
+
+
+def test_labels_that_others_replaced_are_refused_by_all_that_opens_a_set(
+    classes, tmp_path
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    np.save(copy / "labels.npy", np.load(copy / "labels.npy")[::-1].copy())
+    fault = f"{copy / 'labels.npy'} is damaged: its labels are not those written"
+    assert refusals(copy).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"bee"', '"bef"'),
+        ('"num_classes": 3', '"num_classes": 4'),
+        ('"num_images": 5', '"num_images": 4'),
+        ('"channels": 3', '"channels": 1'),
+        ('"ant",\n    "bee"', '"bee",\n    "ant"'),
+        ('"checksum": "', '"checksul": "'),
+    ],
+)
+def test_a_changed_record_is_refused_by_all_that_opens_a_set(
+    classes, tmp_path, old, new
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    path = copy / "pyramid.json"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    assert refusals(copy).startswith(f"{path} is damaged: its checksum does not fit")
+
+
+def test_a_set_of_before_without_checksums_passes_with_the_same_fingerprint(
+    classes, tmp_path
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    new = load_prepared(copy, "train", 8)
+    # Of the identity with the digest of labels, as sets have had since they have one.
+    digest = hashlib.sha256(np.load(copy / "labels.npy").tobytes()).hexdigest()[:32]
+    text = json.dumps([{"labels": digest}, 8]).encode()
+    assert new.fingerprint == hashlib.sha256(text).hexdigest()[:32]
+    change_record(copy)
+    assert load_prepared(copy, "train", 8).fingerprint == new.fingerprint
+    change_record(copy, identity={}, file_bytes={})
+    for read in readers_of(copy):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("num_classes", value) for value in (-1, True, 2.0, "3")),
+        *(("channels", value) for value in (0, 2, 4, -3, True)),
+        *(("num_images", value) for value in (0, -5, True)),
+        *(("resolution", value) for value in (0, -8, 2, 12, 8.0)),
+        *(("file_bytes", value) for value in ([], 5, {"r008": "1"}, {"r008": True})),
+        *(("identity", value) for value in ([], None, {"labels": []})),
+    ],
+)
+def test_a_field_of_another_kind_or_range_is_refused_without_a_checksum_too(
+    classes, tmp_path, field, value
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    change_record(copy, **{field: value})
+    assert f"pyramid.json is damaged: it has no fitting {field!r}" in refusals(copy)
+
+
+@pytest.mark.parametrize("beyond", [-1, 3, 2**31 - 1])
+def test_classes_out_of_range_are_refused_in_a_set_of_the_first_programs_too(
+    classes, tmp_path, beyond
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    change_record(copy, identity={})
+    np.save(copy / "labels.npy", np.int32([0, 1, beyond, 0, 1]))
+    words = f"labels.npy holds class {beyond}, which is not from 0 to 2;"
+    assert words in refusals(copy)
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1000), 100_000])
+def test_deep_brackets_in_a_json_of_a_set_are_one_line(copy, depth):
+    deep = '{"a":' * depth + "1" + "}" * depth
+    for text in (deep, f'{{"identity": {deep}, "checksum": ""}}'):
+        (copy / "pyramid.json").write_text(text)
+        assert f"{copy / 'pyramid.json'} " in refusal(copy)
+
+
+def test_deep_brackets_in_the_description_of_a_level_are_one_line(copy):
+    change_record(copy, file_bytes={})
+    path = copy / "r008" / "1.0.0" / "dataset_info.json"
+    path.write_text("[" * 100_000)
+    assert f"{path} cannot be read (" in refusal(copy)
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        open_stored(copy)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *("(500000000000,)", "(-5,)", "(5, 10000000000)", "(True,)", "(5.0,)", "5"),
+        *("(9223372036854775807, 9223372036854775807)", "(" * 500, "None", "('a',)"),
+        "(99999999999999999999999999,)",
+    ],
+)
+def test_a_header_of_labels_that_claims_what_is_not_there_is_one_line(copy, shape):
+    text = f"{{'descr': '<i4', 'fortran_order': False, 'shape': {shape}, }}\n"
+    head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+    (copy / "labels.npy").write_bytes(head + bytes(4 * N))
+    assert f"{copy / 'labels.npy'} " in refusal(copy)
 
 
 def test_levels_above_the_wanted_one_need_not_be_there(copy):
