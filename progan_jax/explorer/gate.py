@@ -4,11 +4,12 @@ A web page elsewhere can make the user's browser send requests to this machine, 
 this machine's name or, by DNS rebinding, under its own.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-_NAMES = ("localhost", "127.0.0.1", "::1")
+# Names of this machine, with a port or without.
+_HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", re.IGNORECASE)
 # All that the page sends; Gradio takes uploads and direct calls of its events as well.
 _POSTS = tuple(f"/gradio_api/{name}" for name in ("queue/join", "cancel", "reset"))
 _READS = ("GET", "HEAD")
@@ -36,16 +37,9 @@ def _refuse(scope: Any) -> int | None:
         name.decode(): value.decode("latin-1") for name, value in scope["headers"]
     }
     host = headers.get("host", "")
-    if _name("http://" + host) not in _NAMES:
+    if not _HOSTS.fullmatch(host):
         return 403
     if "origin" in headers and headers["origin"] != f"http://{host}":
         return 403
     is_of_page = scope["method"] in _READS or scope["path"].rstrip("/") in _POSTS
     return None if is_of_page else 404
-
-
-def _name(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:  # Brackets that hold no address, for example.
-        return None

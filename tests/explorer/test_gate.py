@@ -70,6 +70,8 @@ def test_this_machine_is_answered_by_each_of_its_names(port, name, suffix):
     [
         *("evil.example", "evil.example:7860", "localhost.evil.example", "0.0.0.0", ""),
         *("127.0.0.1.evil.example", "localhost@evil.example", "[::1", "127.0.0.2"),
+        *("127.0.0.1:7861.evil.example", "localhost:evil.example", "[::1]:1.evil"),
+        *("evil.example@127.0.0.1", "localhost/evil.example", "localhost?evil", "::1"),
     ],
 )
 def test_other_hosts_are_refused_on_every_route(port, host):
