@@ -13,7 +13,13 @@ from progan_jax.image_sources import describe_set
 from progan_jax.report.page import try_to_write_report
 from progan_jax.report.pictures import list_grids
 from progan_jax.reporter import Reporter
-from progan_jax.runtime.logging import ProgressBar, RunLog, format_swd, format_tick
+from progan_jax.runtime.logging import (
+    ProgressBar,
+    RunLog,
+    format_swd,
+    format_tick,
+    warn,
+)
 from progan_jax.runtime.mesh import local
 from progan_jax.schedule import Phase, Schedule, is_due
 from progan_jax.stage import StageProgram
@@ -63,7 +69,7 @@ class Record:
         self._evaluation: Evaluation | None = None
         if config.eval.every_kimg:
             self._evaluation = Evaluation(config, workdir, pyramid, mesh)
-        # A run that was made longer has lost the tick that its old end cut short.
+        # A run that was made longer leaves out the tick that its old end cut short.
         self._log = RunLog(
             workdir,
             lambda n: n <= nimg and schedule.is_tick_end(n),
@@ -87,6 +93,7 @@ class Record:
             f"{self._workdir}: {len(devices)} x {devices[0].device_kind}{among}; "
             f"{verb} {nimg / 1000:.1f} of {end / 1000:.1f} kimg"
         )
+        self._tell_dropped(nimg)
 
     def start_tick(self) -> None:
         """Times the tick from here on."""
@@ -144,6 +151,27 @@ class Record:
         """Writes what is pending and removes the bar."""
         self.bar.close()
         self._log.close()
+
+    def _tell_dropped(self, nimg: int) -> None:
+        """Counts the rows that do not stay now that the run goes on from `nimg`."""
+        again = [n for n in self._log.dropped if n > nimg]
+        if again and nimg:
+            self.bar.print(
+                f"{len(again)} row(s) up to {again[-1] / 1000:.10g} kimg are of ticks "
+                f"after the newest checkpoint, at {nimg / 1000:.10g} kimg: these ticks "
+                "are trained again"
+            )
+        elif again:
+            warn(
+                f"{self._workdir} has {len(again)} row(s) up to "
+                f"{again[-1] / 1000:.10g} kimg and no checkpoint, as the first was not "
+                "written yet: these ticks are trained again"
+            )
+        if short := [n for n in self._log.dropped if n <= nimg]:
+            self.bar.print(
+                f"{len(short)} row(s), at {short[-1] / 1000:.10g} kimg, are left out: "
+                "the run's old end cut that tick short, and it goes on now"
+            )
 
     def _evaluate(
         self, program: StageProgram, state: TrainState, nimg: int, phase: Phase

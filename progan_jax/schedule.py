@@ -194,6 +194,23 @@ class Schedule:
                 ticks += whole + (rest > 0 and nimg >= self.stage_end(stage))
         return ticks
 
+    def is_save_due(self, nimg: int, every_ticks: int) -> bool:
+        """Returns whether a checkpoint is due at the end of a tick.
+
+        Args:
+          nimg: Images shown then.
+          every_ticks: A checkpoint is due after so many ticks, and where a stage ends.
+        """
+        due = self.ticks_until(nimg) % every_ticks == 0
+        return due or self.is_stage_end(nimg)
+
+    def next_save(self, nimg: int, every_ticks: int) -> int:
+        """Returns where the first checkpoint after `nimg` is due, within the run."""
+        end = self.tick_end(nimg)
+        while not self.is_save_due(end, every_ticks):
+            end = self.tick_end(end)
+        return end
+
     def next_event(self, nimg: int) -> int:
         """Returns the next end of a tick, a fade or a stage after `nimg`.
 

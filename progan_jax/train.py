@@ -211,13 +211,12 @@ class _Run:
         """Reports, draws and saves what is due at the end of a tick."""
         if self.record:
             self.record.folder.check()
+            # So that a row after a checkpoint proves that it was on the disk.
+            self.checkpoints.wait()
             self.record.end_tick(self.program, self.state, self.nimg, self.tick_shown)
-            self.checkpoints.note()
         self.tick_shown = 0
         self.state = self.program.reset_sums(self.state)
-        tick = self.schedule.ticks_until(self.nimg)
-        due = tick % self.config.train.checkpoint_ticks == 0
-        if due or self.schedule.is_stage_end(self.nimg):
+        if self.schedule.is_save_due(self.nimg, self.config.train.checkpoint_ticks):
             self._save()
         if self.record:
             self.record.start_tick()

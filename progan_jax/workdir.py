@@ -22,8 +22,9 @@ from progan_jax.costs import stage_cost
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, lock_folder, seal, write_json
 from progan_jax.runtime.environment import environment
-from progan_jax.runtime.logging import last_nimg
-from progan_jax.runtime.newest import is_noted, read_newest
+from progan_jax.runtime.logging import last_nimg, warn
+from progan_jax.runtime.newest import is_noted, list_steps, read_newest
+from progan_jax.runtime.snapshot import parse_moment
 
 CONFIG = "config.json"
 # Its fields besides the checksum.
@@ -231,9 +232,9 @@ def check_begun(config: ml_collections.ConfigDict, workdir: Path) -> None:
         that it has recorded.
     """
     if (workdir / CONFIG).exists():
-        record = read_record(workdir, "--workdir")
-        check_same_config(config, workdir, ml_collections.ConfigDict(record["config"]))
-        _check_progress(config, workdir)
+        begun = read_config(workdir, "--workdir")
+        check_same_config(config, workdir, begun)
+        _check_progress(config, workdir, begun)
 
 
 def config_of_run(
@@ -361,30 +362,77 @@ def _check_same_run(
             )
 
 
-def _check_progress(config: ml_collections.ConfigDict, workdir: Path) -> None:
+def _check_progress(
+    config: ml_collections.ConfigDict, workdir: Path, begun: ml_collections.ConfigDict
+) -> None:
     """Raises UserError if going on would cost the run what it has recorded."""
     checkpoints = workdir / "checkpoints"
-    shown = max(read_newest(checkpoints) or 0, last_nimg(workdir / "stats.jsonl"))
-    kimg = f"{shown / 1000:.10g}"
+    row = last_nimg(workdir / "stats.jsonl")
+    shown = max(read_newest(checkpoints) or 0, row)
     if make_schedule(config).end_nimg() < shown:
         raise UserError(
             f"config.schedule.total_kimg = {config.schedule.total_kimg:g}, but the run "
-            f"in {workdir} has come to {kimg} kimg, and its record is never cut; "
-            f"set {kimg} or more, or choose another --workdir"
+            f"in {workdir} has come to {_kimg(shown)} kimg, and its record is never "
+            f"cut; set {_kimg(shown)} or more, or choose another --workdir"
         )
-    # Before its first checkpoint a run has the folder, and it is empty.
-    lost = is_noted(checkpoints) or not os.path.lexists(checkpoints)
-    if not lost or any(path.name.isdigit() for path in checkpoints.glob("*")):
+    if steps := list_steps(checkpoints):
+        _warn_of_gap(workdir, begun, steps[0], row)
         return
+    # Before its first checkpoint a run has the folder, and it is empty; one that starts
+    # from other networks has a checkpoint of them.
+    first = 0 if begun.init_from else _next_save(begun, 0)
+    pictured = _last_picture(workdir)
+    is_past_first = max(row, pictured) > first
+    if is_noted(checkpoints) or not os.path.lexists(checkpoints) or is_past_first:
+        _refuse_loss(workdir, max(shown, pictured))
+
+
+def _refuse_loss(workdir: Path, shown: int) -> None:
+    """Raises UserError if a run without a checkpoint has a record."""
     parts = ("stats.jsonl", "snapshots", "grids")
     if there := [name for name in parts if _has_content(workdir / name)]:
-        reached = f" that has come to {kimg} kimg" if shown else ""
+        reached = f" that has come to {_kimg(shown)} kimg" if shown else ""
         raise UserError(
             f"--workdir={workdir} holds {', '.join(there)} of a run{reached}, and no "
-            f"checkpoint to go on from; restore {checkpoints}, or choose another "
-            f"--workdir, where --config.init_from={workdir} starts from what was "
-            "trained here"
+            f"checkpoint to go on from; restore {workdir / 'checkpoints'}, or choose "
+            f"another --workdir, where --config.init_from={workdir} starts from what "
+            "was trained here"
         )
+
+
+def _warn_of_gap(
+    workdir: Path, begun: ml_collections.ConfigDict, newest: int, row: int
+) -> None:
+    """Warns if rows prove that there was a checkpoint after the newest one.
+
+    The row of a tick is written before its checkpoint, and the next row when that
+    checkpoint is on the disk.
+    """
+    due, checkpoints = _next_save(begun, newest), workdir / "checkpoints"
+    # What was noted and is not there is warned of where checkpoints are read.
+    if row > due and (read_newest(checkpoints) or 0) <= newest:
+        warn(
+            f"{workdir / 'stats.jsonl'} has rows up to {_kimg(row)} kimg, and the "
+            f"checkpoint of {_kimg(due)} kimg is not in {checkpoints}: it was deleted, "
+            f"moved or renamed; going on from {newest}"
+        )
+
+
+def _next_save(config: ml_collections.ConfigDict, nimg: int) -> int:
+    return make_schedule(config).next_save(nimg, config.train.checkpoint_ticks)
+
+
+def _last_picture(workdir: Path) -> int:
+    """Returns the images shown at the last snapshot or grid; 0 without them."""
+    snapshots = [path.name for path in (workdir / "snapshots").glob("*_r*")]
+    grids = (workdir / "grids").glob("fakes_*_r*.png")
+    names = [*snapshots, *(path.stem.removeprefix("fakes_") for path in grids)]
+    moments = filter(None, map(parse_moment, names))
+    return max((round(1000 * kimg) for kimg, _ in moments), default=0)
+
+
+def _kimg(nimg: int) -> str:
+    return f"{nimg / 1000:.10g}"
 
 
 def _has_content(path: Path) -> bool:

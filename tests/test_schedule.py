@@ -132,6 +132,22 @@ def test_walking_from_event_to_event_counts_every_tick_once():
     assert schedule.ticks_until(ends[3] - 1) == 3
 
 
+@pytest.mark.parametrize("every", [1, 3, 1000])
+def test_checkpoints_are_due_after_so_many_ticks_and_where_a_stage_ends(every):
+    schedule = make_schedule()
+    ends = {schedule.stage_end(stage) for stage in schedule.stages()}
+    nimg, tick, due = 0, 0, []
+    while nimg < schedule.end_nimg():
+        nimg, tick = schedule.tick_end(nimg), tick + 1
+        if tick % every == 0 or nimg in ends:
+            due.append(nimg)
+    walked = [0]
+    while walked[-1] < schedule.end_nimg():
+        walked.append(schedule.next_save(walked[-1], every))
+    assert walked == [0, *due]
+    assert schedule.next_save(due[0] - 1, every) == due[0]
+
+
 def test_a_run_that_does_not_grow_has_one_stage_without_a_fade():
     schedule = make_schedule(
         start_resolution=32, stabilise_kimg=constant(0), fade_kimg=constant(0)

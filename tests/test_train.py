@@ -21,7 +21,9 @@ from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.report.pictures import list_grids
 from progan_jax.runtime.checkpoint import Checkpoints
+from progan_jax.runtime.logging import RunLog
 from progan_jax.runtime.mesh import make_mesh
+from progan_jax.runtime.newest import read_newest
 from progan_jax.runtime.snapshot import read_snapshot
 from progan_jax.stage import StageProgram
 from progan_jax.state import TrainState
@@ -280,6 +282,9 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
     assert (workdir / "checkpoints" / "112").is_dir()
     assert "SIGTERM at 0.1 kimg: state saved" in capsys.readouterr().out
     train(tiny_config, workdir)
+    printed = capsys.readouterr()
+    assert "row(s)" not in printed.out
+    assert printed.err == ""
     # A tick that was cut in two reports its sums once, over both parts.
     assert_same_run(tiny_config, finished, workdir)
 
@@ -340,15 +345,20 @@ def test_a_finished_run_has_nothing_left_to_do(finished, tiny_config, capsys):
     assert before == (grids(finished), rows(finished))
 
 
-def test_a_run_may_be_made_longer_and_every_tick_stands_once(tiny_config, tmp_path):
+def test_a_run_may_be_made_longer_and_every_tick_stands_once(
+    tiny_config, tmp_path, capsys
+):
     workdir = tmp_path / "run"
-    # The old end cuts a tick short.
-    tiny_config.schedule.total_kimg = 0.336
+    # The old end cuts a tick short, which would end at 336 images.
     train(tiny_config, workdir)
-    assert rows(workdir)[-1]["Progress/nimg"] == 336
+    assert rows(workdir)[-1]["Progress/nimg"] == 320
     tiny_config.schedule.total_kimg = 0.384
     train(tiny_config, workdir)
     assert rows(workdir)[-1]["Progress/nimg"] == 384
+    assert (
+        "1 row(s), at 0.32 kimg, are left out: the run's old end cut that tick short, "
+        "and it goes on now\n"
+    ) in capsys.readouterr().out
     ticks = [row["Progress/tick"] for row in rows(workdir)]
     assert ticks == list(range(1, len(ticks) + 1))
 
@@ -455,6 +465,85 @@ def test_a_run_without_its_checkpoints_is_refused_and_changes_nothing(
     ):
         train(tiny_config, copied)
     assert contents(copied) == before
+
+
+def test_a_finished_run_is_not_begun_anew_where_its_checkpoints_were(
+    copied, tiny_config
+):
+    for path in (copied / "checkpoints").iterdir():
+        shutil.rmtree(path)
+    (copied / "checkpoints.json").unlink()
+    before = contents(copied)
+    with pytest.raises(UserError, match=r"a run that has come to 0\.32 kimg, and no"):
+        train(tiny_config, copied)
+    assert contents(copied) == before
+
+
+def test_rows_after_the_newest_checkpoint_are_counted(copied, tiny_config, capsys):
+    newest = sorted((copied / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    shutil.rmtree(newest[-1])
+    (copied / "checkpoints.json").unlink()
+    train(tiny_config, copied)
+    printed = capsys.readouterr()
+    # One tick, as a kill between its row and its checkpoint leaves it.
+    assert printed.err == ""
+    assert (
+        "1 row(s) up to 0.32 kimg are of ticks after the newest checkpoint, at "
+        f"{int(newest[-2].name) / 1000:g} kimg: these ticks are trained again\n"
+    ) in printed.out
+
+
+def test_a_run_that_begins_anew_counts_what_is_trained_again(
+    tiny_config, tmp_path, monkeypatch, capsys
+):
+    tiny_config.train.checkpoint_ticks = 100
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3, crash)
+        with pytest.raises(Crash):
+            train(tiny_config, tmp_path / "run")
+    assert len(rows(tmp_path / "run")) == 2
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, crash)
+        with pytest.raises(Crash):
+            train(tiny_config, tmp_path / "run")
+    assert capsys.readouterr().err == (
+        f"warning: {tmp_path / 'run'} has 2 row(s) up to 0.064 kimg and no checkpoint, "
+        "as the first was not written yet: these ticks are trained again\n"
+    )
+
+
+def test_a_row_is_written_when_the_checkpoint_before_it_is_on_the_disk(
+    tiny_config, tmp_path, monkeypatch
+):
+    def check_and_write(log, row):
+        if row["Progress/tick"] > 1:
+            newest.append(read_newest(tmp_path / "run" / "checkpoints"))
+        write(log, row)
+
+    newest, write = [], RunLog.write
+    monkeypatch.setattr(RunLog, "write", check_and_write)
+    train(tiny_config, tmp_path / "run")
+    assert newest == [row["Progress/nimg"] for row in rows(tmp_path / "run")[:-1]]
+
+
+def test_a_log_that_is_deleted_while_the_run_trains_is_one_warning(
+    tiny_config, tmp_path, monkeypatch, capsys
+):
+    workdir = tmp_path / "run"
+
+    def delete():
+        shutil.rmtree(workdir / "snapshots")
+        (workdir / "stats.jsonl").unlink()
+
+    interrupt(monkeypatch, 4, delete)
+    train(tiny_config, workdir)
+    assert capsys.readouterr().err == (
+        f"warning: {workdir / 'stats.jsonl'} was deleted, replaced or cut while the "
+        "run trained: the rows from here on are written, and those before may be "
+        "lost; restore them when the run has ended\n"
+    )
+    assert rows(workdir)[-1]["Progress/nimg"] == 320
 
 
 def test_a_run_whose_folder_is_deleted_ends_in_a_line_and_makes_no_other(

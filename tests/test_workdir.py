@@ -313,12 +313,83 @@ def test_a_run_without_its_checkpoints_is_not_begun_anew_over_its_record(
     )
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(
-    tiny_config, begun
+# Ticks end at 32, 64 and 80 images, and the first stage with the last of them.
+@pytest.mark.parametrize(
+    ("every_ticks", "first"), [(1, 32), (2, 64), (3, 80), (4, 80), (100, 80)]
+)
+@pytest.mark.parametrize("shown_by", ["stats.jsonl", "snapshots", "grids"])
+def test_a_run_begins_anew_only_if_its_first_checkpoint_may_not_have_been_written(
+    tiny_config, workdir, every_ticks, first, shown_by
 ):
-    remove_with_note(begun / "checkpoints")
-    (begun / "checkpoints").mkdir()
-    check_begun(tiny_config, begun)
+    tiny_config.train.checkpoint_ticks = every_ticks
+    open_workdir(tiny_config, workdir, "data", 1)
+    (workdir / "checkpoints").mkdir()
+    show(workdir, shown_by, first)
+    # Of how the run was begun, and not of how it goes on.
+    for now in (1, 1000):
+        tiny_config.train.checkpoint_ticks = now
+        check_begun(tiny_config, workdir)
+    show(workdir, shown_by, first + 16)
+    for now in (1, 1000):
+        tiny_config.train.checkpoint_ticks = now
+        kimg = f"{(first + 16) / 1000:g}"
+        with pytest.raises(UserError, match=rf"has come to {kimg} kimg, and no chec"):
+            check_begun(tiny_config, workdir)
+
+
+def show(workdir, part, nimg):
+    """Leaves a trace of so many images."""
+    if part == "stats.jsonl":
+        with (workdir / part).open("a") as file:
+            file.write(f'{{"Progress/nimg": {nimg}}}\n')
+    elif part == "snapshots":
+        (workdir / part / f"000000.{nimg:03d}_r004").mkdir(parents=True)
+    else:
+        (workdir / part).mkdir(exist_ok=True)
+        (workdir / part / f"fakes_000000.{nimg:03d}_r004.png").touch()
+
+
+def test_a_run_that_started_from_other_networks_has_a_checkpoint_from_its_start(
+    tiny_config, workdir
+):
+    tiny_config.init_from = "runs/other"
+    open_workdir(tiny_config, workdir, "data", 1)
+    (workdir / "checkpoints").mkdir()
+    check_begun(tiny_config, workdir)
+    show(workdir, "stats.jsonl", 32)
+    with pytest.raises(UserError, match="and no checkpoint to go on from"):
+        check_begun(tiny_config, workdir)
+
+
+@pytest.mark.parametrize("name", ["0240", "2e2", "240.orbax-checkpoint-tmp", "240x"])
+def test_what_is_called_like_no_checkpoint_is_none(tiny_config, begun, name):
+    (begun / "checkpoints" / "240").rename(begun / "checkpoints" / name)
+    with pytest.raises(UserError, match="and no checkpoint to go on from"):
+        check_begun(tiny_config, begun)
+
+
+# After 80 images a tick ends at 112, and the next at 144.
+@pytest.mark.parametrize(("every_ticks", "due"), [(1, 112), (5, 144)])
+@pytest.mark.parametrize("noted", [None, 80])
+def test_rows_that_need_a_later_checkpoint_warn_that_it_is_gone(
+    tiny_config, workdir, capsys, every_ticks, due, noted
+):
+    tiny_config.train.checkpoint_ticks = every_ticks
+    open_workdir(tiny_config, workdir, "data", 1)
+    (workdir / "checkpoints" / "80").mkdir(parents=True)
+    if noted:
+        note_newest(workdir / "checkpoints", noted)
+    for nimg in (32, 64, 80, 112, due):
+        show(workdir, "stats.jsonl", nimg)
+        check_begun(tiny_config, workdir)
+    assert capsys.readouterr().err == ""
+    show(workdir, "stats.jsonl", due + 16)
+    check_begun(tiny_config, workdir)
+    assert capsys.readouterr().err == (
+        f"warning: {workdir}/stats.jsonl has rows up to {(due + 16) / 1000:g} kimg, "
+        f"and the checkpoint of {due / 1000:g} kimg is not in {workdir}/checkpoints: "
+        "it was deleted, moved or renamed; going on from 80\n"
+    )
 
 
 def test_a_new_folder_and_one_with_nothing_in_it_may_begin(tiny_config, workdir):

@@ -1,6 +1,5 @@
 """Checkpoints of the whole training state; the only file that imports orbax."""
 
-import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,7 +20,12 @@ from progan_jax.files import CHECKSUM, free_name, is_intact, seal
 from progan_jax.runtime.distributed import is_primary, share, share_json, together
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import lay_out
-from progan_jax.runtime.newest import is_noted, note_newest, read_newest
+from progan_jax.runtime.newest import (
+    is_noted,
+    list_steps,
+    note_newest,
+    read_newest,
+)
 
 # What Orbax logs of failures, with tracebacks, is raised as well, and told in a line.
 logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
@@ -40,9 +44,12 @@ def _report_others(unraisable: Any) -> None:
 
 sys.unraisablehook = _report_others
 
-_STEP = re.compile(r"0|[1-9][0-9]*")
 _Arrays = dict[str, np.ndarray]
 _Meta = dict[str, Any]
+
+
+class _OtherForm(Exception):
+    """A checkpoint is of other arrays than its meta data, or the program, ask for."""
 
 
 class Checkpoints:
@@ -152,8 +159,8 @@ class Checkpoints:
           State and meta data with "nimg", or None if there is no checkpoint.
 
         Raises:
-          UserError: if all checkpoints are damaged, or one is of another form than
-            asked for; nothing is moved.
+          UserError: if all checkpoints are damaged, or one that is sealed is of another
+            form than asked for; nothing is moved.
         """
         found = together(lambda: self._read_newest(make_abstract, check))
         arrays, meta = found or ({}, None)
@@ -202,8 +209,7 @@ class Checkpoints:
         if self._manager is None:
             return None
         damaged: dict[int, Exception] = {}
-        names = [path.name for path in self._directory.iterdir()]
-        for step in sorted(map(int, filter(_STEP.fullmatch, names)), reverse=True):
+        for step in list_steps(self._directory):
             try:
                 found = self._read(step, make_abstract)
                 check(found[1], found[0])
@@ -215,6 +221,9 @@ class Checkpoints:
             self._fall_back(step, damaged)
             return found
         if damaged:
+            for step, error in damaged.items():
+                if isinstance(error, _OtherForm):
+                    raise self._of_another_program(step, error)
             newest, error = next(iter(damaged.items()))
             raise UserError(
                 f"--workdir: no checkpoint in {self._directory} can be read (the "
@@ -232,30 +241,28 @@ class Checkpoints:
             raise ValueError("the checksum of its meta data differs")
         if meta["nimg"] != step:
             raise ValueError(f"its meta data are those of {meta['nimg']!r}")
-        meta.pop(CHECKSUM, None)
+        sealed = meta.pop(CHECKSUM, None) is not None
         saved = meta.pop("arrays")
         abstract = make_abstract(meta)
         wanted = {name: _host_form(leaf) for name, leaf in _named_leaves(abstract)}
-        self._check_form(step, saved, wanted)
+        try:
+            _check_form(saved, wanted)
+        except _OtherForm as error:
+            # Without a checksum, what the meta data ask for may be damaged instead.
+            if sealed:
+                raise self._of_another_program(step, error) from error
+            raise
         args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
         arrays = self._manager.restore(step, args=args)["state"]
         if any(_crc32(arrays[name]) != saved[name]["crc32"] for name in wanted):
             raise ValueError("checksums differ")
         return arrays, meta
 
-    def _check_form(
-        self, step: int, saved: dict[str, Any], wanted: dict[str, np.ndarray]
-    ) -> None:
-        """Refuses a checkpoint that is whole but not of this program's arrays."""
-        for name in sorted(saved.keys() | wanted.keys()):
-            here = _form(wanted[name]) if name in wanted else "nothing"
-            there = saved[name]["form"] if name in saved else "nothing"
-            if here != there:
-                raise UserError(
-                    f"--workdir: checkpoint {step} in {self._directory} holds {there} "
-                    f"as {name}, and this program has {here}; go on with the version "
-                    "that wrote it (see config.json), or choose another folder"
-                )
+    def _of_another_program(self, step: int, error: _OtherForm) -> UserError:
+        return UserError(
+            f"--workdir: checkpoint {step} in {self._directory} {error}; go on with "
+            "the version that wrote it (see config.json), or choose another folder"
+        )
 
     def _fall_back(self, step: int, damaged: dict[int, Exception]) -> None:
         """Goes on from a step; no newer one is passed over without a warning."""
@@ -286,6 +293,15 @@ class Checkpoints:
         kept = free_name(damaged / str(step))
         (self._directory / str(step)).rename(kept)
         return kept
+
+
+def _check_form(saved: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:
+    """Raises _OtherForm if a checkpoint's arrays are not those that are asked for."""
+    for name in sorted(saved.keys() | wanted.keys()):
+        here = _form(wanted[name]) if name in wanted else "nothing"
+        there = saved[name]["form"] if name in saved else "nothing"
+        if here != there:
+            raise _OtherForm(f"holds {there} as {name}, and this program has {here}")
 
 
 def _to_host(leaf: jax.Array) -> np.ndarray:

@@ -30,6 +30,9 @@ class RunLog:
     A row stands in stats.jsonl, sealed by a checksum, and its numbers in TensorBoard's
     files under tb/ if TensorFlow and TensorBoard are installed (the `tf` extra).
     Numbers that are not finite are null in stats.jsonl.
+
+    Attributes:
+      dropped: Images shown at the rows that were there and do not stay.
     """
 
     def __init__(
@@ -49,15 +52,28 @@ class RunLog:
         self._path = workdir / "stats.jsonl"
         read = _read(self._path)
         kept = {n: line for n, line in read.lines.items() if keep(n)}
+        self.dropped = [nimg for nimg in read.lines if nimg not in kept]
         self._warn_of_loss(read, expected - len(kept), expected)
-        write_whole(self._path, b"".join(line + b"\n" for line in kept.values()))
+        data = b"".join(line + b"\n" for line in kept.values())
+        write_whole(self._path, data)
+        self._size = len(data)
         rows = [read.rows[nimg] for nimg in kept]
         self._writer = _open_tensorboard(workdir / "tb", rows)
 
     def write(self, row: Row) -> None:
-        """Appends a row; "Progress/nimg" is its time."""
+        """Appends a row; "Progress/nimg" is its time.
+
+        A warning tells if the rows before it are not there any more.
+        """
         with self._path.open("a") as file:
+            if file.tell() < self._size:
+                warn(
+                    f"{self._path} was deleted, replaced or cut while the run trained: "
+                    "the rows from here on are written, and those before may be lost; "
+                    "restore them when the run has ended"
+                )
             file.write(_to_line(row))
+            self._size = file.tell()
         if self._writer is not None:
             _write_scalars(self._writer, row)
 

@@ -1,9 +1,19 @@
 """Which checkpoint a run wrote last, noted beside them, so that a loss is noticed."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 from progan_jax.files import is_intact, seal, write_json
+
+_STEP = re.compile(r"0|[1-9][0-9]*")
+
+
+def list_steps(checkpoints: Path) -> list[int]:
+    """Returns the numbers of the checkpoints in their folder, newest first."""
+    names = os.listdir(checkpoints) if checkpoints.exists() else []
+    return sorted(map(int, filter(_STEP.fullmatch, names)), reverse=True)
 
 
 def note_newest(checkpoints: Path, nimg: int) -> None:

@@ -422,6 +422,42 @@ def test_a_checkpoint_of_another_program_is_refused_and_not_moved(
     assert contents(tmp_path) == before
 
 
+def sized(meta):
+    """Arrays of a form that the meta data name."""
+    if meta["value"] == 2:
+        return abstract()
+    return abstract() | {"count": jnp.zeros(3)}
+
+
+def test_meta_data_without_a_checksum_that_ask_for_another_form_cost_the_checkpoint(
+    tmp_path, capsys
+):
+    save(tmp_path, 2, 3)  # The newer one asks for what it does not hold.
+    for name in ("2000", "3000"):
+        edit_meta(tmp_path / name, '"value"', '"value"', sealed=False)
+    with Checkpoints(tmp_path, keep=5) as checkpoints:
+        _, meta = checkpoints.restore_newest(sized)
+    assert meta["nimg"] == 2000
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: checkpoint 3000 is damaged (holds int32 [] as")
+    assert line.endswith("going on from 2000")
+
+
+def test_checkpoints_without_a_checksum_are_refused_if_none_is_of_the_programs_form(
+    tmp_path,
+):
+    save(tmp_path, 3, 4)
+    for name in ("3000", "4000"):
+        edit_meta(tmp_path / name, '"value"', '"value"', sealed=False)
+    before = contents(tmp_path)
+    with (
+        Checkpoints(tmp_path, keep=5) as checkpoints,
+        pytest.raises(UserError, match=r"checkpoint 4000 in .* holds int32 \[\] as co"),
+    ):
+        checkpoints.restore_newest(sized)
+    assert contents(tmp_path) == before
+
+
 def test_what_a_kill_left_half_written_is_not_taken_for_a_checkpoint(tmp_path):
     save(tmp_path, 1)
     half = tmp_path / "2000.orbax-checkpoint-tmp-7"
