@@ -10,7 +10,7 @@ import numpy as np
 
 from progan_jax.data import sources
 from progan_jax.data.index_stream import IndexStream
-from progan_jax.data.names import describe_classes
+from progan_jax.data.names import counted, describe_classes
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.images import upscale_nearest
@@ -51,8 +51,8 @@ def describe_set(config: ml_collections.ConfigDict, pyramid: Pyramid) -> str:
     elif known:
         classes += ", trained by class"
     return (
-        f"{pyramid.name}: {pyramid.num_images:,} images, {pyramid.channels} "
-        f"channel(s), {classes}"
+        f"{pyramid.name}: {counted(pyramid.num_images, 'image')}, "
+        f"{counted(pyramid.channels, 'channel')}, {classes}"
     )
 
 

@@ -3,24 +3,25 @@
 import csv
 import json
 import os
+import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from progan_jax.data.names import first_few, in_order, normal, printable
+from progan_jax.data.names import counted, first_few, in_order, normal, printable
 from progan_jax.errors import UserError
 
 _MOST_CLASSES = 100_000  # A larger number is no class, but an identity of some kind.
 
-_MIXED = (
-    "images beside its folders belong to no class, so that the set has none; move them "
-    "into folders, or give --labels"
+# Folders that are seldom classes: splits, such as val2017 and training_masks, and
+# parts, such as 00000 and 00001. One "train" alone is a class beside "bus" and "car".
+_SPLIT = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev)(set)?(?![a-z]).*", re.DOTALL
 )
-# Folders that are seldom classes: splits, and parts such as 00000 and 00001.
-_PART = re.compile(r"train(ing)?|val(id|idation)?|test(ing)?|dev|[0-9]{5,}")
+_PART = re.compile(r"[0-9]{5,}")
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,51 @@ def classes_of_folders(names: Sequence[str], where: str) -> Classes:
       UserError: if two folders differ in a way that people cannot see.
     """
     depth = common_folder(names).count("/")
-    folders = [(_split(name)[depth:-1] or [""])[0] for name in names]
-    known = sorted(set(folders), key=in_order)
-    if len(known) < 2 or "" in known:
-        return Classes([0] * len(names), remark=_MIXED if len(known) > 2 else "")
+    folders = [tuple(_split(name)[depth:-1]) for name in names]
+    if () in folders:
+        return Classes([0] * len(names), (), _remark_beside(names, folders))
+    known = sorted({parts[0] for parts in folders}, key=in_order)
     numbers = {folder: number for number, folder in enumerate(known)}
     class_names = _class_names(known, where)
-    remark = ""
-    if all(_PART.fullmatch(folder.lower()) for folder in known):
-        remark = (
-            f"its folders {first_few(class_names)} are taken for classes; if they are "
-            "splits or parts of the set, prepare one alone, or train with "
-            "--config.model.num_classes=0"
-        )
-    return Classes([numbers[folder] for folder in folders], class_names, remark)
+    remark = _remark_splits(class_names) or _remark_within(class_names, folders)
+    return Classes([numbers[parts[0]] for parts in folders], class_names, remark)
+
+
+def _remark_beside(names: Sequence[str], folders: Sequence[tuple[str, ...]]) -> str:
+    """Returns what to say of images that take the classes from a set, if any do."""
+    known = sorted({"/".join(parts) for parts in folders if parts}, key=in_order)
+    if len(known) < 2:
+        return ""
+    lie, them = ("lies", "it") if folders.count(()) == 1 else ("lie", "them")
+    beside = [n for n, parts in zip(names, folders, strict=True) if not parts]
+    return (
+        f"{first_few(beside, 1)} {lie} beside folders of images ({first_few(known)}), "
+        f"so that the set has no classes; if the folders are classes, move {them} "
+        "away, or give --labels=FILE.csv"
+    )
+
+
+def _remark_splits(known: Sequence[str]) -> str:
+    splits = sum(_SPLIT.fullmatch(folder.lower()) is not None for folder in known)
+    if splits < 2 and not all(map(_PART.fullmatch, known)):
+        return ""
+    return (
+        f"its folders {first_few(known)} are taken for classes; if they are splits or "
+        "parts of the set, prepare one alone, or train with "
+        "--config.model.num_classes=0"
+    )
+
+
+def _remark_within(known: Sequence[str], folders: Sequence[tuple[str, ...]]) -> str:
+    within = sorted({"/".join(parts[:2]) for parts in folders if parts[1:]})
+    # Of one name, as in cat/images and dog/images, they are no classes.
+    if len({parts[1] for parts in folders if parts[1:]}) < 2:
+        return ""
+    return (
+        f"its folders {first_few(known)} are taken for classes, and those within them "
+        f"({first_few(within)}) are not; if those are the classes, move all of them "
+        "into one folder with nothing else, or give --labels=FILE.csv"
+    )
 
 
 def _class_names(folders: Sequence[str], where: str) -> tuple[str, ...]:
@@ -96,11 +128,11 @@ def classes_of_table(path: Path, names: Sequence[str]) -> Classes:
     """
     where = f"--labels={path}"
     rows = list(_rows(path, where))
-    wrong = {normal(name) for name, _ in rows} - set(map(normal, names))
+    wrong = {_spelling(name) for name, _ in rows} - set(map(_spelling, names))
     if wrong:
         raise UserError(
-            f"{where}: {min(wrong)!r} is no image of the source ({len(wrong)} such "
-            f"file(s)), whose first is {names[0]!r}; correct the file"
+            f"{where}: {min(wrong)!r} is no image of the source{_and_more(wrong)}; an "
+            f"image is called {names[0]!r}; correct the file"
         )
     return Classes(_match(rows, names, where))
 
@@ -109,18 +141,26 @@ def _match(
     rows: Sequence[tuple[str, int]], names: Sequence[str], where: str
 ) -> list[int]:
     """Returns the class of each file; UserError without one, or with two."""
-    counts = Counter(normal(name) for name, _ in rows)
-    labels = {normal(name): label for name, label in rows}
+    counts = Counter(_spelling(name) for name, _ in rows)
+    labels = {_spelling(name): label for name, label in rows}
     for kind, wrong in (
         ("stands there more than once", {n for n in counts if counts[n] > 1}),
-        ("is missing", set(map(normal, names)) - labels.keys()),
+        ("is missing", set(map(_spelling, names)) - labels.keys()),
     ):
         if wrong:
             raise UserError(
-                f"{where}: {min(wrong)!r} {kind} ({len(wrong)} such file(s)); correct "
-                "the file"
+                f"{where}: {min(wrong)!r} {kind}{_and_more(wrong)}; correct the file"
             )
-    return [labels[normal(name)] for name in names]
+    return [labels[_spelling(name)] for name in names]
+
+
+def _and_more(names: Collection[str]) -> str:
+    return f", the first of {len(names):,} such files" if len(names) > 1 else ""
+
+
+def _spelling(name: str) -> str:
+    r"""Returns the one spelling of a path: a/b of ./a/b, a//b and a\b."""
+    return normal(posixpath.normpath("/".join(_split(name))))
 
 
 def _rows(path: Path, where: str) -> Iterator[tuple[str, int]]:
@@ -143,6 +183,8 @@ def _parse_row(row: list[str], line: str) -> tuple[str, int]:
     if len(row) != 2:
         raise UserError(f"{line}: it must be file,class; correct the file")
     name, label = row
+    # Programs that keep numbers as floats write 3.0 for 3.
+    label = re.sub(r"(?<=\d)\.0*\s*$", "", label)
     if not re.fullmatch(r"\s*\d+\s*", label, re.ASCII):
         raise UserError(
             f"{line}: {label!r} is no class number; write lines file,class, without a "
@@ -162,7 +204,7 @@ def classes_of_json(
     """Reads the labels of a dataset.json, as StyleGAN2-ADA's dataset_tool writes it.
 
     It holds {"labels": [["00000/img00000000.png", 3], ...]}, or null for no labels. A
-    class may be a number, or a vector with one 1 at that place.
+    class may be a whole number, or a vector with one 1 at that place.
 
     Args:
       data: The file.
@@ -185,17 +227,17 @@ def classes_of_json(
             "that the set has no classes; give --labels=FILE.csv for classes"
         )
         return Classes(none, remark=remark)
-    there = set(map(normal, names))
+    there = set(map(_spelling, names))
     rows = [
         (folder + name, n or 0) for (name, _), n in zip(labels, classes, strict=True)
     ]
-    known = [row for row in rows if normal(row[0]) in there]
+    known = [row for row in rows if _spelling(row[0]) in there]
+    missing = len(rows) - len(known)
     remark = (
-        f"{where} has labels of {len(rows) - len(known):,} files that are not there"
+        f"{where} has labels of {counted(missing, 'file')} that "
+        f"{'is' if missing == 1 else 'are'} not there"
     )
-    return Classes(
-        _match(known, names, where), remark=remark if len(known) < len(rows) else ""
-    )
+    return Classes(_match(known, names, where), remark=remark if missing else "")
 
 
 def _parse_json(data: bytes, where: str) -> list[tuple[str, Any]]:
@@ -217,8 +259,9 @@ def _class_number(label: Any) -> int | None:
     if isinstance(label, list):
         one_hot = label.count(1) == 1 == len(label) - label.count(0)
         return label.index(1) if one_hot else None
-    whole = isinstance(label, int) and not isinstance(label, bool)
-    return label if whole and 0 <= label < _MOST_CLASSES else None
+    is_number = isinstance(label, int | float) and not isinstance(label, bool)
+    is_class = is_number and 0 <= label < _MOST_CLASSES and label == int(label)
+    return int(label) if is_class else None
 
 
 def _split(name: str) -> list[str]:

@@ -28,7 +28,7 @@ from progan_jax.data.listing import (
     files_below,
     sort_files,
 )
-from progan_jax.data.names import normal, printable
+from progan_jax.data.names import counted, normal, printable
 from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
 
@@ -232,12 +232,14 @@ def _remarks(
         yield f"{path}: {classes.remark}"
     if repeated:
         link, folder = map(printable, repeated[0])
+        are = "is" if len(repeated) == 1 else "are"
         yield (
-            f"{path}: {len(repeated):,} link(s) to folders that are read already are "
-            f"not followed, the first is {link} to {folder}"
+            f"{path}: {counted(len(repeated), 'link')} to folders that are read "
+            f"already {are} not followed, the first is {link} to {folder}"
         )
     if left_out:
+        are = "is" if len(left_out) == 1 else "are"
         yield (
-            f"{path}: {len(left_out):,} file(s) are not read: "
+            f"{path}: {counted(len(left_out), 'file')} {are} not read: "
             f"{count_suffixes(left_out)}; {KINDS} are"
         )

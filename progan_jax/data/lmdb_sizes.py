@@ -1,7 +1,8 @@
 """LMDBs in which each image lies in several sizes, and one of them is chosen.
 
 Programs for StyleGAN2 in PyTorch write them so: the key 256-00041 holds image 41 with
-sides of 256 pixels, and the key `length` the number of images.
+sides of 256 pixels, and the key `length` the number of images. Others put the number
+first, or another sign between.
 """
 
 import re
@@ -10,7 +11,10 @@ from itertools import islice
 
 from progan_jax.data.decoding import BadImage, open_image
 
-_KEY = re.compile(rb"([1-9]\d*)-(\d+)")
+_KEYS = (
+    re.compile(rb"(?P<size>[1-9]\d*)\D(?P<number>\d+)"),
+    re.compile(rb"(?P<number>\d+)\D(?P<size>[1-9]\d*)"),
+)
 _LENGTH = b"length"
 _TRIED = 3  # Images of a size that are looked at.
 
@@ -35,10 +39,13 @@ def choose_sizes(
     Raises:
       BadImage: if the number of images is there and cannot be read.
     """
-    images = _find_images(keys)
-    sizes = sorted({size for found in images.values() for size in found})
-    # Numbers of another meaning look the same: the images decide.
-    if not sizes or not all(_is_size(images, read, size) for size in sizes):
+    for form in _KEYS:
+        images = _find_images(keys, form)
+        sizes = sorted({size for found in images.values() for size in found})
+        # Numbers of another meaning look the same: the images decide.
+        if sizes and all(_is_size(images, read, size) for size in sizes):
+            break
+    else:
         return keys, ""
     chosen = [
         min(
@@ -54,16 +61,16 @@ def choose_sizes(
     )
 
 
-def _find_images(keys: Sequence[bytes]) -> _Images:
+def _find_images(keys: Sequence[bytes], form: re.Pattern[bytes]) -> _Images:
     """Returns the images; none if a key has another form, or two are of one image."""
     images: _Images = {}
     for key in keys:
         if key == _LENGTH:
             continue
-        match = _KEY.fullmatch(key)
+        match = form.fullmatch(key)
         if match is None:
             return {}
-        size, number = map(int, match.groups())
+        size, number = int(match["size"]), int(match["number"])
         if size in images.setdefault(number, {}):
             return {}
         images[number][size] = key

@@ -37,9 +37,16 @@ def printable(name: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns for example "1 file" or "2,000 files"."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
 def describe_classes(num_classes: int, names: Sequence[str]) -> str:
     """Returns for example "2 classes (cat, dog)", with the first names alone."""
-    return f"{num_classes} classes" + (f" ({first_few(names)})" if names else "")
+    return ("1 class" if num_classes == 1 else f"{num_classes} classes") + (
+        f" ({first_few(names)})" if names else ""
+    )
 
 
 def first_few(names: Sequence[str], most: int = 5) -> str:

@@ -21,6 +21,7 @@ from progan_jax.data.checks import check_local
 from progan_jax.data.comparison import Comparison, Difference, compare
 from progan_jax.data.inspection import Summary, contact_sheet, inspect
 from progan_jax.data.layout import level_name
+from progan_jax.data.names import counted, describe_classes
 from progan_jax.data.stored import StoredSet, open_stored
 from progan_jax.errors import UserError
 from progan_jax.files import check_utf_8
@@ -75,8 +76,9 @@ def _bar(num_images: int) -> tqdm:
 def _summary_lines(images: StoredSet, summary: Summary) -> Iterator[str]:
     num_images, *_, channels = images.largest.shape
     yield (
-        f"{images.folder}: {num_images:,} images, {channels} channel(s), "
-        f"{images.num_classes} classes; {summary.num_inspected:,} looked at"
+        f"{images.folder}: {counted(num_images, 'image')}, "
+        f"{counted(channels, 'channel')}, {describe_classes(images.num_classes, ())}; "
+        f"{summary.num_inspected:,} looked at"
     )
     width = 7 * channels - 1
     yield (

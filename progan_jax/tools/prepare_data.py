@@ -28,7 +28,7 @@ from absl import flags
 from tqdm import tqdm
 
 from progan_jax.data.celeba_hq_reader import AlignedReader
-from progan_jax.data.names import describe_classes, first_few
+from progan_jax.data.names import counted, describe_classes, first_few
 from progan_jax.data.preview import check_room, contact_sheet, estimate, free_bytes
 from progan_jax.data.readers import (
     Source,
@@ -132,14 +132,19 @@ def _check_classes(reader: Source, shards: list[Shard]) -> None:
     labels = np.concatenate([np.array(shard.labels, np.int64) for shard in shards])
     if without := int((labels < 0).sum()):
         if reader.num_classes:
-            warn(f"{without:,} images have no class, so that the set has no classes")
+            have = "has" if without == 1 else "have"
+            warn(
+                f"{counted(without, 'image')} {have} no class, so that the set has no "
+                "classes"
+            )
         reader.num_classes, reader.class_names = 0, ()
     counts = np.bincount(labels[labels >= 0], minlength=reader.num_classes)
     empty = np.flatnonzero(counts[: reader.num_classes] == 0)
     if len(empty):
         names = [*(reader.class_names or map(str, range(reader.num_classes)))]
+        have = "has" if len(empty) == 1 else "have"
         warn(
-            f"{len(empty):,} of {reader.num_classes:,} classes have no images: "
+            f"{len(empty):,} of {reader.num_classes:,} classes {have} no images: "
             f"{first_few([names[k] for k in empty])}"
             + ("; raise --max_images" if given.MAX_IMAGES.value else "")
         )
@@ -184,8 +189,8 @@ def _tell_estimate(reader: Source, folder: Path, settings: Settings) -> None:
     free = free_bytes(folder)
     print(
         f"{folder}: {given.KEEP.value or len(reader):,} images, about "
-        f"{num_bytes / 2**20:,.0f} MiB and {seconds:,.0f} s with {given.WORKERS.value} "
-        f"worker(s), {free / 2**20:,.0f} MiB are free"
+        f"{num_bytes / 2**20:,.0f} MiB and {seconds:,.0f} s with "
+        f"{counted(given.WORKERS.value, 'worker')}, {free / 2**20:,.0f} MiB are free"
         + (", which is TOO LITTLE" if num_bytes > free else "")
         + "; nothing was written"
     )

@@ -16,7 +16,7 @@ from progan_jax.data.lmdb_reader import (
     lmdb_name,
     unpack_lmdb,
 )
-from progan_jax.data.names import printable
+from progan_jax.data.names import counted, printable
 from progan_jax.data.readers import DigitsReader, Source, SyntheticReader
 from progan_jax.data.shards import Settings
 from progan_jax.data.stacked_mnist import StackedMnistReader
@@ -40,9 +40,9 @@ def open_source(source: str, settings: Settings) -> Source:
     if settings.strict and reader.unread:
         name, reason = reader.unread[0]
         raise UserError(
-            f"--strict: {source} holds {len(reader.unread):,} file(s) that are neither "
-            f"images nor text, the first is {printable(name)} ({reason}); remove or "
-            "convert them, or leave --strict out"
+            f"--strict: {source} holds {counted(len(reader.unread), 'file')} of other "
+            f"kinds than images and text, the first is {printable(name)} ({reason}); "
+            "remove or convert what is not read, or leave --strict out"
         )
     for remark in reader.remarks:
         warn(remark)

@@ -82,9 +82,10 @@ def test_classes_may_come_from_a_table(tmp_path):
     [
         (
             "1.png,0\n2.png,1\n3.png,1\n",
-            "'3.png' is no image of the source .* whose first is '1.png'",
+            "'3.png' is no image of the source; an image is called '1.png'",
         ),
-        ("1.png,0\n", "'2.png' is missing"),
+        ("1.png,0\n", "'2.png' is missing; correct"),
+        ("5.png,0\n3.png,1\n", "'3.png' is no .*, the first of 2 such files; an"),
         ("file,class\n1.png,0\n2.png,1\n", "line 1: 'class' is no class number"),
         ("1.png,0\n2.png\n", "line 2: it must be file,class"),
         ("1.png,-1\n2.png,0\n", "line 1: '-1' is no class number"),
@@ -163,11 +164,87 @@ def test_images_beside_classes_are_noticed(tmp_path):
     mixed = FileReader(write(tmp_path / "x", "a/1.png", "b/2.png", "3.png"))
     (remark,) = mixed.remarks
     assert remark.startswith(
-        f"{tmp_path / 'x'}: images beside its folders belong to no"
+        f"{tmp_path / 'x'}: 3.png lies beside folders of images (a, b), so that the "
+        "set has no classes; if the folders are classes, move it away, or give"
     )
     assert mixed.num_classes == 0
     assert not FileReader(write(tmp_path / "y", "a/1.png", "b/2.png")).remarks
     assert not FileReader(write(tmp_path / "z", "1.png", "2.png")).remarks
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ["pets/cat/1.png", "pets/dog/1.png", "cover.png"],
+            "cover.png lies beside folders of images (pets/cat, pets/dog), so that",
+        ),
+        (
+            ["pets/cat/1.png", "pets/dog/1.png", "pets/a.png", "pets/b.png"],
+            "pets/a.png and 1 more lie beside folders of images (cat, dog), so that",
+        ),
+        (
+            ["pets/cat/1.png", "pets/dog/1.png", "pets/lion/1.png", "pets/1.png"],
+            "if the folders are classes, move it away, or give --labels=FILE.csv",
+        ),
+    ],
+)
+def test_an_image_that_takes_the_classes_away_is_named(tmp_path, names, words):
+    reader = FileReader(write(tmp_path / "x", *names))
+    assert reader.num_classes == 0
+    (remark,) = reader.remarks
+    assert words in remark and "\n" not in remark
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ["pets/cat/1.png", "pets/dog/1.png", "docs/logo.png"],
+            "its folders docs, pets are taken for classes, and those within them "
+            "(pets/cat, pets/dog) are not; if those are the classes, move all of them "
+            "into one folder with nothing else, or give --labels=FILE.csv",
+        ),
+        (
+            ["pets/cat/1.png", "wild/lion/1.png"],
+            "and those within them (pets/cat, wild/lion) are not",
+        ),
+        (
+            ["train/cat/1.png", "train/dog/1.png", "training_masks/cat/1.png"],
+            "its folders train, training_masks are taken for classes; if they are "
+            "splits or parts",
+        ),
+        *(
+            ([f"{name}/1.png" for name in names], "if they are splits or parts")
+            for names in (
+                ("train", "training_masks"),
+                ("train2017", "val2017"),
+                ("extra", "test", "train"),
+                ("test-images", "train-images"),
+                ("trainset", "testset"),
+            )
+        ),
+    ],
+)
+def test_folders_that_may_not_be_the_classes_are_remarked_on(tmp_path, names, words):
+    reader = FileReader(write(tmp_path / "x", *names))
+    assert reader.num_classes == len({name.split("/")[0] for name in names})
+    (remark,) = reader.remarks
+    assert words in remark and "\n" not in remark
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bus/1.png", "car/1.png", "train/1.png"],
+        ["valley/1.png", "test/1.png", "device/1.png", "trainer/1.png"],
+        ["n01/images/1.png", "n02/images/1.png"],  # Tiny ImageNet.
+        ["cat/1.png", "cat/more/2.png", "dog/1.png"],
+        ["1.png", "more/2.png"],
+    ],
+)
+def test_ordinary_folders_are_not_remarked_on(tmp_path, names):
+    assert FileReader(write(tmp_path / "x", *names)).remarks == ()
 
 
 def classes_of(reader):
@@ -278,6 +355,51 @@ def test_folders_beside_a_dataset_json_without_labels_are_no_classes(tmp_path, l
     assert (reader.num_classes, reader.class_names, reader.remarks) == (0, (), ())
 
 
+@pytest.mark.parametrize("spelling", ["./{}", ".//{}", "other/../{}"])
+def test_paths_in_any_spelling_name_the_images(tmp_path, spelling):
+    labels = [[spelling.format(name), k] for k, name in enumerate(SHARDS)]
+    reader = FileReader(write_dataset(tmp_path / "x.zip", {"labels": labels}))
+    assert [label for _, label in names_and_labels(reader)] == [0, 1, 2]
+    assert reader.remarks == ()
+    table = tmp_path / "labels.csv"
+    table.write_text("".join(f"{name},{2 - label}\n" for name, label in labels))
+    reader = FileReader(tmp_path / "x.zip", table)
+    assert [label for _, label in names_and_labels(reader)] == [2, 1, 0]
+
+
+def test_slashes_name_the_images_of_a_zip_file_of_windows(tmp_path):
+    names = [name.replace("/", "\\") for name in SHARDS]
+    labels = [[name, k] for k, name in enumerate(SHARDS)]
+    path = write_dataset(tmp_path / "x.zip", {"labels": labels}, names=names)
+    assert [label for _, label in names_and_labels(FileReader(path))] == [0, 1, 2]
+
+
+def test_whole_numbers_written_as_floats_are_classes(tmp_path):
+    labels = [list(row) for row in zip(SHARDS, [1.0, 0.0, 2], strict=True)]
+    path = write_dataset(tmp_path / "x", {"labels": labels})
+    assert [label for _, label in names_and_labels(FileReader(path))] == [1, 0, 2]
+    table = tmp_path / "labels.csv"
+    table.write_text("".join(f"{name},{label}\n" for name, label in labels))
+    reader = FileReader(path, table)
+    assert [label for _, label in names_and_labels(reader)] == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "label", ["0.5", "-1.0", "1e300", "NaN", "Infinity", "true", "100000.0"]
+)
+def test_other_numbers_are_no_classes(tmp_path, label):
+    text = json.dumps({"labels": [[name, 1] for name in SHARDS]})
+    text = text.replace(", 1]", f", {label}]", 1)
+    reader = FileReader(write_dataset(tmp_path / "x", text))
+    assert reader.num_classes == 0
+    (remark,) = reader.remarks
+    assert "has a label that is no class number from 0 to 99,999" in remark
+    table = tmp_path / "labels.csv"
+    table.write_text("".join(f"{name},{label}\n" for name in SHARDS))
+    with pytest.raises(UserError, match="line 1"):
+        FileReader(tmp_path / "x", table)
+
+
 def test_one_hot_vectors_are_classes_and_other_vectors_are_left_out(tmp_path):
     rows = [[0, 0, 1], [1.0, 0.0, 0.0], [0, 1, 0]]
     labels = [list(row) for row in zip(SHARDS, rows, strict=True)]
@@ -318,7 +440,7 @@ def test_labels_of_files_that_are_not_there_are_remarked_on(tmp_path):
     reader = FileReader(write_dataset(tmp_path / "x", {"labels": labels}))
     assert reader.num_classes == 2
     (remark,) = reader.remarks
-    assert "dataset.json has labels of 1 files that are not there" in remark
+    assert "dataset.json has labels of 1 file that is not there" in remark
 
 
 def test_a_table_goes_before_a_dataset_json(tmp_path):
@@ -363,7 +485,7 @@ def test_circles_of_links_end_and_no_folder_is_listed_twice(tmp_path):
         ("b/c/3.png", 1),
     ]
     (remark,) = reader.remarks
-    assert "4 link(s) to folders that are read already are not followed" in remark
+    assert "4 links to folders that are read already are not followed" in remark
     assert "the first is a/all to ." in remark
 
 
@@ -373,7 +495,7 @@ def test_links_that_lead_nowhere_are_left_out_with_a_reason(tmp_path):
     reader = FileReader(tmp_path)
     assert classes_of(reader) == ["cat", "dog"]
     assert reader.unread == (("bird", "No such file or directory"),)
-    assert "1 file(s) are not read: 1 without suffix" in reader.remarks[0]
+    assert "1 file is not read: 1 without suffix" in reader.remarks[0]
 
 
 # Files that are no images, or images of other names.
@@ -423,7 +545,7 @@ def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kin
         "it is none of PNG, JPEG, WebP and BMP",
     )
     assert reader.remarks == (
-        f"{path}: 10 file(s) are not read: 3 .gif, 2 without suffix, 2 .tif, 1 .csv, "
+        f"{path}: 10 files are not read: 3 .gif, 2 without suffix, 2 .tif, 1 .csv, "
         "1 .avif, 1 .npy; PNG, JPEG, WebP and BMP are",
     )
 

@@ -54,6 +54,19 @@ def test_of_each_image_the_smallest_size_that_suffices_is_read(
     )
 
 
+@pytest.mark.parametrize(
+    "form", ["{size}_{i:05d}", "{i:05d}-{size}", "{i:05d}_{size}", "{i}/{size}"]
+)
+def test_keys_of_another_form_are_sizes_and_numbers_too(tmp_path, form):
+    items = {
+        form.format(size=size, i=i): image(size) for size in (20, 40) for i in range(8)
+    }
+    names, widths, remarks = read(tmp_path / "x", items, 32)
+    assert names == [form.format(size=40, i=i) for i in range(8)]
+    assert widths == 8 * [40]
+    assert len(remarks) == 1 and "8 images lie there in 2 sizes (20, 40)" in remarks[0]
+
+
 def test_an_image_without_the_size_is_read_in_another(tmp_path):
     items = sized([20, 40, 80], 3)
     del items["40-00001"], items["40-00002"], items["80-00002"]
@@ -80,6 +93,9 @@ def test_a_number_of_images_that_is_not_there_is_said(tmp_path):
         [f"{i:040x}" for i in range(4)],  # LSUN.
         ["0-0", "0-1", "1-0", "1-1"],
         ["20-00000", "cat-00000", "dog-00000"],
+        ["20_00000", "40_00000"],
+        ["00000-20", "00000-40"],
+        ["16.00000", "16-00001-00000"],
         ["16-1", "16-01"],  # Two of one number.
         ["00000001", "00000002"],
     ],

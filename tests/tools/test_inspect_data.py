@@ -42,7 +42,7 @@ def test_a_set_is_told_of_and_drawn(digits):
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0] == (
-        f"{digits}: 1,797 images, 1 channel(s), 10 classes; 1,797 looked at"
+        f"{digits}: 1,797 images, 1 channel, 10 classes; 1,797 looked at"
     )
     assert [line.split()[:2] for line in lines[2:4]] == [["8", "1,797"], ["4", "1,797"]]
     assert "images of each class: 0=178, 1=182" in done.stdout

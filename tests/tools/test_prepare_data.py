@@ -139,8 +139,7 @@ def test_names_of_any_bytes_are_written_and_printed_by_any_terminal(
     assert r"3 classes (caf\udce9, na\xefve, two\nlines)" in done.stdout
     assert "2 skipped" in done.stdout
     assert done.stderr == (
-        f"warning: {folder}: 1 file(s) are not read: 1 .gif; PNG, JPEG, WebP and BMP "
-        "are\n"
+        f"warning: {folder}: 1 file is not read: 1 .gif; PNG, JPEG, WebP and BMP are\n"
     )
     with (out / "mixed" / "skipped.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
@@ -164,9 +163,9 @@ def test_strictness_refuses_files_that_are_neither_images_nor_text(tmp_path):
     done = prepare(*arguments)
     assert (done.returncode, done.stderr) == (
         2,
-        f"error: --strict: folder:{folder} holds 2 file(s) that are neither images nor "
-        "text, the first is 1.gif (it is none of PNG, JPEG, WebP and BMP); remove or "
-        "convert them, or leave --strict out\n",
+        f"error: --strict: folder:{folder} holds 2 files of other kinds than images "
+        "and text, the first is 1.gif (it is none of PNG, JPEG, WebP and BMP); remove "
+        "or convert what is not read, or leave --strict out\n",
     )
     assert not (tmp_path / "out" / "x").exists()
 
@@ -187,7 +186,7 @@ def test_a_set_with_images_without_a_class_has_none(tmp_path):
     out = tmp_path / "out"
     done = prepare("tfds:gaps/r008", out, "--resolution=8", f"--data_dir={tmp_path}")
     assert done.stderr == (
-        "warning: 1 images have no class, so that the set has no classes\n"
+        "warning: 1 image has no class, so that the set has no classes\n"
     )
     assert "3 images, 0 classes, " in done.stdout
     pyramid = load("gaps_r008", str(out), "train", 8, 100)
@@ -203,7 +202,7 @@ def test_classes_of_a_tfds_set_keep_their_names(tmp_path):
     arguments = (f"--data_dir={tmp_path}", "--resolution=8", "--max_images=9")
     done = prepare("tfds:digits/r008", tmp_path / "out", *arguments)
     assert done.stderr == (
-        "warning: 1 of 10 classes have no images: digit 9; raise --max_images\n"
+        "warning: 1 of 10 classes has no images: digit 9; raise --max_images\n"
     )
     pyramid = load("digits_r008", str(tmp_path / "out"), "train", 8, 100)
     assert pyramid.class_names == reader.class_names
@@ -220,7 +219,7 @@ def test_fewer_images_are_taken_from_all_classes_in_turn(tmp_path):
     assert load("six", str(out), "train", 8, 100).label_counts == (3, 1, 2)
     done = prepare(source, out, "--resolution=8", "--max_images=2", "--name=two")
     assert done.stderr == (
-        "warning: 1 of 3 classes have no images: cat; raise --max_images\n"
+        "warning: 1 of 3 classes has no images: cat; raise --max_images\n"
     )
     assert load("two", str(out), "train", 8, 100).label_counts == (1, 1, 0)
 
