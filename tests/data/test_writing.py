@@ -253,7 +253,7 @@ def test_other_settings_may_not_take_the_work_up(tmp_path):
     for changes, words in (
         ({"crop": "none"}, "--crop=none, was centre when .*shapes was begun"),
         ({"images": "c"}, "the images of folder:x, or their classes, have changed"),
-        ({"times": "c"}, "have changed since its start; remove .*shapes to begin"),
+        ({"times": "c"}, "have changed since its start; remove .*shapes to start"),
         ({"images": "c", "source": "zip:y"}, "images of folder:x, not of zip:y"),
     ):
         with pytest.raises(UserError, match=words):
