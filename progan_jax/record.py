@@ -126,6 +126,7 @@ class Record:
         started = schedule.tick_start(nimg - 1)
         if is_due(started, nimg, self._config.eval.every_kimg):
             row |= self._evaluate(program, state, nimg, phase)
+        self.folder.check()
         self._log.write(row)
         self.bar.print(format_tick(row))
         if measures_stage:
@@ -134,6 +135,7 @@ class Record:
             self._draw_fakes(program, ema, nimg)
         if stage_ends or tick % train.snapshot_ticks == 0:
             self._write_snapshot(program, state, nimg, phase)
+            self.folder.check()
             try_to_write_report(self._workdir)
 
     def tell_end(self, nimg: int) -> None:
@@ -189,8 +191,10 @@ class Record:
         if self._config.train.snapshot_networks:
             trained = {"G": local(state.g_params), "D": local(state.d_params)}
         generator, ema = program.steps.generator, local(state.g_ema)
+        self.folder.check()
         return self._reporter.write_snapshot(generator, ema, nimg, phase, trained)
 
     def _draw_fakes(self, program: StageProgram, ema: Params, nimg: int) -> None:
         phase = self._schedule.phase_at(max(nimg - 1, 0))
+        self.folder.check()
         self._reporter.draw_fakes(program.sampler, ema, nimg, phase)

@@ -79,7 +79,13 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
     with ExitStack() as stack:
         folder = together(lambda: _open(config, workdir, pyramid, mesh.size, stack))
         saved = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=keep))
-        _Run(config, workdir, mesh, pyramid, saved, stop, initial, folder).run()
+        try:
+            _Run(config, workdir, mesh, pyramid, saved, stop, initial, folder).run()
+        except (OSError, UserError):
+            # Where the whole folder is gone, that is the reason to give.
+            if folder:
+                folder.check()
+            raise
 
 
 def _open(

@@ -15,6 +15,7 @@ import numpy as np
 from progan_jax import images as pixels
 from progan_jax.errors import UserError
 from progan_jax.networks.layers import downscale2d
+from progan_jax.runtime.backend import check_devices
 from progan_jax.runtime.snapshot import read_snapshot
 from progan_jax.sampling import (
     BATCH_SIZE,
@@ -210,7 +211,8 @@ def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
       name: By which messages call it; that of the folder by default.
 
     Raises:
-      UserError: if the folder holds no whole snapshot of a generator.
+      UserError: if the folder holds no whole snapshot of a generator, or JAX finds no
+        device for it.
     """
     params, info = read_snapshot(folder)
     if info.get("network", "G") != "G":
@@ -218,6 +220,7 @@ def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
             f"snapshot {folder} is of a discriminator, which makes no images; name a "
             "generator's"
         )
+    check_devices()
     try:
         return TrainedGenerator(params, info, name or folder.absolute().name)
     except UserError as error:

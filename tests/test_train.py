@@ -20,6 +20,7 @@ from progan_jax.data.sources import load_digits
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.report.pictures import list_grids
+from progan_jax.reporter import Reporter
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.logging import RunLog
 from progan_jax.runtime.mesh import make_mesh
@@ -556,6 +557,42 @@ def test_a_run_whose_folder_is_deleted_ends_in_a_line_and_makes_no_other(
         train(tiny_config, workdir)
     assert "\n" not in str(error.value)
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    "moment", ["tick", "draw_fakes", "write_snapshot", "measure_swd"]
+)
+def test_a_run_that_is_moved_at_the_end_of_a_tick_leaves_nothing_where_it_was(
+    tiny_config, tmp_path, monkeypatch, moment
+):
+    def move_after(reporter, *arguments):
+        result = act(reporter, *arguments)
+        # Not the grid of the beginning; None is being saved then.
+        if not moved.exists() and (workdir / "stats.jsonl").exists():
+            workdir.rename(moved)
+        return result
+
+    workdir, moved = tmp_path / "run", tmp_path / "moved"
+    tiny_config.train.checkpoint_ticks = 100
+    tiny_config.eval.stage_swd_images = 8 if moment == "measure_swd" else 0
+    act = getattr(Reporter, moment)
+    monkeypatch.setattr(Reporter, moment, move_after)
+    with pytest.raises(UserError, match="was deleted, moved or unmounted"):
+        train(tiny_config, workdir)
+    assert moved.exists()
+    assert not workdir.exists()
+
+
+def test_a_save_that_fails_as_the_folder_is_gone_gives_that_reason(
+    tiny_config, tmp_path, monkeypatch
+):
+    def delete_and_fail(checkpoints):
+        shutil.rmtree(tmp_path / "run")
+        raise UserError("checkpoint 32 cannot be written")
+
+    monkeypatch.setattr(Checkpoints, "wait", delete_and_fail)
+    with pytest.raises(UserError, match="was deleted, moved or unmounted"):
+        train(tiny_config, tmp_path / "run")
 
 
 def test_folders_in_a_run_that_are_deleted_while_it_trains_are_made_again(

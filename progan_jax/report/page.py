@@ -45,7 +45,9 @@ def write_report(run: Path, out: Path) -> Pictures:
     known, final = read_previews(out), record.config.model.resolution
     pictures = read_pictures(run / "grids", final, known)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        # Not that of the run, which may have been deleted since it was read.
+        if out.parent != run:
+            out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, render(record, pictures))
     except OSError as error:
         raise UserError(

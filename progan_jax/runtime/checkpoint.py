@@ -85,6 +85,8 @@ class Checkpoints:
             create=False,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
+            # Right after it is known that the run's folder is there, which they make.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             # Of old checkpoints it would read what may be damaged.
             lightweight_initialize=True,
             # Orbax would otherwise wait for the other processes.

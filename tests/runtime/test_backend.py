@@ -59,6 +59,46 @@ def test_commands_say_which_variables_hide_the_devices_before_they_write_anythin
         assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("platforms", ["gpu", "metal", "nonsense", "cpu,nonsense"])
+def test_what_jax_does_not_know_is_said_in_our_words(platforms):
+    done = start(*EXPLAIN, JAX_PLATFORMS=platforms)
+    if done.returncode == 0:
+        pytest.skip("it is there")
+    assert done.stderr == (
+        f"error: JAX_PLATFORMS={platforms}: there is no such device (the installed "
+        "JAX has no support for it); there is 8 x cpu; unset the variable, or install "
+        "what the device needs, as in pip install 'progan_jax[cuda]'\n"
+    )
+
+
+TWICE = """
+import progan_jax
+for _ in range(2):
+    try:
+        progan_jax.load("cifar10").sample(1, 0)
+    except progan_jax.UserError as error:
+        print(error)
+"""
+
+
+def test_a_session_is_told_of_missing_devices_each_time_it_asks_for_one():
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | HIDDEN,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert first.startswith(
+        "JAX_PLATFORMS=cuda CUDA_VISIBLE_DEVICES=: there is no such device; there is "
+        "8 x cpu; unset the variable"
+    )
+
+
 @pytest.mark.parametrize("error", [AssertionError(), RuntimeError("of another kind")])
 def test_other_errors_are_not_explained_so(error):
     assert explain_missing_devices(error) is None
