@@ -19,6 +19,7 @@ from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load_digits
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import DivergedError, UserError
+from progan_jax.report import page
 from progan_jax.report.pictures import list_grids
 from progan_jax.reporter import Reporter
 from progan_jax.runtime.checkpoint import Checkpoints
@@ -567,16 +568,34 @@ def test_a_run_that_is_moved_at_the_end_of_a_tick_leaves_nothing_where_it_was(
 ):
     def move_after(reporter, *arguments):
         result = act(reporter, *arguments)
-        # Not the grid of the beginning; None is being saved then.
-        if not moved.exists() and (workdir / "stats.jsonl").exists():
+        # Not at the grid of the beginning.
+        if not moved.exists() and (workdir / "stats.jsonl").stat().st_size:
             workdir.rename(moved)
         return result
 
     workdir, moved = tmp_path / "run", tmp_path / "moved"
-    tiny_config.train.checkpoint_ticks = 100
+    tiny_config.train.checkpoint_ticks = 100  # None is being written then.
     tiny_config.eval.stage_swd_images = 8 if moment == "measure_swd" else 0
     act = getattr(Reporter, moment)
     monkeypatch.setattr(Reporter, moment, move_after)
+    with pytest.raises(UserError, match="was deleted, moved or unmounted"):
+        train(tiny_config, workdir)
+    assert moved.exists()
+    assert not workdir.exists()
+
+
+def test_a_report_makes_no_folder_for_a_run_that_is_moved(
+    tiny_config, tmp_path, monkeypatch
+):
+    def move_and_read(*arguments):
+        if not moved.exists():
+            workdir.rename(moved)
+        return read(*arguments)
+
+    workdir, moved = tmp_path / "run", tmp_path / "moved"
+    tiny_config.train.checkpoint_ticks = 100
+    read = page.read_pictures
+    monkeypatch.setattr(page, "read_pictures", move_and_read)
     with pytest.raises(UserError, match="was deleted, moved or unmounted"):
         train(tiny_config, workdir)
     assert moved.exists()
