@@ -178,7 +178,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     [
         ("a.pth", b"\x80\x02", r"SHA-256 .* must have 6726825d"),
         ("a.npz", b"PK\x03\x04 cut", "is a zip archive that is cut"),
-        ("a.safetensors", b"\0" * 9, "cannot be read as safetensors"),
+        ("a.safetensors", b"\1" * 9, "cannot be read as safetensors"),
         ("missing.pth", None, "there is no such file"),
     ],
 )

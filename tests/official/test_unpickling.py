@@ -236,13 +236,13 @@ def test_what_a_pickle_does_is_told(read, kind, deed):
     "data",
     [
         b"\x80",
-        b"\0\0\0\0",
+        b"\0\1\2\3",
         b"\x80\x04.",
         b"\x80\x063.",
     ],
 )
 def test_other_files_are_no_pickles_in_one_line(read, data):
-    with pytest.raises(UserError, match=r"is no whole pickle of arrays \(.*; fetch"):
+    with pytest.raises(UserError, match=r"is no whole pickle of arrays \(.*; download"):
         read(data)
 
 
