@@ -10,6 +10,7 @@ progan_jax.tools.COMMAND.
 
 import ast
 import difflib
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -33,11 +34,20 @@ def list_commands() -> str:
     return "\n".join(lines)
 
 
+def _print(text: str) -> None:
+    """Prints, as far as anybody reads: `head` may have enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)  # As by SIGPIPE.
+
+
 def main() -> None:
     """Runs the command that the arguments name, as python -m runs its module."""
     first = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if first in ("--help", "-h", "help"):
-        print(f"{__doc__}\nCommands:\n\n{list_commands()}")
+        _print(f"{__doc__}\nCommands:\n\n{list_commands()}")
         return
     name = "run" if first.startswith("-") else first
     known = commands()

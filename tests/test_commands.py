@@ -90,3 +90,16 @@ def test_a_command_gets_its_arguments_and_its_mistakes_their_code(tmp_path):
         2,
         "error: one MODEL is needed, and 0 are given; see --help\n",
     )
+
+
+def test_a_list_of_commands_that_nobody_reads_to_its_end_is_no_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "progan_jax", "--help"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
