@@ -50,8 +50,9 @@ def describe_set(config: ml_collections.ConfigDict, pyramid: Pyramid) -> str:
         classes += f", the first {learnt} of them trained by class"
     elif known:
         classes += ", trained by class"
+    side = config.model.resolution
     return (
-        f"{pyramid.name}: {counted(pyramid.num_images, 'image')}, "
+        f"{pyramid.name}: {counted(pyramid.num_images, 'image')} of {side}x{side}, "
         f"{counted(pyramid.channels, 'channel')}, {classes}"
     )
 

@@ -75,8 +75,8 @@ def test_a_prepared_set_is_described_and_what_contradicts_it_is_refused(
     config.runtime.num_devices = 1
     lines = explain(config).split("\n")
     assert lines[0] == (
-        "x: 1,797 images, 1 channel, 10 classes (0, 1, 2, 3, 4 and 5 more), trained "
-        "by class"
+        "x: 1,797 images of 8x8, 1 channel, 10 classes (0, 1, 2, 3, 4 and 5 more), "
+        "trained by class"
     )
     assert lines[2].split()[:2] == ["stage", "from"]
     config.model.num_classes = 0

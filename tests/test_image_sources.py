@@ -61,7 +61,7 @@ def test_a_set_is_described_with_what_becomes_of_its_classes(
     tiny_config.model.num_classes = learnt
     described = dataclasses.replace(pyramid, num_classes=known, class_names=names)
     assert describe_set(tiny_config, described) == (
-        f"noise: 20 images, 3 channels, {words}"
+        f"noise: 20 images of 16x16, 3 channels, {words}"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from progan_jax.config import get_field, make_schedule, parse_table
 from progan_jax.configs import base, celeba_hq, lsun
 from progan_jax.errors import UserError
+from progan_jax.image_sources import open_set
 from progan_jax.schedule import Schedule
 from progan_jax.validation import validate
 
@@ -148,10 +149,10 @@ def changes(config, reference=None):
 
 
 def prepared(root, name="faces", resolution=64):
-    """Makes the folders of a prepared set, not in the order of their sides."""
+    """Makes what describes a prepared set, without its levels."""
     folder = root / name
-    for side in [r for r in (8, 1024, 4, 512, 64, 256) if r <= resolution]:
-        (folder / f"r{side:03d}" / "1.0.0").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    write_record(folder, resolution=resolution)
     return folder
 
 
@@ -329,6 +330,19 @@ def test_a_damaged_record_of_a_folder_is_refused(tmp_path):
     assert f"{folder / 'pyramid.json'} cannot be read" in refusal("folder", str(folder))
 
 
+@pytest.mark.parametrize("recipe", ["folder", "folder_small"])
+def test_a_folder_without_its_largest_level_is_not_trained_at_a_smaller_one(
+    tmp_path, recipe
+):
+    folder = prepared(tmp_path, resolution=8)
+    (folder / "r004" / "1.0.0").mkdir(parents=True)
+    config = load(recipe, str(folder))
+    assert config.model.resolution == 8
+    missing = rf"{folder}/r008/1\.0\.0/features\.json cannot be read \(No such file"
+    with pytest.raises(UserError, match=missing):
+        open_set(config)
+
+
 @pytest.mark.parametrize("path", [".", "../faces", "../faces/", "./"])
 def test_folder_of_any_spelling_has_name_and_parent(tmp_path, monkeypatch, path):
     monkeypatch.chdir(prepared(tmp_path))
@@ -344,6 +358,7 @@ def test_folder_at_home_is_found(tmp_path, monkeypatch):
 
 def test_an_unfinished_pyramid_wants_its_command_again(tmp_path):
     folder = prepared(tmp_path)
+    (folder / "pyramid.json").unlink()
     (folder / ".partial").mkdir()
     message = refusal("folder", str(folder))
     assert "the pyramid is not finished; give the prepare_data command" in message
@@ -358,7 +373,7 @@ def test_unprepared_folder_is_refused_with_the_command_that_prepares_it(
 ):
     images = tmp_path / "my images"
     (images / "r2d2").mkdir(parents=True)
-    (images / "r064").mkdir()  # A level without a version is none.
+    (images / "r064").mkdir()  # No level.
     message = refusal(recipe, str(images))
     assert f"{images}: it holds no prepared set" in message
     assert (

@@ -7,6 +7,7 @@ record and the labels, which say what the images are, every bit is.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from progan_jax.data.checks import check_size, check_split
-from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
+from progan_jax.data.layout import LABELS, RECORD, UNFINISHED, VERSION, level_name
 from progan_jax.data.levels import RecordLevel
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
@@ -37,6 +38,26 @@ class Damaged(UserError):
     def __init__(self, path: Path, fault: str) -> None:
         """Names the file, its fault and the fix."""
         super().__init__(f"{path} {fault}; copy the set again, or prepare it again")
+
+
+def is_pyramid(folder: Path) -> bool:
+    """Returns whether `prepare_data` has written a pyramid DIR/NAME.
+
+    Raises:
+      Damaged: if only its levels are there.
+      UserError: if it is not finished.
+    """
+    if (folder / RECORD).exists():
+        return True
+    if (folder / UNFINISHED).exists():
+        raise UserError(
+            f"{folder}: the pyramid is not finished; give the prepare_data command "
+            f"that began it again, with --out={folder.parent}"
+        )
+    levels = [path.parts[-3] for path in folder.glob(f"r*/{VERSION}/features.json")]
+    if any(re.fullmatch(r"r\d{3,4}", level) for level in levels):
+        raise Damaged(folder / RECORD, "is missing, and its levels are there")
+    return False
 
 
 def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:

@@ -19,7 +19,7 @@ from progan_jax.data.decoding import BadImage
 from progan_jax.data.idx import is_idx, load_idx
 from progan_jax.data.layout import RECORD
 from progan_jax.data.preparation import preparation
-from progan_jax.data.prepared import load_prepared
+from progan_jax.data.prepared import is_pyramid, load_prepared
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.data.records import (
     FORMATS,
@@ -71,8 +71,12 @@ def load(
 
 
 def is_prepared(name: str, data_dir: str) -> bool:
-    """Returns whether `prepare_data` has written a set; see `load`."""
-    return (tfds_root(data_dir) / name / RECORD).exists()
+    """Returns whether `prepare_data` has written a set; see `load`.
+
+    Raises:
+      UserError: if it is not finished, or the record of its levels is missing.
+    """
+    return is_pyramid(tfds_root(data_dir) / name)
 
 
 def load_digits(resolution: int) -> Pyramid:
@@ -166,6 +170,7 @@ def open_builder(name: str, data_dir: str) -> Any:
         )
     newest = newest_version(root / name)
     if newest is None:
+        is_pyramid(root / name)  # Raises where levels have lost their record.
         raise UserError(
             f"config.data.name = {name!r}: no such set is prepared in {field} (there: "
             f"{', '.join(_names(root)) or 'none'}); name another set or folder, or "

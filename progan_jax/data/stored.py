@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from progan_jax.data.checks import check_features
-from progan_jax.data.layout import LABELS, RECORD, UNFINISHED, VERSION, level_name
-from progan_jax.data.prepared import read_description
+from progan_jax.data.layout import LABELS, RECORD, VERSION, level_name
+from progan_jax.data.prepared import is_pyramid, read_description
 from progan_jax.data.records import (
     class_label,
     make_decoder,
@@ -153,17 +153,14 @@ def open_stored(folder: Path, split: str = "train") -> StoredSet:
     """Opens a prepared pyramid DIR/NAME, or a TFDS set, in its newest version.
 
     Raises:
-      UserError: if the folder is neither.
+      UserError: if the folder is neither, or it is damaged.
     """
-    if (folder / RECORD).exists():
+    if is_pyramid(folder):
         return _open_pyramid(folder, split)
     version = folder if (folder / "features.json").exists() else newest_version(folder)
     if version is None:
-        unfinished = (folder / UNFINISHED).exists()
         raise UserError(
-            f"{folder}: the pyramid is not finished; give prepare_data's command again"
-            if unfinished
-            else f"{folder}: it holds neither a prepared set ({RECORD}) nor a TFDS set "
+            f"{folder}: it holds neither a prepared set ({RECORD}) nor a TFDS set "
             "(features.json); name DIR/NAME of one"
         )
     level = StoredLevel(version, split)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import struct
 
@@ -12,7 +13,9 @@ from progan_jax.configs.folder import get_config
 from progan_jax.data.prepared import load_prepared, read_description
 from progan_jax.data.readers import Item, SyntheticReader
 from progan_jax.data.shards import Settings
+from progan_jax.data.sources import load
 from progan_jax.data.stored import open_stored
+from progan_jax.data.tfds_reader import TfdsReader
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 
@@ -142,7 +145,7 @@ def classes(tmp_path_factory):
 
 def readers_of(folder):
     """Yields what opens a set: training, inspect_data, and configs/folder.py."""
-    yield lambda: load_prepared(folder, "train", 8)
+    yield lambda: load(folder.name, str(folder.parent), "train", 8, 1000)
     yield lambda: open_stored(folder)
     yield lambda: get_config(str(folder))
 
@@ -285,6 +288,15 @@ def test_a_header_of_labels_that_claims_what_is_not_there_is_one_line(copy, shap
     head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
     (copy / "labels.npy").write_bytes(head + bytes(4 * N))
     assert f"{copy / 'labels.npy'} " in refusal(copy)
+
+
+def test_a_missing_record_is_named_by_all_that_opens_a_set(classes, tmp_path):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    (copy / "pyramid.json").unlink()
+    fault = f"{copy / 'pyramid.json'} is missing, and its levels are there"
+    assert refusals(copy).startswith(fault)
+    with pytest.raises(UserError, match=re.escape(fault)):
+        TfdsReader("copy", str(tmp_path), "train")
 
 
 def test_levels_above_the_wanted_one_need_not_be_there(copy):
