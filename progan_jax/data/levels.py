@@ -15,6 +15,7 @@ from progan_jax.data.layout import VERSION, level_name
 from progan_jax.data.records import (
     Decoder,
     Records,
+    find_feature,
     make_decoder,
     open_folder,
     open_records,
@@ -71,6 +72,26 @@ class RecordLevel:
                 ) from error
         return images.reshape(*indices.shape, *self.shape[1:])
 
+    def check(self) -> None:
+        """Checks what the level's files of TFDS say of it; no image is read.
+
+        Raises:
+          UserError: if they cannot be read, or are of other images.
+        """
+        builder = open_folder(self._folder)
+        image = find_feature(builder.info.features, "image")
+        shape = getattr(image, "shape", None) or ()
+        kind = getattr(image, "np_dtype", None)
+        sides = zip(shape, self.shape[1:], strict=False)
+        fits = len(shape) == 3 and all(side in (None, own) for side, own in sides)
+        if kind != self.dtype or not fits:
+            raise _unfit(
+                self._folder / "features.json", "its images are of another kind"
+            )
+        splits = builder.info.splits
+        if "train" not in splits or splits["train"].num_examples != len(self):
+            raise _unfit(self._folder / "dataset_info.json", "it counts other images")
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}
 
@@ -81,6 +102,12 @@ class RecordLevel:
             if self._opened is None:
                 self._opened = _open(self._folder, self.shape[-1])
             return self._opened
+
+
+def _unfit(path: Path, fault: str) -> UserError:
+    return UserError(
+        f"{path} is damaged: {fault}; copy the set again, or prepare it again"
+    )
 
 
 def _open(folder: Path, channels: int) -> _Opened:

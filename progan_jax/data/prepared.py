@@ -81,13 +81,16 @@ def load_prepared(folder: Path, split: str, resolution: int) -> Pyramid:
         _check_files(folder, record, sides)
     except Damaged as error:
         raise UserError(f"config.data.name = {name!r}: {error}") from error
+    levels = {
+        side: RecordLevel(folder, side, len(labels), record["channels"])
+        for side in sides
+    }
+    for level in levels.values():
+        level.check()
     digest = hashlib.sha256(json.dumps([record["identity"], resolution]).encode())
     return Pyramid(
         name=name,
-        levels={
-            side: RecordLevel(folder, side, len(labels), record["channels"])
-            for side in sides
-        },
+        levels=levels,
         labels=labels if record["num_classes"] else None,
         num_classes=record["num_classes"],
         fingerprint=digest.hexdigest()[:32],

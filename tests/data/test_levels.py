@@ -41,6 +41,7 @@ def test_a_level_is_used_like_its_array(level, images):
     assert level.shape == images.shape
     assert level.nbytes == images.nbytes
     assert len(level) == N
+    level.check()
     for index in (slice(None), slice(3, 30, 4), np.array([5, 5, 0, 39])):
         assert np.array_equal(level[index], images[index])
     table = np.arange(12).reshape(3, 4)

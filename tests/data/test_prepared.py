@@ -1,15 +1,20 @@
 """Pyramids that were not copied whole."""
 
+import functools
 import hashlib
+import itertools
 import json
+import operator
 import re
 import shutil
 import struct
+from copy import deepcopy
 
 import numpy as np
 import pytest
 
 from progan_jax.configs.folder import get_config
+from progan_jax.data.decoding import BadImage
 from progan_jax.data.prepared import load_prepared, read_description
 from progan_jax.data.readers import Item, SyntheticReader
 from progan_jax.data.shards import Settings
@@ -297,6 +302,81 @@ def test_a_missing_record_is_named_by_all_that_opens_a_set(classes, tmp_path):
     assert refusals(copy).startswith(fault)
     with pytest.raises(UserError, match=re.escape(fault)):
         TfdsReader("copy", str(tmp_path), "train")
+
+
+WRONG = (None, "", "x", "2", -1, 1e400, True, [], {}, "{SHARD_X}")
+
+
+def places(value, path=()):
+    """Yields the keys that lead to each value within a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, below in inner if isinstance(value, dict | list) else ():
+        yield (*path, key)
+        yield from places(below, (*path, key))
+
+
+def changed(record, path, value):
+    """Returns a copy with a value at a place; without the place if it is KeyError."""
+    record = deepcopy(record)
+    *above, last = path
+    inner = functools.reduce(operator.getitem, above, record)
+    if value is KeyError:
+        del inner[last]
+    else:
+        inner[last] = value
+    return record
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+def test_any_wrong_value_in_what_describes_a_level_is_one_line_or_changes_nothing(
+    classes, tmp_path, name
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    change_record(copy, file_bytes={})  # Otherwise the size would do.
+    path = copy / "r008" / "1.0.0" / name
+    record = json.loads(path.read_text())
+    rows = np.arange(N)
+
+    def train():
+        return load("copy", str(tmp_path), "train", 8, 1000).levels[8][rows]
+
+    def inspect():
+        return open_stored(copy).read(8, rows)[0]
+
+    def prepare():
+        reader = TfdsReader("copy/r008", str(tmp_path), "train")
+        return np.stack([reader[i].data for i in rows])
+
+    images = train()
+    for place, value in itertools.product(places(record), (KeyError, *WRONG)):
+        path.write_text(json.dumps(changed(record, place, value)))
+        for read in (train, inspect, prepare):
+            try:
+                same = np.array_equal(read(), images)
+            except (UserError, BadImage) as error:
+                assert "\n" not in str(error)
+            else:
+                assert same, (place, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "fault"),
+    [
+        ("features.json", '"image"', '"hmage"', "its images are of another kind"),
+        ("dataset_info.json", '"5"', '"4"', "it counts other images"),
+    ],
+)
+def test_a_level_that_is_described_as_another_is_refused_at_the_start_of_a_run(
+    classes, tmp_path, name, old, new, fault
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    path = copy / "r008" / "1.0.0" / name
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UserError) as caught:
+        load_prepared(copy, "train", 8)
+    fix = "copy the set again, or prepare it again"
+    assert str(caught.value) == f"{path} is damaged: {fault}; {fix}"
 
 
 def test_levels_above_the_wanted_one_need_not_be_there(copy):
