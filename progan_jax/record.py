@@ -69,7 +69,7 @@ class Record:
         self._evaluation: Evaluation | None = None
         if config.eval.every_kimg:
             self._evaluation = Evaluation(config, workdir, pyramid, mesh)
-        # A run that was made longer leaves out the tick that its old end cut short.
+        # Such as that of the tick that a run's old end cut short, when it is longer now.
         self._log = RunLog(
             workdir,
             lambda n: n <= nimg and schedule.is_tick_end(n),
@@ -172,7 +172,8 @@ class Record:
         if short := [n for n in self._log.dropped if n <= nimg]:
             self.bar.print(
                 f"{len(short)} row(s), at {short[-1] / 1000:.10g} kimg, are left out: "
-                "the run's old end cut that tick short, and it goes on now"
+                "no tick of the schedule ends there, as where the run's old end cut "
+                "one short"
             )
 
     def _evaluate(

@@ -358,8 +358,8 @@ def test_a_run_may_be_made_longer_and_every_tick_stands_once(
     train(tiny_config, workdir)
     assert rows(workdir)[-1]["Progress/nimg"] == 384
     assert (
-        "1 row(s), at 0.32 kimg, are left out: the run's old end cut that tick short, "
-        "and it goes on now\n"
+        "1 row(s), at 0.32 kimg, are left out: no tick of the schedule ends there, as "
+        "where the run's old end cut one short\n"
     ) in capsys.readouterr().out
     ticks = [row["Progress/tick"] for row in rows(workdir)]
     assert ticks == list(range(1, len(ticks) + 1))

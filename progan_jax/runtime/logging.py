@@ -22,6 +22,7 @@ from progan_jax.files import CHECKSUM, free_name, parse_record, seal, write_whol
 Row = Mapping[str, float]
 # Apart from Metrics/swd_*, which --mode=eval measures of another number of images.
 STAGE_SWD = "Metrics/stage_swd_"
+_MOST_NIMG = 2**53  # Above any run's; what floats tell apart.
 
 
 class RunLog:
@@ -154,7 +155,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     """Returns a row without its checksum; None if the line is not as it was written."""
     row = parse_record(line)
     nimg = (row or {}).get("Progress/nimg", math.nan)
-    if row is None or not _is_number(nimg) or nimg % 1 != 0:  # NaN and infinity, too.
+    if row is None or not _is_number(nimg) or not 0 < nimg < _MOST_NIMG or nimg % 1:
         return None
     return {name: value for name, value in row.items() if name != CHECKSUM}
 

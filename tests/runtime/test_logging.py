@@ -115,6 +115,7 @@ def test_a_row_without_its_line_end_is_whole(log):
 
 BROKEN = [
     *("[]", "3", "{}", '{"Progress/nimg": null}', "nonsense", "\ufffd"),
+    *(f'{{"Progress/nimg": {n}}}' for n in (-32, 0, 10**400, 1e300)),
     *('{"Progress/nimg": 0.5}', "[" * 100_000, '{"Progress/nimg": NaN}'),
 ]
 
