@@ -69,7 +69,7 @@ class Record:
         self._evaluation: Evaluation | None = None
         if config.eval.every_kimg:
             self._evaluation = Evaluation(config, workdir, pyramid, mesh)
-        # Such as that of the tick that a run's old end cut short, when it is longer now.
+        # Not that of the tick that the old end of a run cut short that is longer now.
         self._log = RunLog(
             workdir,
             lambda n: n <= nimg and schedule.is_tick_end(n),
