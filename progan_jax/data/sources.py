@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +190,17 @@ def open_builder(name: str, data_dir: str) -> Any:
 
 def _names(root: Path) -> list[str]:
     """Returns the sets that a folder holds; a pyramid is one, whatever its levels."""
-    found = [*root.glob("*/*/features.json"), *root.glob("*/*/*/features.json")]
-    folders = {path.parent.parent for path in found}
-    pyramids = {path.parent for path in root.glob(f"*/{RECORD}")}
-    pyramids |= {path.parent for path in root.glob(f"*/*/{RECORD}")}
+
+    # Path.glob raises where a folder vanishes meanwhile.
+    def found(name: str, *folders: str) -> list[Path]:
+        patterns = (f"{folder}/{name}" for folder in folders)
+        return [Path(path) for at in patterns for path in iglob(at, root_dir=root)]
+
+    levels = found("features.json", "*/*", "*/*/*")
+    folders = {path.parent.parent for path in levels}
+    pyramids = {path.parent for path in found(RECORD, "*", "*/*")}
     sets = {f for f in folders if not pyramids & {f.parent, f.parent.parent}}
-    return sorted(str(path.relative_to(root)) for path in sets | pyramids)
+    return sorted(map(str, sets | pyramids))
 
 
 def read_images(

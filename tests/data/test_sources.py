@@ -432,3 +432,22 @@ def test_bucket_is_refused_with_how_to_bring_it_here(data_dir):
         "bucket (gcsfuse) or copy it (gcloud storage rsync), as docs/data.md shows, "
         "and name that folder"
     )
+
+
+def test_folders_that_vanish_while_sets_are_listed_are_passed_over(tmp_path):
+    """As those of processes do, below /."""
+    level = tmp_path / "there" / "r004" / "1.0.0"
+    level.mkdir(parents=True)
+    (level / "features.json").touch()
+    (tmp_path / "gone").mkdir()
+    scandir = os.scandir
+
+    def vanishing(path):
+        if os.fspath(path).endswith("gone"):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return scandir(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", vanishing)
+        with pytest.raises(UserError, match=r"no such set is prepared .*there/r004"):
+            _load("mine", tmp_path)

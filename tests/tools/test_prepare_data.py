@@ -262,8 +262,8 @@ def test_folders_that_array_record_cannot_open_are_refused():
         ("lmdb:/", ["--resolution=8", "--labels=x"], "--labels is for folder: and zip"),
         (
             "tfds:cifar10",
-            ["--resolution=32", "--data_dir=/"],
-            "tfds:cifar10: no such set is prepared in --data_dir='/'",
+            ["--resolution=32", "--data_dir=/usr"],
+            "tfds:cifar10: no such set is prepared in --data_dir='/usr'",
         ),
     ],
 )
