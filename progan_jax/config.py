@@ -3,7 +3,6 @@
 The fields and their meaning stand in configs/base.py.
 """
 
-import math
 import re
 from typing import Any
 
@@ -30,6 +29,7 @@ TABLES = {
     "schedule.d_learning_rate": 0.0,
     "train.tick_kimg": 0.001,
 }
+_LARGEST = 1e9  # Value of a table: no run is as long, and sums of it are finite.
 
 
 def get_field(config: ml_collections.ConfigDict, field: str) -> Any:
@@ -68,10 +68,10 @@ def parse_table(text: str, field: str, smallest: float = 0.0) -> dict[int, float
             "'16, 256:14, 1024:3'"
         ) from None
     for resolution, value in table.items():
-        if not (value >= smallest and math.isfinite(value)):
+        if not smallest <= value <= _LARGEST:
+            rule = "most 1e9; lower it" if value > 1 else f"least {smallest}; raise it"
             raise UserError(
-                f"config.{field} = {text!r}: {value} at {resolution} must be at least "
-                f"{smallest}; raise it"
+                f"config.{field} = {text!r}: {value} at {resolution} must be at {rule}"
             )
     return table
 

@@ -22,7 +22,7 @@ from progan_jax.runtime.distributed import is_primary, share
 from progan_jax.runtime.mesh import lay_out, local, replicated
 from progan_jax.runtime.snapshot import digest, read_snapshot, read_trained
 from progan_jax.state import Params, TrainState, parameter_shapes
-from progan_jax.workdir import YOUNGER_FIELDS
+from progan_jax.stored_config import YOUNGER_FIELDS
 
 _FIELD = "config.init_from"
 _SHARED = (

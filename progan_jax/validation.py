@@ -107,14 +107,14 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
     Raises:
       UserError: one line for each fault, each naming field, value, rule and fix.
     """
-    faults = list(_field_faults(config))
+    faults = list(field_faults(config))
     if not faults:
         faults = list(_joint_faults(config, num_devices))
     if faults:
         raise UserError("\n".join(faults))
 
 
-def _field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+def field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
     """Yields the faults that one field shows by itself."""
     for field, choices in _CHOICES.items():
         value = get_field(config, field)

@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +25,7 @@ from progan_jax.runtime.environment import environment
 from progan_jax.runtime.logging import last_nimg, warn
 from progan_jax.runtime.newest import is_noted, list_steps, read_newest
 from progan_jax.runtime.snapshot import parse_moment
+from progan_jax.stored_config import YOUNGER_FIELDS, complete_config, is_free
 
 CONFIG = "config.json"
 # Its fields besides the checksum.
@@ -34,45 +35,8 @@ _KINDS = {
     "stddev_groups": dict,
     "starts": list,
 }
-# Fields that may change between restarts: they alter where and how a run is carried
-# out, or how long it goes on, but no image that it has shown.
-_FREE_FIELDS = (
-    "data.data_dir",
-    "data.feed",
-    "data.resident_gib",
-    "data.max_memory_mib",
-    "data.stream_workers",
-    "schedule.microbatch",
-    "model.remat",
-    "schedule.total_kimg",
-    "train.grid_ticks",
-    "train.snapshot_ticks",
-    "train.snapshot_networks",
-    "train.checkpoint_ticks",
-    "train.keep_checkpoints",
-    "train.max_skipped",
-    "runtime.pairs_per_dispatch",
-    "runtime.compile_ahead",
-    "runtime.num_devices",
-)
-# Fields that the first runs lack, with the value that they acted by.
-YOUNGER_FIELDS = {
-    "init_from": "",
-    "data.dequantise": False,
-    "data.truncate_labels": False,
-    "loss.noise_coefficient": 0.0,
-    "model.d_divisor": 1,
-    "model.d_norm": "none",
-    "model.g_norm": "none",
-    "model.g_slope": 0.2,
-    "model.minibatch_discrimination": 0,
-    "model.remat": "none",
-    "model.topology": "progan",
-    "runtime.compile_ahead": "auto",
-    "runtime.deterministic": False,
-    "train.grid_by_class": False,
-    "train.snapshot_networks": False,
-}
+# How deep a value may lie in it; the versions of a start lie the deepest.
+_DEPTH = 8
 
 
 class RunFolder:
@@ -171,28 +135,20 @@ def open_workdir(
         raise _unwritable(workdir, error) from error
 
 
-def read_config(workdir: Path, flag: str) -> Any:
+def read_config(
+    workdir: Path, flag: str, otherwise: ml_collections.ConfigDict | None = None
+) -> Any:
     """Returns the configuration that a run was last started with.
 
     Args:
       workdir: The run's folder.
       flag: By which the user named it.
+      otherwise: Has what a run may change and has not recorded; see `complete_config`.
 
     Raises:
-      UserError: if the folder is not a run's.
+      UserError: if the folder is not a run's, or the file is damaged.
     """
-    return complete_config(read_record(workdir, flag)["config"])
-
-
-def complete_config(fields: Mapping[str, Any]) -> Any:
-    """Returns a configuration that was stored, with the fields that are younger."""
-    config: Any = ml_collections.ConfigDict(fields)
-    for field, value in YOUNGER_FIELDS.items():
-        group, _, name = field.rpartition(".")
-        inner = config.get(group) if group else config
-        if isinstance(inner, ml_collections.ConfigDict) and name not in inner:
-            inner[name] = value
-    return config
+    return complete_config(read_record(workdir, flag)["config"], otherwise)
 
 
 def read_record(workdir: Path, flag: str) -> dict[str, Any]:
@@ -254,18 +210,12 @@ def config_of_run(
     """
     if not (workdir / CONFIG).exists():
         return config
-    begun, config = read_config(workdir, "--workdir"), copy.deepcopy(config)
+    begun = read_config(workdir, "--workdir", config)
+    config = copy.deepcopy(config)
     # Not how many devices there are here.
     taken = set(_leaves(config)) - {*given, "runtime.num_devices"}
     for field in taken.intersection(_leaves(begun)):
-        try:
-            config.update_from_flattened_dict({field: get_field(begun, field)})
-        except TypeError as error:
-            raise UserError(
-                f"--workdir={workdir}: its {CONFIG} has {field} = "
-                f"{get_field(begun, field)!r}, which is of another kind; restore the "
-                "file"
-            ) from error
+        config.update_from_flattened_dict({field: get_field(begun, field)})
     check_same_config(config, workdir, begun)
     return config
 
@@ -286,8 +236,7 @@ def check_same_config(
     for field in _leaves(config):
         value = get_field(config, field)
         before = _get(begun, field)
-        free = field in _FREE_FIELDS or field.startswith("eval.")
-        if value != before and not free:
+        if value != before and not is_free(field):
             raise UserError(
                 f"config.{field} = {value!r}, but the run in {workdir} was begun with "
                 f"{before!r}, and a run keeps its configuration; choose another "
@@ -449,6 +398,8 @@ def _check_record(record: Any) -> None:
     """Raises ValueError where what every reader takes for granted is not there."""
     if not isinstance(record, dict):
         raise ValueError("it holds no record")
+    if not _is_shallow(record, _DEPTH):
+        raise ValueError(f"it is nested more than {_DEPTH} deep")
     if not is_intact(record):
         raise ValueError(
             f"its {CHECKSUM} differs; if you have changed it on purpose, delete that "
@@ -465,10 +416,15 @@ def _check_record(record: Any) -> None:
         raise ValueError(f"it has starts = {str(starts)[:40]} and needs records there")
     if not record["config"]:
         raise ValueError("it has no config")
-    try:
-        ml_collections.ConfigDict(record["config"])
-    except AttributeError as error:  # Of a field called "__class__" or such.
-        raise ValueError(f"its config holds {error}") from error
+    complete_config(record["config"])
+
+
+def _is_shallow(value: Any, most: int) -> bool:
+    """Returns whether a value of JSON is nested at most so deep."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return most > 0 and all(_is_shallow(v, most - 1) for v in inner)
 
 
 def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:

@@ -49,7 +49,13 @@ def test_a_table_of_another_form_is_refused(text):
         parse_table(text, "schedule.x")
 
 
-@pytest.mark.parametrize("text", ["-1", "8, 32:0", "nan", "inf"])
+@pytest.mark.parametrize("text", ["1e308", "8, 32:inf", "9" * 400])
+def test_a_table_above_all_runs_is_refused(text):
+    with pytest.raises(UserError, match="must be at most 1e9; lower it"):
+        parse_table(text, "schedule.x", 1 if text.isdigit() else 1.0)
+
+
+@pytest.mark.parametrize("text", ["-1", "8, 32:0", "nan"])
 def test_a_table_below_its_bound_is_refused(text):
     with pytest.raises(UserError, match="must be at least 1"):
         parse_table(text, "schedule.x", 1.0)

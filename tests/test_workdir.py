@@ -1,8 +1,11 @@
 import collections
+import contextlib
 import copy
 import errno
 import fcntl
+import functools
 import json
+import operator
 import os
 import re
 import shutil
@@ -13,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from progan_jax import workdir as module
+from progan_jax.configs import base
 from progan_jax.errors import UserError
+from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.newest import note_newest
 from progan_jax.workdir import (
     check_begun,
@@ -451,15 +456,89 @@ def test_fields_that_a_run_of_before_has_not_recorded_are_the_commands(
     assert config.model.remat == "none"
 
 
-def test_a_recorded_field_of_another_kind_is_named(tiny_config, flowers):
-    path = flowers / "config.json"
-    record = json.loads(path.read_text())
-    record["config"]["model"]["resolution"] = "large"
-    rewrite(path, **record)
-    with pytest.raises(
-        UserError, match=r"model\.resolution = 'large', which is of ano"
-    ):
-        config_of_run(tiny_config, [], flowers)
+def places(value, path=()):
+    """Yields the keys that lead to each value within a JSON value."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, below in inner:
+            yield (*path, key)
+            yield from places(below, (*path, key))
+
+
+DEEP = functools.reduce(lambda inner, _: [inner], range(900), [])
+WRONG = (None, "", "\ud800", 0, -1, 1e400, 10**400, True, [], {}, DEEP)
+
+
+@pytest.mark.parametrize("value", (KeyError, *WRONG), ids=range(1 + len(WRONG)))
+def test_whatever_a_record_holds_its_readers_get_all_fields_or_one_line(
+    tiny_config, workdir, value
+):
+    open_workdir(tiny_config, workdir, "data", 1)
+    rewrite(workdir / "config.json")
+    text = (workdir / "config.json").read_text()
+    base_fields = list_fields(base.get_config())
+    for *above, last in places(json.loads(text)):
+        record = json.loads(text)
+        inner = functools.reduce(operator.getitem, above, record)
+        if value is KeyError:
+            del inner[last]
+        else:
+            inner[last] = value
+        (workdir / "config.json").write_text(json.dumps(record))
+        try:
+            fields = list_fields(read_config(workdir, "RUN"))
+        except UserError as error:
+            assert str(error).startswith(f"RUN={workdir}: its config.json cannot be ")
+            assert "\n" not in str(error)
+            continue
+        for field, example in base_fields.items():
+            kinds = (int, float) if isinstance(example, float) else (type(example),)
+            assert type(fields[field]) in kinds, (field, value)
+        with contextlib.suppress(UserError):  # It is of another run now.
+            check_begun(tiny_config, workdir)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("data", "x", "it has config.data = 'x' and needs fields there"),
+        ("data.name", KeyError, "it has no config.data.name"),
+        ("data.max_memory_mib", None, "= None and needs a whole number there"),
+        ("train.checkpoint_ticks", 0, "must be at least 1; raise it"),
+        ("model.resolution", "large", "= 'large' and needs a whole number there"),
+        ("model.tanh", 1, "config.model.tanh = 1 and needs true or false there"),
+        ("optim.beta2", "0.99", "= '0.99' and needs a number there"),
+        ("schedule.fade_kimg", 600, "fade_kimg = 600 and needs text there"),
+    ],
+)
+def test_a_recorded_field_that_cannot_be_is_named(
+    tiny_config, workdir, field, value, reason
+):
+    open_workdir(tiny_config, workdir, "data", 1)
+    record = json.loads((workdir / "config.json").read_text())
+    *groups, name = field.split(".")
+    inner = functools.reduce(operator.getitem, groups, record["config"])
+    if value is KeyError:
+        del inner[name]
+    else:
+        inner[name] = value
+    rewrite(workdir / "config.json", **record)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        config_of_run(tiny_config, [], workdir)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        check_begun(tiny_config, workdir)
+
+
+def test_a_run_of_before_has_the_free_fields_of_now(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1)
+    record = json.loads((workdir / "config.json").read_text())
+    del record["config"]["data"]["resident_gib"], record["config"]["eval"]
+    rewrite(workdir / "config.json", **record)
+    config = read_config(workdir, "RUN")
+    assert config.data.resident_gib == base.get_config().data.resident_gib
+    assert config.eval.to_dict() == base.get_config().eval.to_dict()
+    tiny_config.eval.tap = "768"
+    assert config_of_run(tiny_config, [], workdir).eval.tap == "768"
 
 
 def test_evaluation_takes_the_runs_configuration_and_names_what_differs(flowers):

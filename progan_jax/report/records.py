@@ -102,7 +102,6 @@ def read_run(workdir: Path) -> RunRecord:
     """
     config = read_config(workdir, "RUN")
     starts = read_record(workdir, "RUN")["starts"]
-    schedule = _read_schedule(workdir, config)
     rows = [_finite(row) for row in read_rows(workdir / "stats.jsonl")]
     rows = [row for row in rows if has_numbers(row, _NEEDED)]
     if not rows:
@@ -114,7 +113,7 @@ def read_run(workdir: Path) -> RunRecord:
     if not progress.points:
         points = list(_measured_ticks(rows))
         progress = Progress(progress.label, points, progress.floor, progress.shown)
-    return RunRecord(workdir, config, starts, rows, schedule, progress)
+    return RunRecord(workdir, config, starts, rows, make_schedule(config), progress)
 
 
 def condense(rows: Sequence[Row], most: int) -> list[dict[str, float | None]]:
@@ -151,19 +150,6 @@ def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
             kimg, hours = row["Progress/kimg"], row["Timing/total_hours"]
             points.append(Point(kimg, hours, figures, row["Progress/resolution"]))
     return points
-
-
-def _read_schedule(workdir: Path, config: Any) -> Schedule:
-    """Returns a run's schedule; raises UserError if it makes none to its end."""
-    try:
-        schedule = make_schedule(config)
-        schedule.end_nimg()
-    except Exception as error:  # Of fields that may hold anything.
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"RUN={workdir}: config.json makes no schedule ({reason}); restore the file"
-        ) from error
-    return schedule
 
 
 def _finite(row: Row) -> Row:

@@ -21,7 +21,7 @@ from progan_jax.runtime.background import leave
 from progan_jax.runtime.recipes import find_config, recipe_names
 
 _SIGPIPE_CODE = 128 + 13
-_KINDS = {
+KINDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -103,7 +103,7 @@ def _explained(error: Exception) -> str:
     kinds = {"invalid literal for int": int, "could not convert string to float": float}
     for words, kind in kinds.items():
         if match := re.match(rf"flag (--\w+=.*): {words}", line):
-            return f"{match[1]} must be {_KINDS[kind]}; change it"
+            return f"{match[1]} must be {KINDS[kind]}; change it"
     return line
 
 
@@ -176,7 +176,7 @@ def _check_config(argv: list[str]) -> None:
         if field not in fields:
             raise UserError(_unknown_field(field, value, list(fields)))
         if not _fits(value, fields[field]):
-            kind = _KINDS.get(type(fields[field]), "of another type")
+            kind = KINDS.get(type(fields[field]), "of another type")
             raise UserError(
                 f"config.{field} = {value!r} must be {kind}; write for example "
                 f"--config.{field}={fields[field]}"

@@ -34,9 +34,10 @@ from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, 
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compilation_cache import keep_compiled
+from progan_jax.stored_config import complete_config
 from progan_jax.trained import TrainedGenerator, to_uint8
 from progan_jax.trained_inputs import check_seed
-from progan_jax.workdir import complete_config, read_config
+from progan_jax.workdir import read_config
 
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the sets; the run's own.")
@@ -98,7 +99,12 @@ def _config(model: str, generator: TrainedGenerator) -> Any:
             f"MODEL={model}: it does not say on which images it was trained, as no "
             "imported network does; name a run, or what a run has published"
         )
-    return complete_config(generator.info["config"])
+    try:
+        return complete_config(generator.info["config"])
+    except ValueError as error:
+        raise UserError(
+            f"MODEL={model}: its description is damaged: {error}; name another"
+        ) from error
 
 
 def _load_set(config: Any) -> Pyramid:

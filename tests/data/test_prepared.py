@@ -309,10 +309,11 @@ WRONG = (None, "", "x", "2", -1, 1e400, True, [], {}, "{SHARD_X}")
 
 def places(value, path=()):
     """Yields the keys that lead to each value within a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, below in inner if isinstance(value, dict | list) else ():
-        yield (*path, key)
-        yield from places(below, (*path, key))
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, below in inner:
+            yield (*path, key)
+            yield from places(below, (*path, key))
 
 
 def changed(record, path, value):
