@@ -19,7 +19,9 @@ _MOST_CLASSES = 100_000  # A larger number is no class, but an identity of some 
 # Folders that are seldom classes: splits, such as val2017 and training_masks, and
 # parts, such as 00000 and 00001. One "train" alone is a class beside "bus" and "car".
 _SPLIT = re.compile(
-    r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev)(set)?(?![a-z]).*", re.DOTALL
+    # Those of sets of two domains, as CycleGAN's, are trainA and trainB.
+    r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev)(set)?[ab]?(?![a-z]).*",
+    re.DOTALL,
 )
 _PART = re.compile(r"[0-9]{5,}")
 
@@ -47,7 +49,7 @@ class Classes:
 def common_folder(names: Sequence[str]) -> str:
     """Returns the folders that all files lie in, such as "" or "pets/train/"."""
     shared = os.path.commonprefix(  # noqa: RUF071 (of lists of parts)
-        [_split(name)[:-1] for name in names]
+        [split_path(name)[:-1] for name in names]
     )
     return "".join(f"{part}/" for part in shared)
 
@@ -61,7 +63,7 @@ def classes_of_folders(names: Sequence[str], where: str) -> Classes:
       UserError: if two folders differ in a way that people cannot see.
     """
     depth = common_folder(names).count("/")
-    folders = [tuple(_split(name)[depth:-1]) for name in names]
+    folders = [tuple(split_path(name)[depth:-1]) for name in names]
     if () in folders:
         return Classes([0] * len(names), (), _remark_beside(names, folders))
     known = sorted({parts[0] for parts in folders}, key=in_order)
@@ -160,7 +162,7 @@ def _and_more(names: Collection[str]) -> str:
 
 def _spelling(name: str) -> str:
     r"""Returns the one spelling of a path: a/b of ./a/b, a//b and a\b."""
-    return normal(posixpath.normpath("/".join(_split(name))))
+    return normal("/".join(split_path(name)))
 
 
 def _rows(path: Path, where: str) -> Iterator[tuple[str, int]]:
@@ -221,10 +223,11 @@ def classes_of_json(
         return Classes(none)
     classes = [_class_number(label) for _, label in labels]
     if None in classes:
+        wrong = json.dumps(labels[classes.index(None)][1])
         remark = (
             f"{where} has a label that is no class number from 0 to "
-            f"{_MOST_CLASSES - 1:,}, {str(labels[classes.index(None)][1])[:40]}, so "
-            "that the set has no classes; give --labels=FILE.csv for classes"
+            f"{_MOST_CLASSES - 1:,}, {wrong[:40]}, so that the set has no classes; "
+            "give --labels=FILE.csv for classes"
         )
         return Classes(none, remark=remark)
     there = set(map(_spelling, names))
@@ -264,6 +267,9 @@ def _class_number(label: Any) -> int | None:
     return int(label) if is_class else None
 
 
-def _split(name: str) -> list[str]:
-    """Returns the parts of a path; some zip files of Windows hold backslashes."""
-    return name.replace("\\", "/").split("/")
+def split_path(name: str) -> list[str]:
+    r"""Returns the parts of a path: a and b of a/b, ./a/b, a//b and a\b.
+
+    Some zip files of Windows hold backslashes.
+    """
+    return posixpath.normpath(name.replace("\\", "/")).strip("/").split("/")

@@ -5,7 +5,8 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from progan_jax.data.classes import (
     classes_of_json,
     classes_of_table,
     common_folder,
+    split_path,
 )
 from progan_jax.data.decoding import MAX_BYTES, BadImage, check_bytes
 from progan_jax.data.listing import (
@@ -28,12 +30,13 @@ from progan_jax.data.listing import (
     files_below,
     sort_files,
 )
-from progan_jax.data.names import counted, normal, printable
+from progan_jax.data.names import counted, first_few, normal, printable
 from progan_jax.data.readers import Item, Source
 from progan_jax.errors import UserError
 
 _DATASET = "dataset.json"  # Holds labels in the sets of StyleGAN2-ADA's dataset_tool.
-_MOST_BYTES = 2**29  # Of that file: ten million labels.
+# What may be read of that file: JSON takes up to 25 times its bytes in memory.
+_MOST_BYTES, _BYTES_PER_IMAGE, _BYTES_BESIDE = 2**29, 2**10, 2**24
 
 # What zipfile raises for archives and members that are damaged, encrypted, strangely
 # compressed, or named in no encoding.
@@ -70,8 +73,8 @@ class FileReader(Source):
         self.name = normal(path.name.removesuffix(".zip"))
         self._path, self._zip = path, None
         self._is_zip = path.is_file()
-        repeated: list[tuple[str, str]] = []
-        listing = sort_files(self._list(repeated), self._read_head)
+        remarks: list[str] = []
+        listing = sort_files(self._list(remarks), self._read_head)
         self._names, self.unread = listing.images, tuple(listing.others)
         if not self._names:
             raise UserError(
@@ -84,7 +87,8 @@ class FileReader(Source):
         self.num_classes, self.class_names = classes.num_classes, classes.names
         left_out = [n for n in listing.texts if n != dataset]
         left_out += [name for name, _ in listing.others]
-        self.remarks = tuple(_remarks(path, classes, repeated, left_out))
+        remarks = [classes.remark, *remarks, _remark_left_out(left_out)]
+        self.remarks = tuple(f"{path}: {remark}" for remark in remarks if remark)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -116,13 +120,20 @@ class FileReader(Source):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}
 
-    def _list(self, repeated: list[tuple[str, str]]) -> Iterable[str]:
-        """Returns the names of all files; takes links that are not followed."""
+    def _list(self, remarks: list[str]) -> Iterable[str]:
+        """Returns the names of all files; takes what to say of those left out."""
         try:
             if not self._is_zip:
-                return list(files_below(self._path, repeated))
+                repeated: list[tuple[str, str]] = []
+                names = list(files_below(self._path, repeated))
+                remarks.append(_remark_links(repeated))
+                return names
             with _open_zip(self._path) as archive:
-                return [n for n in archive.namelist() if not n.endswith("/")]
+                names = [n for n in archive.namelist() if not n.endswith("/")]
+            # As when it is unpacked, the last of a name replaces the others.
+            kept = {tuple(split_path(name)): name for name in names}
+            remarks.append(_remark_replaced(names, list(kept.values())))
+            return kept.values()
         except (OSError, *BAD_ZIP) as error:
             raise UserError(
                 f"{self._path}: cannot be read ({error}); name a folder or a zip file "
@@ -135,11 +146,15 @@ class FileReader(Source):
             return classes_of_table(table, self._names)
         if dataset is None:
             return classes_of_folders(self._names, str(self._path))
-        where, folder = f"{self._path}/{dataset}", dataset.removesuffix(_DATASET)
+        where, folder = f"{self._path}/{dataset}", common_folder([dataset])
+        most = min(_MOST_BYTES, _BYTES_BESIDE + _BYTES_PER_IMAGE * len(self))
         try:
-            data = self._read(dataset, _MOST_BYTES)
+            data = self._read(dataset, most)
         except BadImage as error:
-            raise UserError(f"{where}: cannot be read ({error}); remove it") from error
+            raise UserError(
+                f"{where}: cannot be read ({error}, for {counted(len(self), 'image')});"
+                " remove it to take folders for classes, or give --labels=FILE.csv"
+            ) from error
         return classes_of_json(data, self._names, folder, where)
 
     def _read_head(self, name: str) -> bytes:
@@ -188,6 +203,9 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 @contextmanager
 def _open_file(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    # A pipe would wait for its writer, and a device may never end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise BadImage("it is a pipe, a socket or a device")
     with path.open("rb") as file:
         yield file, os.fstat(file.fileno()).st_size
 
@@ -218,28 +236,44 @@ def _find_dataset(listing: Listing) -> str | None:
     found = [
         name
         for name in listing.texts
-        if name.rpartition("/")[2] == _DATASET
-        and folder.startswith(name.removesuffix(_DATASET))
+        if split_path(name)[-1] == _DATASET and folder.startswith(common_folder([name]))
     ]
     return min(found, key=len, default=None)
 
 
-def _remarks(
-    path: Path, classes: Classes, repeated: list[tuple[str, str]], left_out: list[str]
-) -> Iterator[str]:
-    """Yields what a user should know of a source."""
-    if classes.remark:
-        yield f"{path}: {classes.remark}"
-    if repeated:
-        link, folder = map(printable, repeated[0])
-        are = "is" if len(repeated) == 1 else "are"
-        yield (
-            f"{path}: {counted(len(repeated), 'link')} to folders that are read "
-            f"already {are} not followed, the first is {link} to {folder}"
-        )
-    if left_out:
-        are = "is" if len(left_out) == 1 else "are"
-        yield (
-            f"{path}: {counted(len(left_out), 'file')} {are} not read: "
-            f"{count_suffixes(left_out)}; {KINDS} are"
-        )
+def _remark_replaced(names: Sequence[str], kept: Sequence[str]) -> str:
+    """Returns what to say of members of a zip file that have another's name."""
+    if len(names) == len(kept):
+        return ""
+    replaced = Counter(names) - Counter(kept)
+    number, them = replaced.total(), "it" if replaced.total() == 1 else "them"
+    return (
+        f"{counted(number, 'file')} {_are(number)} not read, as a later one in the zip "
+        f"file has the same name and replaces {them}: {first_few([*replaced], 1)}"
+    )
+
+
+def _remark_links(repeated: Sequence[tuple[str, str]]) -> str:
+    """Returns what to say of links that are not followed."""
+    if not repeated:
+        return ""
+    link, folder = map(printable, repeated[0])
+    number = len(repeated)
+    return (
+        f"{counted(number, 'link')} to folders that are read already {_are(number)} "
+        f"not followed, the first is {link} to {folder}"
+    )
+
+
+def _remark_left_out(names: Sequence[str]) -> str:
+    """Returns what to say of files that are no images."""
+    if not names:
+        return ""
+    return (
+        f"{counted(len(names), 'file')} {_are(len(names))} not read: "
+        f"{count_suffixes(names)}; {KINDS} are"
+    )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -34,7 +34,7 @@ class Listing:
     Attributes:
       images: Their names, in order.
       others: Names and reasons of files that are no text, nor images of a kind that is
-        read; links that lead nowhere among them.
+        read; links that lead nowhere, pipes and devices among them.
       texts: Names of the rest.
     """
 
@@ -126,10 +126,8 @@ def files_below(top: Path, repeated: list[tuple[str, str]]) -> Iterator[str]:
             below[:] = sorted(name for name in below if not _LITTER.match(name))
             starts.extend(path / name for name in below if (path / name).is_symlink())
             below[:] = [n for n in below if _identity(path / n) not in listed]
-            for file in (path / name for name in names):
-                # A link that leads nowhere is a bad image, not none.
-                if file.is_file() or (file.is_symlink() and not file.exists()):
-                    yield file.relative_to(top).as_posix()
+            # Pipes, devices and links that lead nowhere, too: they are bad images.
+            yield from ((path / name).relative_to(top).as_posix() for name in names)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

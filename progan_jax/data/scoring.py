@@ -11,6 +11,7 @@ from pathlib import Path
 
 from progan_jax.data.celeba_hq_ranking import power_spectrum_score, rank_by_quality
 from progan_jax.data.decoding import BadImage
+from progan_jax.data.names import printable
 from progan_jax.data.processes import call_for_each
 from progan_jax.data.readers import Source, Subset
 from progan_jax.data.shards import refuse_bad
@@ -121,5 +122,5 @@ def write_scores(path: Path, scores: Sequence[Score], kept: Subset) -> None:
     for score in scores:
         if score.score is not None:
             kept_now = int(score.index in chosen)
-            rows.writerow([score.name, f"{score.score:.6f}", kept_now])
+            rows.writerow([printable(score.name), f"{score.score:.6f}", kept_now])
     write_whole(path, buffer.getvalue())

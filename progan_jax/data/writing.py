@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from progan_jax.data.layout import LABELS, RECORD, UNFINISHED, VERSION, level_name
+from progan_jax.data.names import printable
 from progan_jax.data.prepared import digest_labels
 from progan_jax.data.processes import call_for_each
 from progan_jax.data.readers import Reader
@@ -129,7 +130,7 @@ def write_skipped(folder: Path, skipped: Iterable[tuple[str, str]]) -> None:
     buffer = io.StringIO()
     rows = csv.writer(buffer, lineterminator="\n")
     rows.writerow(["image", "reason"])
-    rows.writerows(skipped)
+    rows.writerows(map(printable, pair) for pair in skipped)
     write_whole(folder / "skipped.csv", buffer.getvalue())
 
 

@@ -6,6 +6,7 @@ import pickle
 import random
 import stat
 import struct
+import warnings
 import zipfile
 from contextlib import suppress
 
@@ -290,7 +291,44 @@ def test_classes_of_a_zip_file_of_windows_are_found(tmp_path):
     assert reader[1].data == b"pets\\dog\\0.png"
 
 
-@pytest.mark.parametrize("names", [["train", "val", "Test"], ["00000", "00001"]])
+@pytest.mark.parametrize(
+    "names", [["./cat/0.png", "dog/0.png"], ["pets//cat/0.png", "pets/dog/0.png"]]
+)
+def test_classes_of_a_zip_do_not_depend_on_how_its_paths_are_spelt(tmp_path, names):
+    reader = FileReader(pack(tmp_path / "x.zip", *names))
+    assert classes_of(reader) == ["cat", "dog"]
+    assert [item.data.decode() for item in (reader[0], reader[1])] == names
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        (["cat/0.png"], "1 file is not read, as a later one in the zip file has the"),
+        (["./cat/0.png", "cat//0.png"], "2 files are not read, as a later one in the"),
+    ],
+)
+def test_of_members_of_one_name_the_last_is_read_and_the_rest_counted(
+    tmp_path, others, words
+):
+    path = pack(tmp_path / "x.zip", "cat/0.png", "dog/0.png")
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Of zipfile, of the name.
+        for name in others:
+            archive.writestr(name, f"later {name}")
+    reader = FileReader(path)
+    assert {reader[k].data.decode() for k in range(len(reader))} == {
+        f"later {others[-1]}",
+        "dog/0.png",
+    }
+    (remark,) = reader.remarks
+    assert remark.startswith(f"{path}: {words}")
+    assert "cat/0.png" in remark
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["train", "val", "Test"], ["00000", "00001"], ["testA", "trainA", "trainB"]],
+)
 def test_folders_that_look_like_parts_of_a_set_are_remarked_on(tmp_path, names):
     reader = FileReader(write(tmp_path / "x", *(f"{name}/1.png" for name in names)))
     assert reader.num_classes == len(names)
@@ -413,6 +451,12 @@ def test_one_hot_vectors_are_classes_and_other_vectors_are_left_out(tmp_path):
     assert "[0.5, 0.2, 0.3], so that the set has no classes" in remark
 
 
+def test_a_label_that_is_text_is_shown_as_text(tmp_path):
+    labels = [[name, "0"] for name in SHARDS]
+    (remark,) = FileReader(write_dataset(tmp_path / "x", {"labels": labels})).remarks
+    assert '99,999, "0", so that the set has no classes' in remark
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -441,6 +485,34 @@ def test_labels_of_files_that_are_not_there_are_remarked_on(tmp_path):
     assert reader.num_classes == 2
     (remark,) = reader.remarks
     assert "dataset.json has labels of 1 file that is not there" in remark
+
+
+@pytest.mark.parametrize("name", ["./dataset.json", "set\\dataset.json"])
+def test_a_dataset_json_is_found_in_any_spelling(tmp_path, name):
+    names = [f"{name.removesuffix('dataset.json')}{shard}" for shard in SHARDS]
+    path = pack(tmp_path / "x.zip", *names)
+    with zipfile.ZipFile(path, "a") as archive:
+        labels = [[shard, k] for k, shard in enumerate(SHARDS)]
+        archive.writestr(name, json.dumps({"labels": labels}))
+    reader = FileReader(path)
+    assert [label for _, label in names_and_labels(reader)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_dataset_json_far_larger_than_its_images_need_is_not_read(tmp_path, kind):
+    text = b'{"labels":[' + b"[]," * (2**24 // 3 + 2**10) + b"[]]}"
+    path = pack(tmp_path / "x.zip", *SHARDS)
+    if kind == "folder":
+        path = write(tmp_path / "x", *SHARDS)
+        (path / "dataset.json").write_bytes(text)
+    else:
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("dataset.json", text)
+    with (
+        allocating_at_most(2**20),
+        pytest.raises(UserError, match=r"more than 16 MiB, for 3 images\); remove it"),
+    ):
+        FileReader(path)
 
 
 def test_a_table_goes_before_a_dataset_json(tmp_path):
@@ -496,6 +568,23 @@ def test_links_that_lead_nowhere_are_left_out_with_a_reason(tmp_path):
     assert classes_of(reader) == ["cat", "dog"]
     assert reader.unread == (("bird", "No such file or directory"),)
     assert "1 file is not read: 1 without suffix" in reader.remarks[0]
+
+
+def test_pipes_sockets_and_devices_are_left_out_with_a_reason_and_never_opened(
+    tmp_path,
+):
+    write(tmp_path, "1.png")
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "2.png")
+    (tmp_path / "3.png").symlink_to("/dev/zero")
+    reader = FileReader(tmp_path)
+    why = "it is a pipe, a socket or a device"
+    assert reader.unread == (("pipe", why),)
+    assert "1 file is not read: 1 without suffix" in reader.remarks[0]
+    assert reader[0].data == b"1.png"
+    for index in (1, 2):
+        with pytest.raises(BadImage, match=why):
+            reader[index]
 
 
 # Files that are no images, or images of other names.
@@ -606,7 +695,7 @@ def test_a_zip_file_with_names_that_cannot_be_decoded_is_refused(tmp_path):
 
 
 def test_enormous_files_are_left_out_without_being_read(tmp_path):
-    """Also not those that a link leads to and that never end, which are no files."""
+    """Also not those that a link leads to and that never end."""
     folder, archive = write(tmp_path / "set", "small.png"), tmp_path / "set.zip"
     (folder / "huge.png").touch()
     os.truncate(folder / "huge.png", 2**28 + 1)
@@ -629,7 +718,11 @@ def test_enormous_files_are_left_out_without_being_read(tmp_path):
         archive,
         folder,
     )
-    assert lines == 2 * ["it has more than 256 MiB", "9"]
+    why = "it is a pipe, a socket or a device"
+    assert lines == [
+        *("it has more than 256 MiB", "9"),
+        *(why, "it has more than 256 MiB", why, "9"),
+    ]
     assert grown < 2**24
 
 
