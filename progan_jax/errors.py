@@ -1,5 +1,18 @@
 """The exceptions that end a command with a line instead of a traceback."""
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def escape(line: str) -> str:
+    r"""Returns a message as one line of plain text.
+
+    The values in it, such as names of files, may hold anything: line breaks and
+    control characters become backslash escapes such as \n and \x1b.
+    """
+    return _CONTROL.sub(lambda c: c[0].encode("unicode_escape").decode(), line)
+
 
 class UserError(Exception):
     """A mistake in the command, the configuration or the data that the user can fix.
@@ -9,6 +22,13 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+    def __init__(self, *lines: str) -> None:
+        """Takes the message; where several faults are found at once, a line of each."""
+        super().__init__(*map(escape, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class NotFiniteError(UserError):

@@ -111,7 +111,7 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
     if not faults:
         faults = list(_joint_faults(config, num_devices))
     if faults:
-        raise UserError("\n".join(faults))
+        raise UserError(*faults)
 
 
 def field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:

@@ -15,7 +15,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from progan_jax.errors import DivergedError, UserError
+from progan_jax.errors import DivergedError, UserError, escape
 from progan_jax.runtime.backend import explain_missing_devices
 from progan_jax.runtime.background import leave
 from progan_jax.runtime.recipes import find_config, recipe_names
@@ -289,5 +289,5 @@ def report(message: str) -> None:
 
 def _fail(message: str) -> NoReturn:
     """Reports the message and exits with code 2."""
-    report(message)
+    report(escape(message))
     sys.exit(2)

@@ -125,7 +125,7 @@ def together(action: Callable[[], T]) -> T:
         raise caught
     for number, text in enumerate(map(_from_bytes, texts)):
         if text:
-            raise UserError(f"process {number}: {text}")
+            raise UserError(*f"process {number}: {text}".split("\n"))
     return result  # type: ignore[return-value]
 
 

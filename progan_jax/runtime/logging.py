@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, escape
 from progan_jax.files import CHECKSUM, free_name, parse_record, seal, write_whole
 
 Row = Mapping[str, float]
@@ -162,7 +162,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 def warn(message: str) -> None:
     """Prints a warning on standard error without tearing the bar."""
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    tqdm.write(f"warning: {escape(message)}", file=sys.stderr)
 
 
 @cache
