@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from progan_jax.errors import UserError
 from progan_jax.runtime.snapshot import CARRIES
 from progan_jax.trained import TrainedGenerator
-from progan_jax.trained_inputs import list_classes, one_line
+from progan_jax.trained_inputs import find_class, list_classes, one_line
 
 SAMPLES = "samples.png"
 # Within a word, an underscore means nothing.
@@ -100,16 +101,15 @@ def _origin(info: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _usage(source: str, generator: TrainedGenerator) -> str:
-    names = generator.class_names
-    label = f", label={json.dumps(names[0]) if names else 0}"
-    label = label if generator.num_classes else ""
+    first = _first_class(generator.class_names)
+    label = f", label={first}" if generator.num_classes else ""
     side, channels = generator.resolution, generator.channels
     shape = f"[16, {side}, {side}, {channels}]"
     lines = [
         "```python",
         "import progan_jax",
         "",
-        f"g = progan_jax.load({json.dumps(one_line(source))})",
+        f"g = progan_jax.load({_literal(one_line(source))})",
         f"images = g.sample(16, seed=1{label})  # float32 {shape}, about [-1, 1]",
         "```",
     ]
@@ -121,6 +121,19 @@ def _usage(source: str, generator: TrainedGenerator) -> str:
             "lie here, too."
         )
     return "\n".join([*lines, "", told])
+
+
+def _first_class(names: Sequence[str]) -> str:
+    """Returns how Python writes the first class: its name, if that is clear, or 0."""
+    try:
+        find_class("label", names[0], len(names), names)
+    except (IndexError, UserError):  # "1", for example, is class 1, too.
+        return "0"
+    return _literal(names[0])
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _network(generator: TrainedGenerator) -> str:

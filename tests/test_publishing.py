@@ -273,3 +273,28 @@ def test_the_card_names_the_classes(tiny_config, tmp_path):
     assert "| classes | 2: `0 cat, 1 dog` |" in card
     assert 'images = g.sample(16, seed=1, label="cat")' in card
     assert progan_jax.load(tmp_path / "out").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (["1", "2", "3"], 0),
+        (["#2", "1", "0"], 0),
+        (["7", "8", "9"], "7"),
+        (["caf\u00e9 \U0001f600", 'a "b"', "\\"], "caf\u00e9 \U0001f600"),
+    ],
+)
+def test_the_line_of_the_card_draws_the_first_class(
+    tiny_config, tmp_path, names, first
+):
+    tiny_config.model.num_classes = 3
+    info = {"resolution": 4, "alpha": 1.0, "model": tiny_config.model.to_dict()}
+    info["dataset"] = {"name": "pets", "class_names": names}
+    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    write_snapshot(tmp_path / "pets", jax.device_get(params), info)
+    card = publish(tmp_path / "pets", tmp_path / "out")
+    (call,) = re.findall(r"^images = (g\.sample.*?)  #", card, re.MULTILINE)
+    g = progan_jax.load(tmp_path / "out")
+    assert f"label={first!r}" in call.replace('"', "'")
+    images = eval(call.replace("16", "2"), {"g": g})
+    np.testing.assert_array_equal(images, g.sample(2, seed=1, label=0))
