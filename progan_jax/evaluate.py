@@ -63,6 +63,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     evaluation.check(snapshots)
     rows = [evaluation.measure_reals()]
     rows += evaluation.measure_all(snapshots)
+    evaluation.write_csv()
     best = evaluation.write_best()
     if (workdir / page.NAME).exists():
         page.try_to_write_report(workdir)
@@ -184,6 +185,10 @@ class Evaluation:
         _, _, values = self.measure_snapshot(folder)
         self.write_best()
         return {f"Metrics/{name}": value for name, value in values.items()}
+
+    def write_csv(self) -> None:
+        """Writes metrics.csv anew, as nobody checks what it holds."""
+        self._scoreboard.write_csv()
 
     def write_best(self) -> str | None:
         """Names the best snapshot in snapshots/best, if a figure is to say which."""

@@ -12,7 +12,7 @@ from typing import Any
 from progan_jax.errors import UserError
 from progan_jax.files import append_line, read_records, seal, write_whole
 from progan_jax.runtime.logging import warn
-from progan_jax.runtime.snapshot import BEST
+from progan_jax.runtime.snapshot import write_best
 
 REALS = "reals"
 FLOOR_SKIP = "floor_skip"  # Setting that the records of the reals alone have.
@@ -60,7 +60,12 @@ class Scoreboard:
             "environment": dict(environment),
         }
         append_line(self._path, json.dumps(seal(record)))
-        write_whole(self._workdir / "metrics.csv", self._to_csv())
+        self.write_csv()
+
+    def write_csv(self) -> None:
+        """Writes metrics.csv anew from the records, whatever it holds."""
+        if records := self.records():
+            write_whole(self._workdir / "metrics.csv", _to_csv(records))
 
     def write_best(
         self, figure: str, metric: str, settings: Mapping[str, Any]
@@ -86,7 +91,7 @@ class Scoreboard:
         if not values:
             return None
         best = min(values, key=lambda name: values[name])
-        write_whole(self._workdir / "snapshots" / BEST, best + "\n")
+        write_best(self._workdir, best)
         return best
 
     def records(self) -> list[dict[str, Any]]:
@@ -107,24 +112,25 @@ class Scoreboard:
             return 0
         return max(len(path.read_bytes().splitlines()) - 1, 0)
 
-    def _to_csv(self) -> str:
-        rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for record in self.records():
-            snapshot, settings = _csv_row(record)
-            row = rows.setdefault((snapshot, settings), {})
-            row |= {
-                "snapshot": snapshot,
-                "kimg": record["nimg"] / 1000,
-                **record["values"],
-                "settings": settings,
-            }
-        columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-        columns.append(columns.pop(columns.index("settings")))
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-        return buffer.getvalue()
+
+def _to_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        snapshot, settings = _csv_row(record)
+        row = rows.setdefault((snapshot, settings), {})
+        row |= {
+            "snapshot": snapshot,
+            "kimg": record["nimg"] / 1000,
+            **record["values"],
+            "settings": settings,
+        }
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    columns.append(columns.pop(columns.index("settings")))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    return buffer.getvalue()
 
 
 def _csv_row(record: Mapping[str, Any]) -> tuple[str, str]:

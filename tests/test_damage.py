@@ -50,6 +50,7 @@ OVERRIDES = [
     "--config.eval.metrics=swd",
     "--config.eval.num_images=64",
     "--config.eval.every_kimg=0.128",
+    "--config.eval.best=swd_average",
     "--config.runtime.num_devices=1",
 ]
 BEGUN = "--config.schedule.total_kimg=0.256"
@@ -63,10 +64,12 @@ KINDS = {
     "arrays": r"checkpoints/.*",
     "note": r"checkpoints\.json",
     "weights": r"snapshots/.*\.safetensors",
+    "best": r"snapshots/best",
     "snapshot": r"snapshots/.*",
     "config": r"config\.json",
     "rows": r"stats\.jsonl",
     "measured": r"metrics\.jsonl",
+    "table": r"metrics\.csv",
     "grids": r"grids/.*",
 }
 
@@ -183,7 +186,18 @@ def measured(run, _):
     return Scoreboard(run).records()
 
 
-READERS = (report, film, measured, sample, go_on)  # The last one writes.
+def best(run, _):
+    return progan_jax.load(run, "best").name
+
+
+def table(run, _):
+    """The table of figures, after the step of --mode=eval that measures nothing new."""
+    Scoreboard(run).write_csv()
+    return (run / "metrics.csv").read_text()
+
+
+# The last two write.
+READERS = (report, film, measured, sample, best, table, go_on)
 
 
 def outcome(reader, run, monkeypatch):

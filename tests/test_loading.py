@@ -208,7 +208,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
             progan_jax.load(source)
     (run / "snapshots" / "best").write_bytes(b"\xff")
     with pytest.raises(
-        progan_jax.UserError, match=r"source=.*cannot be read \('utf-8'"
+        progan_jax.UserError, match=r"source=.*cannot be read \(its snapshots/best has "
     ):
         progan_jax.load(run, "best")
     with pytest.raises(progan_jax.UserError, match=r"snapshot=best: .* leave it out"):

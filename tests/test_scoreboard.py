@@ -4,6 +4,7 @@ import json
 import pytest
 
 from progan_jax.errors import UserError
+from progan_jax.files import seal
 from progan_jax.scoreboard import Scoreboard, check_best, format_table
 
 SETTINGS = {"num_images": 8}
@@ -141,6 +142,16 @@ def test_csv_has_a_row_for_each_snapshot_and_settings(board, tmp_path):
     assert json.loads(rows[2]["settings"]) == {"num_images": 16}
 
 
+def test_csv_is_written_anew_whatever_it_holds(board, tmp_path):
+    board.write_csv()
+    assert not (tmp_path / "metrics.csv").exists()
+    add(board, "000001_r004", swd_average=3.0)
+    whole = (tmp_path / "metrics.csv").read_text()
+    (tmp_path / "metrics.csv").write_text(whole.replace("3.0", "8.0"))
+    board.write_csv()
+    assert (tmp_path / "metrics.csv").read_text() == whole
+
+
 @pytest.mark.parametrize(
     ("figure", "best"),
     [("swd_average", "000002_r008"), ("inception_score_mean", "000003_r008")],
@@ -150,7 +161,8 @@ def test_best_is_the_lowest_or_the_highest_by_the_figure(board, tmp_path, figure
         add(board, snapshot, **{figure: value})
     add(board, "reals", **{figure: 0 if figure == "swd_average" else 9})
     assert board.write_best(figure, "swd", SETTINGS) == best
-    assert (tmp_path / "snapshots" / "best").read_text() == best + "\n"
+    note = json.loads((tmp_path / "snapshots" / "best").read_text())
+    assert note == seal({"snapshot": best})
 
 
 def test_figures_of_other_settings_do_not_compete(board):

@@ -17,7 +17,7 @@ from flax import traverse_util
 from safetensors.numpy import load, save
 
 from progan_jax.errors import UserError
-from progan_jax.files import CHECKSUM, is_intact, seal
+from progan_jax.files import CHECKSUM, is_intact, parse_record, seal, write_whole
 
 # Kimg and resolution; names of earlier programs have whole kimg, rounded down.
 _NAME = re.compile(r"(\d{6,}(?:\.\d{3})?)_r(\d{3,})")
@@ -212,8 +212,7 @@ def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
         raise UserError(f"{flags[0]}={run}: {problem}")
     if name is None:
         return there[-1]
-    pointer = run / "snapshots" / BEST
-    wanted = pointer.read_text().strip() if name == BEST and pointer.exists() else name
+    wanted = _read_best(run) if name == BEST else name
     for folder in there:
         if folder.name == wanted:
             return folder
@@ -221,6 +220,33 @@ def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
     raise UserError(
         f"{flags[1]}={name}: {run} has no such snapshot; choose from {names}"
     )
+
+
+def write_best(run: Path, name: str) -> None:
+    """Notes which snapshot of a run is the best, sealed."""
+    write_whole(run / "snapshots" / BEST, json.dumps(seal({"snapshot": name})) + "\n")
+
+
+def _read_best(run: Path) -> str:
+    """Returns the name of the best snapshot; BEST where none is noted.
+
+    Raises:
+      ValueError: if the note is not as it was written.
+    """
+    path = run / "snapshots" / BEST
+    if not path.exists():
+        return BEST
+    data = path.read_bytes()
+    # Earlier versions wrote the name alone.
+    name = data.decode(errors="replace").strip()
+    if not parse_moment(name):
+        name = (parse_record(data) or {}).get("snapshot")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"its snapshots/{BEST} has changed since it was written, and --mode=eval "
+            "writes it anew"
+        )
+    return name
 
 
 def list_snapshots(run: Path) -> list[Path]:

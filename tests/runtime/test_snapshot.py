@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from progan_jax.runtime.snapshot import (
     parse_moment,
     read_snapshot,
     read_trained,
+    write_best,
     write_snapshot,
 )
 
@@ -101,6 +103,28 @@ def test_the_newest_is_found_or_the_named_one(tmp_path):
     assert find_snapshot(folder, "000002_r004") == folder
     with pytest.raises(UserError, match=r"--snapshot=best: .* is one snapshot itself"):
         find_snapshot(folder, "best")
+
+
+def test_no_changed_byte_of_the_name_of_the_best_names_another(tmp_path):
+    names = [f"000000.{nimg}_r008" for nimg in ("064", "065", "164")]
+    for name in names:
+        write_snapshot(tmp_path / "snapshots" / name, PARAMS, {"nimg": 64})
+    write_best(tmp_path, names[0])
+    path = tmp_path / "snapshots" / "best"
+    whole = path.read_bytes()
+    assert find_snapshot(tmp_path, "best").name == names[0]
+    for place in range(len(whole)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            with suppress(UserError):
+                assert find_snapshot(tmp_path, "best").name == names[0]
+    path.write_bytes(whole.replace(b"064", b"065"))
+    with pytest.raises(UserError, match="best has changed since it was written"):
+        find_snapshot(tmp_path, "best")
+    path.write_text(names[1] + "\n")  # As earlier versions wrote it.
+    assert find_snapshot(tmp_path, "best").name == names[1]
 
 
 def test_what_is_not_there_is_named_with_a_fix(tmp_path):
