@@ -62,8 +62,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
         raise
     except OSError as error:
         raise UserError(
-            f"--workdir={workdir}: {error}; fix that and run the same command, which "
-            "goes on from the newest checkpoint"
+            f"--workdir={workdir}: {error}; fix that, or restore the folder if it was "
+            "deleted or moved, and run the same command, which goes on from the newest "
+            "checkpoint that is there"
         ) from error
 
 
@@ -316,6 +317,7 @@ def check_restored(
       Exception: of any kind, if they are not, or are of another form.
     """
     nimg = meta["nimg"]
+    _check_key(config, nimg, arrays["key"])
     schedule = make_schedule(config, _stages(meta))
     # A run that is now to be shorter would have no stages for all of its pairs.
     longest = max(schedule.total_kimg, nimg / 1000)
@@ -327,6 +329,18 @@ def check_restored(
     if not isinstance(meta["total_sec"], int | float):
         raise ValueError(f"its total_sec is {meta['total_sec']!r}")
     dict(meta.get("origin", {}))
+
+
+def _check_key(config: Any, nimg: int, key: np.ndarray) -> None:
+    """Refuses the state of a run of another seed: it would train on in silence."""
+    # As `create_state` splits it.
+    own = jax.random.key_data(jax.random.split(jax.random.key(config.seed))[1])
+    if not np.array_equal(key, own):
+        raise UserError(
+            f"--workdir: checkpoint {nimg} has the random numbers of another run, of "
+            f"another seed than config.seed = {config.seed}; remove it, or restore the "
+            "run's own"
+        )
 
 
 def _stages(meta: Mapping[str, Any]) -> tuple[Stage, ...]:

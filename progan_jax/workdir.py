@@ -19,11 +19,17 @@ from progan_jax.config import (
     stddev_groups,
 )
 from progan_jax.costs import stage_cost
+from progan_jax.data.names import first_few
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, lock_folder, seal, write_json
 from progan_jax.runtime.environment import environment
 from progan_jax.runtime.logging import last_nimg, warn
-from progan_jax.runtime.newest import is_noted, list_steps, read_newest
+from progan_jax.runtime.newest import (
+    is_noted,
+    list_misnamed,
+    list_steps,
+    read_newest,
+)
 from progan_jax.runtime.snapshot import parse_moment
 from progan_jax.stored_config import YOUNGER_FIELDS, complete_config, is_free
 
@@ -61,8 +67,9 @@ class RunFolder:
         if not same:
             raise UserError(
                 f"--workdir={self.path}: the folder or its {CONFIG} was deleted, "
-                "moved or unmounted while the run trained in it, and nothing more is "
-                "written; restore it and run the same command to go on, or start anew"
+                "moved or unmounted while the run trained in it, so the run ends; "
+                "restore it and run the same command to go on, or remove what is left "
+                "of it to start anew"
             )
 
     def close(self) -> None:
@@ -324,6 +331,12 @@ def _check_progress(
             f"in {workdir} has come to {_kimg(shown)} kimg, and its record is never "
             f"cut; set {_kimg(shown)} or more, or choose another --workdir"
         )
+    if misnamed := list_misnamed(checkpoints):
+        warn(
+            f"{checkpoints} holds {first_few(misnamed)}, which nothing is read from: "
+            "the name of a checkpoint is the number of its images, such as 256; if it "
+            "is one, give it that name before going on"
+        )
     if steps := list_steps(checkpoints):
         _warn_of_gap(workdir, begun, steps[0], row)
         return
@@ -352,18 +365,21 @@ def _refuse_loss(workdir: Path, shown: int) -> None:
 def _warn_of_gap(
     workdir: Path, begun: ml_collections.ConfigDict, newest: int, row: int
 ) -> None:
-    """Warns if rows prove that there was a checkpoint after the newest one.
+    """Warns if rows show that there was a checkpoint after the newest one.
 
     The row of a tick is written before its checkpoint, and the next row when that
-    checkpoint is on the disk.
+    checkpoint is on the disk. So the last row proves nothing of its own checkpoint; the
+    note does, but runs of earlier versions have none.
     """
     due, checkpoints = _next_save(begun, newest), workdir / "checkpoints"
+    may_be_cut = row == due and not is_noted(checkpoints)
     # What was noted and is not there is warned of where checkpoints are read.
-    if row > due and (read_newest(checkpoints) or 0) <= newest:
+    if (row > due or may_be_cut) and (read_newest(checkpoints) or 0) <= newest:
+        cause = "a kill cut it short, or it was" if may_be_cut else "it was"
         warn(
             f"{workdir / 'stats.jsonl'} has rows up to {_kimg(row)} kimg, and the "
-            f"checkpoint of {_kimg(due)} kimg is not in {checkpoints}: it was deleted, "
-            f"moved or renamed; going on from {newest}"
+            f"checkpoint of {_kimg(due)} kimg is not in {checkpoints}: {cause} "
+            f"deleted, moved or renamed; going on from {newest}"
         )
 
 

@@ -19,6 +19,7 @@ from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load_digits
 from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import DivergedError, UserError
+from progan_jax.files import seal
 from progan_jax.report import page
 from progan_jax.report.pictures import list_grids
 from progan_jax.reporter import Reporter
@@ -401,12 +402,18 @@ def meta_of(config, **changes):
     return meta | changes
 
 
+def arrays_of(seed):
+    """What a checkpoint after 16 pairs holds, as far as it is compared."""
+    _, key = jax.random.split(jax.random.key(seed))
+    return {"pairs": np.int32(16), "key": np.asarray(jax.random.key_data(key))}
+
+
 def test_meta_data_fit_their_state(tiny_config):
-    pairs = {"pairs": np.int32(16)}
-    check_restored(tiny_config, meta_of(tiny_config), pairs)
+    arrays = arrays_of(tiny_config.seed)
+    check_restored(tiny_config, meta_of(tiny_config), arrays)
     # Whatever the length of the run is now.
     tiny_config.schedule.total_kimg = 0.08
-    check_restored(tiny_config, meta_of(tiny_config), pairs)
+    check_restored(tiny_config, meta_of(tiny_config), arrays)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +433,24 @@ def test_meta_data_fit_their_state(tiny_config):
 def test_meta_data_that_contradict_their_state_are_an_error(tiny_config, changes):
     meta = meta_of(tiny_config, **changes)
     with pytest.raises((ValueError, LookupError, TypeError, AttributeError)):
-        check_restored(tiny_config, meta, {"pairs": np.int32(16)})
+        check_restored(tiny_config, meta, arrays_of(tiny_config.seed))
+
+
+def test_a_checkpoint_of_another_seed_is_refused_and_not_trained_on(
+    copied, tiny_config
+):
+    # The folder is now of a run of seed 7, whose checkpoints are of another one.
+    record = json.loads((copied / "config.json").read_text())
+    record["config"]["seed"] = tiny_config.seed = 7
+    (copied / "config.json").write_text(json.dumps(seal(record)))
+    before = contents(copied / "checkpoints")
+    with pytest.raises(UserError) as error:
+        train(tiny_config, copied)
+    assert str(error.value) == (
+        "--workdir: checkpoint 320 has the random numbers of another run, of another "
+        "seed than config.seed = 7; remove it, or restore the run's own"
+    )
+    assert contents(copied / "checkpoints") == before
 
 
 def test_a_damaged_row_is_counted_and_kept_beside(

@@ -373,6 +373,47 @@ def test_what_is_called_like_no_checkpoint_is_none(tiny_config, begun, name):
         check_begun(tiny_config, begun)
 
 
+@pytest.mark.parametrize("name", ["0256", "256.bak", " 256", "2e2", "\n256"])
+def test_a_folder_that_is_called_like_no_checkpoint_is_named(
+    tiny_config, begun, name, capsys
+):
+    (begun / "checkpoints" / name).mkdir()
+    check_begun(tiny_config, begun)
+    (line,) = capsys.readouterr().err.splitlines()
+    shown = name.replace("\n", "\\n")
+    assert line.startswith(
+        f"warning: {begun}/checkpoints holds {shown}, which nothing is read from"
+    )
+
+
+def test_what_a_kill_or_damage_left_beside_checkpoints_is_not_named(
+    tiny_config, begun, capsys
+):
+    (begun / "checkpoints" / "256.orbax-checkpoint-tmp").mkdir()
+    (begun / "checkpoints" / "damaged").mkdir()
+    (begun / "checkpoints" / "descriptor").touch()
+    check_begun(tiny_config, begun)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_without_a_note_warns_if_its_last_checkpoint_is_missing(
+    tiny_config, workdir, capsys
+):
+    tiny_config.train.checkpoint_ticks = 1
+    open_workdir(tiny_config, workdir, "data", 1)
+    (workdir / "checkpoints" / "80").mkdir(parents=True)
+    show(workdir, "stats.jsonl", 80)
+    check_begun(tiny_config, workdir)
+    assert capsys.readouterr().err == ""
+    show(workdir, "stats.jsonl", 112)
+    check_begun(tiny_config, workdir)
+    assert capsys.readouterr().err == (
+        f"warning: {workdir}/stats.jsonl has rows up to 0.112 kimg, and the checkpoint "
+        f"of 0.112 kimg is not in {workdir}/checkpoints: a kill cut it short, or it "
+        "was deleted, moved or renamed; going on from 80\n"
+    )
+
+
 # After 80 images a tick ends at 112, and the next at 144.
 @pytest.mark.parametrize(("every_ticks", "due"), [(1, 112), (5, 144)])
 @pytest.mark.parametrize("noted", [None, 80])
@@ -387,7 +428,8 @@ def test_rows_that_need_a_later_checkpoint_warn_that_it_is_gone(
     for nimg in (32, 64, 80, 112, due):
         show(workdir, "stats.jsonl", nimg)
         check_begun(tiny_config, workdir)
-    assert capsys.readouterr().err == ""
+    assert noted is None or capsys.readouterr().err == ""
+    capsys.readouterr()
     show(workdir, "stats.jsonl", due + 16)
     check_begun(tiny_config, workdir)
     assert capsys.readouterr().err == (
@@ -591,6 +633,22 @@ def test_a_folder_that_is_gone_while_it_is_in_use_is_noticed(
         loss(workdir)
         with pytest.raises(UserError, match="was deleted, moved or unmounted"):
             folder.check()
+
+
+def test_what_a_save_left_in_an_emptied_folder_is_to_be_removed_as_the_line_says(
+    tiny_config, workdir
+):
+    with exclusive(workdir) as folder:
+        open_workdir(tiny_config, workdir, "data", 1)
+        emptied(workdir)
+        (workdir / "checkpoints" / "32.orbax-checkpoint-tmp").mkdir(parents=True)
+        with pytest.raises(UserError) as error:
+            folder.check()
+    assert str(error.value).endswith("or remove what is left of it to start anew")
+    with pytest.raises(UserError, match="it is in use and holds no config"):
+        open_workdir(tiny_config, workdir, "data", 1)
+    shutil.rmtree(workdir / "checkpoints")
+    open_workdir(tiny_config, workdir, "data", 1)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):

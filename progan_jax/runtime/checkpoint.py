@@ -21,6 +21,7 @@ from progan_jax.runtime.distributed import is_primary, share, share_json, togeth
 from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import lay_out
 from progan_jax.runtime.newest import (
+    DAMAGED,
     is_noted,
     list_steps,
     note_newest,
@@ -198,8 +199,9 @@ class Checkpoints:
         except Exception as error:
             raise UserError(
                 f"--workdir: checkpoint {nimg} cannot be written to {self._directory} "
-                f"({_reason(error)}); make room or restore the folder, then run the "
-                "same command, which goes on from the newest checkpoint"
+                f"({_reason(error)}); make room, or restore the folder if it was "
+                "deleted or moved, then run the same command, which goes on from the "
+                "newest checkpoint that is there"
             ) from error
 
     def _read_newest(
@@ -290,7 +292,7 @@ class Checkpoints:
             self._manager = self._open()
 
     def _set_aside(self, step: int) -> Path:
-        damaged = self._directory / "damaged"
+        damaged = self._directory / DAMAGED
         damaged.mkdir(exist_ok=True)
         kept = free_name(damaged / str(step))
         (self._directory / str(step)).rename(kept)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from progan_jax.files import is_intact, seal, write_json
 
+DAMAGED = "damaged"  # Folder for checkpoints that cannot be read.
 _STEP = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -14,6 +15,23 @@ def list_steps(checkpoints: Path) -> list[int]:
     """Returns the numbers of the checkpoints in their folder, newest first."""
     names = os.listdir(checkpoints) if checkpoints.exists() else []
     return sorted(map(int, filter(_STEP.fullmatch, names)), reverse=True)
+
+
+def list_misnamed(checkpoints: Path) -> list[str]:
+    """Returns the folders that nobody takes for checkpoints, by their names.
+
+    What a kill left unfinished is none of them, and what was damaged is known.
+    """
+    if not checkpoints.exists():
+        return []
+    return sorted(
+        path.name
+        for path in checkpoints.iterdir()
+        if path.is_dir()
+        and not _STEP.fullmatch(path.name)
+        and path.name != DAMAGED
+        and ".orbax-checkpoint-tmp" not in path.name
+    )
 
 
 def note_newest(checkpoints: Path, nimg: int) -> None:

@@ -364,6 +364,9 @@ def test_a_folder_that_goes_during_a_save_is_one_line(tmp_path, capfd):
         (tmp_path / "run").write_text("in its place")
         checkpoints.save(2, big, {})
     assert "\n" not in str(error.value)
+    # It does not promise that one is there.
+    assert "restore the folder if it was deleted or moved" in str(error.value)
+    assert str(error.value).endswith("from the newest checkpoint that is there")
     assert capfd.readouterr().err == ""
 
 
