@@ -93,7 +93,7 @@ def complete_config(
 def _open_groups(config: Any, names: list[str]) -> Any:
     for name in names:
         if name not in config:
-            config[name] = ml_collections.ConfigDict()
+            raise ValueError(f"it has no config.{name}")
         config = config[name]
         if not isinstance(config, ml_collections.ConfigDict):
             raise _unfit(name, config, "fields")
