@@ -144,7 +144,7 @@ def test_names_of_any_bytes_are_written_and_printed_by_any_terminal(
     with (out / "mixed" / "skipped.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
             ["image", "reason"],
-            ['two\nlines/gone\n,".gif', "No such file or directory"],
+            [r'two\nlines/gone\n,".gif', "No such file or directory"],
             [r"caf\udce9/\udcff.png", "cannot identify image file"],
         ]
     names = ("caf\\udce9", "na\u00efve", "two\\nlines")
