@@ -24,14 +24,14 @@ from benchmarks.counting import pair_flops
 from benchmarks.results import line, peaks_line
 from benchmarks.roofline import Peaks, floors, measure_peaks
 from benchmarks.stages import CONFIG, choose_stages
-from progan_jax.compiler_options import set_precision
-from progan_jax.config import make_schedule
 from progan_jax.errors import UserError
-from progan_jax.networks.progan import stage_resolutions
+from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compiler import set_precision
 from progan_jax.runtime.mesh import make_mesh
-from progan_jax.stage import StageProgram
-from progan_jax.validation import validate
+from progan_jax.training.config import make_schedule
+from progan_jax.training.stage import StageProgram
+from progan_jax.training.validation import validate
 
 COMPILE_TO = flags.DEFINE_integer("compile_to", 0, "Largest side that is compiled.")
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
 
-from progan_jax.controls import Controls
-from progan_jax.stage import StageProgram
+from progan_jax.training.config import Controls
+from progan_jax.training.stage import StageProgram
 
 # The names of all layers end in their resolution; the innermost counts.
 _LAYER = re.compile(r"_(\d+)x\d+")

@@ -22,14 +22,13 @@ import numpy as np
 from absl import flags
 
 from benchmarks.sources import source_rows
+from progan_jax.data.feed import Feed
 from progan_jax.data.index_stream import IndexStream
-from progan_jax.data.levels import RecordLevel
-from progan_jax.data.pipeline import Feed
+from progan_jax.data.prepared import RecordLevel
 from progan_jax.data.pyramid import Pyramid
-from progan_jax.data.readers import SyntheticReader
-from progan_jax.data.shards import Settings
 from progan_jax.data.streaming import PairStream
-from progan_jax.data.writing import finish, write_pyramid
+from progan_jax.prepare.readers import SyntheticReader
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.mesh import batched, make_mesh, replicated
 

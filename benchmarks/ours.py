@@ -13,12 +13,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from progan_jax.compiled import memory
-from progan_jax.compiler_options import set_precision
-from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid, build_pyramid
+from progan_jax.runtime.compiler import memory, set_precision
 from progan_jax.runtime.mesh import make_mesh
-from progan_jax.stage import StageProgram
+from progan_jax.training.config import make_schedule
+from progan_jax.training.stage import StageProgram
 
 
 def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 import ml_collections
 
 from benchmarks.roofline import PASSES, Floors, Peaks
-from progan_jax.config import make_schedule
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.schedule import Schedule
+from progan_jax.training.config import make_schedule
+from progan_jax.training.schedule import Schedule
 
 _HEADER = (
     "resolution",

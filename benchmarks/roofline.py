@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from progan_jax.costs import activation_count, multiply_adds
 from progan_jax.errors import UserError
-from progan_jax.networks.progan import Generator
+from progan_jax.models.progan.networks import Generator
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.environment import environment
+from progan_jax.training.costs import activation_count, multiply_adds
 
 PASSES = 20
 _DTYPES = ("float32", "bfloat16", "float64")
@@ -64,7 +64,7 @@ class Floors:
 
 def floors(generator: Generator, batch: int) -> Floors:
     """Returns the floors of a pair of `batch` images by the formula above."""
-    width = jnp.dtype(generator.dtype).itemsize
+    width = jnp.dtype(generator.options.dtype).itemsize
     return Floors(
         PASSES * 2.0 * multiply_adds(generator) * batch,
         PASSES * 2.0 * activation_count(generator) * width * batch,

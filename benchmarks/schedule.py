@@ -23,16 +23,15 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks.stage_times import Stages, by_stage, ratios, table
-from progan_jax.compiler_options import set_precision
-from progan_jax.config import make_schedule
-from progan_jax.data.readers import SyntheticReader
-from progan_jax.data.shards import Settings
-from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
-from progan_jax.networks.progan import stage_resolutions
+from progan_jax.models.common import stage_resolutions
+from progan_jax.prepare.readers import SyntheticReader
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compiler import set_precision
 from progan_jax.runtime.logging import read_rows
 from progan_jax.train import train
+from progan_jax.training.config import make_schedule
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 KIMG = flags.DEFINE_float("kimg_per_stage", 3.0, "Of a fade, and of the time after it.")

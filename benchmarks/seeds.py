@@ -21,15 +21,14 @@ from absl import flags
 
 from benchmarks.results import line
 from benchmarks.stages import CONFIG, choose_stages
-from progan_jax.compiler_options import set_precision
-from progan_jax.config import make_schedule
-from progan_jax.controls import Controls
-from progan_jax.data.batches import ResidentBatches
+from progan_jax.data.feed import ResidentBatches
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compiler import set_precision
 from progan_jax.runtime.mesh import make_mesh
-from progan_jax.stage import StageProgram
-from progan_jax.validation import validate
+from progan_jax.training.config import Controls, make_schedule
+from progan_jax.training.stage import StageProgram
+from progan_jax.training.validation import validate
 
 SEEDS = flags.DEFINE_list("seeds", ["1", "2", "5", "10"], "Numbers of seeds.")
 SECONDS = flags.DEFINE_float("seconds", 5.0, "Of each measurement.", lower_bound=0.01)

@@ -17,12 +17,11 @@ import lmdb
 import numpy as np
 from PIL import Image
 
-from progan_jax.data.file_reader import FileReader
-from progan_jax.data.lmdb_reader import LmdbReader
-from progan_jax.data.readers import Reader
-from progan_jax.data.shards import Settings, file_template
-from progan_jax.data.tfds_reader import TfdsReader
-from progan_jax.data.writing import write_pyramid
+from progan_jax.prepare.file_reader import FileReader
+from progan_jax.prepare.lmdb_reader import LmdbReader
+from progan_jax.prepare.readers import Reader
+from progan_jax.prepare.tfds_reader import TfdsReader
+from progan_jax.prepare.writing import Settings, file_template, write_pyramid
 
 _NUM_IMAGES, _H, _W, _SIDE = 300, 218, 178, 128
 

@@ -5,9 +5,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from progan_jax.config import make_schedule
 from progan_jax.errors import UserError
-from progan_jax.networks.progan import stage_resolutions
+from progan_jax.models.common import stage_resolutions
+from progan_jax.training.config import make_schedule
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 RESOLUTIONS = flags.DEFINE_list("resolutions", [], "Of the run; all by default.")

@@ -18,8 +18,8 @@ from absl import app, flags
 from PIL import Image
 
 from progan_jax.data.decoding import decode, square
-from progan_jax.data.file_reader import FileReader
 from progan_jax.images import tile
+from progan_jax.prepare.file_reader import FileReader
 
 FACES = flags.DEFINE_string("faces", None, "CelebA's aligned images, 89x109.")
 SECONDS = flags.DEFINE_float("seconds", 1.0, "Time for each number, at least.")

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from progan_jax.metrics.patches import draw_patches
-from progan_jax.metrics.swd import distances
+from progan_jax.metrics.swd import distances, draw_patches
 from progan_jax.runtime.command_line import run
 from tests.metrics import plain_swd
 

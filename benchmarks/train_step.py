@@ -28,12 +28,12 @@ from absl import flags
 from benchmarks.results import heading, projection, row_line
 from benchmarks.roofline import floors
 from benchmarks.stages import CONFIG, SHARE, choose_stages
-from progan_jax.config import get_field, make_networks, make_schedule
 from progan_jax.errors import UserError
 from progan_jax.files import write_json
-from progan_jax.networks.layers import num_features
+from progan_jax.models.layers import num_features
 from progan_jax.runtime.command_line import run
-from progan_jax.validation import validate
+from progan_jax.training.config import get_field, make_networks, make_schedule
+from progan_jax.training.validation import validate
 
 PEERS = ("gan_zoo", "rosinality")
 # How both peers train, whatever the recipe.

@@ -1,16 +1,24 @@
 """Every field of a run, with the paper's values; other configs are diffs of this one.
 
+Those of the networks and the losses, `config.model` and `config.loss`, stand with their
+family: progan_jax/models/progan/options.py.
+
 Values are those of the program that made the paper's results (Karras et al. 2018,
 appendix A.1). A table by resolution is a string: a value for all resolutions, then
 exceptions, as in "16, 256:14, 512:6, 1024:3".
 """
 
+from dataclasses import asdict
+
 import ml_collections
 
+from progan_jax.models.families import DEFAULT, FAMILIES
 
-def get_config() -> ml_collections.ConfigDict:
+
+def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     """Returns the paper's recipe, without a data set."""
     config = ml_collections.ConfigDict()
+    config.family = family  # Of models: the folders of progan_jax/models.
     config.seed = 1000  # Of weights, latents and the order of the images.
     # Networks to start from, "" for none: a run or a snapshot, hf://USER/NAME, or a
     # pickle of the authors'. They begin at schedule.start_resolution.
@@ -29,43 +37,10 @@ def get_config() -> ml_collections.ConfigDict:
     data.stream_workers = 0  # Processes that read ahead for "streamed"; 0 = threads.
     data.max_memory_mib = 8192  # Largest set that is pyramided in memory.
 
-    config.model = model = ml_collections.ConfigDict()
-    model.topology = "progan"  # The paper's networks; "mode_test": its small ones.
-    model.resolution = 32  # Final side in pixels, a power of two from 4 to 1024.
-    model.channels = 3  # 1 (grey) or 3 (RGB).
-    model.latent_size = 512  # Width of the latents.
-    model.num_classes = 0  # 0 = unconditional; else the number of the set's classes.
-    model.fmap_base = (
-        8192  # Feature maps at log2(resolution) k: base / 2**((k-1)*decay)
-    )
-    model.fmap_decay = 1.0  # ... with this decay,
-    model.fmap_max = 512  # ... and at most so many.
-    model.d_divisor = 1  # D has so many times fewer maps than G.
-    model.fused_resampling = False  # D takes means before bias and rectifier.
-    model.equalized = True  # Equalized learning rate: weights scaled at run time.
-    model.normalize_latents = True  # Pixel norm on the latents.
-    model.normalize_labels = False  # That norm spans latents and labels together.
-    model.pixel_norm = True  # Pixel norm after each of G's activations.
-    model.g_norm = "none"  # Of G's layers before their bias: "none" or "batch".
-    model.d_norm = "none"  # Of D's: "none", "layer" or "batch".
-    model.activation = "leaky_relu"  # Of G: "leaky_relu" or "relu".
-    model.g_slope = 0.2  # Of G's leaky_relu, below zero.
-    model.tanh = False  # G's images end in tanh, after the fade.
-    model.minibatch_stddev = True  # D sees the spread of its batch.
-    model.mbstd_group_size = 0  # Images per group of that statistic; 0 = whole batch.
-    model.minibatch_discrimination = 0  # Kernels of that layer of D; 0 = none.
-    model.dtype = "float32"  # Of activations: "float32", "bfloat16" or "float64".
-    model.remat = "none"  # Backward passes compute "blocks" anew, to save memory.
-
-    config.loss = loss = ml_collections.ConfigDict()
-    loss.kind = "wgan_gp"  # "wgan_gp" or "lsgan".
-    loss.gp_weight = 10.0  # Lambda of the gradient penalty.
-    loss.gp_target = 1.0  # Gamma, the gradient norm it asks for.
-    loss.gp_norm_space = "full"  # Norm at "full" (final) or "stage" resolution.
-    loss.drift_weight = 0.001  # Epsilon, weight of the squared scores of reals.
-    loss.label_weight = 1.0  # Weight of the class terms.
-    loss.noise_coefficient = 0.0  # Of the noise in D; "lsgan" alone, the paper's 0.2.
-    loss.fake_labels = "random"  # Classes of D's fakes: "random" or the "reals"'.
+    # Fields of the networks and the losses, and their meaning: the family's options.py.
+    options = FAMILIES[family]
+    config.model = ml_collections.ConfigDict(asdict(options.Options()))
+    config.loss = ml_collections.ConfigDict(asdict(options.LossOptions()))
 
     config.optim = optim = ml_collections.ConfigDict()
     optim.beta1 = 0.0  # Adam.

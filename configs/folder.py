@@ -17,8 +17,7 @@ from pathlib import Path
 import ml_collections
 
 from progan_jax.configs import base
-from progan_jax.data.layout import RECORD
-from progan_jax.data.prepared import is_pyramid, read_description
+from progan_jax.data.prepared import RECORD, is_pyramid, read_description
 from progan_jax.errors import UserError
 
 

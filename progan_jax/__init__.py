@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from progan_jax.errors import UserError as UserError
-    from progan_jax.loading import load as load
-    from progan_jax.trained import to_uint8 as to_uint8
+    from progan_jax.inference.generator import to_uint8 as to_uint8
+    from progan_jax.inference.load import load as load
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "load": "progan_jax.loading",
-    "to_uint8": "progan_jax.trained",
+    "load": "progan_jax.inference.load",
+    "to_uint8": "progan_jax.inference.generator",
     "UserError": "progan_jax.errors",
 }
 

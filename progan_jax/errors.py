@@ -1,6 +1,9 @@
 """The exceptions that end a command with a line instead of a traceback."""
 
 import re
+import sys
+
+from tqdm import tqdm
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -46,3 +49,8 @@ class DivergedError(Exception):
     """
 
     exit_code = 3
+
+
+def warn(message: str) -> None:
+    """Prints a warning on standard error without tearing the bar."""
+    tqdm.write(f"warning: {escape(message)}", file=sys.stderr)

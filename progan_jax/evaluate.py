@@ -10,35 +10,34 @@ import ml_collections
 from tqdm import tqdm
 
 from progan_jax.data.pyramid import Pyramid
-from progan_jax.errors import NotFiniteError, UserError
-from progan_jax.figures import FigureOptions, Figures
-from progan_jax.image_sources import (
-    ImageSource,
-    Reals,
-    check_snapshot,
-    open_fakes,
-    open_set,
-)
-from progan_jax.protocols import PROTOCOLS, Counts
-from progan_jax.report import page
-from progan_jax.runtime.environment import environment
-from progan_jax.runtime.logging import warn
-from progan_jax.runtime.mesh import batched, make_mesh, select_devices
-from progan_jax.runtime.snapshot import (
+from progan_jax.display import page
+from progan_jax.errors import NotFiniteError, UserError, warn
+from progan_jax.inference.snapshot import (
     digest,
     find_snapshot,
     list_snapshots,
     read_info,
     read_snapshot,
 )
-from progan_jax.scoreboard import (
+from progan_jax.metrics.image_sources import (
+    ImageSource,
+    Reals,
+    check_snapshot,
+    open_fakes,
+)
+from progan_jax.metrics.measure import MeasureOptions, Measurer
+from progan_jax.metrics.protocols import METRICS, Counts
+from progan_jax.metrics.scoreboard import (
     FLOOR_SKIP,
     REALS,
     Scoreboard,
     check_best,
     format_table,
 )
-from progan_jax.validation import validate
+from progan_jax.runtime.environment import environment
+from progan_jax.runtime.mesh import batched, make_mesh, select_devices
+from progan_jax.training.start import open_set
+from progan_jax.training.validation import validate
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
@@ -95,9 +94,9 @@ class Evaluation:
         self._sharding = batched(here) if here.size > 1 else None
         seed: Any = config.seed
         self._reals = Reals(pyramid, config.model.resolution, seed, config.data.mirror)
-        self._figures = Figures(
+        self._measurer = Measurer(
             self._reals,
-            FigureOptions(
+            MeasureOptions(
                 self._metrics,
                 options.num_images,
                 options.tap,
@@ -110,7 +109,7 @@ class Evaluation:
         self._scoreboard = Scoreboard(workdir)
         self._environment = environment()
         if self._best:
-            names = [n for m in self._metrics for n in self._figures.names(m)]
+            names = [n for m in self._metrics for n in self._measurer.names(m)]
             check_best(self._best, names)
         self._warn_of_floors()
 
@@ -120,7 +119,7 @@ class Evaluation:
         grey = ", grey taken as RGB" if pyramid.channels == 1 else ""
         lines = [f"{pyramid.name}, {side}x{side}{grey}, seed {self._reals.seed}"]
         for metric in self._metrics:
-            settings, counts = self._figures.settings(metric), self._counts(metric)
+            settings, counts = self._measurer.settings(metric), self._counts(metric)
             shown = ("features", "weights", "resize", "subset_size", "classifier")
             values = {name: settings[name] for name in shown if name in settings}
             if "weights" in values:
@@ -158,7 +157,7 @@ class Evaluation:
                 if len(snapshots) == 1:
                     raise
                 warn(str(error))
-                yield folder.name, read_info(folder)["nimg"] / 1000, {}
+                yield folder.name, read_info(folder)["stage"]["nimg"] / 1000, {}
 
     def measure_snapshot(self, folder: Path) -> tuple[str, float, dict[str, float]]:
         """Returns name, kimg and figures of a snapshot.
@@ -169,11 +168,11 @@ class Evaluation:
         params, info = read_snapshot(folder)
         fakes = open_fakes(folder.name, params, info, self._reals, self._sharding)
         values: dict[str, float] = {}
-        of_weights = {"digest": digest(folder), "nimg": info["nimg"]}
+        of_weights = {"digest": digest(folder), "nimg": info["stage"]["nimg"]}
         for metric in self._with_bar(folder.name):
             count = self._counts(metric).fakes
             values |= self._measure(metric, folder.name, fakes, count, **of_weights)
-        return folder.name, info["nimg"] / 1000, values
+        return folder.name, info["stage"]["nimg"] / 1000, values
 
     def measure_folder(self, folder: Path) -> dict[str, float]:
         """Measures a snapshot of a run in training, and the reals if they are not yet.
@@ -193,8 +192,8 @@ class Evaluation:
     def write_best(self) -> str | None:
         """Names the best snapshot in snapshots/best, if a figure is to say which."""
         for metric in self._metrics:
-            if self._best in self._figures.names(metric):
-                settings = self._figures.settings(metric)
+            if self._best in self._measurer.names(metric):
+                settings = self._measurer.settings(metric)
                 return self._scoreboard.write_best(self._best, metric, settings)
         return None
 
@@ -209,17 +208,17 @@ class Evaluation:
         digest: str = "",
         nimg: int = 0,
     ) -> dict[str, float]:
-        settings = self._figures.settings(metric) | dict(more_settings or {})
+        settings = self._measurer.settings(metric) | dict(more_settings or {})
         found = self._scoreboard.find(name, digest, metric, settings)
         if found is None:
-            found = self._figures.measure(metric, source, num_images)
+            found = self._measurer.measure(metric, source, num_images)
             self._scoreboard.add(
                 name, digest, nimg, metric, found, settings, self._environment
             )
         return found
 
     def _counts(self, metric: str) -> Counts:
-        return self._figures.counts(metric)
+        return self._measurer.counts(metric)
 
     def _warn_of_floors(self) -> None:
         """Tells which metrics have too few reals for a floor."""
@@ -246,15 +245,15 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """
     metrics = tuple(dict.fromkeys(m.strip() for m in text.split(",") if m.strip()))
     for metric in metrics:
-        if metric not in PROTOCOLS:
+        if metric not in METRICS:
             raise UserError(
                 f"config.eval.metrics = {text!r}: {metric!r} is no metric; choose from "
-                f"{', '.join(PROTOCOLS)}"
+                f"{', '.join(METRICS)}"
             )
     if not metrics:
         raise UserError(
             f"config.eval.metrics = {text!r} names no metric; choose from "
-            f"{', '.join(PROTOCOLS)}"
+            f"{', '.join(METRICS)}"
         )
     return metrics
 

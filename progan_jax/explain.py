@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import jax
 import ml_collections
 
-from progan_jax.compiled import memory
-from progan_jax.config import make_networks, make_schedule
-from progan_jax.costs import stage_cost
 from progan_jax.data.sources import is_prepared
-from progan_jax.image_sources import describe_set, open_set
+from progan_jax.metrics.image_sources import describe_set
+from progan_jax.runtime.compiler import memory
 from progan_jax.runtime.mesh import make_mesh, select_devices
-from progan_jax.schedule import Schedule, Stage
-from progan_jax.stage import StageProgram, warn_of_small_groups
-from progan_jax.validation import validate
+from progan_jax.training.config import make_networks, make_schedule
+from progan_jax.training.costs import stage_cost
+from progan_jax.training.schedule import Schedule, Stage
+from progan_jax.training.stage import StageProgram, warn_of_small_groups
+from progan_jax.training.start import open_set
+from progan_jax.training.validation import validate
 
 _COLUMNS = (
     "stage",
@@ -29,6 +30,7 @@ _COLUMNS = (
     "D params",
     "memory",
 )
+
 _WIDTH = 100
 
 # Of the set whose levels the compiled steps are given, where there is no set yet.

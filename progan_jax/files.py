@@ -16,6 +16,7 @@ from typing import Any
 from progan_jax.errors import UserError
 
 CHECKSUM = "checksum"  # The field that seals a record.
+
 LOCK = ".lock"  # Empty, and stays: who removed it could lock another than who waits.
 
 
@@ -248,7 +249,7 @@ def lock_folder(folder: Path) -> int:
         raise
     except OSError as error:
         # Imported here: it imports JAX, and this file.
-        from progan_jax.runtime.logging import warn
+        from progan_jax.errors import warn
 
         warn(
             f"{folder}: its file system has no locks ({error.strerror}); two processes "

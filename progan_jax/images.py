@@ -10,6 +10,10 @@ from PIL import Image
 
 from progan_jax.files import write_whole
 
+# Side of the smallest level of a pyramid whose patches are compared: the authors'
+# distance has levels down to 16x16.
+SMALLEST_LEVEL = 16
+
 # Columns and rows of the authors' grids: pixels of the picture, then limits.
 _LAYOUTS = {
     "1080p": ((1920, 3, 32), (1080, 2, 32)),

@@ -23,29 +23,36 @@ from progan_jax.runtime.command_line import run
 from progan_jax.runtime.xla_log import keep_xla_quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/NAME_OF_CONFIG by default."
 )
+
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "explain"], "What to do.")
+
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Connect by the environment.")
+
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
+
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
+
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
 CONNECT_SEC = flags.DEFINE_float("connect_sec", 120.0, "Longest wait for the others.")
+
 MEMORY = flags.DEFINE_bool("memory", None, "Explain compiles; if unset, not on CPUs.")
 
 
 def main() -> None:
     """Sets JAX up as the configuration says, and does what --mode says."""
     keep_xla_quiet()
-    from progan_jax.compiler_options import set_precision
-    from progan_jax.runtime.compilation_cache import keep_compiled
+    from progan_jax.runtime.compiler import keep_compiled, set_precision
     from progan_jax.runtime.distributed import connected
 
     config = CONFIG.value
     workdir = local_folder("--workdir", WORKDIR.value or f"runs/{_run_name()}")
     if MODE.value == "eval":
-        from progan_jax.workdir import config_of_run
+        from progan_jax.training.workdir import config_of_run
 
         given = config_flags.get_override_values(flags.FLAGS["config"])
         config = config_of_run(config, given, workdir)

@@ -16,24 +16,21 @@ import jax
 import ml_collections
 import numpy as np
 
-from progan_jax.agreement import agree_on_config, agree_on_set
-from progan_jax.compile_ahead import NextProgram
-from progan_jax.config import make_schedule
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.files import check_utf_8
-from progan_jax.image_sources import open_set
-from progan_jax.initial import Initial, open_initial, start_from
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.distributed import StopVote, is_primary, together
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
-from progan_jax.schedule import Stage
-from progan_jax.stage import StageProgram, warn_of_small_groups
-from progan_jax.state import TrainState, forgive
-from progan_jax.validation import validate
-from progan_jax.workdir import (
+from progan_jax.training.config import make_schedule
+from progan_jax.training.schedule import Stage
+from progan_jax.training.stage import NextProgram, StageProgram, warn_of_small_groups
+from progan_jax.training.start import Initial, open_initial, open_set, start_from
+from progan_jax.training.state import TrainState, forgive
+from progan_jax.training.validation import agree_on_config, agree_on_set, validate
+from progan_jax.training.workdir import (
     RunFolder,
     check_begun,
     check_disk,

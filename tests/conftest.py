@@ -49,7 +49,9 @@ def own_emitters(monkeypatch):
     """
     if "fusion_emitters" in os.environ["XLA_FLAGS"]:
         options = {"xla_cpu_use_fusion_emitters": True}
-        monkeypatch.setattr("progan_jax.stage.compiler_options", lambda *_: options)
+        monkeypatch.setattr(
+            "progan_jax.training.stage.compiler_options", lambda *_: options
+        )
 
 
 @pytest.fixture

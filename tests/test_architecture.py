@@ -1,4 +1,4 @@
-"""Who may import whom: the layers of the house, read from the source."""
+"""Who may import whom: the rooms of the house, read from the source."""
 
 import ast
 import re
@@ -9,58 +9,38 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "progan_jax"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "progan_jax"
+# Recipes are code of the user's, and no room: progan_jax/configs is a link to them.
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
-    for path in PACKAGE.rglob("*.py")
-    if path.name != "__init__.py"
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name != "__init__.py" and "configs" not in path.parts
 }
-LEAVES = ("data", "metrics", "runtime")
-LOOP = (
-    "main",
-    "train",
-    "evaluate",
-    "figures",
-    "inception_figures",
-    "image_sources",
-    "scoreboard",
-    "protocols",
-    "stage",
-    "fitting",
-    "initial",
-    "compile_ahead",
-    "compiler_options",
-    "reporter",
-    "record",
-    "report",
-    "progress",
-    "video",
-    "explorer",
-    "explain",
-    "workdir",
-    "validation",
-    "batch_rules",
-    "agreement",
+# From the ground up; rooms of one floor do not know each other.
+FLOORS = (
+    {"errors"},
+    {"files"},
+    {"weights", "images"},
+    {"models", "runtime"},
+    {"inference", "data"},
+    {"prepare"},
+    {"metrics", "training"},
+    {"display"},
+    {"evaluate", "explain"},
+    {"record"},
+    {"train"},
+    {"main", "experiments"},
+    {"tools"},
+    {"__main__"},
 )
-PURE = (
-    "networks",
-    "losses",
-    "optimizer",
-    "schedule",
-    "state",
-    "steps",
-    "controls",
-    "accumulation",
-    "updates",
-    "images",
-    "reals",
-)
-# What a trained generator is used with: it stands without what training needs.
-USE = (
-    *("official", "trained", "trained_inputs", "loading", "sampling"),
-    *("hub", "publishing", "model_card", "exporting"),
-)
-HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "orbax", "absl", "clu")
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+HEAVY = {
+    *("absl", "clu", "grain", "ml_collections", "orbax"),
+    *("tensorflow", "tensorflow_datasets"),
+}
+# Until the families' losses are reached through `families`.
+USERS_OF_A_FAMILY = {"progan_jax.training.start", "progan_jax.training.steps"}
 
 
 def imports(path):
@@ -75,69 +55,97 @@ def imports(path):
     return found
 
 
-def in_rooms(rooms):
-    prefixes = tuple(f"progan_jax.{room}" for room in rooms)
-    return [
-        name
-        for name in sorted(MODULES)
-        if any(name == p or name.startswith(p + ".") for p in prefixes)
+def room_of(name):
+    return name.split(".")[1]
+
+
+def in_room(room):
+    return [name for name in MODULES if room_of(name) == room]
+
+
+@cache
+def arrows():
+    """Returns the pairs of modules of which the first imports the second."""
+    return {
+        (name, other)
+        for name, path in MODULES.items()
+        for other in imports(path)
+        if other in MODULES and other != name
+    }
+
+
+def roots(name):
+    return {module.split(".")[0] for module in imports(MODULES[name])}
+
+
+def test_every_module_lies_in_a_room_of_the_plan():
+    assert {room_of(name) for name in MODULES} == set(FLOOR)
+
+
+def test_few_modules_lie_at_the_root(capsys):
+    at_root = [name for name in MODULES if name.count(".") == 1]
+    between = {(room_of(a), room_of(b)) for a, b in arrows()}
+    between = {(a, b) for a, b in between if a != b}
+    with capsys.disabled():
+        print(
+            f"\n{len(at_root)} modules at the root, {len(MODULES)} in all, "
+            f"{len(between)} arrows between rooms, {len(circles())} circles"
+        )
+    assert len(at_root) <= 12
+
+
+def circles():
+    """Returns the modules that cannot be put in an order of imports."""
+    left = {name: {b for a, b in arrows() if a == name} for name in MODULES}
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert not circles()
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_go_downwards(name):
+    upwards = [
+        other
+        for a, other in arrows()
+        if a == name
+        and room_of(other) != room_of(name)
+        and FLOOR[room_of(other)] >= FLOOR[room_of(name)]
     ]
+    assert not upwards
 
 
-def imported_rooms(name, rooms):
-    prefixes = tuple(f"progan_jax.{room}" for room in rooms)
-    return sorted(
-        module
-        for module in imports(MODULES[name])
-        if any(module == p or module.startswith(p + ".") for p in prefixes)
-    )
+@pytest.mark.parametrize("name", in_room("models"))
+def test_models_import_models_and_the_ground(name):
+    rooms = {room_of(other) for a, other in arrows() if a == name}
+    assert rooms <= {"models", "weights", "files", "errors"}
 
 
-def test_rooms_are_not_empty():
-    for room in (*LEAVES, *LOOP, *PURE, *USE):
-        assert in_rooms([room]), room
+@pytest.mark.parametrize("name", ["common", "convolution", "layers", "penalties"])
+def test_what_families_share_imports_no_family(name):
+    name = f"progan_jax.models.{name}"
+    assert not [other for a, other in arrows() if a == name and other.count(".") > 2]
 
 
-@pytest.mark.parametrize("name", in_rooms(LEAVES))
-def test_leaves_know_nothing_of_the_loop(name):
-    assert not imported_rooms(name, [*LOOP, "config", "state", "steps", "schedule"])
+def test_a_family_is_reached_through_families():
+    users = {a for a, b in arrows() if room_of(a) != "models" and "models.progan" in b}
+    assert users == USERS_OF_A_FAMILY
 
 
-@pytest.mark.parametrize("name", in_rooms(PURE))
-def test_pure_modules_import_no_loop_and_no_heavy_library(name):
-    assert not imported_rooms(name, [*LOOP, *LEAVES, "config"])
-    roots = {module.split(".")[0] for module in imports(MODULES[name])}
-    assert not roots & {*HEAVY, "ml_collections"}
+@pytest.mark.parametrize(
+    "name", [n for room in ("inference", "weights", "models") for n in in_room(room)]
+)
+def test_who_samples_needs_nothing_of_what_training_needs(name):
+    assert not roots(name) & HEAVY
 
 
-@pytest.mark.parametrize("name", in_rooms(USE))
-def test_use_knows_nothing_of_the_loop_and_no_heavy_library(name):
-    assert not imported_rooms(name, [*LOOP, "config", "data", "metrics", "steps"])
-    roots = {module.split(".")[0] for module in imports(MODULES[name])}
-    assert not roots & {*HEAVY, "ml_collections"}
-
-
-@pytest.mark.parametrize("name", in_rooms(["official"]))
-def test_no_module_reads_official_files_with_pythons_own_unpickler(name):
-    roots = {module.split(".")[0] for module in imports(MODULES[name])}
-    assert not roots & {"pickle", "_pickle", "importlib", "copyreg"}
-
-
-@pytest.mark.parametrize("name", sorted(set(MODULES) - set(in_rooms(["tools"]))))
-def test_experiments_are_known_to_tools_alone(name):
-    if name not in in_rooms(["experiments"]):
-        assert not imported_rooms(name, ["experiments"])
-
-
-@pytest.mark.parametrize("name", in_rooms(["report", "progress", "video", "explorer"]))
-def test_what_shows_a_run_knows_nothing_of_training(name):
-    training = ["train", "record", "reporter", "evaluate", "stage", "steps"]
-    assert not imported_rooms(name, training)
-
-
-@pytest.mark.parametrize("name", in_rooms(["networks"]))
-def test_networks_know_no_loss_and_no_step(name):
-    assert not imported_rooms(name, ["losses", "steps", "state", "schedule"])
+@pytest.mark.parametrize("name", in_room("weights"))
+def test_no_module_reads_foreign_weights_with_pythons_own_unpickler(name):
+    assert not roots(name) & {"pickle", "_pickle", "importlib", "copyreg"}
 
 
 @pytest.mark.parametrize(
@@ -145,25 +153,19 @@ def test_networks_know_no_loss_and_no_step(name):
     [
         ("orbax", "progan_jax.runtime.checkpoint"),
         ("clu", "progan_jax.runtime.logging"),
-        ("huggingface_hub", "progan_jax.hub"),
+        ("huggingface_hub", "progan_jax.inference.hub"),
     ],
 )
 def test_one_module_alone_imports(library, only):
-    users = [
-        name
-        for name, path in MODULES.items()
-        if any(module.split(".")[0] == library for module in imports(path))
-    ]
-    assert users == [only]
+    assert [name for name in MODULES if library in roots(name)] == [only]
 
 
 def test_gradio_is_imported_in_one_module_alone():
     users = [
         name for name, p in MODULES.items() if '_module("gradio")' in p.read_text()
     ]
-    assert users == ["progan_jax.explorer.page"]
-    for name, path in MODULES.items():
-        assert not any(m.split(".")[0] == "gradio" for m in imports(path)), name
+    assert users == ["progan_jax.display.explorer"]
+    assert not [name for name in MODULES if "gradio" in roots(name)]
 
 
 @cache
@@ -192,8 +194,7 @@ def test_every_library_that_is_imported_is_declared(name):
 
 
 def test_nothing_imports_tensorflow():
-    for name, path in MODULES.items():
-        assert not any(m.split(".")[0] == "tensorflow" for m in imports(path)), name
+    assert not [name for name in MODULES if "tensorflow" in roots(name)]
 
 
 def test_meshes_are_made_in_one_module_alone():
@@ -213,3 +214,17 @@ def test_files_are_short_and_none_is_called_utils():
 
 def test_main_is_no_longer_than_100_lines():
     assert len(MODULES["progan_jax.main"].read_text().splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.stem
+)
+def test_tests_lie_where_their_module_lies(path):
+    """As tests/training/test_stage.py, or test_stage_ahead.py for a part of it."""
+    folder = path.parent.relative_to(TESTS)
+    code = PACKAGE / folder
+    if folder in (Path(), Path("configs")) or not code.is_dir():
+        return  # Of the whole, or of programs beside the package.
+    names = [module.stem for module in code.glob("*.py")]
+    stem = path.stem.removeprefix("test_")
+    assert any(stem == name or stem.startswith(f"{name}_") for name in names)

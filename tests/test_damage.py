@@ -20,15 +20,15 @@ import numpy as np
 import pytest
 
 import progan_jax
-from progan_jax import scoreboard
+from progan_jax.display.frames import timelapse_frames
+from progan_jax.display.page import write_report
+from progan_jax.display.pictures import list_grids
 from progan_jax.errors import UserError
-from progan_jax.report.page import write_report
-from progan_jax.report.pictures import list_grids
+from progan_jax.metrics import scoreboard
+from progan_jax.metrics.scoreboard import Scoreboard
 from progan_jax.runtime import logging
 from progan_jax.runtime.command_line import load_config
-from progan_jax.scoreboard import Scoreboard
 from progan_jax.train import _Run, train
-from progan_jax.video.frames import timelapse_frames
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from progan_jax.stage import StageProgram
 from progan_jax.train import train
+from progan_jax.training.stage import StageProgram
 
 
 class Crash(Exception):

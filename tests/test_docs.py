@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from progan_jax.data.readers import DigitsReader, Subset
-from progan_jax.data.shards import Settings
-from progan_jax.data.writing import finish, write_pyramid
+from progan_jax.prepare.readers import DigitsReader, Subset
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
 
 ROOT = Path(__file__).parents[1]
 MKDOCS = ROOT / "mkdocs.yml"

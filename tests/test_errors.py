@@ -4,10 +4,9 @@ import pickle
 
 import pytest
 
-from progan_jax.errors import UserError
-from progan_jax.publishing import settle_licence
+from progan_jax.errors import UserError, warn
+from progan_jax.inference.publish import settle_licence
 from progan_jax.runtime.command_line import parse_flags, report
-from progan_jax.runtime.logging import warn
 
 HOSTILE = "mit\nx: y\r\x1b[2J\u2028z"
 PLAIN = r"mit\nx: y\r\x1b[2J\u2028z"

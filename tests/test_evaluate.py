@@ -8,8 +8,8 @@ import pytest
 
 from progan_jax.errors import UserError
 from progan_jax.evaluate import evaluate, parse_metrics
-from progan_jax.figures import Figures
-from progan_jax.runtime.snapshot import find_snapshot, read_snapshot, write_snapshot
+from progan_jax.inference.snapshot import find_snapshot, read_snapshot, write_snapshot
+from progan_jax.metrics.measure import Measurer
 from progan_jax.train import train
 
 
@@ -63,7 +63,7 @@ def test_the_runs_report_is_written_anew_with_the_figures(config, workdir):
 def test_what_was_measured_is_not_measured_again(config, workdir, monkeypatch):
     first = evaluate(config, workdir)
     written = records(workdir)
-    monkeypatch.setattr(Figures, "_measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(Measurer, "measure", lambda *_: pytest.fail("measured again"))
     table = workdir / "metrics.csv"
     whole = table.read_bytes()
     table.write_bytes(whole.replace(b".", b":"))

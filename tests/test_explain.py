@@ -10,11 +10,10 @@ from progan_jax.configs import (
     folder,
     lsun_bedroom,
 )
-from progan_jax.data.readers import DigitsReader
-from progan_jax.data.shards import Settings
-from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
 from progan_jax.explain import explain
+from progan_jax.prepare.readers import DigitsReader
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
 
 
 def table(config, **options):

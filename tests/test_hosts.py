@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from progan_jax.train import train
-from progan_jax.workdir import exclusive
+from progan_jax.training.workdir import exclusive
 
 ROOT = Path(__file__).parents[1]
 

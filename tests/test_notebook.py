@@ -11,9 +11,9 @@ import nbclient
 import nbformat
 import pytest
 
-from progan_jax.runtime.snapshot import write_snapshot
-from progan_jax.sampling import generator_from_snapshot
-from progan_jax.state import init_generator
+from progan_jax.inference.sampling import generator_from_snapshot
+from progan_jax.inference.snapshot import write_snapshot
+from progan_jax.models.common import init_generator
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "sample.ipynb"
@@ -66,7 +66,7 @@ def test_it_uses_only_what_the_package_has():
 @pytest.mark.parametrize("channels, classes", [(1, 0), (3, 2)])
 def test_it_runs(tiny_config, tmp_path, channels, classes):
     model = tiny_config.model.to_dict() | {"channels": channels, "num_classes": classes}
-    info = {"resolution": 8, "alpha": 1.0, "model": model}
+    info = {"stage": {"resolution": 8, "alpha": 1.0}, "options": model}
     params = init_generator(jax.random.key(0), generator_from_snapshot(info))
     write_snapshot(tmp_path / "snapshot", jax.device_get(params), info)
     notebook = nbformat.read(NOTEBOOK, as_version=4)

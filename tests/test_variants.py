@@ -1,18 +1,21 @@
 """Each program of the paper's tables 1 and 4, and LSGAN with its noise, trains."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from progan_jax.config import make_schedule
 from progan_jax.data.sources import load_digits
-from progan_jax.networks.noise import Noise
-from progan_jax.networks.progan import Discriminator, Generator
+from progan_jax.models.common import init_params
+from progan_jax.models.progan.ablation import Noise
+from progan_jax.models.progan.networks import Discriminator, Generator
+from progan_jax.models.progan.options import Options
 from progan_jax.runtime.mesh import make_mesh
-from progan_jax.stage import StageProgram
-from progan_jax.state import init_params
-from progan_jax.validation import validate
+from progan_jax.training.config import make_schedule
+from progan_jax.training.stage import StageProgram
+from progan_jax.training.validation import validate
 
 # What each row has else than the one after it; g is the paper's own recipe.
 F = {"model.pixel_norm": False}
@@ -68,10 +71,10 @@ MODES = {
 @pytest.fixture
 def config(tiny_config, monkeypatch):
     # Noise from the first step on, however good the fakes are.
-    monkeypatch.setattr("progan_jax.networks.noise._CALM", -0.5)
+    monkeypatch.setattr("progan_jax.models.progan.ablation._CALM", -0.5)
     # Compiled sooner than run: two pairs are nothing.
     quick = {"xla_backend_optimization_level": 0}
-    monkeypatch.setattr("progan_jax.stage.compiler_options", lambda *_: quick)
+    monkeypatch.setattr("progan_jax.training.stage.compiler_options", lambda *_: quick)
     tiny_config.model.mbstd_group_size = 0
     tiny_config.schedule.total_kimg = 100.0
     tiny_config.runtime.pairs_per_dispatch = 2
@@ -178,12 +181,21 @@ def test_the_pairs_of_every_row_can_be_traced_at_the_largest(config, row, resolu
 
 
 @pytest.mark.parametrize("resolution", [256, 512, 1024])
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", ["none", "blocks"])
 def test_shapes_of_the_larger_networks(resolution, remat, key):
-    shared = {"fmap_base": 2048, "fmap_max": 8, "remat": remat}
-    g = Generator(resolution, latent_size=8, norm="batch", tanh=True, **shared)
+    options = Options(
+        latent_size=8,
+        fmap_base=2048,
+        fmap_max=8,
+        remat=remat,
+        g_norm="batch",
+        tanh=True,
+        mbstd_group_size=4,
+        minibatch_discrimination=5,
+    )
+    g = Generator(resolution, options)
     for norm in ("layer", "batch"):
-        d = Discriminator(resolution, norm=norm, minibatch_discrimination=5, **shared)
+        d = Discriminator(resolution, dataclasses.replace(options, d_norm=norm))
 
         def run(key, keys, d=d):
             g_params, d_params = init_params(key, g, d)

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from progan_jax.schedule import Schedule, constant
+from progan_jax.training.schedule import Schedule, constant
 
 FILE = Path(__file__).parents[1] / "images" / "growth.svg"
 LAST = 64  # Final resolution of the drawing; the first is 4.

@@ -14,17 +14,23 @@ import numpy as np
 from PIL import Image, ImageOps
 
 Crop = Literal["centre", "celeba", "none"]
+
 Pad = Literal["none", "black", "mirror"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
 # A small file can claim to hold anything. An image may take about 8 bytes of memory for
 # each pixel.
 MAX_BYTES = 2**28
+
 MAX_PIXELS = 2**27
+
 # Photographs of poor quality hold 80 pixels in a byte; a larger image that holds far
 # more in one was made to fill the memory.
 _UNSUSPICIOUS = 2**24
+
 _MAX_PIXELS_PER_BYTE = 256
+
 _STRIP = 2**20  # Pixels that are converted at a time.
 
 # CelebA's aligned images, [h, w]: rows and columns of the square that the paper takes,

@@ -18,6 +18,7 @@ from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.errors import UserError
 
 _MOST_BYTES = 2**31  # Of a file: 2.7 million images of MNIST's size.
+
 _STEMS = {"train": "train", "test": "t10k"}
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 _SMALLEST = 4  # Side of the last level, where training starts.
+
 _CHUNK = 4096  # Images converted to float at a time, to bound memory.
 
 

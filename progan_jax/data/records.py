@@ -28,6 +28,7 @@ _BEFORE, _AFTER = 12, 4
 
 # Parses a record to its image, as it is stored, and its class.
 Parser = Callable[[bytes], tuple[Any, int]]
+
 # Decodes a record to an image [h, w, C] and its class.
 Decoder = Callable[[bytes], tuple[np.ndarray, int]]
 

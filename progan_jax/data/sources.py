@@ -15,12 +15,11 @@ from progan_jax.data.checks import (
     check_memory,
     check_size,
     check_split,
+    preparation,
 )
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.idx import is_idx, load_idx
-from progan_jax.data.layout import RECORD
-from progan_jax.data.preparation import preparation
-from progan_jax.data.prepared import is_pyramid, load_prepared
+from progan_jax.data.prepared import RECORD, is_pyramid, load_prepared
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.data.records import (
     FORMATS,
@@ -36,7 +35,9 @@ from progan_jax.errors import UserError
 from progan_jax.files import check_utf_8
 
 _DIGITS = Path(__file__).with_name("digits.npz")
+
 _CHUNK = 512  # Records read at a time.
+
 # Below this side Python's own share of decoding is so large that threads, which must
 # take turns at it, only get in each other's way.
 _THREADED_FROM = 64

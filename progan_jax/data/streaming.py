@@ -8,11 +8,15 @@ from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Level
 
 _READ_AHEAD_BYTES = 2**28
+
 _MOST_BLOCKS_AHEAD = 16
+
 # Pairs are read together up to either bound: of a few small images, what a call costs
 # would be most of the time.
 _BLOCK_BYTES = 2**23
+
 _BLOCK_IMAGES = 512
+
 _THREADS = 8
 
 

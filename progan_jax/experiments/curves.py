@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from progan_jax.progress import Progress
+from progan_jax.metrics.scoreboard import Progress
 
 _TIMES = ("kimg", "hours")
+
 _LEVEL = re.compile(r"swd_\d+")
+
 _SHARE = re.compile(r"classifier_share_\d+")
 
 

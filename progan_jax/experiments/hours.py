@@ -7,15 +7,17 @@ from dataclasses import dataclass
 import jax
 
 from progan_jax.experiments.runs import Run
-from progan_jax.progress import has_numbers
+from progan_jax.metrics.scoreboard import has_numbers
 from progan_jax.runtime.logging import read_rows
-from progan_jax.workdir import read_record
+from progan_jax.training.workdir import read_record
 
 # Floating-point operations per second that training sustained, in float32: of a core,
 # 127 GFLOP/s at 32x32 with the maps of configs/cifar10.py (benchmarks/README.md), and
 # 10 to 72 TFLOP/s of an H100 from 8x8 to 32x32 (2026-11-28). Others were not measured.
 _PER_CORE, _PER_DEVICE = 1e11, 5e13
+
 _BAND = "right within a factor of three or so; ticks of a run here replace it"
+
 _TOLD = ("Progress/nimg", "Timing/total_sec")
 
 

@@ -67,7 +67,9 @@ class Table:
 
 
 _SWD_128 = ("swd_128", "swd_64", "swd_32", "swd_16", "swd_average")
+
 _TABLE_1 = (*_SWD_128, "ms_ssim")
+
 _ROW_TITLES = {
     "a": "Gulrajani et al. 2017",
     "b": "+ progressive growing",
@@ -79,6 +81,7 @@ _ROW_TITLES = {
     "g": "+ pixelwise normalization",
     "h": "converged",
 }
+
 _CELEBA = {
     "a": (12.99, 7.79, 7.62, 8.73, 9.28, 0.2854),
     "b": (4.62, 2.64, 3.78, 6.06, 4.28, 0.2838),
@@ -90,6 +93,7 @@ _CELEBA = {
     "g": (4.06, 3.04, 2.02, 5.13, 3.56, 0.2845),
     "h": (2.42, 2.17, 2.24, 4.99, 2.96, 0.2828),
 }
+
 _BEDROOM = {
     "a": (11.97, 10.51, 8.03, 14.48, 11.25, 0.0587),
     "b": (7.09, 6.27, 7.40, 9.64, 7.60, 0.0615),
@@ -213,18 +217,21 @@ _MODES = {
         "progression": ((919.8, 35.1), (0.82, 0.13)),
     },
 }
+
 _OTHERS_MODES = {
     "GAN, K = 1/4": ((30.6, 20.7), (5.99, 0.42)),
     "Unrolled GAN, K = 1/4": ((372.2, 20.7), (4.66, 0.46)),
     "GAN, K = 1/2": ((628.0, 140.9), (2.58, 0.75)),
     "Unrolled GAN, K = 1/2": ((817.4, 39.9), (1.43, 0.12)),
 }
+
 _VARIANT_TITLES = {
     "wgan_gp": "WGAN-GP",
     "our_norm": "+ our normalization",
     "mbstd": "+ minibatch stddev",
     "progression": "+ progression",
 }
+
 _MODE_FIGURES = ("modes_found", "modes_kl")
 
 

@@ -17,9 +17,13 @@ from progan_jax.errors import UserError
 from progan_jax.metrics.classifier import compute_logits
 
 _BATCH_SIZE = 128
+
 _PEAK_RATE = 0.1  # Of the learning rate.
+
 _RISE = 0.2  # Share of the training in which it rises.
+
 _WEIGHT_DECAY = 5e-4  # Of kernels.
+
 _SMOOTHING = 0.1  # Share of the target that is spread over all classes.
 
 

@@ -6,7 +6,14 @@ Inception graph; of any other classifier it has to be called otherwise.
 
 import numpy as np
 
-from progan_jax.metrics.inputs import check_features
+from progan_jax.metrics.inputs import Measurement, check_features
+
+
+def measure(images: Measurement) -> dict[str, float]:
+    """Returns mean and standard deviation over the splits."""
+    mean, std = score_from_logits(images.features(), **images.constants)
+    name = "inception_score{suffix}"
+    return {f"{name}_mean": mean, f"{name}_std": std}
 
 
 def score_from_logits(logits: np.ndarray, splits: int = 10) -> tuple[float, float]:

@@ -5,7 +5,14 @@ Source: Binkowski et al. 2018.
 
 import numpy as np
 
-from progan_jax.metrics.inputs import check_pair
+from progan_jax.metrics.inputs import Measurement, check_pair
+
+
+def measure(images: Measurement) -> dict[str, float]:
+    """Returns mean and standard deviation over the subsets."""
+    reals, fakes = images.features_of_reals(), images.features()
+    mean, std = kid(reals, fakes, seed=images.seed, **images.constants)
+    return {"kid{suffix}_mean": mean, "kid{suffix}_std": std}
 
 
 def kid(

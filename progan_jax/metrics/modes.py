@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from progan_jax.metrics.classifier import Classifier
+from progan_jax.metrics.inputs import Measurement
 
 NUM_MODES = 1000
+
 _CHUNK = 2560  # Images whose channels are taken apart at a time, to bound memory.
 
 
@@ -47,6 +49,19 @@ class ModeCounts:
             f"modes {self.found:.1f} +- {self.found_std:.1f} of {NUM_MODES}, "
             f"KL {self.kl:.3f} +- {self.kl_std:.3f} nats ({self.classifier})"
         )
+
+
+def measure(images: Measurement) -> dict[str, float]:
+    """Returns modes and divergence, each with its spread over the evaluations."""
+    evaluations = images.constants["evaluations"]
+    draws = np.split(np.concatenate(list(images.chunks())), evaluations)
+    counts = mode_counts(images.classifier(), draws.__getitem__, evaluations)
+    return {
+        "modes_found": counts.found,
+        "modes_found_std": counts.found_std,
+        "modes_kl": counts.kl,
+        "modes_kl_std": counts.kl_std,
+    }
 
 
 def mode_counts(

@@ -11,14 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from progan_jax.metrics.inputs import Images, in_chunks
+from progan_jax.metrics.inputs import Images, Measurement, in_chunks
 
 NUM_IMAGES = 20_000  # Of the published protocol: 10,000 pairs.
+
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
 _WINDOW, _SIGMA = 11, 1.5
+
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
 _DIVISOR = 2 ** (len(_WEIGHTS) - 1)
+
 _CHUNK_PIXELS = 2**22  # Pixels of both images of the pairs taken at a time.
+
+
+def measure(images: Measurement) -> dict[str, float]:
+    """Returns the mean similarity of pairs of the images."""
+    return {"ms_ssim": ms_ssim(images.chunks(), images.sharding)}
 
 
 def ms_ssim(images: Images, sharding: jax.sharding.Sharding | None = None) -> float:

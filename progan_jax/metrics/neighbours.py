@@ -9,19 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from progan_jax.images import tile, upscale_nearest
-from progan_jax.metrics.inputs import (
-    Images,
-    check_features,
-    check_images,
-    in_chunks,
-)
+from progan_jax.metrics.inputs import Images, check_features, check_images, in_chunks
 
 # Maps images uint8 [n, h, w, C] to features [n, d].
 Features = Callable[[np.ndarray], np.ndarray]
 
 _CHUNK_PIXELS = 2**23  # Pixels of the reals whose features are taken at a time.
+
 _GAP = 2  # White pixels between the images of the figure.
+
 _APART = 8  # Between the fakes and the reals.
+
 _LEAST_SIDE = 64  # Smaller images are enlarged by a whole number.
 
 

@@ -11,9 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from progan_jax.metrics.inputs import check_pair
+from progan_jax.metrics.inputs import Measurement, check_pair
 
 _BLOCK = 8192  # Images of each kind whose distances are taken at a time: 256 MiB.
+
+
+def measure(images: Measurement) -> dict[str, float]:
+    """Returns both for a set's features against those of real images."""
+    reals, fakes = images.features_of_reals(), images.features()
+    precision, recall = precision_recall(reals, fakes, **images.constants)
+    return {"precision{suffix}": precision, "recall{suffix}": recall}
 
 
 def precision_recall(

@@ -19,15 +19,19 @@ from flax import linen as nn
 from jax.sharding import NamedSharding
 
 from progan_jax.errors import UserError
-from progan_jax.metrics.features import Features, replicate, run_in_batches
-from progan_jax.metrics.pth import check_named_hash, read_pth
-from progan_jax.metrics.weights import Weights, check_shapes, read_safetensors
-from progan_jax.official.kinds import PYTORCH, PYTORCH_ZIP, check_kind
+from progan_jax.metrics.inputs import Features, replicate, run_in_batches
+from progan_jax.weights.kinds import PYTORCH, PYTORCH_ZIP, check_kind
+from progan_jax.weights.torch_files import check_named_hash, read_pth
+from progan_jax.weights.weight_files import Weights, check_shapes, read_safetensors
 
 TAPS = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
+
 WIDTHS = (64, 128, 256, 512, 512)
+
 SMALLEST_SIDE = 16  # Four times halved, one pixel is left.
+
 _CONVOLUTIONS = (2, 2, 4, 4, 2)  # Of each stage, as far as conv5_2.
+
 # Mean and deviation of ImageNet's pixels in 0..1, with which torchvision's weights were
 # trained.
 _COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

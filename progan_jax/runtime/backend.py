@@ -9,6 +9,7 @@ from progan_jax.errors import UserError
 
 # By which a user chooses the devices that JAX sees.
 _VARIABLES = ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES")
+
 _FAILURE = re.compile(r"Unable to initialize backend '.*?': (.*?)(\((set|you) .*)?")
 
 

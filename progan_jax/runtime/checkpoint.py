@@ -15,10 +15,9 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import NamedSharding
 
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, warn
 from progan_jax.files import CHECKSUM, free_name, is_intact, seal
 from progan_jax.runtime.distributed import is_primary, share, share_json, together
-from progan_jax.runtime.logging import warn
 from progan_jax.runtime.mesh import lay_out
 from progan_jax.runtime.newest import (
     DAMAGED,
@@ -46,6 +45,7 @@ def _report_others(unraisable: Any) -> None:
 sys.unraisablehook = _report_others
 
 _Arrays = dict[str, np.ndarray]
+
 _Meta = dict[str, Any]
 
 

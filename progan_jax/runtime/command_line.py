@@ -21,6 +21,7 @@ from progan_jax.runtime.background import leave
 from progan_jax.runtime.recipes import find_config, recipe_names
 
 _SIGPIPE_CODE = 128 + 13
+
 KINDS = {
     bool: "true or false",
     int: "a whole number",

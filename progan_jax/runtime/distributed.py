@@ -21,22 +21,26 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from progan_jax.errors import DivergedError, UserError
-from progan_jax.runtime.address import check_address, find_cluster
 from progan_jax.runtime.command_line import report
 from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.runtime.preemption import StopRequest
-from progan_jax.runtime.rendezvous import meet
+from progan_jax.runtime.rendezvous import check_address, find_cluster, meet
 
 T = TypeVar("T")
 
 # JAX's default of 100 s would let a lost host go unnoticed for longer than a minute.
 _HEARTBEAT_SEC = 40
+
 _LONGEST_SEC = 86_400  # Of waiting for the others.
+
 # That the others can tell their own mistake before process 0, and with it JAX's
 # service, is gone.
 _GRACE_SEC = 2
+
 _TEXT_BYTES = 4096
+
 _MEND = "run the same command on all hosts, which goes on from the newest checkpoint"
+
 _FAILED_COLLECTIVE = re.compile(r"gloo|nccl|coordination service|collective", re.I)
 
 

@@ -16,10 +16,11 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from progan_jax.errors import UserError, escape
+from progan_jax.errors import UserError, warn
 from progan_jax.files import CHECKSUM, free_name, parse_record, seal, write_whole
 
 Row = Mapping[str, float]
+
 # Apart from Metrics/swd_*, which --mode=eval measures of another number of images.
 STAGE_SWD = "Metrics/stage_swd_"
 _MOST_NIMG = 2**53  # Above any run's; what floats tell apart.
@@ -158,11 +159,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if row is None or not _is_number(nimg) or not 0 < nimg < _MOST_NIMG or nimg % 1:
         return None
     return {name: value for name, value in row.items() if name != CHECKSUM}
-
-
-def warn(message: str) -> None:
-    """Prints a warning on standard error without tearing the bar."""
-    tqdm.write(f"warning: {escape(message)}", file=sys.stderr)
 
 
 @cache

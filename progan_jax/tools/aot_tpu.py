@@ -18,27 +18,29 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from progan_jax.batch_rules import batch_faults
-from progan_jax.compiled import collectives, flops, memory
-from progan_jax.compiler_options import set_precision
-from progan_jax.config import make_schedule, most_devices
 from progan_jax.errors import UserError
-from progan_jax.networks.progan import stage_resolutions
+from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import run
+from progan_jax.runtime.compiler import collectives, flops, memory, set_precision
 from progan_jax.runtime.mesh import make_mesh
-from progan_jax.runtime.topology import hbm_bytes, topology_devices
-from progan_jax.schedule import Schedule
-from progan_jax.stage import StageProgram
-from progan_jax.validation import validate
+from progan_jax.runtime.tpu import hbm_bytes, topology_devices
+from progan_jax.training.config import make_schedule, most_devices
+from progan_jax.training.schedule import Schedule
+from progan_jax.training.stage import StageProgram
+from progan_jax.training.validation import batch_faults, validate
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "Generation and shape of a TPU.")
+
 RESOLUTIONS = flags.DEFINE_list(
     "resolutions", None, "Sides; all of the run's if unset."
 )
+
 BATCH_PER_CHIP = flags.DEFINE_integer(
     "batch_per_chip", None, "Images of a step on each chip; the recipe's if unset."
 )
+
 NUM_IMAGES = flags.DEFINE_integer(
     "num_images", 30_000, "Images of the set: small levels lie on the chips."
 )
@@ -52,6 +54,7 @@ _COLUMNS = (
     ("TFLOP", 8),
     ("collectives", 28),
 )
+
 _FOOTNOTE = (
     "HBM is what a chip holds at the peak: state and reals, temporaries, code. FLOPs "
     "(of one chip) and collectives are those of one (D, G) pair: the compiler counts "

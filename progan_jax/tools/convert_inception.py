@@ -11,14 +11,9 @@ from pathlib import Path
 from absl import flags
 
 from progan_jax.errors import UserError
-from progan_jax.metrics.cache import cache_dir
-from progan_jax.metrics.inception_weights import (
-    CONVERTED,
-    highest_tap,
-    read_inception,
-)
-from progan_jax.metrics.weights import write_weights
+from progan_jax.metrics.inception_weights import CONVERTED, highest_tap, read_inception
 from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.weights.weight_files import cache_dir, write_weights
 
 OUT = flags.DEFINE_string("out", None, "File to write; in the cache by default.")
 

@@ -9,20 +9,27 @@ it, and it loads nothing from elsewhere. Ctrl-C ends it.
 
 from absl import flags
 
-from progan_jax.explorer.answers import Answers
-from progan_jax.explorer.page import build_page, import_gradio
-from progan_jax.explorer.pictures import Explorer
-from progan_jax.explorer.serving import check_port, start, wait
-from progan_jax.loading import open_generator
+from progan_jax.display.answers import Answers, Explorer
+from progan_jax.display.explorer import (
+    build_page,
+    check_port,
+    import_gradio,
+    start,
+    wait,
+)
+from progan_jax.inference.generator import check_seed, find_class
+from progan_jax.inference.load import open_generator
 from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.trained_inputs import check_seed, find_class
+from progan_jax.runtime.compiler import keep_compiled
 
 PORT = flags.DEFINE_integer("port", 7860, "Port of the page.")
+
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
 )
+
 SEED = flags.DEFINE_integer("seed", 0, "Seed with which the page begins.")
+
 CLASS = flags.DEFINE_string(
     "class", None, "Class with which the page begins, by number or name."
 )

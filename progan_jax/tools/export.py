@@ -16,11 +16,11 @@ from pathlib import Path
 from absl import flags
 
 from progan_jax.errors import UserError
-from progan_jax.exporting import PLATFORMS, export_generator
 from progan_jax.files import write_whole
-from progan_jax.loading import open_generator
+from progan_jax.inference.export import PLATFORMS, export_generator
+from progan_jax.inference.generator import list_classes, one_line
+from progan_jax.inference.load import open_generator
 from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.trained_inputs import list_classes, one_line
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'

@@ -21,13 +21,16 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.experiments import curves
-from progan_jax.progress import Progress, latest_settings, read_progress
+from progan_jax.metrics.scoreboard import Progress, latest_settings, read_progress
 from progan_jax.runtime.command_line import run
-from progan_jax.workdir import read_config
+from progan_jax.training.workdir import read_config
 
 RUNS = flags.DEFINE_list("runs", None, "Folders of runs.")
+
 OUT = flags.DEFINE_string("out", None, "Folder for the PNGs.")
+
 LABELS = flags.DEFINE_list("labels", None, "Names of the runs; their folders' if unset")
+
 FIGURES = flags.DEFINE_list("figures", None, "What figures.png shows; all if unset.")
 
 

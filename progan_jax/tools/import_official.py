@@ -15,8 +15,8 @@ from pathlib import Path
 from absl import flags
 
 from progan_jax.errors import UserError
-from progan_jax.official.networks import NETWORKS
-from progan_jax.official.snapshots import import_snapshot
+from progan_jax.inference.load import import_snapshot
+from progan_jax.models.families import NETWORKS
 from progan_jax.runtime.command_line import run_with_arguments
 
 NETWORK = flags.DEFINE_enum(
@@ -26,7 +26,9 @@ NETWORK = flags.DEFINE_enum(
     "Gs, the generator averaged over its training, which is the one to sample; G; or "
     "the discriminator D.",
 )
+
 LOD = flags.DEFINE_float("lod", None, "Level of detail; the network's own if unset.")
+
 WITH_TRAINING_NETS = flags.DEFINE_bool(
     "with_training_nets", False, "Take G and D besides Gs, for config.init_from."
 )
@@ -47,7 +49,7 @@ def main(file: str, out: str) -> None:
         info = import_snapshot(Path(file), folder, kind, LOD.value, all_three)
     except OSError as error:
         raise UserError(f"OUT={out}: {error}; choose another folder") from error
-    side, final = info["resolution"], info["model"]["resolution"]
+    side, final = info["stage"]["resolution"], info["options"]["resolution"]
     grown = f", of {final}x{final} to grow to" if side < final else ""
     licence = info["licence"]["name"]
     taken = " and ".join([kind, *(("G", "D") if all_three else ())])

@@ -18,19 +18,29 @@ from absl import flags
 from tqdm import tqdm
 
 from progan_jax.data.checks import check_local
-from progan_jax.data.comparison import Comparison, Difference, compare
-from progan_jax.data.inspection import Summary, contact_sheet, inspect
-from progan_jax.data.layout import level_name
 from progan_jax.data.names import counted, describe_classes
-from progan_jax.data.stored import StoredSet, open_stored
+from progan_jax.data.prepared import level_name
 from progan_jax.errors import UserError
 from progan_jax.files import check_utf_8
 from progan_jax.images import write_png
+from progan_jax.prepare.inspection import (
+    Comparison,
+    Difference,
+    StoredSet,
+    Summary,
+    compare,
+    contact_sheet,
+    inspect,
+    open_stored,
+)
 from progan_jax.runtime.command_line import run_with_arguments
 
 OUT = flags.DEFINE_string("out", None, "Folder for the contact sheets.")
+
 MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Look only at so many images.")
+
 COMPARE = flags.DEFINE_string("compare", None, "Another set, to compare with.")
+
 SPLIT = flags.DEFINE_string("split", "train", "Split of a TFDS set.")
 
 

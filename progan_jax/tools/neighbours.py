@@ -23,24 +23,26 @@ from tqdm import tqdm
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
-from progan_jax.image_sources import check_trained_on, chunk_size, open_set
 from progan_jax.images import upscale_nearest, write_png
-from progan_jax.loading import open_generator, own_folder
-from progan_jax.metrics.features import Features
+from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
+from progan_jax.inference.load import open_generator, own_folder
+from progan_jax.metrics.image_sources import check_trained_on, chunk_size
 from progan_jax.metrics.inception import InceptionExtractor
-from progan_jax.metrics.inception_layers import TAPS
+from progan_jax.metrics.inception_graph import TAPS
 from progan_jax.metrics.inception_weights import load_inception
+from progan_jax.metrics.inputs import Features
 from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, pixels
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
 from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.stored_config import complete_config
-from progan_jax.trained import TrainedGenerator, to_uint8
-from progan_jax.trained_inputs import check_seed
-from progan_jax.workdir import read_config
+from progan_jax.runtime.compiler import keep_compiled
+from progan_jax.training.start import open_set
+from progan_jax.training.stored_config import complete_config
+from progan_jax.training.workdir import read_config
 
 SNAPSHOT = flags.DEFINE_string("snapshot", None, "Name of a snapshot; newest if unset.")
+
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the sets; the run's own.")
+
 FEATURES = flags.DEFINE_enum(
     "features",
     "pixels",
@@ -48,11 +50,17 @@ FEATURES = flags.DEFINE_enum(
     "What is compared: pixels, VGG-19's five layers as in the paper, or an Inception "
     "tap.",
 )
+
 WEIGHTS = flags.DEFINE_string("weights", "", "File of the weights of the features.")
+
 CENTRE_CROP = flags.DEFINE_bool("centre_crop", False, "Compare only the centres.")
+
 NUM = flags.DEFINE_integer("num", 8, "Number of fakes.")
+
 K = flags.DEFINE_integer("k", 3, "Neighbours of each.")
+
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the fakes.")
+
 OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
 
 

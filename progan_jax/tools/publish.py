@@ -21,19 +21,21 @@ from absl import flags
 from progan_jax.configs import base
 from progan_jax.errors import UserError
 from progan_jax.files import working_folder
-from progan_jax.hub import parse_address, upload
-from progan_jax.loading import snapshot_folder
-from progan_jax.publishing import settle_licence, write_publication
+from progan_jax.inference.generator import one_line
+from progan_jax.inference.hub import parse_address, upload
+from progan_jax.inference.load import snapshot_folder
+from progan_jax.inference.publish import settle_licence, write_publication
+from progan_jax.inference.snapshot import digest, read_info
+from progan_jax.metrics.scoreboard import Scoreboard
 from progan_jax.runtime.command_line import list_fields, run_with_arguments
-from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import digest, read_info
-from progan_jax.scoreboard import Scoreboard
-from progan_jax.trained_inputs import one_line
+from progan_jax.runtime.compiler import keep_compiled
 
 LICENCE = flags.DEFINE_string("licence", None, "The Hub's identifier of the licence.")
+
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
 )
+
 WITH_TRAINING_NETS = flags.DEFINE_bool(
     "with_training_nets", False, "Publish G and D of the training as well."
 )

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from absl import flags
 
+from progan_jax.display.page import NAME, write_report
+from progan_jax.errors import warn
 from progan_jax.files import local_folder
-from progan_jax.report.page import NAME, write_report
 from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.runtime.logging import warn
 
 OUT = flags.DEFINE_string("out", None, "The HTML file; report.html in RUN if unset.")
 

@@ -25,14 +25,18 @@ from typing import Any
 import jax
 from absl import flags
 
-from progan_jax.compiler_options import set_precision
 from progan_jax.errors import UserError
 from progan_jax.experiments import curves
 from progan_jax.experiments.hours import sustained_rate
-from progan_jax.experiments.reduction import Reduction
-from progan_jax.experiments.report import to_csv, to_markdown
-from progan_jax.experiments.results import mean_floor, read_outcome, summarise
+from progan_jax.experiments.results import (
+    mean_floor,
+    read_outcome,
+    summarise,
+    to_csv,
+    to_markdown,
+)
 from progan_jax.experiments.runs import (
+    Reduction,
     Run,
     carry_out,
     check,
@@ -42,26 +46,28 @@ from progan_jax.experiments.runs import (
     plan,
 )
 from progan_jax.experiments.tables import TABLES, Row, Table
-from progan_jax.files import (
-    is_intact,
-    local_folder,
-    seal,
-    write_json,
-    write_whole,
-)
+from progan_jax.files import is_intact, local_folder, seal, write_json, write_whole
 from progan_jax.runtime.command_line import run_with_overrides
-from progan_jax.runtime.compilation_cache import keep_compiled
+from progan_jax.runtime.compiler import keep_compiled, set_precision
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the table; runs/TABLE.")
+
 RUNS = flags.DEFINE_integer("runs", None, "Seeds of each row; the paper's if unset.")
+
 ROWS = flags.DEFINE_list("rows", None, "Rows; all if unset.")
+
 SCALE = flags.DEFINE_float("scale", 1.0, "Factor of the length of everything.")
+
 MAX_RESOLUTION = flags.DEFINE_integer("max_resolution", None, "Largest resolution.")
+
 FMAP_MAX = flags.DEFINE_integer("fmap_max", None, "Most feature maps of a layer.")
+
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, and do nothing.")
+
 JOBS = flags.DEFINE_bool("jobs", False, "Print a command for each run alone.")
 
 _RECORD = "reproduce.json"
+
 # What the table decides, and by what.
 _DECIDED = {
     "eval.metrics": "TABLE",
@@ -70,8 +76,10 @@ _DECIDED = {
     "eval.snapshot": "TABLE",
     "eval.resize": "its columns",
 }
+
 # What may change between two commands: it alters no image that a run has shown.
 _FREE = ("--config.data.data_dir=", "--config.eval.", "--config.runtime.")
+
 # What tells where files lie, which is nobody's concern but this machine's.
 _PLACES = (
     "--config.data.data_dir=",

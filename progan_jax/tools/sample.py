@@ -19,29 +19,36 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.images import tile, write_png
-from progan_jax.loading import open_generator, own_folder
-from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.trained import TrainedGenerator, to_uint8
-from progan_jax.trained_inputs import (
+from progan_jax.inference.generator import (
+    TrainedGenerator,
     check_seed,
     find_class,
     list_classes,
     name_class,
+    to_uint8,
 )
+from progan_jax.inference.load import open_generator, own_folder
+from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.compiler import keep_compiled
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
 )
+
 NUM = flags.DEFINE_integer(
     "num", None, "Number of images, 64 if unset; with --by_class of latents, 8."
 )
+
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
+
 CLASS = flags.DEFINE_string(
     "class", None, "Class of all images, by number or name; random if unset."
 )
+
 GRID = flags.DEFINE_bool("grid", False, "Write one PNG with all images.")
+
 BY_CLASS = flags.DEFINE_bool("by_class", False, "Write one PNG, a row for each class.")
+
 OUT = flags.DEFINE_string("out", None, "Folder for the PNGs; of one PNG, its name.")
 
 

@@ -25,13 +25,14 @@ from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
+from progan_jax.inference.generator import check_seed
 from progan_jax.metrics.classifier import (
+    ARCHITECTURES,
     SIDES,
     make_classifier,
     make_network,
     write_classifier,
 )
-from progan_jax.metrics.classifier_networks import ARCHITECTURES
 from progan_jax.metrics.classifier_training import (
     Epoch,
     LabelledImages,
@@ -39,25 +40,32 @@ from progan_jax.metrics.classifier_training import (
     train,
 )
 from progan_jax.runtime.command_line import run
-from progan_jax.runtime.compilation_cache import keep_compiled
+from progan_jax.runtime.compiler import keep_compiled
 from progan_jax.runtime.environment import environment
-from progan_jax.trained_inputs import check_seed
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Names the image set.")
+
 OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
+
 TEST_SPLIT = flags.DEFINE_string(
     "test_split", "test", "Split to test on; empty holds every tenth image back."
 )
+
 ARCHITECTURE = flags.DEFINE_enum(
     "architecture",
     "residual",
     sorted(ARCHITECTURES),
     "residual: for the classifier score; digit: for the mode counts.",
 )
+
 WIDTH = flags.DEFINE_integer("width", 32, "Maps of the first layer.")
+
 EPOCHS = flags.DEFINE_integer("epochs", 16, "Passes over the images.")
+
 MINUTES = flags.DEFINE_float("minutes", math.inf, "Of wall clock, at most.")
+
 MIRROR = flags.DEFINE_bool("mirror", False, "Images may be flipped left to right.")
+
 SEED = flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.")
 
 _BAR = "{percentage:5.1f}%|{bar}| {elapsed}<{remaining}"

@@ -21,41 +21,56 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from progan_jax.config import parse_grid
-from progan_jax.errors import UserError
-from progan_jax.files import local_folder
-from progan_jax.images import write_png
-from progan_jax.loading import open_generator, own_folder
-from progan_jax.report.pictures import list_grids
-from progan_jax.runtime.command_line import run_with_arguments
-from progan_jax.runtime.compilation_cache import keep_compiled
-from progan_jax.runtime.snapshot import find_snapshot
-from progan_jax.trained import TrainedGenerator, open_snapshot
-from progan_jax.trained_inputs import check_seed, find_class
-from progan_jax.video.encoding import check_encoder, write_film
-from progan_jax.video.frames import (
+from progan_jax.display.film import check_encoder, write_film
+from progan_jax.display.frames import (
     growth_picture,
     interpolation_frames,
     timelapse_frames,
+    travel,
+    wander,
 )
-from progan_jax.video.paths import travel, wander
+from progan_jax.display.pictures import list_grids
+from progan_jax.errors import UserError
+from progan_jax.files import local_folder
+from progan_jax.images import write_png
+from progan_jax.inference.generator import (
+    TrainedGenerator,
+    check_seed,
+    find_class,
+    open_snapshot,
+)
+from progan_jax.inference.load import open_generator, own_folder
+from progan_jax.inference.snapshot import find_snapshot
+from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.compiler import keep_compiled
+from progan_jax.training.config import parse_grid
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
 )
+
 OUT = flags.DEFINE_string("out", None, "File to write; its suffix is the kind of film.")
+
 SECONDS = flags.DEFINE_float(
     "seconds", None, "Length; 60 if unset, and a quarter for each grid of a time-lapse."
 )
+
 FPS = flags.DEFINE_integer("fps", 30, "Frames in a second.")
+
 GRID = flags.DEFINE_string("grid", "1x1", "Images at once, COLUMNSxROWS.")
+
 SMOOTHING = flags.DEFINE_float("smoothing", 1.0, "Seconds over which latents change.")
+
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
+
 SEEDS = flags.DEFINE_string("seeds", None, "Seeds to go through, as in 1,5,9.")
+
 CLASS = flags.DEFINE_string(
     "class", None, "Class of all images, by number or name; random if unset."
 )
+
 TIMELAPSE = flags.DEFINE_bool("timelapse", False, "Show the run's grids.")
+
 GROWTH = flags.DEFINE_bool("growth", False, "Draw each stage's images of one seed.")
 
 _GROWTH_COLUMNS = 8

@@ -6,9 +6,9 @@ import pytest
 from jax import lax
 
 from benchmarks.counting import flops_by_resolution, pair_flops
-from progan_jax.config import make_schedule
 from progan_jax.runtime.mesh import make_mesh
-from progan_jax.stage import StageProgram
+from progan_jax.training.config import make_schedule
+from progan_jax.training.stage import StageProgram
 
 
 def xla_flops(run, *shapes):

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.results import main, projection
 from progan_jax.errors import UserError
-from progan_jax.schedule import Schedule, constant
+from progan_jax.training.schedule import Schedule, constant
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 import pytest
 
 from benchmarks.roofline import Floors, Peaks, floors
-from progan_jax.networks.progan import Generator
+from progan_jax.models.progan.networks import Generator
+from progan_jax.models.progan.options import Options
 
 
 @pytest.mark.parametrize(("dtype", "width"), [("float32", 4), ("bfloat16", 2)])
 def test_floors_of_a_small_network_are_those_worked_out_by_hand(dtype, width):
-    generator = Generator(8, latent_size=4, fmap_base=16, fmap_max=2, dtype=dtype)
+    generator = Generator(
+        8, Options(latent_size=4, fmap_base=16, fmap_max=2, dtype=dtype)
+    )
     dense, first = 4 * (4 * 4 * 2), 4 * 4 * (3 * 3 * 2 * 2)
     block = 2 * (8 * 8 * (3 * 3 * 2 * 2))
     assert dense + first + block == 5312

@@ -9,7 +9,7 @@ from PIL import Image, ImageFile
 
 from progan_jax.data import decoding
 from progan_jax.data.decoding import BadImage, decode, square
-from tests.data.memory import allocating_at_most, run_alone
+from tests.memory import allocating_at_most, run_alone
 
 
 def noise(h, w, c=3, seed=0):

@@ -7,7 +7,7 @@ import pytest
 from progan_jax.data import sources
 from progan_jax.data.idx import read_idx
 from progan_jax.errors import UserError
-from tests.data.memory import allocating_at_most
+from tests.memory import allocating_at_most
 
 
 def idx_bytes(array):

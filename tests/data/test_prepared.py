@@ -16,13 +16,12 @@ import pytest
 from progan_jax.configs.folder import get_config
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.prepared import load_prepared, read_description
-from progan_jax.data.readers import Item, SyntheticReader
-from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load
-from progan_jax.data.stored import open_stored
-from progan_jax.data.tfds_reader import TfdsReader
-from progan_jax.data.writing import finish, write_pyramid
 from progan_jax.errors import UserError
+from progan_jax.prepare.inspection import open_stored
+from progan_jax.prepare.readers import Item, SyntheticReader
+from progan_jax.prepare.tfds_reader import TfdsReader
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
 
 N = 5
 SHARD = "r008/1.0.0/synthetic-train.array_record-00001-of-00002"

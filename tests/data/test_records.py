@@ -9,10 +9,9 @@ from PIL import Image
 
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.records import TfRecords
-from progan_jax.data.tfds_reader import TfdsReader
 from progan_jax.errors import UserError
-
-from .conftest import crc32c, write_tfrecord
+from progan_jax.prepare.tfds_reader import TfdsReader
+from tests.tfds_sets import crc32c, write_tfrecord
 
 _F = tfds.features
 

@@ -4,7 +4,7 @@ import pytest
 from matplotlib import figure
 
 from progan_jax.experiments import curves
-from progan_jax.progress import Point, Progress
+from progan_jax.metrics.scoreboard import Point, Progress
 
 
 def run(label, scale=1.0):

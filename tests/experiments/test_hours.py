@@ -15,11 +15,12 @@ HERE = {"device_kind": "cpu", "device_count": 8}
 
 
 @pytest.fixture
-def make_run(tmp_path):
+def make_run(tmp_path, tiny_config):
     def make(seed, start, *ticks):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        record = {"config": {"seed": seed}, "starts": [start]}
+        config = tiny_config.to_dict() | {"seed": seed}
+        record = {"config": config, "starts": [start]}
         (folder / "config.json").write_text(json.dumps(record))
         rows = [{"Progress/nimg": n, "Timing/total_sec": sec} for n, sec in ticks]
         lines = "".join(json.dumps(row) + "\n" for row in rows)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from progan_jax.configs import cifar10
-from progan_jax.experiments.reduction import Reduction
 from progan_jax.experiments.results import (
     choosing_figure,
     mean_floor,
@@ -15,7 +14,7 @@ from progan_jax.experiments.results import (
     read_outcome,
     summarise,
 )
-from progan_jax.experiments.runs import DIVERGED, Run
+from progan_jax.experiments.runs import DIVERGED, Reduction, Run
 from progan_jax.experiments.tables import Row, Table
 
 ROWS = tuple(

@@ -4,8 +4,8 @@ import pytest
 
 from progan_jax.configs import ablation, lsun, mnist_modes
 from progan_jax.experiments.tables import TABLES
+from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.runtime.command_line import load_config
-from progan_jax.scoreboard import is_higher_better
 
 
 def names(table):

@@ -9,6 +9,7 @@ import pytest
 from progan_jax.errors import UserError
 from progan_jax.files import seal
 from progan_jax.metrics.classifier import (
+    ARCHITECTURES,
     LABEL,
     Classifier,
     classifier_score,
@@ -17,7 +18,6 @@ from progan_jax.metrics.classifier import (
     read_classifier,
     write_classifier,
 )
-from progan_jax.metrics.classifier_networks import ARCHITECTURES
 
 
 def make_info(resolution=8, channels=1, num_classes=10, **changes):

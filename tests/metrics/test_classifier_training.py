@@ -7,8 +7,7 @@ import pytest
 from progan_jax.data.sources import load_digits
 from progan_jax.errors import UserError
 from progan_jax.metrics import classifier_training
-from progan_jax.metrics.classifier import make_classifier
-from progan_jax.metrics.classifier_networks import ARCHITECTURES
+from progan_jax.metrics.classifier import ARCHITECTURES, make_classifier
 from progan_jax.metrics.classifier_training import (
     LabelledImages,
     TrainOptions,

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from progan_jax.metrics.feature_statistics import FeatureStatistics
-from progan_jax.metrics.frechet import frechet_distance, trace_of_root
+from progan_jax.metrics.frechet import (
+    FeatureStatistics,
+    frechet_distance,
+    trace_of_root,
+)
 
 
 def statistics_of(features, extractor="x"):

@@ -8,10 +8,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from progan_jax.errors import UserError
-from progan_jax.metrics.inception import InceptionExtractor
+from progan_jax.metrics.inception import InceptionExtractor, resize_clean, resize_tf1
 from progan_jax.metrics.inception_graph import parameter_shapes
-from progan_jax.metrics.resize import resize_clean, resize_tf1
-from progan_jax.metrics.weights import Weights
+from progan_jax.weights.weight_files import Weights
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pytest
 
 from progan_jax.metrics.inception import InceptionExtractor
 from progan_jax.metrics.inception_graph import (
+    TAPS,
     InceptionV3,
     average_pool,
     max_pool,
     parameter_shapes,
     reduce_pool,
 )
-from progan_jax.metrics.inception_layers import TAPS
 from progan_jax.metrics.inception_weights import load_inception
 
 # The golden features need weights that are too large for this repository: a folder with

@@ -15,16 +15,18 @@ from torch_fidelity.feature_extractor_inceptionv3 import (  # noqa: E402
     FeatureExtractorInceptionV3,
 )
 
-from progan_jax.metrics.inception import InceptionExtractor  # noqa: E402
-from progan_jax.metrics.inception_convert import from_torch, torch_names  # noqa: E402
+from progan_jax.metrics.inception import (  # noqa: E402
+    InceptionExtractor,
+    resize_tf1,
+)
 from progan_jax.metrics.inception_graph import (  # noqa: E402
+    TAPS,
     InceptionV3,
     parameter_shapes,
 )
-from progan_jax.metrics.inception_layers import TAPS  # noqa: E402
-from progan_jax.metrics.pth import read_pth  # noqa: E402
-from progan_jax.metrics.resize import resize_tf1  # noqa: E402
-from progan_jax.metrics.weights import Weights  # noqa: E402
+from progan_jax.metrics.inception_weights import from_torch, torch_names  # noqa: E402
+from progan_jax.weights.torch_files import read_pth  # noqa: E402
+from progan_jax.weights.weight_files import Weights  # noqa: E402
 
 THEIRS = ("64", "192", "768", "2048", "logits_unbiased")
 

@@ -7,17 +7,18 @@ import pytest
 
 from progan_jax.errors import UserError
 from progan_jax.metrics import inception_weights
-from progan_jax.metrics.inception_convert import from_torch, torch_names
 from progan_jax.metrics.inception_graph import parameter_shapes
 from progan_jax.metrics.inception_weights import (
     CONVERTED,
     PUBLISHED,
+    from_torch,
     highest_tap,
     load_inception,
     random_inception,
     require_tap,
+    torch_names,
 )
-from progan_jax.metrics.weights import Weights, read_weights, write_weights
+from progan_jax.weights.weight_files import Weights, read_weights, write_weights
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from progan_jax.metrics.laplacian import laplacian_pyramid
-from progan_jax.metrics.patches import Patches, draw_patches
-from progan_jax.metrics.swd import average, distances, sliced_distance, swd
+from progan_jax.metrics.swd import (
+    Patches,
+    average,
+    distances,
+    draw_patches,
+    laplacian_pyramid,
+    sliced_distance,
+    swd,
+)
 from progan_jax.runtime.mesh import batched, make_mesh
 from tests.metrics import plain_swd
 
@@ -66,7 +72,7 @@ def test_patches_are_of_their_own_image_from_edge_to_edge(index):
 def test_parts_and_devices_leave_the_patches_as_they_are(monkeypatch):
     images = make_images(3, n=11)
     whole = draw_patches(images, seed=0, number=0, per_image=8)
-    monkeypatch.setattr("progan_jax.metrics.patches._CHUNK_PIXELS", 4 * 32 * 32)
+    monkeypatch.setattr("progan_jax.metrics.swd._CHUNK_PIXELS", 4 * 32 * 32)
     parts = [images[:1], images[1:8], images[8:]]
     mesh = make_mesh(jax.devices()[:4])
     for sharding in (None, batched(mesh)):
@@ -222,8 +228,8 @@ def test_levels_end_at_16_and_average_is_their_plain_mean(resolution):
     [
         ((4, 8, 8, 3), "8x8 .* power of two from 16"),
         ((4, 48, 48, 3), "48x48 .* power of two"),
-        ((4, 16, 32, 3), r"\[4, 16, 32, 3\] must be \[n, r, r, 1 or 3\]"),
-        ((4, 16, 16, 2), r"must be \[n, r, r, 1 or 3\]"),
+        ((4, 16, 32, 3), r"\[4, 16, 32, 3\] must be uint8 \[n, r, r, 1 or 3\]"),
+        ((4, 16, 16, 2), r"must be uint8 \[n, r, r, 1 or 3\]"),
     ],
 )
 def test_images_without_a_pyramid_raise(shape, message):

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from progan_jax.errors import UserError
 from progan_jax.metrics.vgg import WIDTHS, load_vgg, vgg_features
-from progan_jax.metrics.weights import Weights
+from progan_jax.weights.weight_files import Weights
 
 # The layers of configuration E up to conv5_2, by torchvision's numbers: those with 3x3
 # kernels, their inputs and outputs. Pooling comes before 5, 10, 19 and 28.

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, warn
 from progan_jax.runtime import logging as module
 from progan_jax.runtime.logging import (
     ProgressBar,
@@ -15,7 +15,6 @@ from progan_jax.runtime.logging import (
     format_tick,
     peak_memory_mib,
     read_rows,
-    warn,
 )
 
 HAS_TENSORBOARD = all(

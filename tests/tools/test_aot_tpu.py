@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.runtime import topology
-from progan_jax.runtime.topology import topology_devices
+from progan_jax.runtime import tpu
+from progan_jax.runtime.tpu import topology_devices
 
 ROOT = Path(__file__).parents[2]
 needs_libtpu = pytest.mark.skipif(
@@ -31,7 +31,7 @@ def aot_tpu(*arguments):
 
 
 def test_without_libtpu_the_error_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tpu.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         UserError, match=r"needs libtpu.*pip install 'progan_jax\[tpu\]"
     ):

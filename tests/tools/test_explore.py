@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from progan_jax.runtime.snapshot import write_snapshot
-from progan_jax.sampling import generator_from_snapshot
+from progan_jax.inference.sampling import generator_from_snapshot
+from progan_jax.inference.snapshot import write_snapshot
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def run(tiny_config, tmp_path):
     """A run's folder with one snapshot of random weights."""
-    info = {"resolution": 8, "alpha": 1.0, "model": tiny_config.model.to_dict()}
+    info = {
+        "stage": {"resolution": 8, "alpha": 1.0},
+        "options": tiny_config.model.to_dict(),
+    }
     generator = generator_from_snapshot(info)
     z = np.zeros((1, tiny_config.model.latent_size), np.float32)
     params = generator.init(jax.random.key(0), z, 1.0)["params"]

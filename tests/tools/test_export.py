@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jax import export
 
-from tests.official.pickles import dumps, golden, golden_networks
+from tests.pickles import dumps, golden, golden_networks
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, tiny_config):
     """A run's folder with one snapshot's figures."""
     folder = tmp_path / "run"
     folder.mkdir()
@@ -22,10 +22,9 @@ def run(tmp_path):
     (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     tick = {"Progress/nimg": 1000, "Progress/kimg": 1.0, "Timing/total_hours": 0.1}
     (folder / "stats.jsonl").write_text(json.dumps(tick) + "\n")
-    config = {"config": {"data": {}, "model": {}, "loss": {}, "schedule": {}}}
-    groups = ("data", "model", "loss", "optim", "schedule", "train", "eval", "runtime")
-    config["config"] |= {group: {} for group in groups}
-    (folder / "config.json").write_text(json.dumps(config))
+    tiny_config.data.name = "digits"
+    record = {"config": tiny_config.to_dict()}
+    (folder / "config.json").write_text(json.dumps(record))
     return folder
 
 

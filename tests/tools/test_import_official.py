@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import progan_jax
-from progan_jax.official.snapshots import import_network
-from progan_jax.runtime.snapshot import read_trained
-from tests.official.pickles import dumps, golden, golden_networks
+from progan_jax.inference.snapshot import read_trained
+from progan_jax.models.progan.official import import_network
+from tests.pickles import dumps, golden, golden_networks
 
 ROOT = Path(__file__).parents[2]
 

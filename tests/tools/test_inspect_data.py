@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from progan_jax.data.readers import DigitsReader
-from progan_jax.data.shards import Settings
-from progan_jax.data.writing import finish, write_pyramid
+from progan_jax.prepare.readers import DigitsReader
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
 
 ROOT = Path(__file__).parents[2]
 

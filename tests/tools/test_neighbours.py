@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from progan_jax.inference.generator import open_snapshot, to_uint8
+from progan_jax.inference.publish import write_publication
+from progan_jax.inference.snapshot import list_snapshots, read_snapshot, write_snapshot
 from progan_jax.metrics.vgg import VGG19
-from progan_jax.publishing import write_publication
-from progan_jax.runtime.snapshot import list_snapshots, read_snapshot, write_snapshot
 from progan_jax.train import train
-from progan_jax.trained import open_snapshot, to_uint8
-from tests.official.pickles import dumps, golden_networks
+from tests.pickles import dumps, golden_networks
 
 ROOT = Path(__file__).parents[2]
 

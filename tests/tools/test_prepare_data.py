@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan_jax.data.readers import DigitsReader, SyntheticReader
-from progan_jax.data.shards import Settings
 from progan_jax.data.sources import load, load_digits
-from progan_jax.data.stored import open_stored
-from progan_jax.data.writing import finish, write_pyramid
+from progan_jax.prepare.inspection import open_stored
+from progan_jax.prepare.readers import DigitsReader, SyntheticReader
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
 
 ROOT = Path(__file__).parents[2]
 

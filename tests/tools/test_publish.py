@@ -15,11 +15,11 @@ from absl.testing import flagsaver
 
 import progan_jax
 from progan_jax.files import working_folder
-from progan_jax.runtime.snapshot import digest, read_trained, write_snapshot
-from progan_jax.sampling import generator_from_snapshot
-from progan_jax.state import init_generator
+from progan_jax.inference.sampling import generator_from_snapshot
+from progan_jax.inference.snapshot import digest, read_trained, write_snapshot
+from progan_jax.models.common import init_generator
 from tests import hub
-from tests.official.pickles import dumps, golden_networks
+from tests.pickles import dumps, golden_networks
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("000001_r004", "000002_r008")
@@ -31,8 +31,11 @@ def run(tiny_config, tmp_path):
     folder = tmp_path / "run"
     for name in NAMES:
         side = int(name[-3:])
-        info = {"resolution": side, "alpha": 1.0, "model": tiny_config.model.to_dict()}
-        info |= {"config": tiny_config.to_dict(), "nimg": 1000}
+        info = {
+            "stage": {"resolution": side, "alpha": 1.0, "nimg": 1000},
+            "options": tiny_config.model.to_dict(),
+        }
+        info["config"] = tiny_config.to_dict()
         info["dataset"] = {"name": "digits", "num_images": 1797}
         params = init_generator(jax.random.key(0), generator_from_snapshot(info))
         write_snapshot(folder / "snapshots" / name, jax.device_get(params), info)

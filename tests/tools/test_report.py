@@ -83,7 +83,7 @@ GROUPS = ("data", "loss", "model", "optim", "runtime", "schedule", "train", "eva
         (
             "config.json",
             json.dumps({"config": {group: {} for group in GROUPS}}),
-            "config.json makes no schedule",
+            "it has no config.data.mirror",
         ),
     ],
 )

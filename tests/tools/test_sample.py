@@ -12,15 +12,15 @@ from absl.testing import flagsaver
 from PIL import Image
 
 import progan_jax
-from progan_jax.runtime.snapshot import write_snapshot
-from progan_jax.sampling import generator_from_snapshot, seeded_latents
+from progan_jax.inference.sampling import generator_from_snapshot, seeded_latents
+from progan_jax.inference.snapshot import write_snapshot
 
 ROOT = Path(__file__).parents[2]
 
 
 def make_run(folder, config, num_classes=0, class_names=()):
     config.model.num_classes = num_classes
-    info = {"resolution": 8, "alpha": 0.5, "model": config.model.to_dict()}
+    info = {"stage": {"resolution": 8, "alpha": 0.5}, "options": config.model.to_dict()}
     generator = generator_from_snapshot(info)
     labels = np.zeros((1, num_classes), np.float32) if num_classes else None
     z = np.zeros((1, config.model.latent_size), np.float32)

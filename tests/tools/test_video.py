@@ -8,18 +8,16 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from progan_jax.errors import UserError
-from progan_jax.runtime.snapshot import write_snapshot
-from progan_jax.sampling import generator_from_snapshot
-from progan_jax.state import init_generator
+from progan_jax.inference.sampling import generator_from_snapshot
+from progan_jax.inference.snapshot import write_snapshot
+from progan_jax.models.common import init_generator
 
 
 @pytest.fixture
 def run(tmp_path, tiny_config):
     info = {
-        "resolution": 4,
-        "alpha": 1.0,
-        "nimg": 1000,
-        "model": tiny_config.model.to_dict(),
+        "stage": {"resolution": 4, "alpha": 1.0, "nimg": 1000},
+        "options": tiny_config.model.to_dict(),
     }
     z = np.zeros((1, tiny_config.model.latent_size), np.float32)
     generator = generator_from_snapshot(info)
@@ -85,9 +83,9 @@ def test_classes_are_chosen_by_name_for_films_and_growth(
     run, make, tiny_config, capsys
 ):
     tiny_config.model.num_classes = 2
-    info = {"resolution": 4, "alpha": 1.0, "nimg": 1000}
-    info |= {
-        "model": tiny_config.model.to_dict(),
+    info = {
+        "stage": {"resolution": 4, "alpha": 1.0, "nimg": 1000},
+        "options": tiny_config.model.to_dict(),
         "dataset": {"class_names": ["cat", "dog"]},
     }
     params = init_generator(jax.random.key(0), generator_from_snapshot(info))

@@ -1,0 +1,136 @@
+"""The directions of the latent space along which a generator's images change most.
+
+Latents are alike in all directions, so that only the network can tell some apart. Here
+the network is its layers up to a small resolution, in place of which stands the linear
+map nearest to them; the principal directions are that map's singular vectors.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from progan_jax.inference.generator import TrainedGenerator
+from progan_jax.models.common import block_name
+
+_RESOLUTION = 8  # Of the layers; finer ones take four times as long each.
+
+_LATENTS = 1024  # At least so many are looked at.
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Principal directions, the one that changes most first.
+
+    Attributes:
+      vectors: [K, latent_size], orthonormal; of each, the largest number is positive.
+      shares: [K], of the sum of squares of all changes, in [0, 1].
+    """
+
+    vectors: np.ndarray
+    shares: np.ndarray
+
+
+def find_directions(generator: TrainedGenerator, count: int) -> Directions:
+    """Returns the principal directions of a generator; always the same ones.
+
+    Args:
+      generator: Of which the layers up to 8x8 are taken.
+      count: K at most; there are no more than latents are wide.
+
+    Source: Härkönen et al. 2020 (GANSpace), who take the principal components of an
+    early layer and regress them to the latents; here the regression comes first, so
+    that noise in other directions does not enter. For one linear layer it is what Shen
+    and Zhou 2021 (SeFa) take from its weights.
+    """
+    rounds = max(1, _LATENTS // (2 * generator.latent_dim))
+    slopes = fit_slopes(_early_layers(generator), generator.latent_dim, rounds)
+    return decompose(slopes, count)
+
+
+def fit_slopes(
+    layers: Callable[[np.ndarray], np.ndarray], latent_size: int, rounds: int
+) -> np.ndarray:
+    """Returns the linear map that is nearest to `layers`, in least squares.
+
+    The latents that they are asked for lie on the sphere of radius
+    sqrt(latent_size), in orthogonal sets and their opposites: so the columns of the
+    regression are orthogonal, and what is even in the latents drops out.
+
+    Args:
+      layers: From latents [latent_size, latent_size] to as many rows [M].
+      latent_size: Width of the latents.
+      rounds: Orthogonal sets.
+
+    Returns:
+      [latent_size, M]; latents times it is about `layers` of them, but for a constant.
+    """
+    rng, total = np.random.default_rng(0), 0.0
+    for _ in range(rounds):
+        rotation, _ = np.linalg.qr(rng.standard_normal((latent_size, latent_size)))
+        latents = (rotation * np.sqrt(latent_size)).astype(np.float32)
+        total = total + latents.T @ (layers(latents) - layers(-latents))
+    return np.asarray(total) / (2 * latent_size * rounds)
+
+
+def decompose(slopes: np.ndarray, count: int) -> Directions:
+    """Returns the left singular vectors of [latent_size, M] whose values are largest.
+
+    Args:
+      slopes: See `fit_slopes`.
+      count: K at most.
+    """
+    wide = slopes.astype(np.float64)
+    squares, vectors = np.linalg.eigh(wide @ wide.T)
+    squares, vectors = squares[::-1].clip(0), vectors[:, ::-1].T
+    largest = np.abs(vectors).argmax(axis=1)
+    signs = np.sign(vectors[np.arange(len(vectors)), largest])
+    shares = squares / max(squares.sum(), np.finfo(np.float64).tiny)
+    return Directions((vectors * signs[:, None])[:count], shares[:count])
+
+
+def move(latent: np.ndarray, vectors: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+    """Moves a latent along directions, and back to the length that it had.
+
+    A generator that normalises its latents sees them all on the sphere of radius
+    sqrt(latent_size), and others were trained with hardly any latents off it.
+
+    Args:
+      latent: [latent_size], not zero.
+      vectors: [K, latent_size], orthonormal.
+      amounts: [K], in standard deviations of a latent along a direction.
+
+    Returns:
+      float32 [latent_size]; the latent itself, bit for bit, if all amounts are zero.
+    """
+    if not np.any(amounts):
+        return latent.astype(np.float32)
+    moved = latent + amounts @ vectors
+    length = max(np.linalg.norm(moved), np.finfo(np.float32).tiny)
+    return (moved * (np.linalg.norm(latent) / length)).astype(np.float32)
+
+
+def _early_layers(generator: TrainedGenerator) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function from latents to the activations of the block at 8x8."""
+    side = min(_RESOLUTION, generator.resolution)
+    network, classes = generator.network.clone(resolution=side), generator.num_classes
+
+    @jax.jit
+    def respond(params: Any, latents: jax.Array) -> jax.Array:
+        labels = None
+        if classes:
+            labels = jax.nn.one_hot(np.arange(len(latents)) % classes, classes)
+        _, state = network.apply(
+            {"params": params},
+            latents,
+            1.0,
+            labels,
+            capture_intermediates=lambda module, _: module.name == block_name(side),
+            mutable=["intermediates"],
+        )
+        (maps,) = jax.tree.leaves(state)
+        return maps.reshape(len(latents), -1).astype(np.float32)
+
+    return lambda latents: np.asarray(respond(generator.params, latents))

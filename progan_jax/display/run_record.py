@@ -1,0 +1,162 @@
+"""What a run has recorded of itself, as its report needs it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from progan_jax.errors import UserError
+from progan_jax.inference.generator import one_line
+from progan_jax.inference.snapshot import list_snapshots, read_info
+from progan_jax.metrics.scoreboard import (
+    Point,
+    Progress,
+    has_numbers,
+    latest_settings,
+    read_progress,
+)
+from progan_jax.runtime.logging import read_rows
+from progan_jax.runtime.newest import read_newest
+from progan_jax.training.config import make_schedule
+from progan_jax.training.schedule import Schedule
+from progan_jax.training.workdir import read_config, read_record
+
+Row = Mapping[str, Any]
+
+_METRIC = "Metrics/"
+
+# What every tick tells.
+_NEEDED = (
+    "Progress/nimg",
+    "Progress/kimg",
+    "Progress/resolution",
+    "Progress/alpha",
+    "Timing/total_sec",
+    "Timing/total_hours",
+    "Timing/sec_per_tick",
+    "Timing/img_per_sec",
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its folder tells it.
+
+    Attributes:
+      workdir: The folder.
+      config: Of the last start.
+      starts: Date, versions, commit and devices of each start.
+      rows: Of stats.jsonl, one for each tick; at least one.
+      schedule: As the configuration plans it.
+      progress: Figures of the snapshots, under the newest settings of each metric; as
+        the ticks tell them where nothing else was measured.
+    """
+
+    workdir: Path
+    config: Any
+    starts: Sequence[Mapping[str, Any]]
+    rows: Sequence[Row]
+    schedule: Schedule
+    progress: Progress
+
+    @property
+    def name(self) -> str:
+        """What was trained, in short."""
+        side = self.config.model.resolution
+        return f"{self.config.data.name or 'unnamed'}, {side}x{side}"
+
+    @property
+    def row_classes(self) -> Sequence[str]:
+        """Names of the classes of the grids' rows; none where these are mixed."""
+        newest = list_snapshots(self.workdir)[-1:]
+        if not self.config.train.get("grid_by_class") or not newest:
+            return ()
+        try:
+            names = read_info(newest[0]).get("dataset", {}).get("class_names")
+        except UserError:
+            return ()
+        return [one_line(str(name)) for name in names] if names else ()
+
+    @property
+    def lost_rows(self) -> int:
+        """How many ticks the run has come to that have no row any more."""
+        newest = read_newest(self.workdir / "checkpoints") or 0
+        shown = max(newest, self.rows[-1]["Progress/nimg"])
+        return max(self.schedule.ticks_until(shown) - len(self.rows), 0)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the schedule has come to its end."""
+        return self.rows[-1]["Progress/nimg"] >= self.schedule.end_nimg()
+
+
+def read_run(workdir: Path) -> RunRecord:
+    """Reads the records of a run.
+
+    Args:
+      workdir: Its folder.
+
+    Raises:
+      UserError: if it is no run's folder, or no tick of the run has ended.
+    """
+    config = read_config(workdir, "RUN")
+    starts = read_record(workdir, "RUN")["starts"]
+    rows = [_finite(row) for row in read_rows(workdir / "stats.jsonl")]
+    rows = [row for row in rows if has_numbers(row, _NEEDED)]
+    if not rows:
+        raise UserError(
+            f"RUN={workdir}: its stats.jsonl has no tick yet; let the run come "
+            "to the end of one"
+        )
+    progress = read_progress(workdir, workdir.name, latest_settings(workdir))
+    if not progress.points:
+        points = list(_measured_ticks(rows))
+        progress = Progress(progress.label, points, progress.floor, progress.shown)
+    return RunRecord(workdir, config, starts, rows, make_schedule(config), progress)
+
+
+def condense(rows: Sequence[Row], most: int) -> list[dict[str, float | None]]:
+    """Returns about `most` rows at the most, each the mean of some in a row.
+
+    The kimg of a mean is that of its last row, and no mean spans two stages.
+    """
+    size = -(-len(rows) // most)
+    condensed = []
+    for _, stage in groupby(rows, lambda row: row["Progress/resolution"]):
+        of_stage = list(stage)
+        groups = (of_stage[i : i + size] for i in range(0, len(of_stage), size))
+        condensed += map(_mean, groups)
+    return condensed
+
+
+def _mean(rows: Sequence[Row]) -> dict[str, float | None]:
+    means: dict[str, float | None] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        means[name] = fmean(values) if values else None
+    return means | {"Progress/kimg": rows[-1]["Progress/kimg"]}
+
+
+def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
+    points = []
+    for row in rows:
+        figures = {
+            name.removeprefix(_METRIC): value
+            for name, value in row.items()
+            if name.startswith(_METRIC) and value is not None
+        }
+        if figures:
+            kimg, hours = row["Progress/kimg"], row["Timing/total_hours"]
+            points.append(Point(kimg, hours, figures, row["Progress/resolution"]))
+    return points
+
+
+def _finite(row: Row) -> Row:
+    """Returns a row with None for what a curve cannot show."""
+    return {
+        name: value if isinstance(value, int | float) and math.isfinite(value) else None
+        for name, value in row.items()
+    }

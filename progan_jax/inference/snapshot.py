@@ -1,0 +1,368 @@
+"""Snapshots: the averaged generator for use, as safetensors and JSON.
+
+A discriminator is kept in the same way where one is imported; its weights have another
+name. A run's snapshot can carry the networks that are trained as well, G and D.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+from safetensors.numpy import load, save
+
+from progan_jax.errors import UserError
+from progan_jax.files import CHECKSUM, is_intact, parse_record, seal, write_whole
+
+# Kimg and resolution; names of earlier programs have whole kimg, rounded down.
+_NAME = re.compile(r"(\d{6,}(?:\.\d{3})?)_r(\d{3,})")
+
+INFO = "snapshot.json"
+
+WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
+
+# The averaged generator lies beside these.
+TRAINED = {"G": "trained_generator.safetensors", "D": WEIGHTS["D"]}
+
+_VERSION = 2  # Of the description; those of the first runs have none.
+
+HASHES = "sha256"  # Field of the description: of each file of weights, by its name.
+
+# Of the description, if there.
+_GROUPS = ("config", "dataset", "initial", "options", "source", "stage", HASHES)
+
+_OF_STAGE = ("resolution", "alpha", "nimg")
+
+_GROUPED = ("architecture", "model", *_OF_STAGE)  # Once fields beside the others.
+
+_RESTORE = "restore it from a copy, or name another"
+
+CARRIES = "carries_trained"  # Field of the description: whether G and D are there.
+
+BEST = "best"  # File beside the snapshots that holds the name of one.
+
+
+def write_snapshot(
+    folder: Path,
+    params: dict[str, Any],
+    info: Mapping[str, Any],
+    trained: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a snapshot folder; a kill leaves all of it or nothing under its name.
+
+    Args:
+      folder: Named by `moment_name`; an old one of that name is replaced.
+      params: Nested dictionary of NumPy arrays.
+      info: Description that JSON can hold: resolution, alpha, model, ...; where its
+        "network" is "D", the parameters are a discriminator's.
+      trained: Parameters of the networks in training, "G" and "D", to be carried, too.
+    """
+    networks = {_weights(info): params}
+    networks |= {TRAINED[name]: of for name, of in (trained or {}).items()}
+    partial = folder.with_name(f".{folder.name}.partial")
+    for left in {partial, *_left_by_kills(folder.parent)}:
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(parents=True)
+    hashes = {name: _save(partial / name, of) for name, of in networks.items()}
+    _describe(partial, info, hashes)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def copy_snapshot(
+    source: Path, folder: Path, info: Mapping[str, Any], with_trained: bool
+) -> None:
+    """Copies a generator's weights, byte for byte, under another description.
+
+    Args:
+      source: A snapshot's folder.
+      folder: An empty one.
+      info: The new description.
+      with_trained: Whether G and D of the training are copied, too.
+
+    Raises:
+      UserError: if weights of the source are not those that were written.
+    """
+    own, hashes = read_info(source), {}
+    for name in (WEIGHTS["G"], *(TRAINED.values() if with_trained else ())):
+        data = _read(source / name, own)
+        (folder / name).write_bytes(data)
+        hashes[name] = _sha256(data)
+    _describe(folder, info, hashes)
+
+
+def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the parameters as nested NumPy arrays, and the description.
+
+    Raises:
+      UserError: if the folder holds no whole snapshot, or not what was written.
+    """
+    info = read_info(folder)
+    return _load(folder / _weights(info), info), info
+
+
+def read_trained(folder: Path) -> dict[str, Any]:
+    """Returns the networks in training that a snapshot carries, "G" and "D", or none.
+
+    Raises:
+      UserError: if they should be there and cannot be read.
+    """
+    info = read_info(folder)
+    if not info.get(CARRIES):
+        return {}
+    return {network: _load(folder / name, info) for network, name in TRAINED.items()}
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Returns a snapshot's description alone.
+
+    Raises:
+      UserError: if it cannot be read, or is of a version to come.
+    """
+    try:
+        info = json.loads((folder / INFO).read_text())
+        if isinstance(info, dict) and not is_intact(info):
+            raise _changed(folder / INFO)
+        info = _in_present_form(info)
+        _check_info(info)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"snapshot {folder} cannot be read ({error}); {_RESTORE}"
+        ) from error
+    if info.get("version", 1) > _VERSION:
+        raise UserError(
+            f"snapshot {folder} is of version {info['version']}, and this progan_jax "
+            f"knows {_VERSION}; install a newer one"
+        )
+    if info.get("version", 1) > 1 and CHECKSUM not in info:
+        raise UserError(
+            f"snapshot {folder} has no {CHECKSUM} in its {INFO}, which all of version "
+            f"{info['version']} have; {_RESTORE}"
+        )
+    return info
+
+
+def _in_present_form(info: Any) -> Any:
+    """Returns a description whose options and stage have groups of their own.
+
+    The first programs wrote `model` for the options, and the stage's fields beside.
+    """
+    if not isinstance(info, dict) or "stage" in info:
+        return info
+    kept = {name: value for name, value in info.items() if name not in _GROUPED}
+    stage = {name: info[name] for name in _OF_STAGE if name in info}
+    options = {"options": info["model"]} if "model" in info else {}
+    return kept | options | {"stage": stage}
+
+
+def _check_info(info: Any) -> None:
+    """Raises ValueError where what every reader takes for granted is not there."""
+    if not isinstance(info, dict):
+        raise ValueError(f"{INFO} holds no description")
+    version, network = info.get("version", 1), info.get("network", "G")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"{INFO} has version = {version!r}")
+    if network not in list(WEIGHTS):
+        raise ValueError(f"{INFO} has network = {network!r}")
+    for name in _GROUPS:
+        if not isinstance(info.get(name, {}), dict):
+            raise ValueError(f"{INFO} has a field {name} that holds no fields")
+    if "config" in info and not isinstance(info["stage"].get("nimg"), int | float):
+        raise ValueError(f"{INFO} does not tell nimg, the images that were shown")
+    licence = info.get("licence", {"name": ""})
+    if not isinstance(licence, dict) or not isinstance(licence.get("name"), str):
+        raise ValueError(f"{INFO} has a licence without a name")
+
+
+def digest(folder: Path) -> str:
+    """Returns the SHA-256 of a snapshot's weights, in hex.
+
+    It is the recorded one where there is one; reading the weights checks it.
+    """
+    info = read_info(folder)
+    name = _weights(info)
+    return info.get(HASHES, {}).get(name) or _sha256(_read(folder / name, info))
+
+
+def find_snapshot(
+    run: Path, name: str | None = None, flags: tuple[str, str] = ("RUN", "--snapshot")
+) -> Path:
+    """Returns the folder of a run's newest snapshot, or of the named one.
+
+    Args:
+      run: Folder of a run, or a snapshot's own folder.
+      name: Such as "000100.032_r032", or "best" for that which snapshots/best names.
+      flags: By which the user gave run and name.
+
+    Raises:
+      UserError: if there is no such run or snapshot, or it cannot be read.
+    """
+    try:
+        return _find_snapshot(run, name, flags)
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # A pointer that is no text, a NUL in a name.
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{flags[0]}={run} cannot be read ({reason}); fix that, or name another"
+        ) from error
+
+
+def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
+    if (run / INFO).exists():
+        if name not in (None, run.absolute().name):
+            raise UserError(
+                f"{flags[1]}={name}: {run} is one snapshot itself; leave it out, or "
+                "name the run's folder"
+            )
+        return run
+    if not run.is_dir():
+        raise UserError(
+            f"{flags[0]}={run}: there is no such folder; name a run's workdir"
+        )
+    there = list_snapshots(run)
+    if not there:
+        if (run / "config.json").exists():
+            problem = (
+                "it holds no snapshot yet; let the run reach the end of a stage or "
+                "config.train.snapshot_ticks ticks"
+            )
+        else:
+            problem = f"it is neither a run nor a snapshot: it has no {INFO}; name one"
+        raise UserError(f"{flags[0]}={run}: {problem}")
+    if name is None:
+        return there[-1]
+    wanted = _read_best(run) if name == BEST else name
+    for folder in there:
+        if folder.name == wanted:
+            return folder
+    names = ", ".join(folder.name for folder in there)
+    raise UserError(
+        f"{flags[1]}={name}: {run} has no such snapshot; choose from {names}"
+    )
+
+
+def write_best(run: Path, name: str) -> None:
+    """Notes which snapshot of a run is the best, sealed."""
+    write_whole(run / "snapshots" / BEST, json.dumps(seal({"snapshot": name})) + "\n")
+
+
+def _read_best(run: Path) -> str:
+    """Returns the name of the best snapshot; BEST where none is noted.
+
+    Raises:
+      ValueError: if the note is not as it was written.
+    """
+    path = run / "snapshots" / BEST
+    if not path.exists():
+        return BEST
+    data = path.read_bytes()
+    # Earlier versions wrote the name alone.
+    name = data.decode(errors="replace").strip()
+    if not parse_moment(name):
+        name = (parse_record(data) or {}).get("snapshot")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"its snapshots/{BEST} has changed since it was written, and --mode=eval "
+            "writes it anew"
+        )
+    return name
+
+
+def list_snapshots(run: Path) -> list[Path]:
+    """Returns a run's snapshot folders, oldest first."""
+    found = [
+        (moment, folder)
+        for folder in (run / "snapshots").glob("*_r*")
+        if (moment := parse_moment(folder.name))
+    ]
+    return [folder for _, folder in sorted(found)]
+
+
+def moment_name(nimg: int, resolution: int) -> str:
+    """Returns the name of a moment of a run, such as "000040.016_r032".
+
+    No two moments share a name, and names sort by time as text.
+    """
+    return f"{nimg / 1000:010.3f}_r{resolution:03d}"
+
+
+def parse_moment(name: str) -> tuple[float, int] | None:
+    """Returns kimg and stage resolution of such a name; None of any other text."""
+    match = _NAME.fullmatch(name)
+    return match and (float(match[1]), int(match[2]))
+
+
+def _left_by_kills(snapshots: Path) -> list[Path]:
+    """Returns unfinished snapshots of a run, in which one process alone writes."""
+    unfinished = snapshots.glob(".*_r*.partial")
+    return [f for f in unfinished if _NAME.fullmatch(f.name[1 : -len(".partial")])]
+
+
+def _describe(folder: Path, info: Mapping[str, Any], hashes: dict[str, str]) -> None:
+    """Writes the description of weights, sealed, with their SHA-256."""
+    of_file = ("version", CARRIES, HASHES)  # Not of the weights as such.
+    described = {
+        "version": _VERSION,
+        **{name: value for name, value in info.items() if name not in of_file},
+        **({CARRIES: True} if TRAINED["G"] in hashes else {}),
+        HASHES: hashes,
+    }
+    (folder / INFO).write_text(json.dumps(seal(described), indent=2) + "\n")
+
+
+def _save(path: Path, params: Mapping[str, Any]) -> str:
+    """Writes weights and returns their SHA-256."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    data = save(arrays)
+    # Its save_file shuts out everyone but the owner, whatever the umask says.
+    path.write_bytes(data)
+    return _sha256(data)
+
+
+def _load(path: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the weights of a file as nested arrays."""
+    data = _read(path, info)
+    try:
+        return traverse_util.unflatten_dict(load(data), sep="/")
+    except Exception as error:  # safetensors raises a type of its own.
+        raise UserError(
+            f"snapshot {path.parent} cannot be read ({path.name}: {error}); {_RESTORE}"
+        ) from error
+
+
+def _read(path: Path, info: Mapping[str, Any]) -> bytes:
+    """Returns a file of weights, of which the description may tell the SHA-256."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"snapshot {path.parent} cannot be read ({path.name}: {error.strerror}); "
+            f"{_RESTORE}"
+        ) from error
+    dated = info.get("version", 1) == 1  # Of those there is no SHA-256.
+    if not dated and info.get(HASHES, {}).get(path.name) != _sha256(data):
+        raise _changed(path)
+    return data
+
+
+def _changed(path: Path) -> UserError:
+    return UserError(
+        f"snapshot {path.parent}: {path.name} has changed since it was written (its "
+        f"checksum differs); {_RESTORE}"
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _weights(info: Mapping[str, Any]) -> str:
+    return WEIGHTS["D" if info.get("network") == "D" else "G"]

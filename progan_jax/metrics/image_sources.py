@@ -1,0 +1,186 @@
+"""Images to be measured, in chunks: reals in random order, or a snapshot's fakes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import ml_collections
+import numpy as np
+
+from progan_jax.data.index_stream import IndexStream
+from progan_jax.data.names import counted, describe_classes
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.errors import UserError
+from progan_jax.images import upscale_nearest
+from progan_jax.inference.sampling import Sampler, draw_latents, generator_from_snapshot
+
+_CHUNK_PIXELS = 2**24
+
+# Purpose of the run's key besides those of training and of the grids.
+_KEY = 3
+
+
+def describe_set(config: ml_collections.ConfigDict, pyramid: Pyramid) -> str:
+    """Returns a line on what is trained on, and what becomes of its classes."""
+    known, learnt = pyramid.num_classes, config.model.num_classes
+    classes = describe_classes(known, pyramid.class_names)
+    if known and not learnt:
+        classes += ", left out by config.model.num_classes = 0"
+    elif learnt < known:
+        classes += f", the first {learnt} of them trained by class"
+    elif known:
+        classes += ", trained by class"
+    side = config.model.resolution
+    return (
+        f"{pyramid.name}: {counted(pyramid.num_images, 'image')} of {side}x{side}, "
+        f"{counted(pyramid.channels, 'channel')}, {classes}"
+    )
+
+
+class ImageSource(Protocol):
+    """Images of one kind, always the same ones in the same order."""
+
+    def chunks(self, num_images: int) -> Iterator[np.ndarray]:
+        """Yields the first `num_images`, uint8 [m, R, R, C]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reals:
+    """Images of a set, in a random order; all of them before any comes again.
+
+    Attributes:
+      pyramid: The set.
+      resolution: R.
+      seed: Of the order.
+      mirror: Whether half of them are mirrored, as a training run does.
+      skip: Images of the order that are passed over first.
+    """
+
+    pyramid: Pyramid
+    resolution: int
+    seed: int
+    mirror: bool
+    skip: int = 0
+
+    def chunks(self, num_images: int) -> Iterator[np.ndarray]:
+        """Yields the first `num_images`, uint8 [m, R, R, C]."""
+        level = self.pyramid.levels[self.resolution]
+        for indices, mirror in self._order(num_images):
+            images = level[indices]
+            images[mirror] = images[mirror, :, ::-1]
+            yield images
+
+    def labels(self, num_images: int) -> np.ndarray | None:
+        """Returns their classes int32 [num_images], None without classes."""
+        if self.pyramid.labels is None:
+            return None
+        order = [indices for indices, _ in self._order(num_images)]
+        return self.pyramid.labels[np.concatenate(order)]
+
+    def _order(self, num_images: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        stream = IndexStream(self.seed, self.pyramid.num_images, self.mirror)
+        size = chunk_size(self.resolution)
+        for start in range(0, num_images, size):
+            yield stream.take(self.skip + start, min(size, num_images - start))
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """Images of a snapshot's generator, enlarged to R by repeating their pixels.
+
+    Attributes:
+      sampler: Of the generator.
+      params: The generator's.
+      alpha: How far its fade had come.
+      reals: Whose classes the fakes have.
+      resolution: R.
+      seed: Of the latents.
+      name: Of the snapshot, for messages.
+    """
+
+    sampler: Sampler
+    params: Mapping[str, Any]
+    alpha: float
+    reals: Reals
+    resolution: int
+    seed: int
+    name: str
+
+    def chunks(self, num_images: int) -> Iterator[np.ndarray]:
+        """Yields the first `num_images`, uint8 [m, R, R, C].
+
+        Raises:
+          NotFiniteError: if the generator makes numbers that are not finite.
+        """
+        generator, size = self.sampler.generator, chunk_size(self.resolution)
+        labels = self.reals.labels(num_images) if generator.num_classes else None
+        key = jax.random.fold_in(jax.random.key(self.seed), _KEY)
+        for start in range(0, num_images, size):
+            count = min(size, num_images - start)
+            chunk_key = jax.random.fold_in(key, start // size)
+            latents = draw_latents(chunk_key, size, generator.latent_size)[:count]
+            classes = None if labels is None else labels[start : start + count]
+            images = self.sampler.sample(
+                dict(self.params), self.alpha, latents, classes, self.name
+            )
+            yield upscale_nearest(images, self.resolution // generator.resolution)
+
+
+def open_fakes(
+    name: str,
+    params: Mapping[str, Any],
+    info: Mapping[str, Any],
+    reals: Reals,
+    batched: jax.sharding.NamedSharding | None,
+) -> Fakes:
+    """Returns the fakes of a snapshot, to be compared with reals.
+
+    Raises:
+      UserError: if it was trained on another set, or is larger than the reals.
+    """
+    check_snapshot(name, info, reals)
+    generator = generator_from_snapshot(info)
+    sampler = Sampler(generator, batched=batched)
+    return Fakes(
+        sampler,
+        params,
+        info["stage"]["alpha"],
+        reals,
+        reals.resolution,
+        reals.seed,
+        name,
+    )
+
+
+def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:
+    """Raises UserError if a snapshot is of another set, or larger than the reals."""
+    check_trained_on(name, info, reals.pyramid)
+    side = info["stage"]["resolution"]
+    if side > reals.resolution:
+        raise UserError(
+            f"config.model.resolution = {reals.resolution}: snapshot {name} makes "
+            f"{side}x{side}; give the run's own configuration"
+        )
+
+
+def check_trained_on(name: str, info: Mapping[str, Any], pyramid: Pyramid) -> None:
+    """Raises UserError if a snapshot was trained on another set than this."""
+    trained_on = info.get("dataset")
+    if trained_on is None:
+        raise UserError(
+            f"snapshot {name} does not tell on which images it was trained, as those "
+            "of imported networks; name one of a run"
+        )
+    if trained_on["fingerprint"] != pyramid.fingerprint:
+        raise UserError(
+            f"config.data.name = {pyramid.name!r}: snapshot {name} was trained on "
+            f"other images ({trained_on['name']}); give the run's own configuration "
+            "and data"
+        )
+
+
+def chunk_size(resolution: int) -> int:
+    """Returns how many images of a side are made at a time."""
+    return max(min(_CHUNK_PIXELS // resolution**2, 4096), 1)

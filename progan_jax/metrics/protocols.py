@@ -1,0 +1,217 @@
+"""The table of metrics: how each is measured, by which protocol, what its values are.
+
+A new metric is a row here and a file with its `measure`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from progan_jax.errors import UserError
+from progan_jax.images import SMALLEST_LEVEL
+from progan_jax.metrics import (
+    classifier,
+    frechet,
+    inception_score,
+    kid,
+    modes,
+    ms_ssim,
+    precision_recall,
+    swd,
+)
+from progan_jax.metrics.inputs import Measurement
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+      measure: Returns the values of a set of images by their names, in which {metric}
+        stands for the row's name, {suffix} for tap and resize mode.
+      num_images: Number of fakes that the published protocol takes.
+      values: Of those values by which a snapshot may be called the best, whether
+        "higher" or "lower" is better.
+      by_level: Whether there is a value for each level as well, METRIC_R.
+      extractor: Where features come from: "inception", "random" (its graph with random
+        weights), "classifier" (one of the user's), or "" for pixels.
+      tap: Of the extractor; "" is that of `config.eval.tap`.
+      compared: Whether fakes are compared with reals; else a set is measured alone.
+      equal: Whether there must be as many reals as fakes.
+      least: Smallest number of images of a kind.
+      multiple: Divides the number of fakes.
+      smallest_side: Of the images, in pixels.
+      constants: What else a value depends on; arguments of the metric's function.
+    """
+
+    measure: Callable[[Measurement], dict[str, float]]
+    num_images: int
+    values: Mapping[str, str]
+    by_level: bool = False
+    extractor: str = ""
+    tap: str = ""
+    compared: bool = True
+    equal: bool = False
+    least: int = 2
+    multiple: int = 1
+    smallest_side: int = 4
+    constants: Mapping[str, int] = field(default_factory=dict)
+
+
+def _distance(extractor: str, tap: str = "") -> Metric:
+    values = {"{metric}{suffix}": "lower"}
+    return Metric(frechet.measure, 50_000, values, extractor=extractor, tap=tap)
+
+
+def _score(measure: Callable[..., dict[str, float]], value: str, **of: str) -> Metric:
+    return Metric(
+        measure,
+        50_000,
+        {value: "higher"},
+        compared=False,
+        least=20,
+        multiple=10,
+        constants={"splits": 10},
+        **of,  # type: ignore[arg-type]
+    )
+
+
+METRICS = {
+    "swd": Metric(
+        swd.measure,
+        swd.NUM_IMAGES,
+        {"swd_average": "lower"},
+        by_level=True,
+        equal=True,
+        smallest_side=SMALLEST_LEVEL,
+        constants={"patches": 128, "directions": 512},
+    ),
+    "ms_ssim": Metric(
+        ms_ssim.measure,
+        ms_ssim.NUM_IMAGES,
+        {},  # Neither high nor low is good by itself.
+        compared=False,
+        multiple=2,
+        smallest_side=16,
+    ),
+    "fid": _distance("inception"),
+    "sfid": _distance("inception", tap="spatial"),
+    "rfid": _distance("random"),
+    "kid": Metric(
+        kid.measure,
+        50_000,
+        {"kid{suffix}_mean": "lower"},
+        extractor="inception",
+        least=1000,
+        constants={"subsets": 100, "subset_size": 1000},
+    ),
+    "is": _score(
+        inception_score.measure,
+        "inception_score{suffix}_mean",
+        extractor="inception",
+        tap="logits",
+    ),
+    "pr": Metric(
+        precision_recall.measure,
+        50_000,
+        {"precision{suffix}": "higher", "recall{suffix}": "higher"},
+        extractor="inception",
+        least=4,
+        constants={"k": 3},
+    ),
+    "classifier": _score(
+        classifier.measure, "classifier_score_mean", extractor="classifier"
+    ),
+    # Ten times the samples of one evaluation.
+    "modes": Metric(
+        modes.measure,
+        256_000,
+        {"modes_found": "higher", "modes_kl": "lower"},
+        extractor="classifier",
+        compared=False,
+        least=20,
+        multiple=10,
+        constants={"evaluations": 10},
+    ),
+}
+
+
+def is_higher_better(value: str) -> bool:
+    """Returns whether more of a value, by its name, is better."""
+    stems = (
+        pattern.partition("{")[0]
+        for metric in METRICS.values()
+        for pattern, better in metric.values.items()
+        if better == "higher"
+    )
+    return value.startswith(tuple(stems))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images of one metric in one evaluation.
+
+    Attributes:
+      fakes: Of a snapshot.
+      reals: That they are compared with; 0 where they are not.
+      floor: Reals that are measured in the fakes' place; 0 where the set has too few.
+      floor_skip: Reals of the order that are passed over for them: those that they are
+        compared with.
+    """
+
+    fakes: int
+    reals: int
+    floor: int
+    floor_skip: int
+
+
+def count_images(metric: str, num_images: int, there: int) -> Counts:
+    """Returns how many images a metric takes.
+
+    No real is taken twice: where a set has fewer than fakes are asked for, all of it is
+    compared with them, or the floor is left out.
+
+    Args:
+      metric: Of METRICS.
+      num_images: Fakes that the user asks for; 0 is the published number.
+      there: Images of the set.
+    """
+    row = METRICS[metric]
+    fakes = num_images or row.num_images
+    if not row.compared:
+        return Counts(fakes, 0, fakes if fakes <= there else 0, 0)
+    reals = min(fakes, there)
+    return Counts(fakes, reals, reals if 2 * reals <= there else 0, reals)
+
+
+def check_images(
+    metric: str, num_images: int, there: int, resolution: int, name: str
+) -> None:
+    """Raises UserError if a metric cannot be measured with these images.
+
+    Args:
+      metric: Of METRICS.
+      num_images: As `config.eval.num_images` has it.
+      there: Images of the set.
+      resolution: Their side.
+      name: Of the set.
+    """
+    row, counts = METRICS[metric], count_images(metric, num_images, there)
+    if resolution < row.smallest_side:
+        raise UserError(
+            f"config.eval.metrics: {metric} needs images of "
+            f"{row.smallest_side}x{row.smallest_side} or more, and "
+            f"config.model.resolution = {resolution}; leave {metric} out"
+        )
+    published = "" if num_images else f" (the published {counts.fakes:,})"
+    field = f"config.eval.num_images = {num_images}{published}"
+    step, least = row.multiple, row.least
+    if counts.fakes < least or counts.fakes % step:
+        of = f", a multiple of {step}" if step > 1 else ""
+        raise UserError(f"{field}: {metric} takes at least {least}{of}; change it")
+    needed = counts.fakes if row.equal else least
+    if row.compared and there < needed:
+        fix = f"set it to {there} or less" if needed > least else f"leave {metric} out"
+        raise UserError(
+            f"{field}: {metric} takes {needed:,} reals or more, and {name} has "
+            f"{there:,}; {fix}"
+        )

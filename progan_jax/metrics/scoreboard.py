@@ -1,0 +1,300 @@
+"""What was measured of a run: metrics.jsonl, metrics.csv, the table, and the best."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from progan_jax.errors import UserError, warn
+from progan_jax.files import append_line, read_records, seal, write_whole
+from progan_jax.inference.snapshot import parse_moment, write_best
+from progan_jax.metrics.protocols import is_higher_better
+from progan_jax.runtime.logging import read_rows
+
+REALS = "reals"
+
+FLOOR_SKIP = "floor_skip"  # Setting that the records of the reals alone have.
+
+
+class Scoreboard:
+    """The records of a run: one for each snapshot, metric and settings.
+
+    A record in metrics.jsonl has the snapshot's name ("reals" for the floor), the
+    SHA-256 of its weights, nimg, the metric, its figures by name and its settings.
+    metrics.csv has a row for each snapshot and settings.
+    """
+
+    def __init__(self, workdir: Path) -> None:
+        """Opens the records of a run; there may be none yet."""
+        self._workdir, self._path = workdir, workdir / "metrics.jsonl"
+
+    def find(
+        self, snapshot: str, digest: str, metric: str, settings: Mapping[str, Any]
+    ) -> dict[str, float] | None:
+        """Returns what was measured of these weights under these settings, or None."""
+        wanted = _identity(snapshot, digest, metric, settings)
+        for record in self.records():
+            if {name: record.get(name) for name in wanted} == wanted:
+                return record["values"]
+        return None
+
+    def add(
+        self,
+        snapshot: str,
+        digest: str,
+        nimg: int,
+        metric: str,
+        values: Mapping[str, float],
+        settings: Mapping[str, Any],
+        environment: Mapping[str, Any],
+    ) -> None:
+        """Appends a record, and writes metrics.csv anew."""
+        record = {
+            **_identity(snapshot, digest, metric, settings),
+            "nimg": nimg,
+            "values": dict(values),
+            "environment": dict(environment),
+        }
+        append_line(self._path, json.dumps(seal(record)))
+        self.write_csv()
+
+    def write_csv(self) -> None:
+        """Writes metrics.csv anew from the records, whatever it holds."""
+        if records := self.records():
+            write_whole(self._workdir / "metrics.csv", _to_csv(records))
+
+    def write_best(
+        self, figure: str, metric: str, settings: Mapping[str, Any]
+    ) -> str | None:
+        """Names the snapshot with the best value of a figure in snapshots/best.
+
+        Args:
+          figure: Its name.
+          metric: The one that it is a figure of.
+          settings: Of the figures that compete.
+
+        Returns:
+          The snapshot's name; None if the figure was not measured.
+        """
+        sign = -1 if is_higher_better(figure) else 1
+        values = {
+            record["snapshot"]: sign * record["values"][figure]
+            for record in self.records()
+            if record["snapshot"] != REALS
+            and (record["metric"], record["settings"]) == (metric, dict(settings))
+            and not math.isnan(record["values"].get(figure, math.nan))
+        }
+        if not values:
+            return None
+        best = min(values, key=lambda name: values[name])
+        write_best(self._workdir, best)
+        return best
+
+    def records(self) -> list[dict[str, Any]]:
+        """Returns all records; of damaged and missing ones a warning tells."""
+        records, damaged = read_records(self._path, _is_whole)
+        missing = self._count_csv_rows() - len(set(map(_csv_row, records)))
+        if damaged:
+            _warn_of_damage(self._path, f"{damaged} damaged line(s) are left out")
+        elif missing > 0:
+            _warn_of_damage(
+                self._path, f"{missing} row(s) of metrics.csv are not there"
+            )
+        return records
+
+    def _count_csv_rows(self) -> int:
+        path = self._workdir / "metrics.csv"
+        if not path.is_file():
+            return 0
+        return max(len(path.read_bytes().splitlines()) - 1, 0)
+
+
+def _to_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        snapshot, settings = _csv_row(record)
+        row = rows.setdefault((snapshot, settings), {})
+        row |= {
+            "snapshot": snapshot,
+            "kimg": record["nimg"] / 1000,
+            **record["values"],
+            "settings": settings,
+        }
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    columns.append(columns.pop(columns.index("settings")))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    return buffer.getvalue()
+
+
+def _csv_row(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns what the row of metrics.csv is of that a record belongs to."""
+    return record["snapshot"], json.dumps(record["settings"], sort_keys=True)
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Returns whether a record has what every reader takes for granted."""
+    values = record.get("values")
+    return (
+        isinstance(record.get("snapshot"), str)
+        and isinstance(record.get("metric"), str)
+        and isinstance(record.get("settings"), dict)
+        and _is_number(record.get("nimg"))
+        and math.isfinite(record["nimg"])
+        and isinstance(values, dict)
+        and all(map(_is_number, values.values()))
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+@cache  # The records are read many times in one command, which says it once.
+def _warn_of_damage(path: Path, what: str) -> None:
+    warn(f"{path}: {what}; --mode=eval measures again what is missing")
+
+
+def _identity(
+    snapshot: str, digest: str, metric: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot,
+        "sha256": digest,
+        "metric": metric,
+        "settings": dict(settings),
+    }
+
+
+def check_best(figure: str, names: Iterable[str]) -> None:
+    """Refuses a figure that is not measured, or by which no snapshot is the best."""
+    allowed = list(names)
+    if figure not in allowed:
+        raise UserError(
+            f"config.eval.best = {figure!r} must be a figure of config.eval.metrics of "
+            f"which the highest or the lowest is best; choose from "
+            f"{', '.join(allowed) or 'none: add another metric'}"
+        )
+
+
+def format_table(rows: Iterable[tuple[str, float, Mapping[str, float]]]) -> str:
+    """Returns lines of snapshot, kimg and figures, aligned in columns.
+
+    Args:
+      rows: Name, kimg and figures by name.
+    """
+    rows = list(rows)
+    names = list(dict.fromkeys(name for _, _, values in rows for name in values))
+    names = [name for name in names if not name.startswith("classifier_share")]
+    table = [["snapshot", "kimg", *names]]
+    for snapshot, kimg, values in rows:
+        figures = [f"{values[n]:.4g}" if n in values else "" for n in names]
+        table.append([snapshot, "" if snapshot == REALS else f"{kimg:,.1f}", *figures])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [row[0].ljust(widths[0])]
+        cells += [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+Figures = dict[str, float]
+
+_AXES = ("Progress/nimg", "Progress/kimg", "Timing/total_hours")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One snapshot of a run.
+
+    Attributes:
+      kimg: Images shown when it was written, in thousands.
+      hours: Training until then, by the run's own clock; NaN where that is lost.
+      figures: By name; none where its images were not finite.
+      resolution: Of its stage.
+    """
+
+    kimg: float
+    hours: float
+    figures: Figures
+    resolution: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of one run.
+
+    Attributes:
+      label: Names the run in figures and legends.
+      points: Its measured snapshots, oldest first.
+      floor: Figures of the reals, the best that can be expected.
+      shown: Hours and kimg at the end of each tick.
+    """
+
+    label: str
+    points: list[Point]
+    floor: Figures
+    shown: list[tuple[float, float]]
+
+    def names(self) -> list[str]:
+        """Returns the figures that some snapshot has."""
+        return list(dict.fromkeys(n for p in self.points for n in p.figures))
+
+
+def read_progress(
+    workdir: Path, label: str, accept: Callable[[Mapping[str, Any]], bool]
+) -> Progress:
+    """Reads the records of a run.
+
+    Args:
+      workdir: Its folder; it may be empty.
+      label: Its name in figures and legends.
+      accept: Whether a record of the scoreboard counts.
+    """
+    floor: Figures = {}
+    by_snapshot: dict[tuple[int, int], Figures] = {}
+    for record in filter(accept, Scoreboard(workdir).records()):
+        if record["snapshot"] == REALS:
+            floor |= record["values"]
+        elif moment := parse_moment(record["snapshot"]):
+            key = record["nimg"], moment[1]
+            by_snapshot.setdefault(key, {}).update(record["values"])
+    rows = [
+        row for row in read_rows(workdir / "stats.jsonl") if has_numbers(row, _AXES)
+    ]
+    hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}
+    points = [
+        Point(nimg / 1000, hours.get(nimg, math.nan), figures, resolution)
+        for (nimg, resolution), figures in sorted(by_snapshot.items())
+    ]
+    shown = [(row["Timing/total_hours"], row["Progress/kimg"]) for row in rows]
+    return Progress(label, points, floor, shown)
+
+
+def has_numbers(row: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Returns whether a row of stats.jsonl has finite numbers by all these names."""
+    values = [row.get(name) for name in names]
+    return all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+
+
+def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
+    """Returns what accepts, of each metric, the records of its newest settings.
+
+    Those of the reals tell one setting more: which images stand in for the fakes.
+    """
+    records = Scoreboard(workdir).records()
+    newest = {record["metric"]: _of_fakes(record) for record in records}
+    return lambda record: _of_fakes(record) == newest[record["metric"]]
+
+
+def _of_fakes(record: Mapping[str, Any]) -> dict[str, Any]:
+    settings = record["settings"]
+    return {name: v for name, v in settings.items() if name != FLOOR_SKIP}

@@ -1,0 +1,252 @@
+"""Layers of Progressive GAN: pure functions on arrays and thin linen wrappers.
+
+Images and activations are NHWC, convolution kernels HWIO and applied as a plain
+correlation with zero padding. Statistics are taken in float32 at least, whatever the
+dtype of the activations. Source: Karras et al. 2018, sections 3, 4.1, 4.2 and table 2.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from progan_jax.models.convolution import conv2d, conv2d_down, conv2d_up
+
+
+def minibatch_stddev(
+    x: jax.Array, group_size: int, epsilon: float = 1e-8
+) -> tuple[jax.Array, jax.Array]:
+    """Appends one feature map holding the mean standard deviation of each group.
+
+    Args:
+      x: Activations [N, H, W, C].
+      group_size: Consecutive images per group, min(group_size, N) of them; 0 makes
+        the whole batch one group, as in the paper.
+      epsilon: Added to the variance, inside the root.
+
+    Returns:
+      [N, H, W, C + 1] and the value of the appended map for each image, [N].
+
+    Raises:
+      ValueError: if N is not a multiple of the group.
+
+    Source: Karras et al. 2018, section 3. Groups are consecutive, where the authors'
+    program takes every (N / G)-th image: see docs/fidelity.md.
+    """
+    n, h, w, c = x.shape
+    group = min(group_size, n) if group_size else n
+    if n % group:
+        raise ValueError(
+            f"batch of {n} images is no multiple of the stddev group {group}"
+        )
+    wide = x.astype(statistics_dtype(x.dtype)).reshape(n // group, group, h, w, c)
+    stddev = jnp.sqrt(jnp.var(wide, axis=1) + epsilon)
+    value = jnp.repeat(jnp.mean(stddev, axis=(1, 2, 3)), group)
+    extra = jnp.broadcast_to(value.reshape(n, 1, 1, 1), (n, h, w, 1))
+    return jnp.concatenate([x, extra.astype(x.dtype)], axis=-1), value
+
+
+LEAKY_SLOPE = 0.2
+
+DEFAULT_GAIN = math.sqrt(2)
+
+
+def num_features(
+    stage: int, fmap_base: int = 8192, fmap_decay: float = 1.0, fmap_max: int = 512
+) -> int:
+    """Returns the feature maps of a stage: min(fmap_base / 2**(stage * decay), max).
+
+    Args:
+      stage: log2 of the resolution minus 1 for the maps that a block computes; 0 for
+        the width of the latent space and of D's hidden dense layer.
+      fmap_base: Overall multiplier of the number of maps.
+      fmap_decay: log2 of the reduction per stage.
+      fmap_max: Largest number of maps in any layer.
+    """
+    return min(int(fmap_base / 2 ** (stage * fmap_decay)), fmap_max)
+
+
+def num_maps(widths: Any, resolution: int) -> int:
+    """Returns nf(log2(resolution) - 1), the feature maps at a resolution.
+
+    Args:
+      widths: Has fmap_base, fmap_decay and fmap_max: a network, or config.model.
+      resolution: A power of two.
+    """
+    stage = resolution.bit_length() - 2
+    return num_features(stage, widths.fmap_base, widths.fmap_decay, widths.fmap_max)
+
+
+def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
+    """Returns float32, or `dtype` where that is wider."""
+    dtype = jnp.dtype(dtype)
+    return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
+
+
+def lerp(old: jax.Array, new: jax.Array, alpha: jax.typing.ArrayLike) -> jax.Array:
+    """Returns `(1 - alpha) * old + alpha * new`: alpha is the weight of `new`.
+
+    In this form alpha = 0 and alpha = 1 return `old` and `new` bit for bit.
+    """
+    alpha = jnp.asarray(alpha)
+    return (1 - alpha) * old + alpha * new
+
+
+def leaky_relu(x: jax.Array, slope: float = LEAKY_SLOPE) -> jax.Array:
+    """Leaky ReLU, with slope 0.2 below zero by default."""
+    return nn.leaky_relu(x, slope)
+
+
+def pixel_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
+    """Scales every feature vector to unit root mean square.
+
+    Args:
+      x: [..., C]; the vectors lie along the last axis.
+      epsilon: Added to the mean square, inside the root.
+
+    Returns:
+      An array of the shape and dtype of `x`.
+
+    Source: Karras et al. 2018, section 4.2.
+    """
+    wide = x.astype(statistics_dtype(x.dtype))
+    mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    return (wide * lax.rsqrt(mean_square + epsilon)).astype(x.dtype)
+
+
+def upscale2d(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Nearest-neighbour upsampling of [N, H, W, C] by an integer factor."""
+    n, h, w, c = x.shape
+    x = jnp.broadcast_to(x.reshape(n, h, 1, w, 1, c), (n, h, factor, w, factor, c))
+    return x.reshape(n, h * factor, w * factor, c)
+
+
+def downscale2d(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Mean over blocks of factor x factor pixels of [N, H, W, C]."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // factor, factor, w // factor, factor, c)
+    return jnp.mean(x, axis=(2, 4))
+
+
+def upscale_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Equals `conv2d(upscale2d(x), kernel)` for 3x3 kernels, in one convolution.
+
+    Doubling pixels is a convolution of the zero-interleaved image with a 2x2 box, so
+    box and kernel merge into one 4x4 kernel (`_merge_box`).
+    """
+    return conv2d_up(x, _merge_box(kernel).astype(x.dtype))
+
+
+def conv_downscale2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Equals `downscale2d(conv2d(x, kernel))` for 3x3 kernels, in one convolution."""
+    return conv2d_down(x, (_merge_box(kernel) * 0.25).astype(x.dtype))
+
+
+def _merge_box(kernel: jax.Array) -> jax.Array:
+    """Convolves a 3x3 HWIO kernel with a 2x2 box of ones: 4x4 HWIO."""
+    keep = (0, 0)
+    rows = jnp.pad(kernel, ((0, 1), keep, keep, keep)) + jnp.pad(
+        kernel, ((1, 0), keep, keep, keep)
+    )
+    return jnp.pad(rows, (keep, (0, 1), keep, keep)) + jnp.pad(
+        rows, (keep, (1, 0), keep, keep)
+    )
+
+
+def _plain_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv2d(x, kernel.astype(x.dtype))
+
+
+# Each takes the stored kernel: what is merged is rounded to the layer's dtype after.
+_CONVOLUTIONS = {None: _plain_conv2d, "up": upscale_conv2d, "down": conv_downscale2d}
+
+
+class EqualizedConv(nn.Module):
+    """Convolution with bias whose weights are scaled at run time, not at birth.
+
+    The stored kernel is drawn from N(0, 1) and multiplied by gain / sqrt(fan_in) at
+    every call, so that Adam moves all layers at the same relative speed; the bias is
+    not scaled. With `equalized=False` the kernel is drawn at that scale and used as
+    it is. Source: Karras et al. 2018, section 4.1.
+
+    Attributes:
+      features: Output maps F.
+      kernel_size: Side of the square kernel.
+      gain: sqrt(2) before a rectifier, 1 before a linear output.
+      equalized: Whether the scale is applied at run time.
+      resample: None, or "up" / "down" for the fused resampling convolutions.
+      norm: Normalisation between the (fused) convolution and the bias, if any.
+      dtype: Of the activations; parameters are float32 at least.
+    """
+
+    features: int
+    kernel_size: int = 3
+    gain: float = DEFAULT_GAIN
+    equalized: bool = True
+    resample: str | None = None
+    norm: Callable[..., nn.Module] | None = None
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, H, W, C] to [N, H', W', F]."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel, bias = _scaled_parameters(self, shape, (self.features,))
+        x = _CONVOLUTIONS[self.resample](x.astype(self.dtype), kernel)
+        return _shift(self, x, bias)
+
+
+class EqualizedDense(nn.Module):
+    """Dense layer with bias; weights scaled as in `EqualizedConv`.
+
+    Attributes:
+      shape: Shape of the output without the batch; the bias runs along its last axis.
+      gain: See `EqualizedConv`.
+      equalized: See `EqualizedConv`.
+      norm: See `EqualizedConv`.
+      dtype: See `EqualizedConv`.
+    """
+
+    shape: tuple[int, ...]
+    gain: float = DEFAULT_GAIN
+    equalized: bool = True
+    norm: Callable[..., nn.Module] | None = None
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, C] to [N, *shape]."""
+        kernel_shape = (x.shape[-1], math.prod(self.shape))
+        kernel, bias = _scaled_parameters(self, kernel_shape, self.shape[-1:])
+        x = (x.astype(self.dtype) @ kernel.astype(self.dtype)).reshape(-1, *self.shape)
+        return _shift(self, x, bias)
+
+
+def _scaled_parameters(
+    layer: EqualizedConv | EqualizedDense,
+    kernel_shape: tuple[int, ...],
+    bias_shape: tuple[int, ...],
+) -> tuple[jax.Array, jax.Array]:
+    """Creates a layer's kernel and bias; returns them scaled, the bias in its dtype."""
+    scale = layer.gain / math.sqrt(math.prod(kernel_shape[:-1]))
+    stored = statistics_dtype(layer.dtype)
+    stddev = 1.0 if layer.equalized else scale
+    initialize = nn.initializers.normal(stddev)
+    kernel = layer.param("kernel", initialize, kernel_shape, stored)
+    bias = layer.param("bias", nn.initializers.zeros_init(), bias_shape, stored)
+    if layer.equalized:
+        kernel = kernel * scale
+    return kernel, bias.astype(layer.dtype)
+
+
+def _shift(
+    layer: EqualizedConv | EqualizedDense, x: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """Normalises what the weights gave, if the layer does, and adds the bias."""
+    if layer.norm is not None:
+        x = layer.norm(name="norm")(x)
+    return x + bias.reshape(*[1] * (x.ndim - 1), -1)

@@ -1,0 +1,94 @@
+"""Options: frozen dataclasses whose fields know what they may be.
+
+A family's `Options` are the fields of `config.model`, its `LossOptions` those of
+`config.loss`. Recipes, checks, snapshots and `init_from` all read them from there.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the value of a field may be.
+
+    Attributes:
+      choices: The only values; none stands for all.
+      least: The smallest value; it must be finite then.
+      most: The largest value.
+      above: It must be larger, and finite.
+      below: It must be smaller.
+    """
+
+    choices: tuple[Any, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def fault(self, value: Any) -> str | None:
+        """Returns the rule that a value breaks, and the fix; None if it breaks none."""
+        if self.choices and value not in self.choices:
+            return f"must be one of {', '.join(map(str, self.choices))}; choose one"
+        if self.above is not None and not self.above < value < math.inf:
+            return f"must be above {self.above}; set a positive number"
+        if self.below is not None:
+            if not (self.least or 0) <= value < self.below:
+                return (
+                    f"must lie in [{self.least or 0}, {self.below}); choose such a "
+                    "number"
+                )
+        elif self.least is not None and not value >= self.least:
+            return f"must be at least {self.least}; raise it"
+        if self.most is not None and value > self.most:
+            return f"must be at most {self.most}; lower it"
+        if self.least is not None and value == math.inf:
+            return "must be finite; lower it"
+        return None
+
+
+def option(default: Any, *, of: str = "GD", **rule: Any) -> Any:
+    """Returns a field of a family's options.
+
+    Args:
+      default: What the first runs did, which had no such field.
+      of: The networks that the field shapes, whose weights fit no other value: "G",
+        "D", both or none.
+      rule: Fields of `Rule`.
+    """
+    return dataclasses.field(default=default, metadata={"of": of, "rule": Rule(**rule)})
+
+
+def faults(kind: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields the name of each field with a value that cannot be, and what is wrong."""
+    for field in dataclasses.fields(kind):
+        if fault := field.metadata["rule"].fault(values[field.name]):
+            yield field.name, fault
+
+
+def make(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+    """Returns options of what was stored: younger fields have their defaults."""
+    fields: Any = dataclasses.fields(kind)  # type: ignore[arg-type]
+    known = {field.name for field in fields}
+    return kind(**{name: value for name, value in values.items() if name in known})
+
+
+def differences(
+    ours: Kind, theirs: Kind, networks: str
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields name, our value and theirs of each option that shapes one of the networks.
+
+    Args:
+      ours: Options of a run.
+      theirs: Options of the networks that it is to start from.
+      networks: "G", "D" or "GD".
+    """
+    for field in dataclasses.fields(ours):  # type: ignore[arg-type]
+        mine, other = getattr(ours, field.name), getattr(theirs, field.name)
+        if mine != other and set(field.metadata["of"]) & set(networks):
+            yield field.name, mine, other

@@ -1,0 +1,65 @@
+"""Penalties of a discriminator: of its gradients, and of wrong classes.
+
+Each takes scores, logits or a function of images, and knows no network.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def gradient_penalty(
+    scores: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    *,
+    weight: float,
+    target: float,
+    resolution_ratio: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Penalises gradients of the scores whose norm is not gamma.
+
+    lambda * (||dD/dx||_2 / resolution_ratio - gamma)**2 / gamma**2, for each image:
+    Karras et al. 2018, appendix A.1 (lambda 10, gamma 1; gamma 750 for CIFAR-10).
+
+    Args:
+      scores: Maps images [N, r, r, C] to scores [N].
+      images: [N, r, r, C], between reals and fakes.
+      weight: Lambda.
+      target: Gamma, the norm that is asked for.
+      resolution_ratio: R / r, or 1 where the norm stays in the stage's space. The
+        authors' networks take images of the final resolution R and pool them to the
+        stage's r first, which spreads every gradient over (R / r)**2 pixels and makes
+        its norm R / r times smaller.
+
+    Returns:
+      Penalties [N], norms [N] after the division, and scores [N].
+    """
+
+    def summed_scores(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        each = scores(x)
+        return jnp.sum(each), each
+
+    gradient, each = jax.grad(summed_scores, has_aux=True)(images)
+    norms = _norm(gradient) / resolution_ratio
+    return weight / target**2 * jnp.square(norms - target), norms, each
+
+
+def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean softmax cross entropy of logits [N, L] against classes int [N].
+
+    A class from L on is none: all of its one-hot vector is zero, and so is its entropy.
+    """
+    known = labels < logits.shape[-1]
+    entropy = optax.softmax_cross_entropy_with_integer_labels(
+        logits, jnp.where(known, labels, 0)
+    )
+    return jnp.mean(jnp.where(known, entropy, 0))
+
+
+def _norm(gradient: jax.Array) -> jax.Array:
+    """L2 norm per image, whose own gradient at zero is zero instead of NaN."""
+    squared = jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim)))
+    is_zero = squared == 0
+    return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))

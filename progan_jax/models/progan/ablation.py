@@ -1,0 +1,189 @@
+"""Layers of the paper's ablation and of LSGAN: none is in the published networks.
+
+Minibatch discrimination compares a batch's images: Salimans et al. 2016, section 3.2.
+Batch and layer normalisation stand between a layer's weights and its bias, and multiply
+by a learned gain. They keep no running averages: the paper's program takes the
+statistics of the batch at hand wherever it runs a network, when it samples too (Karras
+et al. 2018, section 6.1, rows a to c of table 1). LSGAN's noise is multiplied into the
+inputs of D's convolutions, the more of it the nearer D's scores of fakes come to their
+target, 1 (appendix B).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from progan_jax.models.layers import statistics_dtype
+
+KERNEL_SIZE = 5  # Numbers that a kernel of the discrimination sees an image as.
+
+_FAR = 1e6  # Distance of an image to itself: it counts as none of its neighbours.
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Appends to each image's features how near the others of its batch are.
+
+    A kernel sees an image as five numbers; its feature is the sum over the other
+    images of exp(-distance), the distances being L1, plus a bias. The directions of
+    those numbers have unit length times a learned scale.
+
+    Attributes:
+      kernels: Features that are appended.
+    """
+
+    kernels: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, F] to [N, F + kernels], in the dtype of `x`."""
+        wide = x.astype(statistics_dtype(x.dtype))
+        shape = (x.shape[-1], self.kernels, KERNEL_SIZE)
+        initialize = nn.initializers
+        theta = self.param("theta", initialize.normal(0.05), shape, wide.dtype)
+        log_scale = self.param("log_scale", initialize.zeros, shape[1:], wide.dtype)
+        start = initialize.constant(-1.0)
+        bias = self.param("bias", start, (self.kernels,), wide.dtype)
+        length = jnp.sqrt(jnp.sum(jnp.square(theta), axis=0))
+        weights = theta * (jnp.exp(log_scale) / length)[None]
+        seen = (wide @ weights.reshape(x.shape[-1], -1)).reshape(-1, *shape[1:])
+        distances = pairwise_distances(seen)
+        self.sow("intermediates", "distances", distances)
+        features = nearness(distances) + bias[None]
+        return jnp.concatenate([x, features.astype(x.dtype)], axis=-1)
+
+
+def pairwise_distances(seen: jax.Array) -> jax.Array:
+    """Returns L1 distances [N, N, K] of [N, K, D]; those to oneself are 1e6 more."""
+    distances = jnp.sum(jnp.abs(seen[:, None] - seen[None]), axis=-1)
+    n = seen.shape[0]
+    return distances + _FAR * jnp.eye(n, dtype=seen.dtype).reshape(n, n, 1)
+
+
+def nearness(distances: jax.Array) -> jax.Array:
+    """Returns for each image the sum of exp(-distance) to the others, [N, K]."""
+    return jnp.sum(jnp.exp(-distances), axis=1)
+
+
+def calibrate(
+    params: dict[str, jax.Array], distances: jax.Array
+) -> dict[str, jax.Array]:
+    """Fits a new layer to the distances that it finds in a batch of reals.
+
+    Nearest neighbours come to lie two apart on average, and features to have mean 0.
+
+    Args:
+      params: Of `MinibatchDiscrimination`.
+      distances: [N, N, kernels], found with them.
+
+    Returns:
+      The parameters with another scale and bias.
+    """
+    # In a set of equal images only, nothing is to be scaled: not by log(0).
+    unit = jnp.mean(jnp.min(distances, axis=1), axis=0) / 2
+    unit = jnp.where(unit > 0, unit, 1)
+    return params | {
+        "log_scale": params["log_scale"] - jnp.log(unit).reshape(-1, 1),
+        "bias": -jnp.mean(nearness(distances / unit.reshape(1, 1, -1)), axis=0),
+    }
+
+
+EPSILON = 1e-4  # Added to variances, inside the root, in the paper's program.
+
+
+class BatchNorm(nn.Module):
+    """Normalises each feature over all images and pixels; one gain for each."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, ..., C] to an array of its shape and dtype."""
+        features = x.shape[-1]
+        gain = self.param("gain", nn.initializers.ones, (features,), _stored(x))
+        axes = tuple(range(x.ndim - 1))
+        return _normalize(x, axes, gain.reshape(*[1] * len(axes), features))
+
+
+class LayerNorm(nn.Module):
+    """Normalises each image over its pixels and features; one gain for all."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, ..., C] to an array of its shape and dtype."""
+        gain = self.param("gain", nn.initializers.ones, (), _stored(x))
+        return _normalize(x, tuple(range(1, x.ndim)), gain)
+
+
+NORMS: dict[str, Callable[..., nn.Module] | None] = {
+    "none": None,
+    "batch": BatchNorm,
+    "layer": LayerNorm,
+}
+
+
+def _normalize(x: jax.Array, axes: tuple[int, ...], gain: jax.Array) -> jax.Array:
+    wide = x.astype(_stored(x))
+    centred = wide - jnp.mean(wide, axis=axes, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+    return (gain * centred * lax.rsqrt(variance + EPSILON)).astype(x.dtype)
+
+
+def _stored(x: jax.Array) -> jnp.dtype:
+    return statistics_dtype(x.dtype)
+
+
+_MEMORY = 0.9  # Share of the old that the running mean of scores keeps,
+
+_CALM = 0.5  # and up to which value of it there is no noise.
+
+
+class Noise(NamedTuple):
+    """What an evaluation of D, or a part of it, draws its noise from.
+
+    Attributes:
+      strength: A scalar; the standard deviation of a factor is it times sqrt(C).
+      keys: Typed keys [N], one for each image, so that an image's noise does not
+        depend on how the batch is split.
+    """
+
+    strength: jax.Array
+    keys: jax.Array
+
+
+def fold_noise(noise: Noise | None, number: int) -> Noise | None:
+    """Returns noise that is independent of that of any other number; None of None."""
+    if noise is None:
+        return None
+    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(noise.keys, number)
+    return noise._replace(keys=keys)
+
+
+def multiply_noise(x: jax.Array, noise: Noise | None) -> jax.Array:
+    """Multiplies each map of each image [N, H, W, C] by a factor around 1.
+
+    Factors are 1 + n, n ~ N(0, (strength * sqrt(C))**2). Without noise it returns `x`.
+    """
+    if noise is None:
+        return x
+    c, dtype = x.shape[-1], statistics_dtype(x.dtype)
+
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.random.normal(key, (1, 1, c), dtype)
+
+    stddev = (noise.strength * math.sqrt(c)).astype(dtype)
+    factors = 1 + stddev * jax.vmap(draw)(noise.keys)
+    return x * factors.astype(x.dtype)
+
+
+def noise_strength(fake_scores: jax.Array, coefficient: float) -> jax.Array:
+    """Returns coefficient * max(d - 0.5, 0)**2 for the running mean d of scores."""
+    return coefficient * jnp.square(jnp.maximum(fake_scores - _CALM, 0))
+
+
+def follow_scores(fake_scores: jax.Array, score: jax.Array) -> jax.Array:
+    """Moves the running mean by a tenth towards a score, clipped to [0, 1]."""
+    clipped = jnp.clip(score, 0, 1).astype(fake_scores.dtype)
+    return _MEMORY * fake_scores + (1 - _MEMORY) * clipped

@@ -1,0 +1,165 @@
+"""Options of Progressive GAN's networks and losses, with the paper's values.
+
+A new field's default is what runs did before there was such a field: stored
+configurations and snapshots that lack it are read so.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from progan_jax.models.common import RESOLUTIONS, stage_resolutions
+from progan_jax.models.layers import num_maps
+from progan_jax.models.options import option
+
+
+@dataclass(frozen=True)
+class Options:
+    """The fields of `config.model`."""
+
+    # The paper's networks, or "mode_test": its small ones.
+    topology: str = option("progan", choices=("progan", "mode_test"))
+    # Final side in pixels, a power of two from 4 to 1024.
+    resolution: int = option(32, choices=RESOLUTIONS, of="")
+    # 1 (grey) or 3 (RGB).
+    channels: int = option(3, choices=(1, 3))
+    # Width of the latents.
+    latent_size: int = option(512, least=1, of="G")
+    # 0 = unconditional; else the number of the set's classes.
+    num_classes: int = option(0, least=0)
+    # Feature maps at log2(resolution) k: base / 2**((k-1)*decay)
+    fmap_base: int = option(8192, least=1)
+    # ... with this decay,
+    fmap_decay: float = option(1.0, least=0, most=10)
+    # ... and at most so many.
+    fmap_max: int = option(512, least=1)
+    # D has so many times fewer maps than G.
+    d_divisor: int = option(1, least=1, of="D")
+    # D takes means before bias and rectifier.
+    fused_resampling: bool = option(False, of="D")
+    # Equalized learning rate: weights scaled at run time.
+    equalized: bool = option(True)
+    # Pixel norm on the latents.
+    normalize_latents: bool = option(True, of="G")
+    # That norm spans latents and labels together.
+    normalize_labels: bool = option(False, of="G")
+    # Pixel norm after each of G's activations.
+    pixel_norm: bool = option(True, of="G")
+    # Of G's layers before their bias: "none" or "batch".
+    g_norm: str = option("none", choices=("none", "batch"), of="G")
+    # Of D's: "none", "layer" or "batch".
+    d_norm: str = option("none", choices=("none", "layer", "batch"), of="D")
+    # Of G: "leaky_relu" or "relu".
+    activation: str = option("leaky_relu", choices=("leaky_relu", "relu"), of="G")
+    # Of G's leaky_relu, below zero.
+    g_slope: float = option(0.2, least=0, most=1, of="G")
+    # G's images end in tanh, after the fade.
+    tanh: bool = option(False, of="G")
+    # D sees the spread of its batch.
+    minibatch_stddev: bool = option(True, of="D")
+    # Images per group of that statistic; 0 = whole batch.
+    mbstd_group_size: int = option(0, least=0, of="")
+    # Kernels of that layer of D; 0 = none.
+    minibatch_discrimination: int = option(0, least=0, of="D")
+    # Of activations: "float32", "bfloat16" or "float64".
+    dtype: str = option("float32", choices=("float32", "bfloat16", "float64"), of="")
+    # Backward passes compute "blocks" anew, to save memory.
+    remat: str = option("none", choices=("none", "blocks"), of="")
+
+    @property
+    def stddev_group(self) -> int | None:
+        """Images that D compares with each other; 0 for all, None for no statistic."""
+        return self.mbstd_group_size if self.minibatch_stddev else None
+
+    def matters(self, name: str) -> bool:
+        """Returns whether a field has an effect beside the others."""
+        if name == "normalize_labels":
+            return self.num_classes > 0
+        return name != "g_slope" or self.activation == "leaky_relu"
+
+    @property
+    def whole_batch(self) -> tuple[str, ...]:
+        """Names the fields by which a layer sees the whole batch at a time."""
+        norms = ("g_norm", "d_norm")
+        fields = [name for name in norms if getattr(self, name) == "batch"]
+        if self.minibatch_discrimination:
+            fields.append("minibatch_discrimination")
+        return tuple(fields)
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The fields of `config.loss`."""
+
+    # "wgan_gp" or "lsgan".
+    kind: str = option("wgan_gp", choices=("wgan_gp", "lsgan"))
+    # Lambda of the gradient penalty.
+    gp_weight: float = option(10.0, least=0)
+    # Gamma, the gradient norm it asks for.
+    gp_target: float = option(1.0, above=0)
+    # Norm at "full" (final) or "stage" resolution.
+    gp_norm_space: str = option("full", choices=("full", "stage"))
+    # Epsilon, weight of the squared scores of reals.
+    drift_weight: float = option(0.001, least=0)
+    # Weight of the class terms.
+    label_weight: float = option(1.0, least=0)
+    # Of the noise in D; "lsgan" alone, the paper's 0.2.
+    noise_coefficient: float = option(0.0, least=0)
+    # Classes of D's fakes: "random" or the "reals"'.
+    fake_labels: str = option("random", choices=("random", "reals"))
+
+
+# What the mode test's networks lack, and how it is switched off.
+_ONLY_IN_PROGAN = {
+    "model.fused_resampling": False,
+    "model.minibatch_discrimination": 0,
+    "loss.noise_coefficient": 0.0,
+}
+
+
+def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
+    """Yields a line for each fault that several fields have together.
+
+    Args:
+      options: Each of whose fields is fine by itself.
+      loss: Likewise.
+    """
+    if loss.noise_coefficient and loss.kind != "lsgan":
+        yield (
+            f"config.loss.noise_coefficient = {loss.noise_coefficient:g} is of LSGAN "
+            f"alone, and config.loss.kind = {loss.kind!r}; set it to 0, or "
+            "config.loss.kind to 'lsgan'"
+        )
+    yield from _width_faults(options)
+    if options.topology == "mode_test":
+        yield from _mode_test_faults(options, loss)
+
+
+def _width_faults(options: Options) -> Iterator[str]:
+    final = options.resolution
+    if not num_maps(options, final):
+        needed = math.ceil(2 ** ((final.bit_length() - 2) * options.fmap_decay))
+        yield (
+            f"config.model.fmap_base = {options.fmap_base} leaves no feature map at "
+            f"{final}x{final}; raise it to {needed} or more"
+        )
+    # D's hidden layer is as wide as maps at 2x2 would be.
+    maps = {r: num_maps(options, r) for r in stage_resolutions(final, 2)}
+    if wrong := [r for r, number in maps.items() if number % options.d_divisor]:
+        yield (
+            f"config.model.d_divisor = {options.d_divisor} must divide G's feature "
+            f"maps, which rules out "
+            f"{', '.join(f'{maps[r]} (at {r}x{r})' for r in wrong)}; choose a divisor "
+            f"of {math.gcd(*maps.values())}"
+        )
+
+
+def _mode_test_faults(options: Options, loss: LossOptions) -> Iterator[str]:
+    groups = {"model": asdict(options), "loss": asdict(loss)}
+    for field, off in _ONLY_IN_PROGAN.items():
+        group, _, name = field.partition(".")
+        if (value := groups[group][name]) != off:
+            yield (
+                f"config.{field} = {value!r} is none of the networks of "
+                f"config.model.topology = 'mode_test'; set it to {off!r}"
+            )

@@ -1,0 +1,281 @@
+"""Image files in a folder or a zip file, with their classes."""
+
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from progan_jax.data.decoding import MAX_BYTES, BadImage, check_bytes
+from progan_jax.data.names import counted, first_few, normal, printable
+from progan_jax.errors import UserError
+from progan_jax.prepare.classes import (
+    Classes,
+    classes_of_folders,
+    classes_of_json,
+    classes_of_table,
+    common_folder,
+    split_path,
+)
+from progan_jax.prepare.listing import (
+    HEAD,
+    KINDS,
+    Listing,
+    count_suffixes,
+    files_below,
+    sort_files,
+)
+from progan_jax.prepare.readers import Item, Source
+
+_DATASET = "dataset.json"  # Holds labels in the sets of StyleGAN2-ADA's dataset_tool.
+
+# What may be read of that file: JSON takes up to 25 times its bytes in memory.
+_MOST_BYTES, _BYTES_PER_IMAGE, _BYTES_BESIDE = 2**29, 2**10, 2**24
+
+# What zipfile raises for archives and members that are damaged, encrypted, strangely
+# compressed, or named in no encoding.
+BAD_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+
+# Python unpacks members of other kinds in steps of any size: 4 kB may become 4 GB.
+DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class FileReader(Source):
+    """Image files below a folder or in a zip file, in the order of their names.
+
+    Classes are those of a CSV file, or of a dataset.json beside the images, or the
+    first folders below the one that holds all images, if there is more than one.
+    """
+
+    def __init__(self, path: Path, labels: Path | None = None) -> None:
+        """Lists the files.
+
+        Args:
+          path: A folder or a zip file.
+          labels: CSV of two columns, file and class (a whole number), without a header.
+
+        Raises:
+          UserError: if there are no images, or the labels are of other files.
+        """
+        self.name = normal(path.name.removesuffix(".zip"))
+        self._path, self._zip = path, None
+        self._is_zip = path.is_file()
+        remarks: list[str] = []
+        listing = sort_files(self._list(remarks), self._read_head)
+        self._names, self.unread = listing.images, tuple(listing.others)
+        if not self._names:
+            raise UserError(
+                f"{path}: it holds no {KINDS} files; name a folder or a zip file of "
+                "images"
+            )
+        dataset = None if labels else _find_dataset(listing)
+        classes = self._classes(labels, dataset)
+        self.labels = self._labels = np.array(classes.labels, np.int32)
+        self.num_classes, self.class_names = classes.num_classes, classes.names
+        left_out = [n for n in listing.texts if n != dataset]
+        left_out += [name for name, _ in listing.others]
+        remarks = [classes.remark, *remarks, _remark_left_out(left_out)]
+        self.remarks = tuple(f"{path}: {remark}" for remark in remarks if remark)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Item:
+        name = self._names[index]
+        return Item(name, self._read(name), int(self._labels[index]))
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return self._names[index]
+
+    def listing(self) -> Iterator[str]:
+        """Yields name, class and size of each file; of a zip file checksums too."""
+        if self._is_zip:
+            with _open_zip(self._path) as archive:
+                known = {m.filename: (m.file_size, m.CRC) for m in archive.infolist()}
+        else:
+            known = {name: (_stat(self._path / name)[0],) for name in self._names}
+        for name, label in zip(self._names, self._labels.tolist(), strict=True):
+            yield f"{name} {label} {known[name]}"
+
+    def times(self) -> Iterator[str]:
+        """Yields when each file of a folder was changed, in ns."""
+        if not self._is_zip:
+            for name in self._names:
+                yield str(_stat(self._path / name)[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_zip": None}
+
+    def _list(self, remarks: list[str]) -> Iterable[str]:
+        """Returns the names of all files; takes what to say of those left out."""
+        try:
+            if not self._is_zip:
+                repeated: list[tuple[str, str]] = []
+                names = list(files_below(self._path, repeated))
+                remarks.append(_remark_links(repeated))
+                return names
+            with _open_zip(self._path) as archive:
+                names = [n for n in archive.namelist() if not n.endswith("/")]
+            # As when it is unpacked, the last of a name replaces the others.
+            kept = {tuple(split_path(name)): name for name in names}
+            remarks.append(_remark_replaced(names, list(kept.values())))
+            return kept.values()
+        except (OSError, *BAD_ZIP) as error:
+            raise UserError(
+                f"{self._path}: cannot be read ({error}); name a folder or a zip file "
+                "of images that can"
+            ) from error
+
+    def _classes(self, table: Path | None, dataset: str | None) -> Classes:
+        """Returns the classes, from a CSV file or the dataset.json if there is one."""
+        if table is not None:
+            return classes_of_table(table, self._names)
+        if dataset is None:
+            return classes_of_folders(self._names, str(self._path))
+        where, folder = f"{self._path}/{dataset}", common_folder([dataset])
+        most = min(_MOST_BYTES, _BYTES_BESIDE + _BYTES_PER_IMAGE * len(self))
+        try:
+            data = self._read(dataset, most)
+        except BadImage as error:
+            raise UserError(
+                f"{where}: cannot be read ({error}, for {counted(len(self), 'image')});"
+                " remove it to take folders for classes, or give --labels=FILE.csv"
+            ) from error
+        return classes_of_json(data, self._names, folder, where)
+
+    def _read_head(self, name: str) -> bytes:
+        with self._opened(name) as (file, size):
+            head = file.read(min(size, HEAD))
+        if self._zip and stat.S_ISLNK(self._zip.getinfo(name).external_attr >> 16):
+            raise BadImage("it is a link, and zip files are not unpacked")
+        return head
+
+    def _read(self, name: str, most: int = MAX_BYTES) -> bytes:
+        """Returns a file; BadImage if it cannot be read, or has more bytes."""
+        with self._opened(name) as (file, size):
+            check_bytes(size, most)
+            return file.read(size)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
+        """Opens a file; yields its size too, beyond which nothing must be read.
+
+        Raises:
+          BadImage: if it cannot be read, then or while it is open.
+        """
+        try:
+            if not self._is_zip:
+                with _open_file(self._path / name) as opened:
+                    yield opened
+                return
+            if self._zip is None:
+                self._zip = _open_zip(self._path)
+            # Members are read, never unpacked: their paths lead nowhere.
+            with _open_member(self._zip, name) as opened:
+                yield opened
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
+        except BAD_ZIP as error:
+            raise BadImage(str(error)) from error
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        # macOS writes UTF-8 without the mark for it.
+        return zipfile.ZipFile(path, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(path)
+
+
+@contextmanager
+def _open_file(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    # A pipe would wait for its writer, and a device may never end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise BadImage("it is a pipe, a socket or a device")
+    with path.open("rb") as file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+@contextmanager
+def _open_member(
+    archive: zipfile.ZipFile, name: str
+) -> Iterator[tuple[IO[bytes], int]]:
+    member = archive.getinfo(name)
+    if member.compress_type not in DEFLATED:
+        raise BadImage("it is packed by another method than deflate")
+    with archive.open(member) as file:
+        yield file, member.file_size
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    """Returns bytes and time of change; of a bad image, which cannot be read, -1s."""
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def _find_dataset(listing: Listing) -> str | None:
+    """Returns the topmost dataset.json above all images; None without one."""
+    folder = common_folder(listing.images)
+    found = [
+        name
+        for name in listing.texts
+        if split_path(name)[-1] == _DATASET and folder.startswith(common_folder([name]))
+    ]
+    return min(found, key=len, default=None)
+
+
+def _remark_replaced(names: Sequence[str], kept: Sequence[str]) -> str:
+    """Returns what to say of members of a zip file that have another's name."""
+    if len(names) == len(kept):
+        return ""
+    replaced = Counter(names) - Counter(kept)
+    number, them = replaced.total(), "it" if replaced.total() == 1 else "them"
+    return (
+        f"{counted(number, 'file')} {_are(number)} not read, as a later one in the zip "
+        f"file has the same name and replaces {them}: {first_few([*replaced], 1)}"
+    )
+
+
+def _remark_links(repeated: Sequence[tuple[str, str]]) -> str:
+    """Returns what to say of links that are not followed."""
+    if not repeated:
+        return ""
+    link, folder = map(printable, repeated[0])
+    number = len(repeated)
+    return (
+        f"{counted(number, 'link')} to folders that are read already {_are(number)} "
+        f"not followed, the first is {link} to {folder}"
+    )
+
+
+def _remark_left_out(names: Sequence[str]) -> str:
+    """Returns what to say of files that are no images."""
+    if not names:
+        return ""
+    return (
+        f"{counted(len(names), 'file')} {_are(len(names))} not read: "
+        f"{count_suffixes(names)}; {KINDS} are"
+    )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

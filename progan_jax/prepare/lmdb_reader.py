@@ -1,0 +1,256 @@
+"""LMDBs as LSUN publishes them, in their folders or zipped as they are downloaded."""
+
+import os
+import re
+import shlex
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import lmdb
+from lmdb.verify import VerifyError, verify
+
+from progan_jax.data.decoding import BadImage, check_bytes
+from progan_jax.errors import UserError
+from progan_jax.files import move_whole
+from progan_jax.prepare.file_reader import BAD_ZIP, DEFLATED
+from progan_jax.prepare.lmdb_sizes import choose_sizes
+from progan_jax.prepare.readers import Item, Source
+
+_DATA = "data.mdb"
+
+LMDB_FILES = (_DATA, "lock.mdb")
+
+
+class LmdbReader(Source):
+    """The images of an LMDB, in the order of keys; of several sizes one is read."""
+
+    def __init__(
+        self, path: Path, name: str = "", checksum: str = "", resolution: int = 1
+    ) -> None:
+        """Checks the file and lists the keys.
+
+        The check reads a page of every image, or more, as the disk reads ahead.
+
+        Args:
+          path: Folder with data.mdb, or such a file itself.
+          name: Of the set; that of the folder by default.
+          checksum: Of data.mdb, if it is known.
+          resolution: Wanted side, by which a size is chosen; see `choose_sizes`.
+
+        Raises:
+          UserError: if it is no LMDB, is damaged or empty, or holds named databases.
+        """
+        self.name = name or lmdb_name(path)
+        self._path, self._checksum = data_file(path), checksum
+        self._environment: lmdb.Environment | None = None
+        try:
+            _check(path, self._path)
+            self._keys, remark = choose_sizes(self._list_keys(), self._read, resolution)
+        except (lmdb.Error, BadImage) as error:
+            raise UserError(f"lmdb:{path}: {error}; download it again") from error
+        except OSError as error:
+            raise UserError(
+                f"lmdb:{path}: {self._path.name} cannot be read ({error.strerror}); "
+                f"name the folder that holds {_DATA}, or the zip file of it"
+            ) from error
+        if not self._keys:
+            raise UserError(f"lmdb:{path}: the LMDB is empty; download it again")
+        self.remarks = (f"lmdb:{path}: {remark}",) if remark else ()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> Item:
+        return Item(self.name_of(index), self._read(self._keys[index]), 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_environment": None}
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return self._keys[index].decode(errors="replace")
+
+    def listing(self) -> Iterator[str]:
+        """Yields the size of the file, and the keys of its images."""
+        yield str(self._path.stat().st_size)
+        yield from (key.hex() for key in self._keys)
+
+    def times(self) -> Iterator[str]:
+        """Yields when the file was changed, in ns; its checksum if it was unpacked."""
+        yield self._checksum or str(self._path.stat().st_mtime_ns)
+
+    def _list_keys(self) -> list[bytes]:
+        with self._begin() as transaction:
+            return [bytes(key) for key in transaction.cursor().iternext(values=False)]
+
+    def _read(self, key: bytes) -> bytes:
+        """Returns the value of a key; BadImage if it is missing or too large."""
+        try:
+            with self._begin() as transaction:
+                value = transaction.get(key)
+                if value is None:  # Of a damaged key on the way, which nothing checks.
+                    raise BadImage("the LMDB does not find its key")
+                check_bytes(len(value))
+                return bytes(value)
+        except lmdb.Error as error:
+            raise BadImage(str(error)) from error
+
+    def _begin(self) -> lmdb.Transaction:
+        if self._environment is None:
+            self._environment = _open(self._path)
+        return self._environment.begin(buffers=True)
+
+
+def data_file(path: Path) -> Path:
+    """Returns the file of an LMDB that is named by its folder or by that file."""
+    return path / _DATA if path.is_dir() else path
+
+
+def _check(path: Path, file: Path) -> None:
+    """Refuses what LMDB's library, which trusts every number in a file, would die of.
+
+    Args:
+      path: As the user calls it.
+      file: That `data_file` returns.
+
+    Raises:
+      UserError: if it is damaged, or holds named databases.
+      OSError: if it cannot be read.
+      lmdb.Error: if it cannot be opened.
+    """
+    try:
+        findings = verify(str(file), subdir=False)
+    except (VerifyError, RecursionError) as error:  # Of databases within databases.
+        raise UserError(
+            f"lmdb:{path}: {error}; download it again, or name an LMDB"
+        ) from error
+    if findings:
+        # A value that its transaction replaced by a shorter one is a finding, too.
+        single = "-s " if file == path else ""
+        raise UserError(
+            f"lmdb:{path}: it is damaged ({findings[0]}); download it again, or, if "
+            "you wrote it and replaced values, copy it by: python -m lmdb -r "
+            f"{single}-e {shlex.quote(str(path))} -E NEW_FOLDER rewrite"
+        )
+    with _open(file) as environment:
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        size = file.stat().st_size
+        if size < needed:  # Of a value of several pages the first alone was checked.
+            raise UserError(
+                f"lmdb:{path}: it has {size:,} of its {needed:,} bytes; download it "
+                "again"
+            )
+        if environment.dbs():
+            raise UserError(
+                f"lmdb:{path}: it holds named databases, which are not read; name an "
+                "LMDB whose values are images"
+            )
+
+
+def _open(file: Path) -> lmdb.Environment:
+    # Without a lock: nothing is written, and the folder may be read-only.
+    return lmdb.open(
+        os.fsencode(file),
+        subdir=False,
+        readonly=True,
+        lock=False,
+        readahead=False,
+        max_dbs=1,  # So that there is room for the one that is refused.
+    )
+
+
+def lmdb_name(path: Path) -> str:
+    """Returns LSUN's name of a category: that of its file without what surrounds it.
+
+    bedroom_train_lmdb.zip and the folder bedroom_train_lmdb are bedroom, cat.zip is
+    cat, and bedroom_val_lmdb is bedroom_val.
+    """
+    return re.sub(r"((_train)?_lmdb|\.l?mdb)$", "", path.name.removesuffix(".zip"))
+
+
+def unpack_lmdb(archive: Path, folder: Path) -> Path:
+    """Unpacks the LMDB of a zip file, unless that is done, and returns its folder.
+
+    An LMDB is read through a map of its file into memory, and so needs one of its own.
+    Of the zip file data.mdb alone is read, and no path in it is followed.
+
+    Args:
+      archive: As LSUN is downloaded.
+      folder: Where to unpack; what is there of another archive is removed.
+
+    Raises:
+      UserError: if it is no such file, is damaged, or there is no room.
+      OSError: if it cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            member = _find_data(archive, opened)
+            target = folder / f"{member.CRC:08x}-{member.file_size}"
+            if not (target / _DATA).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                target.mkdir(parents=True)
+                _check_room(archive, member.file_size, folder)
+                _unpack(opened, member, target / _DATA)
+            return target
+    except OSError:  # A full disk: what takes the room goes.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BAD_ZIP as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _no_archive(archive, error) from error
+
+
+def check_archive(archive: Path) -> str:
+    """Returns the checksum of the LMDB in a zip file, as its directory tells it.
+
+    Raises:
+      UserError: if it is no zip file of one LMDB.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return f"{_find_data(archive, opened).CRC:08x}"
+    except (OSError, *BAD_ZIP) as error:
+        raise _no_archive(archive, error) from error
+
+
+def _no_archive(archive: Path, error: Exception) -> UserError:
+    return UserError(
+        f"lmdb:{archive}: cannot be unpacked ({error}); download it again, or name "
+        "the folder of an LMDB"
+    )
+
+
+def _find_data(archive: Path, opened: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = [m for m in opened.infolist() if PurePosixPath(m.filename).name == _DATA]
+    if len(members) != 1:
+        raise UserError(
+            f"lmdb:{archive}: it holds {len(members) or 'no'} {_DATA}, and must hold "
+            "one; name the zip file of one LMDB"
+        )
+    if members[0].compress_type not in DEFLATED:
+        raise UserError(
+            f"lmdb:{archive}: it is packed by another method than deflate; unpack it, "
+            "and name the folder"
+        )
+    return members[0]
+
+
+def _check_room(archive: Path, needed: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        shutil.rmtree(folder)
+        raise UserError(
+            f"lmdb:{archive}: it unpacks to {needed / 2**20:,.1f} MiB, and --out has "
+            f"{free / 2**20:,.1f} MiB free; make room, or choose another"
+        )
+
+
+def _unpack(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    """Writes a file that has its name only when it is whole."""
+    unfinished = path.with_name(f".{path.name}.partial")
+    with opened.open(member) as source, unfinished.open("wb") as target:
+        shutil.copyfileobj(source, target, 2**20)
+    move_whole(unfinished, path)

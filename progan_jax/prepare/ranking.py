@@ -1,0 +1,248 @@
+"""The best of aligned faces: all are scored by their power spectra, N are prepared.
+
+Source: Karras et al. 2018, appendix C, which favours spectra with a broad range of
+frequencies that are about the same in all directions, but gives no formula. Ours is at
+`power_spectrum_score`.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from progan_jax.data.decoding import BadImage
+from progan_jax.data.names import printable
+from progan_jax.errors import UserError
+from progan_jax.files import write_json, write_whole
+from progan_jax.prepare.processes import call_for_each
+from progan_jax.prepare.readers import Source, Subset
+from progan_jax.prepare.writing import refuse_bad
+
+_LOWEST = 4  # Cycles per image where the band of reference starts.
+
+_FIRST = 16  # Where it ends, and the first octave that is judged starts.
+
+_SECTORS = 8  # Of half a turn: waves of opposite directions are the same.
+
+_LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+
+# The variance of rounding to whole levels is 1/12; twice that for its fluctuations.
+_ROUNDING = 2 / 12
+
+_LEAST = 2.0**-20  # Of a ratio, so that the score is finite.
+
+
+def power_spectrum_score(image: np.ndarray) -> float:
+    """Returns how much detail an image has, from -20 (none) up to 0.
+
+    The luma, in levels of 0 to 255 and less its mean, is weighted by a Hann window,
+    which keeps the borders from making waves of their own. P is the power of its
+    Fourier transform, less what rounding to 8 bits may add by itself. Photographs have
+    P ~ 1 / f^2 at frequency f, so that f^2 P is about level for a sharp one. E_bk is
+    its mean in the octave b and in the sector k of 8 directions; the octaves go from 16
+    cycles per image up to the highest frequency. E_0 is the mean over 4 to 16 cycles
+    and all directions, and r_bk = max(E_bk / E_0, 2^-20):
+
+        score = mean over b of log2(G_b / (1 + A_b))
+
+    with G_b the geometric and A_b the arithmetic mean of r_bk over the directions. A
+    level spectrum scores -1. What weakens high frequencies in all directions alike, as
+    blur does, lowers the score. Contrast does not count, and noise gains little, as an
+    octave cannot get over 0. An octave that is stronger in one direction than a level
+    spectrum is loses, as G_b grows by less than A_b: dots of print, lines of a screen.
+
+    Args:
+      image: uint8 [r, r, 3], r from 64 on. Scores of different sides do not compare.
+
+    Raises:
+      ValueError: if the image has another shape or type.
+    """
+    side = len(image)
+    if image.dtype != np.uint8 or image.shape != (side, side, 3) or side < 4 * _FIRST:
+        raise ValueError(
+            f"an image of {image.dtype} {list(image.shape)} must be uint8 [r, r, 3], "
+            f"r from {4 * _FIRST} on"
+        )
+    reference, cells = _energies(image @ np.array(_LUMA))
+    if reference <= 0:  # Flat but for its rounding.
+        return math.log2(_LEAST)
+    ratios = np.maximum(cells / reference, _LEAST)
+    octaves = np.log2(ratios).mean(axis=1) - np.log2(1 + ratios.mean(axis=1))
+    return float(max(octaves.mean(), math.log2(_LEAST)))
+
+
+def rank_by_quality(scores: Sequence[float] | np.ndarray, keep: int) -> np.ndarray:
+    """Returns the indices of the best images, int64 [keep], the best one first.
+
+    Args:
+      scores: The higher, the better; of equal ones the earlier comes first.
+      keep: Number of images.
+
+    Raises:
+      ValueError: if a score is no number, or there are fewer scores than `keep`.
+    """
+    values = np.asarray(scores, np.float64)
+    if np.isnan(values).any():
+        raise ValueError(f"score {int(np.isnan(values).argmax())} is not a number")
+    if not 0 <= keep <= len(values):
+        raise ValueError(f"{keep} of {len(values)} images cannot be kept")
+    return np.argsort(-values, kind="stable")[:keep]
+
+
+def _energies(luma: np.ndarray) -> tuple[float, np.ndarray]:
+    """Returns the mean f^2 P of [r, r]: of the reference, and [octaves, sectors]."""
+    window = _window(len(luma))
+    level = np.sum(window * luma) / np.sum(window)
+    power = np.abs(np.fft.rfft2(window * (luma - level))) ** 2
+    power -= _ROUNDING * np.sum(window**2)
+    cell, square, count = _cells(len(luma))
+    # The last bin holds the frequencies that belong to no cell.
+    sums = np.bincount(cell, (square * power).ravel(), len(count) + 1)[:-1]
+    means = sums / count
+    return float(means[0]), means[1:].reshape(-1, _SECTORS)
+
+
+@cache
+def _window(side: int) -> np.ndarray:
+    hann = np.hanning(side + 2)[1:-1]
+    return np.outer(hann, hann)
+
+
+@cache
+def _cells(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Says which cell each frequency of an image belongs to.
+
+    Returns:
+      For each of the r * (r // 2 + 1) frequencies its cell: 0 for the reference, the
+      number of cells for none; their squares [r, r // 2 + 1], in cycles per image; the
+      number of frequencies in each cell.
+    """
+    fy = np.fft.fftfreq(side, 1 / side)[:, None]
+    fx = np.arange(side // 2 + 1.0)[None, :]
+    square = fy**2 + fx**2
+    num_octaves = int(math.log2(side / (2 * _FIRST)))
+    num_cells = 1 + num_octaves * _SECTORS
+    octave = np.floor(np.log2(np.maximum(square, 1) / _FIRST**2) / 2).astype(int)
+    # Sectors are centred on the axes, where the edges of a scene concentrate.
+    sector = np.rint(np.arctan2(fy, fx) / np.pi * _SECTORS).astype(int) % _SECTORS
+    cell = 1 + octave * _SECTORS + sector
+    cell[octave >= num_octaves] = num_cells
+    cell[octave < 0] = num_cells
+    cell[(octave < 0) & (square >= _LOWEST**2)] = 0
+    count = np.bincount(cell.ravel(), minlength=num_cells)[:num_cells]
+    return cell.ravel(), square, count
+
+
+_PART = 64  # Faces that are scored before their scores are kept.
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an image is worth.
+
+    Attributes:
+      index: In the source.
+      name: By which the user knows it.
+      score: See `power_spectrum_score`; None if the image cannot be used.
+      reason: Why it cannot.
+    """
+
+    index: int
+    name: str
+    score: float | None
+    reason: str = ""
+
+
+def score_images(
+    reader: Source,
+    folder: Path,
+    strict: bool,
+    workers: int,
+    report: Callable[[int], None],
+) -> list[Score]:
+    """Scores all images that have no score yet, and returns all scores in order.
+
+    Args:
+      reader: Of pixels uint8 [r, r, 3].
+      folder: Where scores are kept as they are made.
+      strict: Whether a bad image ends the work.
+      workers: Processes.
+      report: Called with the number of images whenever some are scored.
+
+    Raises:
+      UserError: if an image is bad and `strict` is set.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[int, list[Score]] = {}
+    for path in sorted(folder.glob("*.json")):
+        # Damaged: it is made again.
+        with suppress(ValueError, TypeError, RecursionError):
+            rows = json.loads(path.read_text())
+            parts[int(path.stem)] = [Score(**row) for row in rows]
+            report(len(rows))
+    for score in (score for part in parts.values() for score in part):
+        if strict and score.score is None:
+            raise refuse_bad(score.name, score.reason)
+    missing = [k for k in range(-(-len(reader) // _PART)) if k not in parts]
+    score_part = partial(_score_part, reader, folder, strict)
+    for scores in call_for_each(score_part, missing, workers):
+        parts[scores[0].index // _PART] = scores
+        report(len(scores))
+    return [score for k in sorted(parts) for score in parts[k]]
+
+
+def _score_part(reader: Source, folder: Path, strict: bool, part: int) -> list[Score]:
+    first = part * _PART
+    last = min(first + _PART, len(reader))
+    scores = [_score(reader, index, strict) for index in range(first, last)]
+    write_json(folder / f"{part:05d}.json", [asdict(score) for score in scores])
+    return scores
+
+
+def _score(reader: Source, index: int, strict: bool) -> Score:
+    try:
+        item = reader[index]
+    except BadImage as error:
+        name = reader.name_of(index)
+        if strict:
+            raise refuse_bad(name, str(error)) from error
+        return Score(index, name, None, str(error))
+    if isinstance(item.data, bytes):
+        raise TypeError("pixels are scored, not files")
+    return Score(index, item.name, power_spectrum_score(item.data))
+
+
+def keep_best(reader: Source, scores: Sequence[Score], keep: int) -> Subset:
+    """Returns the best images in the order of the source.
+
+    Raises:
+      UserError: if fewer than `keep` can be used.
+    """
+    usable = [score for score in scores if score.score is not None]
+    if len(usable) < keep:
+        raise UserError(
+            f"--keep={keep}: only {len(usable):,} of {len(scores):,} photographs can "
+            "be used; lower it"
+        )
+    best = rank_by_quality([score.score or 0.0 for score in usable], keep)
+    return Subset(reader, sorted(usable[k].index for k in best))
+
+
+def write_scores(path: Path, scores: Sequence[Score], kept: Subset) -> None:
+    """Writes image, score and whether it is kept (1 or 0), in the source's order."""
+    chosen = set(kept.indices)
+    buffer = io.StringIO()
+    rows = csv.writer(buffer, lineterminator="\n")
+    rows.writerow(["image", "score", "kept"])
+    for score in scores:
+        if score.score is not None:
+            kept_now = int(score.index in chosen)
+            rows.writerow([printable(score.name), f"{score.score:.6f}", kept_now])
+    write_whole(path, buffer.getvalue())

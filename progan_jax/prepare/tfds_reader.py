@@ -1,0 +1,110 @@
+"""A prepared TFDS set as a reader of encoded images; TensorFlow is not needed."""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from progan_jax.data.checks import check_features, check_split
+from progan_jax.data.decoding import BadImage
+from progan_jax.data.records import (
+    Parser,
+    Records,
+    class_label,
+    find_feature,
+    names_of_classes,
+    open_records,
+    record_parser,
+)
+from progan_jax.data.sources import open_builder
+from progan_jax.prepare.readers import Item, Source
+
+
+class TfdsReader(Source):
+    """The images of one split, in the order of the set, in their own encoding."""
+
+    def __init__(
+        self,
+        name: str,
+        data_dir: str,
+        split: str,
+        image: str = "image",
+        label: str = "label",
+    ) -> None:
+        """Opens the set.
+
+        Args:
+          name: NAME or NAME/CONFIG.
+          data_dir: TFDS root; see `sources.load`.
+          split: Of the set.
+          image: Feature of the images; `a/b` names one within another.
+          label: Feature of their classes; it is left alone unless a ClassLabel.
+
+        Raises:
+          UserError: if the set is not prepared, or holds no images.
+        """
+        self._arguments = name, data_dir
+        self._split, self._image, self._label = split, image, label
+        self._opened: tuple[Records, Parser, Any] | None = None
+        self.name = name.replace("/", "_")
+        info = open_builder(name, data_dir).info
+        check_split(name, split, {s: info.splits[s].num_examples for s in info.splits})
+        check_features(name, info.features, image)
+        self._length = info.splits[split].num_examples
+        classes = class_label(info.features, label)
+        self.class_names = names_of_classes(classes)
+        self.num_classes = len(self.class_names)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Item:
+        import tensorflow_datasets as tfds
+
+        records, parse, feature = self._open()
+        try:
+            data, label = parse(records[index])
+            if not isinstance(feature, tfds.features.Image):  # A Tensor holds pixels.
+                data = feature.decode_example_np(data)
+        except (DecodeError, KeyError, ValueError, zlib.error) as error:
+            raise BadImage("its record is damaged") from error
+        if self.num_classes and not -1 <= label < self.num_classes:
+            raise BadImage(f"it has class {label} of {self.num_classes:,} from 0 on")
+        return Item(self.name_of(index), data, label)
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return str(index)
+
+    def listing(self) -> Iterator[str]:
+        """Yields name, version, features and split, and the sizes of all files."""
+        info = open_builder(*self._arguments).info
+        yield f"{info.full_name} {self._split} {self._image} {self._label}"
+        yield str(info.splits[self._split].shard_lengths)
+        for path in self._files():
+            yield f"{path.name} {path.stat().st_size}"
+
+    def times(self) -> Iterator[str]:
+        """Yields when each file was changed, in ns."""
+        return (str(path.stat().st_mtime_ns) for path in self._files())
+
+    def _files(self) -> list[Path]:
+        folder = Path(open_builder(*self._arguments).data_dir)
+        return sorted(path for path in folder.iterdir() if path.is_file())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+    def _open(self) -> tuple[Records, Parser, Any]:
+        """Opens the files, once in each process."""
+        if self._opened is None:
+            builder = open_builder(*self._arguments)
+            features = builder.info.features
+            self._opened = (
+                open_records(builder, self._split),
+                record_parser(features, self._image, self._label),
+                find_feature(features, self._image),
+            )
+        return self._opened

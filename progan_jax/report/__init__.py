@@ -1,1 +1,0 @@
-"""The report of a run: one page of HTML, made of the run's own records."""

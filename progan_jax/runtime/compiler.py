@@ -1,0 +1,189 @@
+"""XLA: options, costs of a compiled program, and programs kept on disk.
+
+To load a kept program is to run code, so the folder must be this user's alone: it lies
+in the user's cache, or where $PROGAN_JAX_CACHE points, and never beside a run, which
+may be shared.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from progan_jax.errors import UserError, warn
+from progan_jax.files import user_cache
+
+_DETERMINISTIC: dict[str, bool | str] = {
+    # No atomic additions, and the first kernel that fits: which is the fastest would
+    # turn out otherwise after a restart.
+    "xla_gpu_deterministic_ops": True,
+    # Leaves the tuning of plain fusions out too.
+    "xla_gpu_exclude_nondeterministic_ops": True,
+    # JAX keeps tunings beside its cache of programs, where other runs write their own.
+    "xla_gpu_per_fusion_autotune_cache_dir": "",
+}
+
+
+def compiler_options(
+    config: ml_collections.ConfigDict, platform: str
+) -> dict[str, bool | str]:
+    """Returns the options for programs that change or draw from a run's state.
+
+    Args:
+      config: The run's; runtime.deterministic asks for the options.
+      platform: Of the devices, such as "gpu"; others give the same bits anyway.
+
+    Raises:
+      UserError: if this version of XLA does not know one of them.
+    """
+    if not config.runtime.deterministic or platform != "gpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=_DETERMINISTIC).lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"config.runtime.deterministic = True: JAX {jax.__version__} refuses what "
+            f"it needs ({error}); install the versions in constraints/"
+        ) from error
+    return dict(_DETERMINISTIC)
+
+
+def set_precision(config: ml_collections.ConfigDict) -> None:
+    """Sets, for this process, the precision that model and products ask for."""
+    jax.config.update("jax_enable_x64", config.model.dtype == "float64")
+    if config.runtime.matmul_precision != "default":
+        precision = config.runtime.matmul_precision
+        jax.config.update("jax_default_matmul_precision", precision)
+
+
+_WIDTHS = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8}
+
+_COLLECTIVE = re.compile(
+    r" = (?P<shapes>.*?) (?P<kind>all-reduce|all-gather|all-to-all|reduce-scatter"
+    r"|collective-permute|collective-broadcast)(?:-start)?\("
+)
+
+_SHAPE = re.compile(r"\b(pred|bf16|[a-z]+\d+)\[([\d,]*)\]")
+
+_TRANSFERS = re.compile(
+    r" (infeed|outfeed|send|recv|send-done|recv-done)\(|(callback)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a program takes on one device.
+
+    Attributes:
+      arguments: What it is given.
+      outputs: What it returns, less what it writes over its arguments.
+      temporaries: What it needs meanwhile, at its peak.
+      code: The program itself.
+    """
+
+    arguments: int
+    outputs: int
+    temporaries: int
+    code: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all four."""
+        return self.arguments + self.outputs + self.temporaries + self.code
+
+
+def memory(compiled: jax.stages.Compiled) -> Memory:
+    """Returns the compiler's account of the memory of one device."""
+    stats: Any = compiled.memory_analysis()
+    return Memory(
+        arguments=stats.argument_size_in_bytes,
+        outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        temporaries=stats.temp_size_in_bytes,
+        code=stats.generated_code_size_in_bytes,
+    )
+
+
+def flops(compiled: jax.stages.Compiled) -> float:
+    """Returns the operations on one device; the body of a loop is counted once."""
+    costs: Any = compiled.cost_analysis()
+    return costs.get("flops", 0.0)
+
+
+def collectives(hlo: str) -> Mapping[str, tuple[int, int]]:
+    """Returns number and bytes of the collectives in a program's text, by their kind.
+
+    Each stands for one execution: the body of a loop is counted once.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for match in _COLLECTIVE.finditer(hlo):
+        count, size = found.get(match["kind"], (0, 0))
+        found[match["kind"]] = count + 1, size + _num_bytes(match["shapes"])
+    return found
+
+
+def host_transfers(hlo: str) -> list[str]:
+    """Returns the instructions of a program's text that talk to the host."""
+    return [match[1] or match[2] for match in _TRANSFERS.finditer(hlo)]
+
+
+def _num_bytes(shapes: str) -> int:
+    total = 0
+    for dtype, sides in _SHAPE.findall(shapes):
+        size = _WIDTHS.get(dtype) or -(-int(re.sub(r"\D", "", dtype)) // 8)
+        for side in filter(None, sides.split(",")):
+            size *= int(side)
+        total += size
+    return total
+
+
+# Of two cores, a run of three narrow stages starts anew in 14 s instead of 31 s with
+# JAX's threshold of 1 s, in 10 s with this one, and in no less with 0.
+_MIN_COMPILE_SEC = 0.2
+
+
+def keep_compiled() -> None:
+    """Lets JAX keep programs in the user's cache, or tells in a line why not.
+
+    JAX_COMPILATION_CACHE_DIR, whatever it names, is left as it is; if empty, nothing is
+    kept.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    try:
+        folder = user_cache() / "xla"
+        _make_private(folder)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home.
+        warn(
+            f"compiled programs are not kept: {error}; fix that, or name a folder of "
+            "your own in JAX_COMPILATION_CACHE_DIR, empty for none"
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SEC)
+
+
+def _make_private(folder: Path) -> None:
+    """Makes the folder.
+
+    Raises:
+      PermissionError: if others could put something into it, or in its place.
+      OSError: if it cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written")
+    here, above = folder.stat(), folder.parent.stat()
+    if here.st_uid != os.geteuid() or here.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(
+            f"{folder} belongs to another user or others may write it"
+        )
+    # Many systems give each user a group of one, whose right to write is harmless.
+    open_to_all = above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX
+    if above.st_uid not in (0, os.geteuid()) or open_to_all:
+        raise PermissionError(f"others may replace {folder}")

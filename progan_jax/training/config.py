@@ -1,0 +1,254 @@
+"""The objects that a configuration describes: networks, schedule, options of a step.
+
+The fields and their meaning stand in configs/base.py.
+"""
+
+import re
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import jax
+import ml_collections
+from flax import struct
+
+from progan_jax.errors import UserError
+from progan_jax.models.common import RESOLUTIONS, stage_resolutions
+from progan_jax.models.families import FAMILIES
+from progan_jax.models.options import make
+from progan_jax.training.schedule import Schedule, Stage
+
+
+class Controls(struct.PyTreeNode):
+    """What the schedule says of each pair of a dispatch.
+
+    Attributes:
+      num_pairs: Pairs to run, int32, at most K.
+      alpha: [K] float32.
+      g_learning_rate: [K] float32.
+      d_learning_rate: [K] float32.
+    """
+
+    num_pairs: jax.Array
+    alpha: jax.Array
+    g_learning_rate: jax.Array
+    d_learning_rate: jax.Array
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How the steps run.
+
+    Attributes:
+      loss: The family's, of kind and weights.
+      resolution_ratio: See `penalties.gradient_penalty`.
+      ema_decay: Share of the moving average that one update keeps.
+      ema_after: "d_step" (authors' TensorFlow program: before G's own step, once per D
+        step) or "g_step" (the paper's program).
+      d_repeats: D steps per G step.
+      simultaneous: Whether D and G step at once, on one batch of fakes.
+      max_skipped: The loop stops after so many pairs in a row with a skipped update.
+      fake_labels: Classes of D's fakes: those of the "reals", or "random" ones.
+      requantise_fade: Whether faded reals are rounded to 8 bits (the paper's program).
+      dequantise: Whether reals get noise of one byte's width (an option of it).
+      microbatches: Equal parts of a batch whose gradients are taken in turns, to save
+        memory; no part may cut a group of the minibatch statistic.
+    """
+
+    loss: Any
+    resolution_ratio: float = 1.0
+    ema_decay: float = 0.999
+    ema_after: str = "d_step"
+    d_repeats: int = 1
+    simultaneous: bool = False
+    max_skipped: int = 100
+    fake_labels: str = "reals"
+    requantise_fade: bool = False
+    dequantise: bool = False
+    microbatches: int = 1
+
+
+# Tables by resolution, with the smallest value allowed in them.
+TABLES = {
+    "schedule.stabilise_kimg": 0.0,
+    "schedule.fade_kimg": 0.0,
+    "schedule.batch_size": 1,
+    "schedule.microbatch": 0,
+    "schedule.g_learning_rate": 0.0,
+    "schedule.d_learning_rate": 0.0,
+    "train.tick_kimg": 0.001,
+}
+_LARGEST = 1e9  # Value of a table: no run is as long, and sums of it are finite.
+
+
+def get_field(config: ml_collections.ConfigDict, field: str) -> Any:
+    """Returns the value of a dotted field such as "schedule.batch_size"."""
+    value: Any = config
+    for name in field.split("."):
+        value = value[name]
+    return value
+
+
+def parse_table(text: str, field: str, smallest: float = 0.0) -> dict[int, float]:
+    """Reads a table by resolution such as "16, 256:14, 512:6, 1024:3".
+
+    Args:
+      text: A value for all resolutions, then `resolution:value` exceptions.
+      field: Name of the field, for the message.
+      smallest: Smallest allowed value; values are whole numbers if it is an int.
+
+    Raises:
+      UserError: if the text is not of that form.
+    """
+    number = int if isinstance(smallest, int) else float
+    base, *exceptions = (part.strip() for part in str(text).split(","))
+    try:
+        table = dict.fromkeys(RESOLUTIONS, number(base))
+        for part in exceptions:
+            resolution, value = part.split(":")
+            if int(resolution) not in RESOLUTIONS:
+                raise ValueError
+            table[int(resolution)] = number(value)
+    except ValueError:
+        kind = "whole numbers" if number is int else "numbers"
+        raise UserError(
+            f"config.{field} = {text!r}: a table is a value for all resolutions, then "
+            f"exceptions for powers of two from 4 to 1024; write {kind} as in "
+            "'16, 256:14, 1024:3'"
+        ) from None
+    for resolution, value in table.items():
+        if not smallest <= value <= _LARGEST:
+            rule = "most 1e9; lower it" if value > 1 else f"least {smallest}; raise it"
+            raise UserError(
+                f"config.{field} = {text!r}: {value} at {resolution} must be at {rule}"
+            )
+    return table
+
+
+def make_schedule(
+    config: ml_collections.ConfigDict, recorded: tuple[Stage, ...] = ()
+) -> Schedule:
+    """Returns the run's schedule, continued from the stages that a run has recorded."""
+    tables: dict[str, Any] = {
+        field.split(".")[1]: parse_table(get_field(config, field), field, smallest)
+        for field, smallest in TABLES.items()
+    }
+    return Schedule(
+        resolution=config.model.resolution,
+        start_resolution=config.schedule.start_resolution,
+        total_kimg=config.schedule.total_kimg,
+        rampup_kimg=config.schedule.rampup_kimg,
+        quantum_pairs=config.schedule.quantum_pairs,
+        d_repeats=config.optim.d_repeats,
+        recorded=recorded,
+        **tables,
+    )
+
+
+def family_of(config: ml_collections.ConfigDict) -> ModuleType:
+    """Returns the package of models that a configuration is of."""
+    name: Any = config.family
+    return FAMILIES[name]
+
+
+def model_options(config: ml_collections.ConfigDict) -> Any:
+    """Returns `config.model` as the family's options."""
+    model: Any = config.model
+    return make(family_of(config).Options, model)
+
+
+def loss_options(config: ml_collections.ConfigDict) -> Any:
+    """Returns `config.loss` as the family's options."""
+    loss: Any = config.loss
+    return make(family_of(config).LossOptions, loss)
+
+
+def make_networks(
+    config: ml_collections.ConfigDict, resolution: int, per_device_batch: int
+) -> tuple[Any, Any]:
+    """Returns both networks of one stage.
+
+    Args:
+      config: The run's.
+      resolution: The stage's.
+      per_device_batch: Caps the group of the minibatch statistic.
+    """
+    options = model_options(config)
+    return family_of(config).make_networks(options, resolution, per_device_batch)
+
+
+def stddev_groups(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> dict[int, int]:
+    """Returns the images in a group of the minibatch statistic, by used resolution."""
+    group, schedule = model_options(config).stddev_group, make_schedule(config)
+    if group is None:
+        return {}
+    used = stage_resolutions(config.model.resolution, schedule.start_resolution)
+    batches = {r: schedule.batch_size[r] for r in used}
+    if not group:
+        return batches
+    return {r: min(group, batch // num_devices) for r, batch in batches.items()}
+
+
+def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
+    """Returns the most devices that leave all groups of the statistic whole.
+
+    Args:
+      config: The run's.
+      limit: Devices that there are.
+
+    Returns:
+      A number up to the limit that divides every batch into whole groups, as many on
+      each process, or None if there is none.
+    """
+    schedule, group = make_schedule(config), model_options(config).stddev_group or 0
+    used = stage_resolutions(config.model.resolution, schedule.start_resolution)
+    # A batch that is smaller than a group is one group, on one device.
+    units = [min(group, schedule.batch_size[r]) or 1 for r in used]
+    batches = [schedule.batch_size[r] for r in used]
+    among = jax.process_count()  # Each has as many of the devices.
+    for number in range(limit - limit % among, 0, -among):
+        pairs = zip(batches, units, strict=True)
+        if all(batch % (number * unit) == 0 for batch, unit in pairs):
+            return number
+    return None
+
+
+def make_step_options(
+    config: ml_collections.ConfigDict,
+    resolution: int,
+    batch_size: int,
+    num_devices: int = 1,
+) -> StepOptions:
+    """Returns the options of one stage's steps."""
+    microbatch = make_schedule(config).microbatch[resolution]
+    loss, optim = loss_options(config), config.optim
+    full = loss.gp_norm_space == "full"
+    decay = optim.ema_decay
+    if optim.ema_half_life_kimg:
+        decay = 0.5 ** (batch_size / (optim.ema_half_life_kimg * 1000))
+    return StepOptions(
+        loss=loss,
+        resolution_ratio=config.model.resolution / resolution if full else 1.0,
+        ema_decay=decay,
+        ema_after=optim.ema_after,
+        d_repeats=optim.d_repeats,
+        simultaneous=optim.simultaneous,
+        max_skipped=config.train.max_skipped,
+        fake_labels=loss.fake_labels,
+        requantise_fade=config.data.requantise_fade,
+        dequantise=config.data.dequantise,
+        microbatches=count_microbatches(batch_size // num_devices, microbatch),
+    )
+
+
+def count_microbatches(per_device_batch: int, microbatch: int) -> int:
+    """Returns the parts that a device takes its batch in; 0 and more is the whole."""
+    return -(-per_device_batch // microbatch) if microbatch else 1
+
+
+def parse_grid(text: str) -> tuple[int, int] | None:
+    """Reads "COLUMNSxROWS"; None if the text is not of that form."""
+    match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
+    return (int(match[1]), int(match[2])) if match else None

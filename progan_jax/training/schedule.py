@@ -1,0 +1,278 @@
+"""The training schedule: a pure function of the images shown.
+
+Time is counted in real images shown to D (nimg). A stage trains one resolution: it
+fades in while alpha rises from 0 to 1, then stabilises. Everything changes at the
+boundaries of quanta of a few (D, G) pairs only. Source: Karras et al. 2018, appendix
+A.1, and the authors' programs, whose level of detail is lod = log2(R / r) + 1 - alpha.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from progan_jax.models.common import stage_resolutions
+
+Table = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Training at one resolution.
+
+    Attributes:
+      resolution: Side in pixels.
+      start_nimg: Images shown when the stage began, a quantum boundary.
+      due_nimg: Images after which it was due: alpha counts from here, so that what a
+        quantum overshoots is not lost.
+    """
+
+    resolution: int
+    start_nimg: int
+    due_nimg: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What holds during one quantum.
+
+    Attributes:
+      resolution: Side in pixels of reals and fakes.
+      alpha: Weight of the newest block, 0..1; exactly 1 while stabilising.
+      lod: Level of detail in the authors' sense, 0 at the final resolution.
+      batch_size: Images of each D step and of each G step, over all devices.
+      g_learning_rate: Adam's rate for G.
+      d_learning_rate: Adam's rate for D.
+    """
+
+    resolution: int
+    alpha: float
+    lod: float
+    batch_size: int
+    g_learning_rate: float
+    d_learning_rate: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The schedule of one run.
+
+    Attributes:
+      resolution: Final side in pixels.
+      start_resolution: First side; equal to `resolution` for a run that does not grow.
+      total_kimg: Length of the run.
+      stabilise_kimg: By resolution, length of training without a fade.
+      fade_kimg: By resolution, length of the fade into it.
+      batch_size: By resolution, images of a step over all devices.
+      microbatch: By resolution, images of it that a device takes at a time; 0 = all.
+      g_learning_rate: By resolution.
+      d_learning_rate: By resolution.
+      tick_kimg: By resolution, reporting interval.
+      rampup_kimg: Length of the rise of both learning rates at the start of the run.
+      quantum_pairs: (D, G) pairs for which everything is held.
+      d_repeats: D steps in a pair; each shows new reals.
+    """
+
+    resolution: int
+    total_kimg: float
+    stabilise_kimg: Table
+    fade_kimg: Table
+    batch_size: Mapping[int, int]
+    g_learning_rate: Table
+    d_learning_rate: Table
+    tick_kimg: Table
+    microbatch: Mapping[int, int]
+    start_resolution: int = 4
+    rampup_kimg: float = 0
+    quantum_pairs: int = 4
+    d_repeats: int = 1
+    recorded: Sequence[Stage] = field(default=())
+
+    def pair_nimg(self, resolution: int) -> int:
+        """Returns the images that one (D, G) pair shows to D."""
+        return self.batch_size[resolution] * self.d_repeats
+
+    def quantum_nimg(self, resolution: int) -> int:
+        """Returns the images of one quantum."""
+        return self.pair_nimg(resolution) * self.quantum_pairs
+
+    def stages(self) -> list[Stage]:
+        """Returns every stage of the run: the recorded ones, then the calculated."""
+        stages = list(self.recorded) or [Stage(self.start_resolution, 0, 0)]
+        while (following := self._following(stages[-1])) is not None:
+            stages.append(following)
+        return stages
+
+    def stage_at(self, nimg: int) -> Stage:
+        """Returns the stage that trains image `nimg`."""
+        return next(s for s in reversed(self.stages()) if s.start_nimg <= nimg)
+
+    def stage_end(self, stage: Stage) -> int:
+        """Returns the images shown when the stage, and perhaps the run, ends."""
+        following = self._following(stage)
+        if following is not None:
+            return following.start_nimg
+        return self._boundary(stage, self.total_kimg * 1000)
+
+    def fade_end(self, stage: Stage) -> int:
+        """Returns the images shown when alpha reaches 1."""
+        if self._is_first(stage):
+            return stage.start_nimg
+        due = stage.due_nimg + self.fade_kimg[stage.resolution] * 1000
+        return (
+            stage.start_nimg if stage.start_nimg >= due else self._boundary(stage, due)
+        )
+
+    def kimg_to_full_resolution(self) -> float | None:
+        """Returns the kimg at which the final resolution has faded in, or None."""
+        for stage in stage_resolutions(self.resolution // 2, self.start_resolution):
+            if not self.stabilise_kimg[stage] and not self.fade_kimg[2 * stage]:
+                return None
+        endless = dataclasses.replace(self, total_kimg=math.inf)
+        return endless.fade_end(endless.stages()[-1]) / 1000
+
+    def end_nimg(self) -> int:
+        """Returns the images shown when the run ends."""
+        return self.stage_end(self.stages()[-1])
+
+    def phase_at(self, nimg: int) -> Phase:
+        """Returns what holds while image `nimg` is shown."""
+        stage = self.stage_at(nimg)
+        r, quantum = stage.resolution, self.quantum_nimg(stage.resolution)
+        nimg -= (nimg - stage.start_nimg) % quantum
+        alpha = self._alpha(stage, nimg)
+        rampup = self._rampup(nimg)
+        return Phase(
+            resolution=r,
+            alpha=alpha,
+            lod=math.log2(self.resolution / r) + 1 - alpha,
+            batch_size=self.batch_size[r],
+            g_learning_rate=self.g_learning_rate[r] * rampup,
+            d_learning_rate=self.d_learning_rate[r] * rampup,
+        )
+
+    def nimg_after(self, pairs: int) -> int:
+        """Returns the images shown after so many pairs of the whole run."""
+        nimg = 0
+        for stage in self.stages():
+            shown = self.pair_nimg(stage.resolution)
+            length = (self.stage_end(stage) - stage.start_nimg) // shown
+            nimg += min(pairs, length) * shown
+            pairs -= min(pairs, length)
+        return nimg
+
+    def tick_end(self, nimg: int) -> int:
+        """Returns where the tick that shows image `nimg` ends.
+
+        A tick has tick_kimg rounded up to whole quanta; a stage's end ends one too.
+        """
+        stage = self.stage_at(nimg)
+        length = self._tick_nimg(stage.resolution)
+        end = stage.start_nimg + ((nimg - stage.start_nimg) // length + 1) * length
+        return min(end, self.stage_end(stage))
+
+    def tick_start(self, nimg: int) -> int:
+        """Returns where the tick that shows image `nimg` starts."""
+        stage = self.stage_at(nimg)
+        return nimg - (nimg - stage.start_nimg) % self._tick_nimg(stage.resolution)
+
+    def is_tick_end(self, nimg: int) -> bool:
+        """Returns whether a tick ends when `nimg` images were shown."""
+        return nimg > 0 and self.tick_end(nimg - 1) == nimg
+
+    def is_stage_end(self, nimg: int) -> bool:
+        """Returns whether a stage ends when `nimg` images were shown."""
+        return nimg > 0 and self.stage_end(self.stage_at(nimg - 1)) == nimg
+
+    def ticks_until(self, nimg: int) -> int:
+        """Returns the number of ticks that have ended when `nimg` images were shown."""
+        ticks = 0
+        for stage in self.stages():
+            shown = min(nimg, self.stage_end(stage)) - stage.start_nimg
+            if shown > 0:
+                whole, rest = divmod(shown, self._tick_nimg(stage.resolution))
+                ticks += whole + (rest > 0 and nimg >= self.stage_end(stage))
+        return ticks
+
+    def is_save_due(self, nimg: int, every_ticks: int) -> bool:
+        """Returns whether a checkpoint is due at the end of a tick.
+
+        Args:
+          nimg: Images shown then.
+          every_ticks: A checkpoint is due after so many ticks, and where a stage ends.
+        """
+        due = self.ticks_until(nimg) % every_ticks == 0
+        return due or self.is_stage_end(nimg)
+
+    def next_save(self, nimg: int, every_ticks: int) -> int:
+        """Returns where the first checkpoint after `nimg` is due, within the run."""
+        end = self.tick_end(nimg)
+        while not self.is_save_due(end, every_ticks):
+            end = self.tick_end(end)
+        return end
+
+    def next_event(self, nimg: int) -> int:
+        """Returns the next end of a tick, a fade or a stage after `nimg`.
+
+        Nothing but alpha and the learning rates changes before it.
+        """
+        fade_end = self.fade_end(self.stage_at(nimg))
+        tick_end = self.tick_end(nimg)
+        return min(fade_end, tick_end) if nimg < fade_end else tick_end
+
+    def _tick_nimg(self, resolution: int) -> int:
+        quantum = self.quantum_nimg(resolution)
+        return math.ceil(self.tick_kimg[resolution] * 1000 / quantum) * quantum
+
+    def _following(self, stage: Stage) -> Stage | None:
+        if stage.resolution >= self.resolution:
+            return None
+        lasts = self.stabilise_kimg[stage.resolution]
+        if not self._is_first(stage):
+            lasts += self.fade_kimg[stage.resolution]
+        due = stage.due_nimg + round(lasts * 1000)
+        grown = 2 * stage.resolution
+        # At the very start of a fade lod is still whole, so that the authors' program
+        # runs one more quantum of the old resolution; without a fade it does not.
+        start = self._boundary(stage, due + 1 if self.fade_kimg[grown] else due)
+        if start >= self.total_kimg * 1000:
+            return None
+        return Stage(grown, start, due)
+
+    def _boundary(self, stage: Stage, nimg: float) -> int:
+        """Returns the first quantum boundary at or after nimg, but not the start."""
+        quantum = self.quantum_nimg(stage.resolution)
+        count = max(1, math.ceil((nimg - stage.start_nimg) / quantum))
+        return stage.start_nimg + count * quantum
+
+    def _is_first(self, stage: Stage) -> bool:
+        return stage.resolution == self.start_resolution
+
+    def _alpha(self, stage: Stage, nimg: int) -> float:
+        fade_nimg = self.fade_kimg[stage.resolution] * 1000
+        if self._is_first(stage) or not fade_nimg:
+            return 1.0
+        return min(max((nimg - stage.due_nimg) / fade_nimg, 0.0), 1.0)
+
+    def _rampup(self, nimg: int) -> float:
+        if not self.rampup_kimg:
+            return 1.0
+        t = min(nimg / (self.rampup_kimg * 1000), 1.0)
+        return math.exp(-5 * (1 - t) ** 2)
+
+
+def is_due(before: int, now: int, every_kimg: float) -> bool:
+    """Returns whether a multiple of a cadence was passed or reached.
+
+    Args:
+      before: Images shown at the last occasion.
+      now: Images shown at this one.
+      every_kimg: The cadence; 0 is never.
+    """
+    every = every_kimg * 1000
+    return every > 0 and math.floor(now / every) > math.floor(before / every)
+
+
+def constant(value: float, resolution: int = 1024) -> dict[int, float]:
+    """Returns a table that holds one value at 4, 8, ..., resolution."""
+    return dict.fromkeys(stage_resolutions(resolution), value)

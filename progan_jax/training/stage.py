@@ -1,0 +1,327 @@
+"""The compiled steps of one stage and what lies on the devices for it.
+
+The next stage's steps are compiled while this stage trains.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from progan_jax.data.feed import Feed, plan_feed
+from progan_jax.data.index_stream import IndexStream
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.errors import warn
+from progan_jax.inference.sampling import Sampler
+from progan_jax.runtime.background import Background
+from progan_jax.runtime.compiler import compiler_options
+from progan_jax.runtime.mesh import batched, lay_out, replicated
+from progan_jax.training.config import (
+    Controls,
+    make_networks,
+    make_step_options,
+    most_devices,
+    stddev_groups,
+)
+from progan_jax.training.optimizer import scalar_names, scale_by_authors_adam
+from progan_jax.training.schedule import Schedule
+from progan_jax.training.start import fit_to_reals, images_to_fit
+from progan_jax.training.state import (
+    TrainState,
+    create_state,
+    grow,
+    reset_optimizers,
+    reset_sums,
+)
+from progan_jax.training.steps import Steps
+
+
+class StageProgram:
+    """The compiled programs and the data of one resolution.
+
+    Attributes:
+      resolution: Side in pixels.
+      steps: The pure steps.
+      sampler: Draws images from the averaged generator.
+      compiled: The steps, compiled for the one shape they take; None until `prepare`.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        schedule: Schedule,
+        resolution: int,
+        mesh: jax.sharding.Mesh,
+        label_counts: Sequence[int] = (),
+    ) -> None:
+        batch_size = schedule.batch_size[resolution]
+        generator, discriminator = make_networks(
+            config, resolution, batch_size // mesh.size
+        )
+        optim = config.optim
+        self.resolution = resolution
+        self.steps = Steps(
+            generator,
+            discriminator,
+            scale_by_authors_adam(optim.beta1, optim.beta2, optim.epsilon),
+            make_step_options(config, resolution, batch_size, mesh.size),
+            batched(mesh),
+            label_log_probs=_log_probs(label_counts),
+        )
+        options = compiler_options(config, mesh.devices.flat[0].platform)
+        self.sampler = Sampler(generator, compiler_options=options)
+        self._feed: Feed | None = None
+        self._config, self._schedule, self._mesh = config, schedule, mesh
+        self._seed: Any = config.seed
+        everywhere = replicated(mesh)
+        jit = partial(jax.jit, out_shardings=everywhere, compiler_options=options)
+        self._create = jit(self._create_state)
+        self._grow = jit(self._grow_state)
+        self._fit = jit(partial(fit_to_reals, discriminator=discriminator))
+        self._run = jit(self.steps.run, donate_argnums=0)
+        self.compiled: jax.stages.Compiled | None = None
+        self._ahead: Background[jax.stages.Compiled] | None = None
+        self._reset_optimizers = jit(
+            partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
+        )
+        self._reset_sums = jit(reset_sums, donate_argnums=0)
+
+    def prepare(self, pyramid: Pyramid) -> None:
+        """Opens the feed of the reals, and compiles the steps for the one shape."""
+        self._feed = self._open_feed(pyramid)
+        if self._ahead is not None:
+            self.compiled = self._ahead.result()
+        else:
+            self.compiled = self._compile(pyramid.levels[self.resolution].shape)
+
+    def compile_ahead(self, level_shape: tuple[int, ...]) -> None:
+        """Begins to compile the steps in a thread; `prepare` waits for it.
+
+        Nothing is run or laid on the devices. Errors are raised by `prepare`.
+        """
+        # A thread begins with the process's settings, not with its parent's.
+        x64 = bool(jax.config.jax_enable_x64)
+
+        def compile_steps() -> jax.stages.Compiled:
+            with jax.enable_x64(x64):
+                return self._compile(level_shape)
+
+        self._ahead = Background(compile_steps)
+
+    def _compile(self, level_shape: tuple[int, ...]) -> jax.stages.Compiled:
+        return self.lower(level_shape).compile()
+
+    def lower(self, level_shape: tuple[int, ...]) -> jax.stages.Lowered:
+        """Lowers the steps from shapes alone: no data, and no device, is needed.
+
+        Args:
+          level_shape: (n, r, r, C) of the level of this resolution.
+        """
+        plan = plan_feed(level_shape, **self._feed_options())
+        everywhere = replicated(self._mesh)
+        batches = plan.abstract(everywhere, batched(self._mesh, axis=2))
+        controls = _abstract_controls(plan.shape[0], everywhere)
+        return self._run.lower(self.abstract_state(), batches, controls)
+
+    def close(self) -> None:
+        """Ends the feed of the reals."""
+        if self._feed is not None:
+            self._feed.close()
+
+    def _open_feed(self, pyramid: Pyramid) -> Feed:
+        data = self._config.data
+        return Feed(
+            pyramid,
+            IndexStream(self._seed, pyramid.num_images, data.mirror),
+            resolution=self.resolution,
+            replicated=replicated(self._mesh),
+            batched=batched(self._mesh, axis=2),
+            stream_workers=data.stream_workers,
+            **self._feed_options(),
+        )
+
+    def _feed_options(self) -> dict[str, Any]:
+        """Returns what form and shapes of the batches follow from."""
+        return {
+            "batch_size": self._schedule.batch_size[self.resolution],
+            "d_repeats": self._schedule.d_repeats,
+            "max_pairs": self._config.runtime.pairs_per_dispatch,
+            "mode": self._config.data.feed,
+            "resident_gib": self._config.data.resident_gib,
+        }
+
+    def create(self, pyramid: Pyramid | None = None) -> TrainState:
+        """Returns the state of a run that starts at this resolution.
+
+        What D is to take from the set, see `fitting`, is left out without one.
+        """
+        state = self._create(self._key())
+        reals = images_to_fit(self.steps.discriminator, pyramid, self._seed)
+        if reals is None:
+            return state
+        return self._fit(state, lay_out(reals, replicated(self._mesh)))
+
+    def abstract_state(self) -> TrainState:
+        """Returns shapes, dtypes and shardings of the state, for a restore."""
+        everywhere = replicated(self._mesh)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+            jax.eval_shape(self._create_state, self._key()),
+        )
+
+    def grow(self, state: TrainState) -> TrainState:
+        """Returns the state of the stage before, grown to this resolution."""
+        return self._grow(state, self._key())
+
+    def reset_optimizers(self, state: TrainState) -> TrainState:
+        """Clears both optimizers; the given state is donated."""
+        return self._reset_optimizers(state)
+
+    def reset_sums(self, state: TrainState) -> TrainState:
+        """Clears the sums of the tick; the given state is donated."""
+        return self._reset_sums(state)
+
+    def run(
+        self, state: TrainState, nimg: int, num_pairs: int
+    ) -> tuple[TrainState, jax.Array]:
+        """Runs `num_pairs` pairs from image `nimg` on; the given state is donated.
+
+        Args:
+          state: Of this resolution.
+          nimg: Images shown before.
+          num_pairs: At most `max_pairs`.
+
+        Returns:
+          The new state, and its `skipped_in_row` apart.
+        """
+        assert self.compiled is not None, "prepare first"
+        batches = self._prepared_feed.batches(nimg, num_pairs)
+        return self.compiled(state, batches, self._controls(nimg, num_pairs))
+
+    @property
+    def max_pairs(self) -> int:
+        """Pairs that one call of `run` may ask for; known once it is prepared."""
+        return self._prepared_feed.max_pairs
+
+    @property
+    def _prepared_feed(self) -> Feed:
+        assert self._feed is not None, "prepare first"
+        return self._feed
+
+    def _controls(self, nimg: int, num_pairs: int) -> Controls:
+        shown = self._schedule.pair_nimg(self.resolution)
+        phases = [self._schedule.phase_at(nimg + i * shown) for i in range(num_pairs)]
+        padded = phases + phases[-1:] * (self._prepared_feed.capacity - num_pairs)
+
+        def column(name: str) -> np.ndarray:
+            return np.array([getattr(phase, name) for phase in padded], np.float32)
+
+        names = ("alpha", "g_learning_rate", "d_learning_rate")
+        values = {name: column(name) for name in names}
+        values["num_pairs"] = np.asarray(num_pairs, np.int32)
+        everywhere = replicated(self._mesh)
+        return Controls(**{n: lay_out(v, everywhere) for n, v in values.items()})
+
+    def _key(self) -> jax.Array:
+        return jax.random.key(self._seed)
+
+    def _create_state(self, key: jax.Array) -> TrainState:
+        steps = self.steps
+        loss = steps.options.loss
+        names = scalar_names(loss, steps.generator.num_classes > 0)
+        return create_state(
+            key,
+            steps.generator,
+            steps.discriminator,
+            steps.tx,
+            names,
+            noisy=loss.noise_coefficient > 0,
+        )
+
+    def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:
+        steps = self.steps
+        return grow(
+            state,
+            key,
+            steps.generator,
+            steps.discriminator,
+            steps.tx,
+            reset=self._config.optim.reset_at_fades,
+        )
+
+
+def _abstract_controls(capacity: int, sharding: jax.sharding.Sharding) -> Controls:
+    rows: Any = jax.ShapeDtypeStruct((capacity,), np.float32, sharding=sharding)
+    num_pairs: Any = jax.ShapeDtypeStruct((), np.int32, sharding=sharding)
+    return Controls(num_pairs, rows, rows, rows)
+
+
+def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:
+    """Returns the logarithms of the classes' frequencies; -inf for an empty class."""
+    if not counts:
+        return ()
+    shares = np.asarray(counts, np.float64) / sum(counts)
+    with np.errstate(divide="ignore"):
+        return tuple(np.log(shares).tolist())
+
+
+def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Tells where the devices leave the minibatch statistic less than it asks for."""
+    one, these = stddev_groups(config, 1), stddev_groups(config, num_devices)
+    if small := [f"{these[r]} at {r}x{r}" for r in one if these[r] < one[r]]:
+        warn(
+            f"on {num_devices} devices the groups of the minibatch statistic are "
+            f"smaller than config.model.mbstd_group_size = "
+            f"{config.model.mbstd_group_size}: {', '.join(small)}; "
+            f"{most_devices(config, num_devices)} leave them whole"
+        )
+
+
+def compiles_ahead(
+    config: ml_collections.ConfigDict, platform: str, num_processes: int
+) -> bool:
+    """Returns whether a run compiles ahead, as runtime.compile_ahead says.
+
+    "auto" does so on accelerators: on CPUs the compiler and the steps would share the
+    cores. And in one process alone: on GPUs, several wait for each other's autotuning
+    while they compile, and one of them that stops or grows would hold the others up.
+    """
+    wish = config.runtime.compile_ahead
+    auto = platform != "cpu" and num_processes == 1
+    return auto if wish == "auto" else wish == "on"
+
+
+class NextProgram:
+    """Makes the programs of the stages to come, of which it may compile one ahead."""
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        mesh: jax.sharding.Mesh,
+        pyramid: Pyramid,
+        make: Callable[[int], StageProgram],
+    ) -> None:
+        """Compiles nothing yet; `make` returns the program of a resolution."""
+        platform = mesh.devices.flat[0].platform
+        self._ahead = compiles_ahead(config, platform, jax.process_count())
+        self._pyramid, self._make = pyramid, make
+        self._next: StageProgram | None = None
+
+    def start(self, schedule: Schedule, nimg: int) -> None:
+        """Begins to compile for the stage after the one that trains image `nimg`."""
+        end = schedule.stage_end(schedule.stage_at(nimg))
+        if not self._ahead or end >= schedule.end_nimg():
+            return
+        resolution = schedule.stage_at(end).resolution
+        self._next = self._make(resolution)
+        self._next.compile_ahead(self._pyramid.levels[resolution].shape)
+
+    def take(self, resolution: int) -> StageProgram:
+        """Returns the program of a resolution; its `prepare` waits for the compiler."""
+        program, self._next = self._next, None
+        if program is None or program.resolution != resolution:
+            return self._make(resolution)
+        return program

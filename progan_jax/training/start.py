@@ -1,0 +1,232 @@
+"""What a run starts from: its images, trained networks, and a fit to real images.
+
+`config.init_from` names networks. They are read once, where the run begins; its first
+checkpoint has them, and the place that they came from is not read again. Minibatch
+discrimination is fitted to the distances between real images; nothing else is. Source:
+the paper's program, which does so once, where a run starts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from flax import traverse_util
+
+from progan_jax.data import sources
+from progan_jax.data.index_stream import IndexStream
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.errors import UserError
+from progan_jax.images import to_float
+from progan_jax.inference.load import locate
+from progan_jax.inference.snapshot import digest, read_snapshot, read_trained
+from progan_jax.models.common import Params, parameter_shapes
+from progan_jax.models.families import DEFAULT, import_network
+from progan_jax.models.options import differences, make
+from progan_jax.models.progan.ablation import calibrate
+from progan_jax.models.progan.networks import Discriminator
+from progan_jax.runtime.distributed import is_primary, share
+from progan_jax.runtime.mesh import lay_out, local, replicated
+from progan_jax.training.config import family_of, make_networks, model_options
+from progan_jax.training.state import TrainState
+from progan_jax.training.validation import validate_data
+
+_FIELD = "config.init_from"
+
+_Networks = dict[str, Params]  # By their names in the state.
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Networks of a run's first resolution.
+
+    Attributes:
+      networks: NumPy arrays of g_params, g_ema and, where it was carried, d_params.
+      origin: What the run's snapshots tell of where they come from.
+    """
+
+    networks: _Networks
+    origin: dict[str, Any]
+
+
+def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | None:
+    """Returns the networks to start from; None if there are none, or it has started.
+
+    Args:
+      config: The run's.
+      workdir: Its folder, in which only the primary process looks.
+
+    Raises:
+      UserError: if they cannot be read, or are not those of `config.model`.
+    """
+    checkpoints = workdir / "checkpoints"
+    if not config.init_from or not is_primary():
+        return None
+    if any(path.name.isdigit() for path in checkpoints.glob("*")):
+        return None
+    source: Any = config.init_from
+    path = locate(source, names=(_FIELD, "snapshot"), with_trained=True)
+    networks, info, weights = _read_file(path) if path.is_file() else _read_folder(path)
+    _check_options(config, info, "d_params" in networks)
+    generator, discriminator = make_networks(
+        config, config.schedule.start_resolution, per_device_batch=1
+    )
+    shapes = {"G": parameter_shapes(generator), "D": parameter_shapes(discriminator)}
+    taken = {
+        key: _take(config, params, shapes[key[0].upper()])
+        for key, params in networks.items()
+    }
+    # Not the whole path, which tells of this machine.
+    name = source if "://" in source else path.name
+    origin = {"initial": {"name": name, "sha256": weights}}
+    if "licence" in info:
+        origin["licence"] = info["licence"]
+    return Initial(taken, origin)
+
+
+def start_from(
+    state: TrainState, initial: Initial | None, mesh: jax.sharding.Mesh
+) -> TrainState:
+    """Returns a new state with the given networks in place of its own.
+
+    All processes must come here; `initial` is the primary's.
+    """
+    fields = ("g_params", "d_params", "g_ema")
+    own = {name: jax.device_get(local(getattr(state, name))) for name in fields}
+    given = own | (initial.networks if initial else {})
+
+    def place(mine: np.ndarray, theirs: np.ndarray) -> jax.Array:
+        return lay_out(share(np.asarray(theirs, mine.dtype)), replicated(mesh))
+
+    return state.replace(**jax.tree.map(place, own, given))
+
+
+def _read_file(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
+    """Returns networks of a pickle, description, and SHA-256."""
+    kinds = {"g_ema": "Gs", "g_params": "G", "d_params": "D"}
+    read = {key: import_network(path, kind) for key, kind in kinds.items()}
+    info = read["g_ema"][1]
+    networks = {key: params for key, (params, _) in read.items()}
+    return networks, info, info["source"]["sha256"]
+
+
+def _read_folder(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
+    """Returns networks of a snapshot, description, and SHA-256 of the average."""
+    averaged, info = read_snapshot(path)
+    if info.get("network", "G") != "G" or "options" not in info:
+        raise UserError(
+            f"{_FIELD}={path}: it is no snapshot of a generator; name one that is"
+        )
+    trained = read_trained(path)
+    networks = {"g_ema": averaged, "g_params": trained.get("G", averaged)}
+    if "D" in trained:
+        networks["d_params"] = trained["D"]
+    return networks, info, digest(path)
+
+
+def _check_options(
+    config: ml_collections.ConfigDict, info: Mapping[str, Any], with_d: bool
+) -> None:
+    """Refuses networks of other options, all of these in one line."""
+    theirs, kind = info.get("family", DEFAULT), family_of(config).Options
+    if theirs != config.family:
+        raise UserError(
+            f"{_FIELD} = {config.init_from!r}: its networks are of the family "
+            f"{theirs}, and config.family = {config.family!r}; name networks of that"
+        )
+    ours, networks = model_options(config), "GD" if with_d else "G"
+    found = list(differences(ours, make(kind, info["options"]), networks))
+    if found := [each for each in found if ours.matters(each[0])]:
+        set_to = ", ".join(f"config.model.{name} to {v!r}" for name, _, v in found)
+        now = ", ".join(repr(mine) for _, mine, _ in found)
+        raise UserError(
+            f"{_FIELD} = {config.init_from!r}: its networks are others than this "
+            f"run's; set {set_to} (now {now}), or name other networks"
+        )
+
+
+def _take(
+    config: ml_collections.ConfigDict,
+    params: Params,
+    shapes: Mapping[tuple[str, ...], tuple[int, ...]],
+) -> Params:
+    """Returns the layers of the run's first resolution, by name and shape."""
+    found = traverse_util.flatten_dict(params)
+    for path, shape in shapes.items():
+        there = found[path].shape if path in found else "missing"
+        if there != shape:
+            start = config.schedule.start_resolution
+            raise UserError(
+                f"{_FIELD} = {config.init_from!r}: its {'/'.join(path)} is {there}, "
+                f"and a run from {start}x{start} on needs {shape}; lower "
+                "config.schedule.start_resolution to what they have grown to, or name "
+                "other networks"
+            )
+    return traverse_util.unflatten_dict({path: found[path] for path in shapes})
+
+
+_NUM_IMAGES = 500  # One batch of them, in the paper's program.
+
+
+def images_to_fit(
+    discriminator: Discriminator, pyramid: Pyramid | None, seed: int
+) -> np.ndarray | None:
+    """Returns the first images of the run, or None if there is nothing to fit.
+
+    Args:
+      discriminator: At the run's first resolution, r.
+      pyramid: The set; None for a state that never trains on one.
+      seed: The run's, which orders the images.
+
+    Returns:
+      uint8 [N, r, r, C]: 500, or all of a smaller set, less what would cut a group of
+      the minibatch statistic.
+    """
+    if pyramid is None or not discriminator.options.minibatch_discrimination:
+        return None
+    num = min(_NUM_IMAGES, pyramid.num_images)
+    if discriminator.options.stddev_group:
+        num -= num % min(discriminator.options.stddev_group, num)
+    stream = IndexStream(seed, pyramid.num_images, mirror=False)
+    indices, _ = stream.take(0, num)
+    return pyramid.levels[discriminator.resolution][indices]
+
+
+def fit_to_reals(
+    state: TrainState, reals: jax.Array, discriminator: Discriminator
+) -> TrainState:
+    """Fits D's minibatch discrimination to real images, all of them one batch.
+
+    Args:
+      state: New.
+      reals: uint8 [N, r, r, C].
+      discriminator: With minibatch discrimination.
+    """
+    variables, images = {"params": state.d_params}, to_float(reals)
+    found: Any = discriminator.apply(variables, images, 1.0, mutable=["intermediates"])
+    block, layer = "block_4x4", "discrimination"
+    (distances,) = found[1]["intermediates"][block][layer]["distances"]
+    params = state.d_params[block]
+    fitted = params | {layer: calibrate(params[layer], distances)}
+    return state.replace(d_params=state.d_params | {block: fitted})
+
+
+def open_set(config: ml_collections.ConfigDict) -> Pyramid:
+    """Opens the image set of a run, at its final resolution.
+
+    Raises:
+      UserError: if it is not there, or the networks do not fit its images and labels.
+    """
+    data: Any = config.data
+    pyramid = sources.load(
+        data.name,
+        data.data_dir,
+        data.split,
+        config.model.resolution,
+        data.max_memory_mib,
+    )
+    validate_data(config, pyramid)
+    return pyramid

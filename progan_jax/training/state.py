@@ -1,0 +1,148 @@
+"""The training state: create it, grow it, reset its optimizers, average G.
+
+At resolution r it holds exactly the layers of the networks of resolution r. Source:
+Karras et al. 2018, section 2 and appendix A.1.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from progan_jax.models.common import Params, carry_over, init_params
+
+if TYPE_CHECKING:  # Who samples from a trained generator needs no optimizers.
+    import optax
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a step reads and writes.
+
+    Attributes:
+      pairs: (D, G) pairs run so far, int32; a pair's random numbers follow from it.
+      key: Typed random key of the run; it never changes.
+      g_params: Generator.
+      d_params: Discriminator.
+      g_ema: Exponential moving average of the generator, the one to sample.
+      g_opt: Adam's state for G.
+      d_opt: Adam's state for D.
+      skipped_in_row: Pairs in a row, up to now, with an update that was not finite.
+      sums: Scalars summed over the steps since the last tick, and counts of steps.
+      fake_scores: Running mean of D's clipped scores of fakes, from which the strength
+        of its noise follows, a scalar; None in a run without that noise.
+    """
+
+    pairs: jax.Array
+    key: jax.Array
+    g_params: Params
+    d_params: Params
+    g_ema: Params
+    g_opt: "optax.OptState"
+    d_opt: "optax.OptState"
+    skipped_in_row: jax.Array
+    sums: dict[str, jax.Array]
+    fake_scores: jax.Array | None = None
+
+
+def create_state(
+    key: jax.Array,
+    generator: nn.Module,
+    discriminator: nn.Module,
+    tx: "optax.GradientTransformation",
+    scalars: tuple[str, ...],
+    *,
+    noisy: bool = False,
+) -> TrainState:
+    """Creates the state of a run's first stage.
+
+    Args:
+      key: Typed key of the run, `jax.random.key(seed)`.
+      generator: At the first stage's resolution.
+      discriminator: Likewise.
+      tx: Optimizer of both networks.
+      scalars: Names of what `sums` counts.
+      noisy: Whether D's layers have noise, whose strength the state is to follow.
+    """
+    key_params, key_steps = jax.random.split(key)
+    g_params, d_params = init_params(key_params, generator, discriminator)
+    return TrainState(
+        pairs=jnp.zeros([], jnp.int32),
+        key=key_steps,
+        g_params=g_params,
+        d_params=d_params,
+        g_ema=jax.tree.map(jnp.copy, g_params),
+        g_opt=tx.init(g_params),
+        d_opt=tx.init(d_params),
+        skipped_in_row=jnp.zeros([], jnp.int32),
+        sums={name: jnp.zeros([]) for name in scalars},
+        fake_scores=jnp.zeros([]) if noisy else None,
+    )
+
+
+def grow(
+    state: TrainState,
+    key: jax.Array,
+    generator: nn.Module,
+    discriminator: nn.Module,
+    tx: "optax.GradientTransformation",
+    *,
+    reset: bool,
+) -> TrainState:
+    """Returns the state of the next stage.
+
+    Layers that exist are carried over in G, D, EMA and, unless `reset`, in Adam's
+    moments; new ones are initialised as if the run had started here, and the EMA's new
+    layers are copies of G's.
+
+    Args:
+      state: Of the stage that ended.
+      key: The run's key, as given to `create_state`.
+      generator: At the new resolution.
+      discriminator: Likewise.
+      tx: Optimizer of both networks.
+      reset: Whether the optimizers start anew.
+    """
+    born_g, born_d = init_params(jax.random.split(key)[0], generator, discriminator)
+    grown = state.replace(
+        g_params=carry_over(born_g, state.g_params),
+        d_params=carry_over(born_d, state.d_params),
+        g_ema=carry_over(jax.tree.map(jnp.copy, born_g), state.g_ema),
+    )
+    if reset:
+        return reset_optimizers(grown, tx)
+    return grown.replace(
+        g_opt=_carry_moments(tx.init(born_g), state.g_opt),
+        d_opt=_carry_moments(tx.init(born_d), state.d_opt),
+    )
+
+
+def reset_optimizers(
+    state: TrainState, tx: "optax.GradientTransformation"
+) -> TrainState:
+    """Clears the moments and step counts of both optimizers."""
+    return state.replace(g_opt=tx.init(state.g_params), d_opt=tx.init(state.d_params))
+
+
+def reset_sums(state: TrainState) -> TrainState:
+    """Starts the sums of a new tick."""
+    return state.replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
+
+
+def forgive(state: TrainState, max_skipped: int) -> TrainState:
+    """Lets a run that stopped for too many skipped updates try once more."""
+    if int(state.skipped_in_row) < max_skipped:
+        return state
+    return state.replace(skipped_in_row=state.skipped_in_row * 0)
+
+
+def average(ema: Params, params: Params, decay: float) -> Params:
+    """Moves the moving average towards the parameters: decay of it remains."""
+    return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+
+
+def _carry_moments(born: Any, carried: Any) -> Any:
+    return carried._replace(
+        mu=carry_over(born.mu, carried.mu), nu=carry_over(born.nu, carried.nu)
+    )

@@ -1,0 +1,116 @@
+"""The configuration of a run as its folder and its snapshots keep it.
+
+Whoever reads one gets every field of this version, of its own type: files may be of
+earlier versions, or changed by hand.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from progan_jax.configs import base
+from progan_jax.runtime.command_line import KINDS, list_fields
+from progan_jax.training.validation import field_faults
+
+# Fields that may change between restarts: they alter where and how a run is carried
+# out, or how long it goes on, but no image that it has shown.
+_FREE_FIELDS = (
+    "data.data_dir",
+    "data.feed",
+    "data.resident_gib",
+    "data.max_memory_mib",
+    "data.stream_workers",
+    "schedule.microbatch",
+    "model.remat",
+    "schedule.total_kimg",
+    "train.grid_ticks",
+    "train.snapshot_ticks",
+    "train.snapshot_networks",
+    "train.checkpoint_ticks",
+    "train.keep_checkpoints",
+    "train.max_skipped",
+    "runtime.pairs_per_dispatch",
+    "runtime.compile_ahead",
+    "runtime.num_devices",
+)
+# Shared fields that the first runs lack; they acted by what configs/base.py says. Those
+# of the family lack any: see its options.
+_YOUNGER_FIELDS = (
+    "family",
+    "init_from",
+    "data.dequantise",
+    "data.truncate_labels",
+    "runtime.deterministic",
+    "train.grid_by_class",
+)
+
+
+def is_free(field: str) -> bool:
+    """Returns whether a run may go on with another value of a field."""
+    return field in _FREE_FIELDS or field.startswith("eval.")
+
+
+def complete_config(
+    stored: Mapping[str, Any], otherwise: ml_collections.ConfigDict | None = None
+) -> Any:
+    """Returns a configuration that was stored, whole and with fields that may be.
+
+    Args:
+      stored: Its fields, in groups.
+      otherwise: Has the free fields that are not stored; configs/base.py by default.
+
+    Raises:
+      ValueError: if a field is missing that every version has stored, is of another
+        type than in configs/base.py, or by itself not valid.
+    """
+    try:
+        config: Any = ml_collections.ConfigDict(stored)
+    except AttributeError as error:  # Of a field called "__class__" or such.
+        raise ValueError(f"its config holds {error}") from error
+    shared = list_fields(base.get_config())
+    known = shared if otherwise is None else shared | list_fields(otherwise)
+    for field, example in shared.items():
+        *groups, name = field.split(".")
+        group = _open_groups(config, groups)
+        if name not in group:
+            group[name] = (known if is_free(field) else shared)[field]
+            _check_younger(field)
+        elif not _fits(group[name], example):
+            raise _unfit(field, group[name], KINDS[type(example)])
+    if fault := next(field_faults(config), ""):
+        raise ValueError(fault)
+    return config
+
+
+def _open_groups(config: Any, names: list[str]) -> Any:
+    for name in names:
+        if name not in config:
+            raise ValueError(f"it has no config.{name}")
+        config = config[name]
+        if not isinstance(config, ml_collections.ConfigDict):
+            raise _unfit(name, config, "fields")
+    return config
+
+
+def _check_younger(field: str) -> None:
+    """Raises ValueError if every version has stored a field."""
+    of_family = field.startswith(("model.", "loss."))
+    if not (of_family or is_free(field) or field in _YOUNGER_FIELDS):
+        raise ValueError(f"it has no config.{field}")
+
+
+def _fits(value: Any, example: object) -> bool:
+    # Not isinstance: true is no number.
+    if type(value) not in (int, float):
+        return type(value) is type(example)
+    whole = type(value) is int and abs(value) < 2**63
+    if type(example) is float:
+        return whole or abs(value) <= sys.float_info.max  # No NaN, no infinity.
+    return whole and type(example) is int
+
+
+def _unfit(field: str, value: object, kind: str) -> ValueError:
+    shown = " ".join(repr(value).split())[:40]
+    return ValueError(f"it has config.{field} = {shown} and needs {kind} there")

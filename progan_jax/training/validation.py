@@ -1,0 +1,341 @@
+"""Checks of a configuration, of its batches, and of all processes' agreement on it.
+
+The fields and their meaning stand in configs/base.py.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.errors import UserError
+from progan_jax.images import SMALLEST_LEVEL
+from progan_jax.models.common import RESOLUTIONS, stage_resolutions
+from progan_jax.models.families import FAMILIES
+from progan_jax.models.options import Rule, faults
+from progan_jax.runtime.command_line import list_fields
+from progan_jax.runtime.distributed import share_json, together
+from progan_jax.training.config import (
+    TABLES,
+    count_microbatches,
+    family_of,
+    get_field,
+    loss_options,
+    make_schedule,
+    model_options,
+    most_devices,
+    parse_grid,
+    parse_table,
+    stddev_groups,
+)
+from progan_jax.training.schedule import Schedule
+
+
+def batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
+    """Yields a line for each field whose batches cannot be split as it says.
+
+    Args:
+      config: The run's, whose fields are fine by themselves.
+      num_devices: Devices that the batches are split over.
+    """
+    whole = list(_whole_batch_faults(config, num_devices))
+    yield from whole or _microbatch_faults(config, num_devices)
+
+
+def _whole_batch_faults(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> Iterator[str]:
+    table = make_schedule(config).batch_size
+    group = model_options(config).stddev_group or 0
+    used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
+    most = most_devices(config, num_devices)
+    fewer = (
+        f", or at most {most} device(s) leave all groups of the run whole: set "
+        f"config.runtime.num_devices to {most}"
+        if most
+        else ""
+    )
+    batches = dict.fromkeys(table[r] for r in used)
+    wrong = [b for b in batches if not _is_valid_batch(b, num_devices, group)]
+    if not wrong:
+        return
+    places = [
+        f"{batch} (at {', '.join(str(r) for r in used if table[r] == batch)})"
+        for batch in wrong
+    ]
+    mends = [f"{_nearest_batches(b, num_devices, group)} for {b}" for b in wrong]
+    whole = (
+        f", a multiple of config.model.mbstd_group_size = {group} or fewer"
+        if group
+        else ""
+    )
+    yield (
+        f"config.schedule.batch_size = {config.schedule.batch_size!r}: each of "
+        f"{num_devices} device(s) must get equally many images{whole}, which rules out "
+        f"{', '.join(places)}; take {', '.join(mends)}{fewer}"
+    )
+
+
+def _microbatch_faults(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> Iterator[str]:
+    schedule, groups = make_schedule(config), stddev_groups(config, num_devices)
+    wrong: dict[tuple[int, int, int], list[int]] = {}
+    cut: list[int] = []
+    for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
+        microbatch = schedule.microbatch[r]
+        per_device = schedule.batch_size[r] // num_devices
+        if count_microbatches(per_device, microbatch) == 1:
+            continue
+        cut.append(r)
+        unit = groups.get(r, 1)
+        if per_device % microbatch or microbatch % unit:
+            wrong.setdefault((microbatch, per_device, unit), []).append(r)
+    options = model_options(config)
+    if cut and options.whole_batch:
+        whole = " and ".join(
+            f"config.model.{name} = {getattr(options, name)!r}"
+            for name in options.whole_batch
+        )
+        yield (
+            f"config.schedule.microbatch = {config.schedule.microbatch!r} would cut "
+            f"batches (at {', '.join(map(str, cut))}) that must be whole for {whole}; "
+            "set it to 0 (all)"
+        )
+    elif wrong:
+        mends = [_mend_microbatch(*what, at) for what, at in wrong.items()]
+        yield (
+            f"config.schedule.microbatch = {config.schedule.microbatch!r} must divide "
+            "the images of a device into whole groups of the minibatch statistic; "
+            f"choose {'; '.join(mends)}"
+        )
+
+
+def _mend_microbatch(
+    microbatch: int, per_device: int, unit: int, resolutions: list[int]
+) -> str:
+    legal = [n for n in range(unit, per_device, unit) if per_device % n == 0]
+    return (
+        f"{', '.join(map(str, [*legal, '0 (all)']))} for {microbatch} (at "
+        f"{', '.join(map(str, resolutions))}: {per_device} images, groups of {unit})"
+    )
+
+
+def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:
+    per_device, rest = divmod(batch, num_devices)
+    if rest or per_device == 0:
+        return False
+    return group == 0 or per_device < group or per_device % group == 0
+
+
+def _nearest_batches(batch: int, num_devices: int, group: int) -> str:
+    # Multiples of this are valid, so that no search goes further.
+    unit = num_devices * max(group, 1)
+    around = range(max(batch - unit, 1), batch + unit + 1)
+    valid = [b for b in around if _is_valid_batch(b, num_devices, group)]
+    below, above = [b for b in valid if b < batch], [b for b in valid if b > batch]
+    return " or ".join(str(b) for b in [*below[-1:], above[0]])
+
+
+# Of the fields that all families share; the others' stand in their `Options`.
+_RULES = {
+    "family": Rule(choices=tuple(FAMILIES)),
+    "seed": Rule(least=0, most=2**32 - 1),
+    "data.feed": Rule(choices=("auto", "resident", "streamed")),
+    "data.resident_gib": Rule(least=0),
+    "data.max_memory_mib": Rule(least=0),
+    "data.stream_workers": Rule(least=0),
+    "optim.beta1": Rule(below=1),
+    "optim.beta2": Rule(below=1),
+    "optim.epsilon": Rule(above=0),
+    "optim.ema_decay": Rule(below=1),
+    "optim.ema_half_life_kimg": Rule(least=0),
+    "optim.ema_after": Rule(choices=("g_step", "d_step")),
+    "optim.d_repeats": Rule(least=1),
+    "schedule.start_resolution": Rule(choices=RESOLUTIONS),
+    "schedule.total_kimg": Rule(above=0, most=1e6),
+    "schedule.rampup_kimg": Rule(least=0),
+    "schedule.quantum_pairs": Rule(least=1),
+    "train.grid_ticks": Rule(least=1),
+    "train.snapshot_ticks": Rule(least=1),
+    "train.checkpoint_ticks": Rule(least=1),
+    "train.keep_checkpoints": Rule(least=1),
+    "train.max_skipped": Rule(least=1),
+    "eval.stage_swd_images": Rule(least=0),
+    "eval.every_kimg": Rule(least=0),
+    "eval.num_images": Rule(least=0),
+    "eval.resize": Rule(choices=("tf1", "clean")),
+    "runtime.compile_ahead": Rule(choices=("auto", "on", "off")),
+    "runtime.matmul_precision": Rule(choices=("default", "high", "highest")),
+    "runtime.pairs_per_dispatch": Rule(least=1, most=10_000),
+    "runtime.num_devices": Rule(least=0),
+}
+
+
+def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Checks the whole configuration.
+
+    Args:
+      config: The run's.
+      num_devices: Devices that the batches are split over.
+
+    Raises:
+      UserError: one line for each fault, each naming field, value, rule and fix.
+    """
+    found = list(field_faults(config)) or list(_joint_faults(config, num_devices))
+    if found:
+        raise UserError(*found)
+
+
+def field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Yields the faults that one field shows by itself."""
+    for field, rule in _RULES.items():
+        value = get_field(config, field)
+        if fault := rule.fault(value):
+            yield f"config.{field} = {value!r} {fault}"
+    if config.family in FAMILIES:
+        yield from _option_faults(config)
+    for field, smallest in TABLES.items():
+        try:
+            parse_table(get_field(config, field), field, smallest)
+        except UserError as error:
+            yield str(error)
+    grid = config.train.grid
+    if grid not in ("1080p", "4k") and parse_grid(grid) is None:
+        yield (
+            f"config.train.grid = {grid!r} must be '1080p', '4k' or COLUMNSxROWS; "
+            "write for example '16x8'"
+        )
+    if not config.data.name:
+        yield "config.data.name = '' names no data set; set it, for example to 'digits'"
+
+
+def _option_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    family = family_of(config)
+    for group, kind in (("model", family.Options), ("loss", family.LossOptions)):
+        values: Any = config[group]
+        for name, fault in faults(kind, values):
+            yield f"config.{group}.{name} = {values[name]!r} {fault}"
+
+
+def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
+    """Yields the faults that fields have together."""
+    start, final = config.schedule.start_resolution, config.model.resolution
+    if start > final:
+        yield (
+            f"config.schedule.start_resolution = {start} must not exceed "
+            f"config.model.resolution = {final}; lower it"
+        )
+        return
+    if config.optim.simultaneous and config.optim.d_repeats > 1:
+        yield (
+            f"config.optim.d_repeats = {config.optim.d_repeats} must be 1 for "
+            "simultaneous updates; set it to 1, or config.optim.simultaneous to False"
+        )
+    options, loss = model_options(config), loss_options(config)
+    yield from family_of(config).joint_faults(options, loss)
+    if config.eval.stage_swd_images and final < SMALLEST_LEVEL:
+        yield (
+            f"config.eval.stage_swd_images = {config.eval.stage_swd_images} needs "
+            f"images of {SMALLEST_LEVEL}x{SMALLEST_LEVEL} or more, and "
+            f"config.model.resolution = {final}; set it to 0"
+        )
+    yield from _schedule_faults(make_schedule(config))
+    yield from batch_faults(config, num_devices)
+
+
+def _schedule_faults(schedule: Schedule) -> Iterator[str]:
+    stages = list(schedule.stages())
+    grown = stages[-1].resolution
+    reached = grown == schedule.resolution
+    needed = schedule.kimg_to_full_resolution()
+    if needed is None:
+        yield (
+            "config.schedule.stabilise_kimg and fade_kimg = 0: a run that grows needs "
+            "a length for its stages; set one of them, or "
+            f"config.schedule.start_resolution to {schedule.resolution}"
+        )
+    elif not reached or schedule.fade_end(stages[-1]) > schedule.end_nimg():
+        yield (
+            f"config.schedule.total_kimg = {schedule.total_kimg:g}: the run ends "
+            f"before {schedule.resolution}x{schedule.resolution} has faded in at "
+            f"{needed:g} kimg; raise it above {needed:g}, or shorten stabilise_kimg, "
+            "fade_kimg or quantum_pairs"
+        )
+
+
+def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
+    """Checks that the networks fit the images and labels.
+
+    Raises:
+      UserError: if they do not.
+    """
+    channels, classes = config.model.channels, config.model.num_classes
+    if channels != pyramid.channels:
+        raise UserError(
+            f"config.model.channels = {channels}: the images of {pyramid.name} have "
+            f"{pyramid.channels}; set it to that, as by "
+            f"--config.model.channels={pyramid.channels}"
+        )
+    if classes and pyramid.labels is None:
+        raise UserError(
+            f"config.model.num_classes = {classes}: {pyramid.name} has no labels; set "
+            "it to 0, or choose a labelled set"
+        )
+    truncate = config.data.truncate_labels and classes < pyramid.num_classes
+    if classes and classes != pyramid.num_classes and not truncate:
+        raise UserError(
+            f"config.model.num_classes = {classes}: {pyramid.name} has "
+            f"{pyramid.num_classes} classes; set it to that, or to 0, or to less with "
+            "config.data.truncate_labels"
+        )
+    if config.train.grid_by_class and pyramid.labels is None:
+        raise UserError(
+            f"config.train.grid_by_class = True: {pyramid.name} has no labels; set it "
+            "to False, or choose a labelled set"
+        )
+
+
+# Where and how a process reads its images is its own affair.
+_OWN_FIELDS = ("data.data_dir", "data.max_memory_mib", "data.stream_workers")
+
+
+def agree_on_config(config: ml_collections.ConfigDict) -> None:
+    """Compares this process's configuration with process 0's.
+
+    Raises:
+      UserError: on all processes, if one has another value of a field.
+    """
+    fields = {k: v for k, v in list_fields(config).items() if k not in _OWN_FIELDS}
+    primarys = share_json(fields)
+    together(lambda: _compare(fields, primarys))
+
+
+def agree_on_set(pyramid: Pyramid) -> None:
+    """Compares this process's images with process 0's, by their fingerprint.
+
+    Raises:
+      UserError: on all processes, if one has others.
+    """
+    primarys = share_json(pyramid.fingerprint)
+    together(lambda: _compare_sets(pyramid, primarys))
+
+
+def _compare(fields: dict[str, Any], primarys: dict[str, Any]) -> None:
+    for field in sorted(fields.keys() | primarys.keys()):
+        mine, theirs = fields.get(field), primarys.get(field)
+        if mine != theirs:
+            raise UserError(
+                f"config.{field} = {mine!r} on process {jax.process_index()} and "
+                f"{theirs!r} on process 0; start the same command on all hosts"
+            )
+
+
+def _compare_sets(pyramid: Pyramid, primarys: str) -> None:
+    if pyramid.fingerprint != primarys:
+        raise UserError(
+            f"config.data.name = {pyramid.name!r}: process {jax.process_index()} reads "
+            "other images than process 0; give all hosts the same set"
+        )

@@ -1,0 +1,450 @@
+"""The folder of a run: whose it is, and whether it has room."""
+
+import copy
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ml_collections
+
+from progan_jax.data.names import first_few
+from progan_jax.errors import UserError, warn
+from progan_jax.files import CHECKSUM, is_intact, lock_folder, seal, write_json
+from progan_jax.inference.snapshot import parse_moment
+from progan_jax.runtime.command_line import list_fields
+from progan_jax.runtime.environment import environment
+from progan_jax.runtime.logging import last_nimg
+from progan_jax.runtime.newest import (
+    is_noted,
+    list_misnamed,
+    list_steps,
+    read_newest,
+)
+from progan_jax.training.config import (
+    get_field,
+    make_networks,
+    make_schedule,
+    stddev_groups,
+)
+from progan_jax.training.costs import stage_cost
+from progan_jax.training.stored_config import complete_config, is_free
+
+CONFIG = "config.json"
+
+# Its fields besides the checksum.
+_KINDS = {
+    "config": dict,
+    "data_fingerprint": str,
+    "stddev_groups": dict,
+    "starts": list,
+}
+
+# How deep a value may lie in it; the versions of a start lie the deepest.
+_DEPTH = 8
+
+
+class RunFolder:
+    """A folder that this process alone trains in.
+
+    Attributes:
+      path: Where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # While it is open, no other folder can get its number.
+        self._opened = os.open(path, os.O_RDONLY)
+
+    def check(self) -> None:
+        """Raises UserError if the folder, or what makes it a run's, is gone."""
+        try:
+            (self.path / CONFIG).stat()
+            same = os.path.samestat(self.path.stat(), os.fstat(self._opened))
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(
+                f"--workdir={self.path}: the folder or its {CONFIG} was deleted, "
+                "moved or unmounted while the run trained in it, so the run ends; "
+                "restore it and run the same command to go on, or remove what is left "
+                "of it to start anew"
+            )
+
+    def close(self) -> None:
+        """Lets the folder go."""
+        os.close(self._opened)
+
+
+@contextmanager
+def exclusive(workdir: Path) -> Iterator[RunFolder]:
+    """Makes the folder and keeps other processes of this machine out of it.
+
+    Raises:
+      UserError: if the folder cannot be made, or another process trains in it.
+    """
+    try:
+        lock = lock_folder(workdir)
+    except BlockingIOError as error:
+        raise UserError(
+            f"--workdir={workdir}: another process trains in it; stop that one, or "
+            "choose another folder"
+        ) from error
+    except OSError as error:
+        raise _unwritable(workdir, error) from error
+    folder = RunFolder(workdir)
+    try:
+        yield folder
+    finally:
+        folder.close()
+        os.close(lock)
+
+
+def open_workdir(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    fingerprint: str,
+    num_devices: int,
+) -> None:
+    """Records a new run, or checks that the folder is of a run of this configuration.
+
+    Args:
+      config: The run's.
+      workdir: An existing folder.
+      fingerprint: Of the data set.
+      num_devices: Devices that the batches are split over; they may change, but not
+        the groups of the minibatch statistic that follow from them.
+
+    Raises:
+      UserError: if the folder holds another run or something else; nothing is changed.
+    """
+    path = workdir / CONFIG
+    groups = {str(r): g for r, g in stddev_groups(config, num_devices).items()}
+    record: dict[str, Any] = {
+        "data_fingerprint": fingerprint,
+        "stddev_groups": groups,
+        "starts": [],
+    }
+    if path.exists():
+        record = read_record(workdir, "--workdir")
+        _check_same_run(config, workdir, record, fingerprint, groups)
+    elif any(not entry.name.startswith(".") for entry in workdir.iterdir()):
+        raise UserError(
+            f"--workdir={workdir}: it is in use and holds no {CONFIG} of a run; "
+            "choose a new or an empty folder"
+        )
+    record["config"] = config.to_dict()
+    record["starts"].append(environment())
+    try:
+        write_json(path, seal(record))
+    except OSError as error:
+        raise _unwritable(workdir, error) from error
+
+
+def read_config(
+    workdir: Path, flag: str, otherwise: ml_collections.ConfigDict | None = None
+) -> Any:
+    """Returns the configuration that a run was last started with.
+
+    Args:
+      workdir: The run's folder.
+      flag: By which the user named it.
+      otherwise: Has what a run may change and has not recorded; see `complete_config`.
+
+    Raises:
+      UserError: if the folder is not a run's, or the file is damaged.
+    """
+    return complete_config(read_record(workdir, flag)["config"], otherwise)
+
+
+def read_record(workdir: Path, flag: str) -> dict[str, Any]:
+    """Returns what config.json holds of a run: "config", "starts" and more.
+
+    Args:
+      workdir: The run's folder.
+      flag: By which the user named it.
+
+    Raises:
+      UserError: if the folder is not a run's, or the file is damaged.
+    """
+    try:
+        text = (workdir / CONFIG).read_text(encoding="utf-8")
+        record = json.loads(text, parse_constant=_refuse_constant)
+        _check_record(record)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{flag}={workdir}: it is no folder of a run: {CONFIG} cannot be read "
+            f"({error.strerror}); name a run's workdir"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{flag}={workdir}: its {CONFIG} cannot be read ({reason}); restore the "
+            "file, or name another folder"
+        ) from error
+    record.pop(CHECKSUM, None)
+    return record
+
+
+def check_begun(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Checks, before anything is opened, that a run in the folder can go on.
+
+    Raises:
+      UserError: if it was begun with another configuration, or would lose something
+        that it has recorded.
+    """
+    if (workdir / CONFIG).exists():
+        begun = read_config(workdir, "--workdir")
+        check_same_config(config, workdir, begun)
+        _check_progress(config, workdir, begun)
+
+
+def config_of_run(
+    config: ml_collections.ConfigDict, given: Collection[str], workdir: Path
+) -> ml_collections.ConfigDict:
+    """Returns a run's own configuration, as far as nothing else is asked for.
+
+    Args:
+      config: The command's: a file, and what the command line changes of it. It is
+        returned where there is no run, or not on this host.
+      given: Fields that the command line changes.
+      workdir: The run's folder.
+
+    Raises:
+      UserError: if the run's config.json is damaged, or a field is given another value
+        than the run keeps.
+    """
+    if not (workdir / CONFIG).exists():
+        return config
+    begun = read_config(workdir, "--workdir", config)
+    config = copy.deepcopy(config)
+    # Not how many devices there are here.
+    taken = list_fields(config).keys() - {*given, "runtime.num_devices"}
+    for field in taken & list_fields(begun).keys():
+        config.update_from_flattened_dict({field: get_field(begun, field)})
+    check_same_config(config, workdir, begun)
+    return config
+
+
+def check_same_config(
+    config: ml_collections.ConfigDict, workdir: Path, begun: ml_collections.ConfigDict
+) -> None:
+    """Checks that a run's configuration is still that which it was begun with.
+
+    Args:
+      config: As it is now.
+      workdir: The run's folder, for the message.
+      begun: As it was.
+
+    Raises:
+      UserError: if a field differs that a run keeps.
+    """
+    kept = list_fields(begun)
+    for field, value in list_fields(config).items():
+        before = kept.get(field)
+        if value != before and not is_free(field):
+            raise UserError(
+                f"config.{field} = {value!r}, but the run in {workdir} was begun with "
+                f"{before!r}, and a run keeps its configuration; choose another "
+                "--workdir, or go on with " + shlex.quote(f"--config.{field}={before}")
+            )
+
+
+def check_disk(
+    config: ml_collections.ConfigDict, workdir: Path, num_devices: int
+) -> None:
+    """Checks that the run's checkpoints and snapshots fit on the disk.
+
+    Raises:
+      UserError: if they do not.
+    """
+    schedule = make_schedule(config)
+    last = schedule.stages()[-1].resolution
+    per_device = schedule.batch_size[last] // num_devices
+    cost = stage_cost(*make_networks(config, last, per_device), per_device)
+    # One more than is kept while a new one is written.
+    checkpoints = (config.train.keep_checkpoints + 1) * cost.state_bytes
+    ticks = schedule.ticks_until(schedule.end_nimg())
+    carried = cost.g_params
+    if config.train.snapshot_networks:
+        carried += cost.g_params + cost.d_params
+    snapshots = 4 * carried * (ticks // config.train.snapshot_ticks + 1)
+    parent = next(
+        p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists()
+    )
+    free = shutil.disk_usage(parent).free
+    # What a run that goes on has written is not written again.
+    written = sum(f.stat().st_size for f in workdir.rglob("*") if f.is_file())
+    needed = max(checkpoints + snapshots - written, cost.state_bytes)
+    if free < needed:
+        raise UserError(
+            f"--workdir={workdir}: its disk has {_mib(free)} free and the run needs "
+            f"about {_mib(needed)} ({config.train.keep_checkpoints} + 1 checkpoints of "
+            f"{_mib(cost.state_bytes)}, and snapshots); free some, choose another "
+            "folder, or lower config.train.keep_checkpoints"
+        )
+
+
+def _unwritable(workdir: Path, error: OSError) -> UserError:
+    return UserError(
+        f"--workdir={workdir}: cannot be written ({error.strerror}); choose another"
+    )
+
+
+def _check_same_run(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    record: dict[str, Any],
+    fingerprint: str,
+    groups: dict[str, int],
+) -> None:
+    """Raises UserError if a folder's record is of another run."""
+    check_same_config(config, workdir, complete_config(record["config"]))
+    if record["data_fingerprint"] != fingerprint:
+        raise UserError(
+            f"config.data.name = {config.data.name!r}: its images are not those that "
+            f"the run in {workdir} was begun with; choose another --workdir, or "
+            "restore them"
+        )
+    begun_groups = record["stddev_groups"]
+    for resolution, group in groups.items():
+        if group != begun_groups.get(resolution):
+            raise UserError(
+                "config.runtime.num_devices: on this number of devices the minibatch "
+                f"statistic at {resolution}x{resolution} has groups of {group} "
+                f"image(s), and the run in {workdir} was begun with "
+                f"{begun_groups.get(resolution)}; use as many devices as at its start"
+            )
+
+
+def _check_progress(
+    config: ml_collections.ConfigDict, workdir: Path, begun: ml_collections.ConfigDict
+) -> None:
+    """Raises UserError if going on would cost the run what it has recorded."""
+    checkpoints = workdir / "checkpoints"
+    row = last_nimg(workdir / "stats.jsonl")
+    shown = max(read_newest(checkpoints) or 0, row)
+    if make_schedule(config).end_nimg() < shown:
+        raise UserError(
+            f"config.schedule.total_kimg = {config.schedule.total_kimg:g}, but the run "
+            f"in {workdir} has come to {_kimg(shown)} kimg, and its record is never "
+            f"cut; set {_kimg(shown)} or more, or choose another --workdir"
+        )
+    if misnamed := list_misnamed(checkpoints):
+        warn(
+            f"{checkpoints} holds {first_few(misnamed)}, which nothing is read from: "
+            "the name of a checkpoint is the number of its images, such as 256; if it "
+            "is one, give it that name before going on"
+        )
+    if steps := list_steps(checkpoints):
+        _warn_of_gap(workdir, begun, steps[0], row)
+        return
+    # Before its first checkpoint a run has the folder, and it is empty; one that starts
+    # from other networks has a checkpoint of them.
+    first = 0 if begun.init_from else _next_save(begun, 0)
+    pictured = _last_picture(workdir)
+    is_past_first = max(row, pictured) > first
+    if is_noted(checkpoints) or not os.path.lexists(checkpoints) or is_past_first:
+        _refuse_loss(workdir, max(shown, pictured))
+
+
+def _refuse_loss(workdir: Path, shown: int) -> None:
+    """Raises UserError if a run without a checkpoint has a record."""
+    parts = ("stats.jsonl", "snapshots", "grids")
+    if there := [name for name in parts if _has_content(workdir / name)]:
+        reached = f" that has come to {_kimg(shown)} kimg" if shown else ""
+        raise UserError(
+            f"--workdir={workdir} holds {', '.join(there)} of a run{reached}, and no "
+            f"checkpoint to go on from; restore {workdir / 'checkpoints'}, or choose "
+            f"another --workdir, where --config.init_from={workdir} starts from what "
+            "was trained here"
+        )
+
+
+def _warn_of_gap(
+    workdir: Path, begun: ml_collections.ConfigDict, newest: int, row: int
+) -> None:
+    """Warns if rows show that there was a checkpoint after the newest one.
+
+    The row of a tick is written before its checkpoint, and the next row when that
+    checkpoint is on the disk. So the last row proves nothing of its own checkpoint; the
+    note does, but runs of earlier versions have none.
+    """
+    due, checkpoints = _next_save(begun, newest), workdir / "checkpoints"
+    may_be_cut = row == due and not is_noted(checkpoints)
+    # What was noted and is not there is warned of where checkpoints are read.
+    if (row > due or may_be_cut) and (read_newest(checkpoints) or 0) <= newest:
+        cause = "a kill cut it short, or it was" if may_be_cut else "it was"
+        warn(
+            f"{workdir / 'stats.jsonl'} has rows up to {_kimg(row)} kimg, and the "
+            f"checkpoint of {_kimg(due)} kimg is not in {checkpoints}: {cause} "
+            f"deleted, moved or renamed; going on from {newest}"
+        )
+
+
+def _next_save(config: ml_collections.ConfigDict, nimg: int) -> int:
+    return make_schedule(config).next_save(nimg, config.train.checkpoint_ticks)
+
+
+def _last_picture(workdir: Path) -> int:
+    """Returns the images shown at the last snapshot or grid; 0 without them."""
+    snapshots = [path.name for path in (workdir / "snapshots").glob("*_r*")]
+    grids = (workdir / "grids").glob("fakes_*_r*.png")
+    names = [*snapshots, *(path.stem.removeprefix("fakes_") for path in grids)]
+    moments = filter(None, map(parse_moment, names))
+    return max((round(1000 * kimg) for kimg, _ in moments), default=0)
+
+
+def _kimg(nimg: int) -> str:
+    return f"{nimg / 1000:.10g}"
+
+
+def _has_content(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.iterdir())
+    return path.exists() and path.stat().st_size > 0
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _check_record(record: Any) -> None:
+    """Raises ValueError where what every reader takes for granted is not there."""
+    if not isinstance(record, dict):
+        raise ValueError("it holds no record")
+    if not _is_shallow(record, _DEPTH):
+        raise ValueError(f"it is nested more than {_DEPTH} deep")
+    if not is_intact(record):
+        raise ValueError(
+            f"its {CHECKSUM} differs; if you have changed it on purpose, delete that "
+            "line"
+        )
+    for name, kind in _KINDS.items():
+        value = record.setdefault(name, kind())
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"it has {name} = {str(value)[:40]} and needs a {kind.__name__} there"
+            )
+    starts = record["starts"]
+    if not all(isinstance(start, dict) for start in starts):
+        raise ValueError(f"it has starts = {str(starts)[:40]} and needs records there")
+    if not record["config"]:
+        raise ValueError("it has no config")
+    complete_config(record["config"])
+
+
+def _is_shallow(value: Any, most: int) -> bool:
+    """Returns whether a value of JSON is nested at most so deep."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return most > 0 and all(_is_shallow(v, most - 1) for v in inner)
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:,.0f} MiB"

@@ -1,1 +1,0 @@
-"""Films of a run: through its latents, and through its training."""

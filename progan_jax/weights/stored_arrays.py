@@ -1,0 +1,119 @@
+"""Arrays as pickles spell them, old and new, built from their bytes and nothing else.
+
+NumPy writes an array as a call of `_reconstruct` and a state (protocols 2 to 4) or as
+a call of `_frombuffer` (protocol 5), a scalar as a call of `scalar`, and a type as a
+call of `dtype` and a state. The functions here take the same arguments. Only numbers
+are made: an array of objects would hold a pickle of its own.
+"""
+
+import math
+import re
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+_MOST_AXES = 32
+
+_NUMBERS = re.compile(r"[<>|=]?[fiu][1248]")
+
+
+class RefusedError(Exception):
+    """What no file of arrays needs; the message says what it does."""
+
+
+class Stateful:
+    """What a pickle makes first and gives its state later."""
+
+    def set_state(self, state: Any) -> None:
+        """Takes the state."""
+        raise NotImplementedError
+
+
+class StoredType(Stateful):
+    """A type of numbers; its byte order comes later, as a state."""
+
+    def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
+        """Takes what `numpy.dtype` takes in a pickle, such as "f4"."""
+        del align, copy
+        if type(code) is not str or not _NUMBERS.fullmatch(code):
+            of = code[:20] if type(code) is str else "no name"
+            raise RefusedError(f"has an array of type {of!a}")
+        self.dtype = np.dtype(code)
+
+    def set_state(self, state: Any) -> None:
+        """Sets the byte order of a state (version, order, no subtype, ...)."""
+        order, *parts = state[1:5]
+        if order not in ("<", ">", "|", "=") or parts != [None, None, None]:
+            raise RefusedError("has an array of a type that has parts")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class StoredArray(Stateful):
+    """An array, which a pickle may name before it fills it."""
+
+    def __init__(self, numbers: np.ndarray | None = None) -> None:
+        self._numbers = numbers
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers, as far as they are there."""
+        return 0 if self._numbers is None else self._numbers.nbytes
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The numbers, in the machine's own byte order; made once."""
+        if self._numbers is None:
+            raise ValueError("an array was left empty")
+        return self._numbers.astype(self._numbers.dtype.newbyteorder("="), copy=False)
+
+    def set_state(self, state: Any) -> None:
+        """Takes (version, shape, type, whether columns come first, bytes)."""
+        _, shape, of, columns_first, data = state
+        order = "F" if columns_first else "C"
+        self._numbers = _from_bytes(data, of, shape, order)
+
+
+def _begin_array(of: Any, shape: Any, code: Any) -> StoredArray:
+    del of, shape, code  # The state tells; `of` is a name and remains one.
+    return StoredArray()
+
+
+def _make_scalar(of: Any, data: Any) -> StoredArray:
+    return StoredArray(_from_bytes(data, of, (), "C"))
+
+
+def _make_from_buffer(data: Any, of: Any, shape: Any, order: Any) -> StoredArray:
+    return StoredArray(_from_bytes(data, of, shape, order))
+
+
+def _from_bytes(data: Any, of: Any, shape: Any, order: Any) -> np.ndarray:
+    if not isinstance(of, StoredType) or not isinstance(data, bytes | bytearray):
+        raise ValueError("an array is not made of bytes and their type")
+    # Numbers of a million digits would take for ever to be multiplied.
+    if (
+        type(shape) is not tuple
+        or len(shape) > _MOST_AXES
+        or any(type(n) is not int or not 0 <= n < 2**40 for n in shape)
+    ):
+        raise ValueError("an array has a shape that is none")
+    if len(data) != math.prod(shape) * of.dtype.itemsize or order not in ("C", "F"):
+        raise ValueError("an array is shorter or longer than its shape")
+    return np.frombuffer(data, of.dtype).reshape(shape, order=order)
+
+
+def _encode(text: Any, codec: Any) -> bytes:
+    # Protocol 2 writes bytes as text of the same numbers.
+    if type(text) is not str or codec != "latin1":
+        raise RefusedError("has bytes in another code than latin1")
+    return text.encode("latin1")
+
+
+# What a file may call, by the name that NumPy 2 writes.
+CALLS = {
+    "numpy.dtype": StoredType,
+    "numpy._core.multiarray._reconstruct": _begin_array,
+    "numpy._core.multiarray.scalar": _make_scalar,
+    "numpy._core.numeric._frombuffer": _make_from_buffer,
+    "_codecs.encode": _encode,
+}

@@ -1,0 +1,169 @@
+"""Reads the arrays of a .pth file as PyTorch wrote it before version 1.6.
+
+Such a file is a row of pickles (a magic number, a version, facts of the machine, the
+object, the keys of its storages), then the storages: for each, a 64-bit count and the
+numbers. The pickles are read as data: they may speak of dictionaries and of arrays, and
+nothing that they name is called.
+"""
+
+import hashlib
+import io
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from progan_jax.errors import UserError
+from progan_jax.weights.kinds import PYTORCH, PYTORCH_ZIP, check_kind
+from progan_jax.weights.stored_arrays import Stateful
+from progan_jax.weights.unpickling import Budget, Dialect, Name, run_pickle, shorten
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+
+_VERSION = 1001
+
+_MOST_AXES = 32
+
+_NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+
+_TYPES = {
+    "torch.DoubleStorage": "<f8",
+    "torch.FloatStorage": "<f4",
+    "torch.HalfStorage": "<f2",
+    "torch.LongStorage": "<i8",
+}
+
+
+def read_pth(path: Path, data: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays of a state dictionary.
+
+    Args:
+      path: For messages.
+      data: Content of the file.
+
+    Raises:
+      UserError: if it holds anything else, is damaged, or of the later zip form.
+    """
+    check_kind(
+        path, "PyTorch's state dictionary", "download it again", (PYTORCH, PYTORCH_ZIP)
+    )
+    if data.startswith(b"PK"):
+        raise UserError(
+            f"{path} has PyTorch's zip form; save it with "
+            "_use_new_zipfile_serialization=False, or as safetensors"
+        )
+    try:
+        return _read(data)
+    except Exception as error:  # Damaged bytes fail in any operation.
+        reason = shorten(str(error) or type(error).__name__)
+        raise UserError(
+            f"{path} is no state dictionary of arrays ({reason}); download it again"
+        ) from error
+
+
+def check_named_hash(path: Path, data: bytes) -> None:
+    """Raises UserError if a file is not the one that its name says.
+
+    PyTorch's hub puts the first digits of the SHA-256 there, as in vgg19-dcbb9e9d.pth.
+    """
+    match, found = _NAMED_HASH.search(path.name), hashlib.sha256(data).hexdigest()
+    if match is not None and not found.startswith(match[1]):
+        raise UserError(
+            f"{path} has the SHA-256 {found[:8]}..., and its name says {match[1]}; "
+            "download it again"
+        )
+
+
+def _read(data: bytes) -> dict[str, np.ndarray]:
+    stream, budget = io.BytesIO(data), Budget(len(data))
+    storages: dict[str, _Storage] = {}
+
+    def open_storage(pid: Any) -> _Storage:
+        _, of, key, _, count, _ = pid
+        if not isinstance(of, Name) or of.text not in _TYPES or type(key) is not str:
+            raise ValueError("it has a storage of an unknown kind")
+        return storages.setdefault(key, _Storage(key, np.dtype(_TYPES[of.text]), count))
+
+    dialect = Dialect(_CALLS, tuple(_TYPES), open_storage)
+    magic, version, machine, tensors, keys = (
+        run_pickle(stream, dialect, budget) for _ in range(5)
+    )
+    if (magic, version) != (_MAGIC, _VERSION) or not machine["little_endian"]:
+        raise ValueError("not PyTorch's form")
+    position, numbers = stream.tell(), {}
+    for key in keys:
+        storage = storages[key]
+        if np.frombuffer(data, "<i8", 1, position)[0] != storage.count:
+            raise ValueError(f"storage {key} has another size")
+        numbers[key] = np.frombuffer(data, storage.dtype, storage.count, position + 8)
+        position += 8 + numbers[key].nbytes
+    return {name: tensor.cut_from(numbers, budget) for name, tensor in tensors.items()}
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """A row of numbers in the file."""
+
+    key: str
+    dtype: np.dtype
+    count: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """Where a tensor lies in a storage; counts are of numbers, not bytes."""
+
+    key: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def cut_from(self, numbers: Mapping[str, np.ndarray], budget: Budget) -> np.ndarray:
+        storage = numbers[self.key]
+        steps = zip(self.shape, self.strides, strict=True)
+        reach = self.offset + sum((n - 1) * step for n, step in steps)
+        if reach >= storage.size:
+            raise ValueError("a tensor reaches beyond its storage")
+        if not math.prod(self.shape):
+            raise ValueError("a tensor is empty")
+        # Steps of 0, or many tensors of one storage, would make much of little.
+        budget.take(math.prod(self.shape) * storage.itemsize)
+        strides = [step * storage.itemsize for step in self.strides]
+        return np.ndarray(
+            self.shape,
+            storage.dtype,
+            storage.data,
+            self.offset * storage.itemsize,
+            strides,
+        ).copy()
+
+
+def _rebuild_tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any
+) -> _Tensor:
+    del rest  # Whether it has a gradient, and hooks.
+    counts = [offset]
+    for axes in (shape, strides):
+        if type(axes) is not tuple or len(axes) > _MOST_AXES:
+            raise ValueError("a tensor has a shape that is none")
+        counts += axes
+    if any(type(n) is not int or not 0 <= n < 2**40 for n in counts):
+        raise ValueError("a tensor has a shape that is none")
+    return _Tensor(storage.key, offset, shape, strides)
+
+
+class _Dictionary(dict, Stateful):
+    """An OrderedDict, whose state is what PyTorch notes of versions."""
+
+    def set_state(self, state: Any) -> None:
+        del state
+
+
+_CALLS = {
+    "collections.OrderedDict": _Dictionary,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+}

@@ -1,0 +1,284 @@
+"""Reads pickles of arrays as data; nothing that a file names is imported or called.
+
+Python's own unpickler imports and calls what a file asks for, which makes a pickle a
+program. Here the standard library splits the file into its operations, and the small
+machine below knows those of protocols 2 to 5 that make numbers, text, lists, tuples,
+dictionaries, arrays, and records: passive stand-ins for the objects of one class of the
+authors' program. A name in the file is a name, never a thing. All else is refused, and
+so is a file of which far more would come than lies in it.
+"""
+
+import os
+import pickletools
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from progan_jax.errors import UserError
+from progan_jax.weights.kinds import check_kind
+from progan_jax.weights.stored_arrays import CALLS, RefusedError, Stateful, StoredArray
+
+RECORD_CLASS = "tfutil.Network"
+
+_PROTOCOLS = range(2, 6)
+
+_LITERALS = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+    *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+    *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+
+_OBJECT = 128  # Bytes that an operation takes, besides those that lie in the file.
+
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a file calls by its name, such as "numpy.dtype"."""
+
+    text: str
+
+
+class Record(Stateful):
+    """An object of the authors' class: its state, a dictionary, and no behaviour."""
+
+    def __init__(self) -> None:
+        self.state: Any = None
+
+    def set_state(self, state: Any) -> None:
+        """Keeps what the file says of the object."""
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What the pickles of a program may speak of.
+
+    Attributes:
+      calls: What may be called, by its name; the functions take any arguments.
+      names: What else may be named.
+      persistent: What makes a value of a persistent id; None refuses these.
+    """
+
+    calls: Mapping[str, Callable[..., Any]]
+    names: Collection[str] = ()
+    persistent: Callable[[Any], Any] | None = None
+
+
+_OFFICIAL = Dialect(CALLS, (RECORD_CLASS, "numpy.ndarray"))
+
+
+class Budget:
+    """Bounds the memory that a file's content takes by the size of the file."""
+
+    _FLOOR, _FACTOR = 2**24, 4
+
+    def __init__(self, file_size: int) -> None:
+        self._left = self._FLOOR + self._FACTOR * file_size
+
+    def take(self, size: int) -> None:
+        """Raises RefusedError once too many bytes have been taken in all."""
+        self._left -= size
+        if self._left < 0:
+            raise RefusedError(
+                f"makes more than {self._FACTOR} times its size of itself"
+            )
+
+
+def read_pickle(path: Path) -> Any:
+    """Returns what a file holds: plain values, `Record`s and `StoredArray`s.
+
+    Raises:
+      UserError: if it cannot be read, is damaged, or asks for anything else.
+    """
+    check_kind(
+        path,
+        "a pickle (G, D, Gs) of Progressive GAN's TensorFlow program",
+        "name such a pickle, a run or a snapshot",
+    )
+    try:
+        with path.open("rb") as file:
+            budget = Budget(os.fstat(file.fileno()).st_size)
+            return run_pickle(file, _OFFICIAL, budget)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); name another file"
+        ) from error
+    except RefusedError as error:
+        raise UserError(
+            f"{path} {error}, as no file of the authors' does; nothing of it was run: "
+            "take it from a source that you trust"
+        ) from error
+    except Exception as error:  # Damaged bytes fail in any operation.
+        reason = shorten(str(error) or type(error).__name__)
+        raise UserError(
+            f"{path} is no whole pickle of arrays ({reason}); download it again"
+        ) from error
+
+
+def run_pickle(file: IO[bytes], dialect: Dialect, budget: Budget) -> Any:
+    """Returns the value of a pickle, of which nothing is run.
+
+    Args:
+      file: At the pickle's start; afterwards, behind its end.
+      dialect: What it may speak of.
+      budget: Of the whole file, from which is taken what the value needs.
+
+    Raises:
+      RefusedError: if it asks for anything else, or too much.
+      Exception: of many kinds, if it is damaged.
+    """
+    return _Machine(dialect, budget).run(file)
+
+
+def shorten(value: object) -> str:
+    """Returns a text as one printable line of at most 100 characters."""
+    line = ascii(" ".join(str(value).split()))[1:-1]
+    return line if len(line) <= 100 else line[:97] + "..."
+
+
+class _Machine:
+    """Pickle's stack machine, of harmless operations."""
+
+    def __init__(self, dialect: Dialect, budget: Budget) -> None:
+        self._dialect, self._budget = dialect, budget
+        self._stack: list[Any] = []
+        self._below: list[list[Any]] = []  # The stacks below the marks.
+        self._memo: dict[int, Any] = {}
+        self._operations: dict[str, Callable[[Any], None]] = {
+            "PROTO": self._check_protocol,
+            "FRAME": lambda _: None,
+            "MARK": self._mark,
+            "TUPLE": lambda _: self._push(tuple(self._pop_to_mark())),
+            "EMPTY_LIST": lambda _: self._push([]),
+            "EMPTY_DICT": lambda _: self._push({}),
+            "APPEND": lambda _: self._extend([self._stack.pop()]),
+            "APPENDS": lambda _: self._extend(self._pop_to_mark()),
+            "SETITEM": lambda _: self._set_items(self._pop(2)),
+            "SETITEMS": lambda _: self._set_items(self._pop_to_mark()),
+            "MEMOIZE": lambda _: self._keep(len(self._memo)),
+            "BINPUT": self._keep,
+            "LONG_BINPUT": self._keep,
+            "BINGET": lambda index: self._push(self._memo[index]),
+            "LONG_BINGET": lambda index: self._push(self._memo[index]),
+            "GLOBAL": lambda text: self._push_name(*text.split(" ", 1)),
+            "STACK_GLOBAL": lambda _: self._push_name(*self._pop(2)),
+            "NEWOBJ": lambda _: self._make_record(*self._pop(2)),
+            "REDUCE": lambda _: self._call(*self._pop(2)),
+            "BUILD": lambda _: self._set_state(self._stack.pop()),
+        }
+        if dialect.persistent is not None:
+            persistent = dialect.persistent
+            self._operations["BINPERSID"] = lambda _: self._push(
+                persistent(self._stack.pop())
+            )
+
+    def run(self, file: IO[bytes]) -> Any:
+        """Returns what is on the stack where the pickle ends."""
+        for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
+            if number == 0 and operation.name != "PROTO":
+                raise ValueError("it does not begin as one of protocols 2 to 5")
+            if operation.name == "STOP":
+                break
+            self._budget.take(_OBJECT)
+            self._step(operation.name, argument)
+        (value,) = self._stack
+        return value
+
+    def _step(self, name: str, argument: Any) -> None:
+        if name in _LITERALS:
+            self._push(argument)
+        elif name in _CONSTANTS:
+            self._push(_CONSTANTS[name])
+        elif name in _TUPLES:
+            self._push(tuple(self._pop(_TUPLES[name])))
+        elif name in self._operations:
+            self._operations[name](argument)
+        else:
+            raise RefusedError(f"has the operation {name}")
+
+    def _check_protocol(self, protocol: int) -> None:
+        if protocol not in _PROTOCOLS:
+            raise ValueError(f"it is of protocol {protocol}, not of 2 to 5")
+
+    def _push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def _pop(self, count: int) -> list[Any]:
+        if len(self._stack) < count:
+            raise ValueError("its stack runs empty")
+        rest = len(self._stack) - count
+        values, self._stack[rest:] = self._stack[rest:], []
+        return values
+
+    def _mark(self, _: None) -> None:
+        self._below.append(self._stack)
+        self._stack = []
+
+    def _pop_to_mark(self) -> list[Any]:
+        values, self._stack = self._stack, self._below.pop()
+        return values
+
+    def _keep(self, index: int) -> None:
+        self._memo[index] = self._stack[-1]
+
+    def _extend(self, values: list[Any]) -> None:
+        if not isinstance(self._stack[-1], list):
+            raise ValueError("it appends to what is no list")
+        self._stack[-1].extend(values)
+
+    def _set_items(self, items: list[Any]) -> None:
+        keys, values = items[::2], items[1::2]
+        # To hash a key of another type can exhaust the stack.
+        if not all(type(key) is str for key in keys):
+            raise ValueError("a dictionary has keys that are no text")
+        if not isinstance(self._stack[-1], dict):
+            raise ValueError("it sets items of what is no dictionary")
+        self._stack[-1].update(zip(keys, values, strict=True))
+
+    def _push_name(self, module: Any, name: Any) -> None:
+        if type(module) is not str or type(name) is not str:
+            raise RefusedError("asks for a name that is no text")
+        # NumPy 2 has renamed the modules that older files speak of.
+        text = f"{module}.{name}".replace("numpy.core.", "numpy._core.", 1)
+        if text not in self._dialect.calls and text not in self._dialect.names:
+            raise RefusedError(f"asks for {shorten(text)}")
+        self._push(Name(text))
+
+    def _make_record(self, of: Any, arguments: Any) -> None:
+        if not isinstance(of, Name) or of.text != RECORD_CLASS or arguments != ():
+            raise RefusedError(f"makes an object of {_describe(of)}")
+        self._push(Record())
+
+    def _call(self, function: Any, arguments: Any) -> None:
+        calls = self._dialect.calls
+        if not isinstance(function, Name) or function.text not in calls:
+            raise RefusedError(f"calls {_describe(function)}")
+        if type(arguments) is not tuple:
+            raise ValueError(f"{function.text} has no tuple of arguments")
+        self._push(calls[function.text](*arguments))
+        self._take_size_of(self._stack[-1])
+
+    def _set_state(self, state: Any) -> None:
+        target = self._stack[-1]
+        if not isinstance(target, Stateful):
+            raise RefusedError(f"sets the state of {_describe(target)}")
+        target.set_state(state)
+        self._take_size_of(target)
+
+    def _take_size_of(self, value: Any) -> None:
+        """Takes the size of what a call has made, which may be made many times."""
+        if isinstance(value, StoredArray):
+            self._budget.take(value.nbytes)
+        elif isinstance(value, bytes):
+            self._budget.take(len(value))
+
+
+def _describe(value: Any) -> str:
+    return (
+        value.text if isinstance(value, Name) else f"a value ({type(value).__name__})"
+    )

@@ -1,0 +1,99 @@
+"""Directions against linear maps that are known, and against NumPy's SVD."""
+
+import jax
+import numpy as np
+import pytest
+
+from progan_jax.display.directions import decompose, find_directions, fit_slopes, move
+
+
+def test_the_slopes_of_a_linear_map_are_found_whatever_is_constant_or_even():
+    rng = np.random.default_rng(1)
+    known = rng.standard_normal((6, 11))
+
+    def layers(z):
+        return z @ known + 5 + (z**2) @ np.abs(known)
+
+    np.testing.assert_allclose(fit_slopes(layers, 6, 1), known, atol=1e-5)
+
+
+def test_odd_terms_enter_by_what_they_share_with_a_line():
+    # On the sphere of radius sqrt(d), E[z^4] is 3 d / (d + 2): the slope of z^3.
+    slopes = fit_slopes(lambda z: z**3, 10, 400)
+    np.testing.assert_allclose(np.diag(slopes), 30 / 12, rtol=0.1)
+    assert np.abs(slopes - np.diag(np.diag(slopes))).max() < 0.15
+
+
+def test_directions_are_the_singular_vectors_that_numpy_finds():
+    slopes = np.random.default_rng(2).standard_normal((7, 20))
+    found = decompose(slopes, 3)
+    vectors, values, _ = np.linalg.svd(slopes, full_matrices=False)
+    np.testing.assert_allclose(
+        np.abs(found.vectors @ vectors), np.eye(3, 7), atol=1e-10
+    )
+    np.testing.assert_allclose(found.shares, (values**2 / (values**2).sum())[:3])
+    assert all(v[np.abs(v).argmax()] > 0 for v in found.vectors)
+    assert len(decompose(slopes, 99).vectors) == 7
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_those_of_a_linear_generator_are_its_own(make_generator, classes):
+    generator = make_generator(
+        g_slope=1.0, pixel_norm=False, normalize_latents=False, num_classes=classes
+    )
+    found = find_directions(generator, 4)
+    # Its columns are its answers to unit vectors, less that to zero.
+    latents = np.concatenate([np.eye(8), np.zeros((1, 8))]).astype(np.float32)
+    labels = jax.nn.one_hot(np.zeros(9, int), classes) if classes else None
+    _, state = generator.network.apply(
+        {"params": generator.params},
+        latents,
+        1.0,
+        labels,
+        capture_intermediates=True,
+        mutable=["intermediates"],
+    )
+    maps = np.asarray(state["intermediates"]["block_8x8"]["__call__"][0]).reshape(9, -1)
+    vectors, values, _ = np.linalg.svd(maps[:8] - maps[8], full_matrices=False)
+    np.testing.assert_allclose(
+        np.abs(found.vectors @ vectors[:, :4]), np.eye(4), atol=1e-3
+    )
+    np.testing.assert_allclose(
+        found.shares, (values**2 / (values**2).sum())[:4], rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_the_latent_that_a_generator_heeds_most_is_the_first(make_generator, norm):
+    def heed_the_fifth(params):
+        kernel = params["block_4x4"]["dense"]["kernel"].copy()
+        kernel[4] *= 20
+        params["block_4x4"]["dense"]["kernel"] = kernel
+        return params
+
+    generator = make_generator(heed_the_fifth, g_norm=norm)
+    found = find_directions(generator, 2)
+    assert found.vectors[0, 4] > 0.98
+    assert found.shares[0] > 0.8
+    again = find_directions(generator, 2)
+    np.testing.assert_array_equal(found.vectors, again.vectors)
+
+
+def test_a_move_keeps_the_length_and_begins_along_its_direction():
+    rng = np.random.default_rng(3)
+    latent = rng.standard_normal(12).astype(np.float32)
+    vectors = np.linalg.qr(rng.standard_normal((12, 2)))[0].T
+    for amounts in ([8.0, -3.0], [1e-3, 0.0]):
+        moved = move(latent, vectors, np.array(amounts))
+        assert np.linalg.norm(moved) == pytest.approx(np.linalg.norm(latent))
+    step = 1e-2
+    slope = move(latent, vectors, np.array([step, 0])) - latent.astype(np.float64)
+    unit = latent / np.linalg.norm(latent)
+    expected = vectors[0] - (vectors[0] @ unit) * unit
+    np.testing.assert_allclose(slope / step, expected, atol=5e-3)
+
+
+def test_no_move_is_the_latent_bit_for_bit():
+    latent = np.random.default_rng(4).standard_normal(5).astype(np.float32)
+    moved = move(latent, np.eye(5)[:2], np.zeros(2))
+    np.testing.assert_array_equal(moved, latent)

@@ -1,0 +1,73 @@
+"""What stands before the page: Gradio and a port."""
+
+import socket
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from progan_jax.display.explorer import check_port, import_gradio, start
+from progan_jax.errors import UserError
+
+
+def test_gradio_that_is_missing_or_old_is_one_line(monkeypatch):
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match=r"pip install 'progan_jax\[explore\]'$"):
+        import_gradio()
+    for version in ("5.49.1", "6.3.0"):
+        old = SimpleNamespace(__version__=version)
+        monkeypatch.setitem(sys.modules, "gradio", old)
+        with pytest.raises(UserError, match=rf"6.26 or newer, and {version} is inst"):
+            import_gradio()
+    new = SimpleNamespace(__version__="6.26.0")
+    monkeypatch.setitem(sys.modules, "gradio", new)
+    assert import_gradio() is new
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_a_port_that_cannot_be_is_a_mistake(port):
+    with pytest.raises(UserError, match=rf"--port={port} must lie in \[1, 65535\]"):
+        check_port(port)
+
+
+def test_a_port_in_use_is_a_mistake_that_names_another():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with pytest.raises(UserError) as error:
+            check_port(port)
+    assert str(error.value).startswith(
+        f"--port={port} must be free: another program uses it; choose another"
+    )
+    check_port(port)
+
+
+def test_the_page_is_served_to_this_machine_alone_and_tells_nobody(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    given = {}
+    blocks = SimpleNamespace(launch=lambda **options: given.update(options))
+    theme = SimpleNamespace(Base=lambda **options: options)
+    address = start(SimpleNamespace(themes=theme), blocks, 7860)
+    assert address == "http://127.0.0.1:7860"
+    assert given["server_name"] == "127.0.0.1"
+    off = ("share", "pwa", "mcp_server", "enable_monitoring", "ssr_mode")
+    assert not any(given[name] for name in off)
+    assert given["footer_links"] == []
+
+
+def test_a_server_that_does_not_start_is_one_line(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+
+    def launch(**_):
+        raise ValueError("no\nluck.")
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    theme = SimpleNamespace(Base=lambda **options: options)
+    with pytest.raises(UserError, match=rf"^--port={port}: .* \(no luck\); choose"):
+        start(SimpleNamespace(themes=theme), SimpleNamespace(launch=launch), port)

@@ -1,0 +1,283 @@
+"""The page as HTML that a parser reads, without a browser."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from progan_jax.display import page
+from progan_jax.display.page import try_to_write_report, write_report
+from progan_jax.inference.snapshot import write_snapshot
+
+VOID = {"img", "input", "link", "meta", "rect", "path", "circle"}
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes and the text in them, in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        element = {"tag": tag, "text": "", **dict(attrs)}
+        self.elements.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop()["tag"] == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append({"tag": tag, "text": "", **dict(attrs)})
+
+    def handle_data(self, data):
+        for element in self.open:
+            element["text"] += data
+
+    def all(self, *tags):
+        return [element for element in self.elements if element["tag"] in tags]
+
+
+@pytest.fixture
+def text(run):
+    write_report(run, run / "report.html")
+    return (run / "report.html").read_text()
+
+
+@pytest.fixture
+def read(text):
+    reader = Reader(text)
+    assert not reader.open, "each element is closed"
+    return reader
+
+
+def tables(read):
+    """The cells of each table, by the caption that stands above it."""
+    found, caption = {}, None
+    for element in read.elements:
+        if element["tag"] == "figcaption":
+            caption = element["text"]
+        elif element["tag"] == "table":
+            found[caption] = []
+        elif element["tag"] == "tr":
+            found[caption].append([])
+        elif element["tag"] in ("th", "td"):
+            found[caption][-1].append(element["text"])
+    return found
+
+
+def test_every_picture_has_a_text_and_lies_in_the_page(read):
+    images = read.all("img")
+    assert len(images) == 5
+    assert [i["alt"] for i in images][:2] == [
+        "Fakes after 0 kimg, 4x4",
+        "Fakes after 4 kimg, 4x4",
+    ]
+    assert all(i["src"].startswith("data:image/webp;base64,") for i in images)
+
+
+def test_nothing_is_asked_of_any_server(read, text):
+    assert "http://" not in text
+    assert "https://" not in text
+    for element in read.elements:
+        for name in ("src", "href", "action", "data"):
+            assert element.get(name, "#").startswith(("data:", "#"))
+    assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", text)
+
+
+def test_the_browser_is_told_to_run_this_script_alone(read):
+    (policy,) = (
+        meta["content"]
+        for meta in read.all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    for element in read.all("script", "style"):
+        digest = hashlib.sha256(element["text"].encode()).digest()
+        assert f"'sha256-{base64.b64encode(digest).decode()}'" in policy
+    assert len(read.all("script")) == len(read.all("style")) == 1
+
+
+def test_headings_descend_by_one_level(read):
+    levels = [int(h["tag"][1]) for h in read.all("h1", "h2", "h3", "h4", "h5", "h6")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+
+
+def test_names_of_elements_are_unique_and_what_they_name_is_there(read):
+    ids = [element["id"] for element in read.elements if "id" in element]
+    assert len(ids) == len(set(ids))
+    for element in read.elements:
+        named = element.get("aria-labelledby", "").split()
+        named += [element["for"]] if "for" in element else []
+        href = element.get("href", "")
+        named += [href[1:]] if href.startswith("#") else []
+        assert set(named) <= set(ids)
+
+
+def test_inputs_have_labels_and_buttons_have_texts(read):
+    labelled = {label["for"] for label in read.all("label") if label["text"]}
+    assert {i["id"] for i in read.all("input")} == labelled == {"moment"}
+    assert all(button["text"] for button in read.all("button"))
+
+
+def test_the_ticks_numbers_stand_in_a_table(read, run):
+    rows = [json.loads(r) for r in (run / "stats.jsonl").read_text().splitlines()]
+    header, *cells = tables(read)["Losses: numbers"]
+    assert header == ["kimg", "D", "G"]
+    assert len(cells) == len(rows)
+    for row, (kimg, d_loss, g_loss) in zip(rows, cells, strict=True):
+        assert float(kimg) == row["Progress/kimg"]
+        assert math.isclose(float(g_loss), row["Loss/g_loss"], rel_tol=1e-4)
+        if row["Loss/d_loss"] is None:
+            assert d_loss == ""
+        else:
+            assert math.isclose(float(d_loss), row["Loss/d_loss"], rel_tol=1e-4)
+
+
+def test_each_chart_is_described_in_words(read):
+    for chart in (svg for svg in read.all("svg") if "role" in svg):
+        assert chart["role"] == "img"
+        assert len(chart["aria-labelledby"].split()) == 2
+    described = [element["text"] for element in read.all("desc")]
+    assert "Against kimg, 1 to 12. D: from 10 to 0.8333" in described[1]
+
+
+def test_the_stages_tell_plan_and_throughput(read):
+    stages = tables(read)["The stages of the schedule, and their throughput"]
+    assert [row[0] for row in stages[1:]] == ["4x4", "8x8", "16x16"]
+    # Four ticks of 1000 images in 2 seconds each, a second of maintenance after each.
+    assert stages[1][-3:] == ["4.0", "500.0", "12s"]
+    assert stages[2][-3:] == ["8.0", "250.0", "24s"]
+    assert stages[3][-3:] == ["", "", ""]
+
+
+def test_snapshots_are_compared_with_the_reals_and_the_best_is_named(read):
+    figures = tables(read)["Figures of the snapshots, by each metric's newest settings"]
+    assert figures == [
+        ["kimg", "resolution", "SWD 16", "SWD average"],
+        ["reals", "", "2.5", "2.5"],
+        ["4.0", "4", "80", "80"],
+        ["12.0", "8", "40 (best)", "40 (best)"],
+    ]
+
+
+def test_what_the_user_wrote_is_text_and_no_markup(read, text):
+    assert "alert('&')" not in text
+    changed = tables(read)["What differs from configs/base.py, the paper's recipe"]
+    told = {row[0]: row[1:] for row in changed}
+    assert told["data.data_dir"][0] == repr("</script><script>alert('&')</script>")
+    assert told["schedule.fade_kimg"] == ["'2'", "'600'"]
+    assert "optim.beta1" not in told
+    assert any(
+        row[2] == "8 x H100 <80GB>" for row in tables(read)["Every start of the run"]
+    )
+
+
+def test_a_run_without_grids_and_figures_has_its_page_too(run):
+    (run / "metrics.jsonl").unlink()
+    for path in (run / "grids").iterdir():
+        path.unlink()
+    write_report(run, run / "report.html")
+    read = Reader((run / "report.html").read_text())
+    told = [paragraph["text"] for paragraph in read.all("p")]
+    assert "No grid is drawn yet." in told
+    assert "Nothing is measured yet; --mode=eval measures every snapshot." in told
+    assert not read.all("img")
+
+
+def test_figures_that_the_ticks_alone_tell_are_shown(run):
+    (run / "metrics.jsonl").unlink()
+    lines = (run / "stats.jsonl").read_text().splitlines()
+    # As earlier runs call the distance of a stage's end, and as later ones do.
+    lines[3] = json.dumps(json.loads(lines[3]) | {"Metrics/swd_average": 61.25})
+    levels = {"Metrics/stage_swd_16": 30.5, "Metrics/stage_swd_average": 40.75}
+    lines[7] = json.dumps(json.loads(lines[7]) | levels)
+    (run / "stats.jsonl").write_text("\n".join(lines))
+    write_report(run, run / "report.html")
+    text = (run / "report.html").read_text()
+    assert "61.25 (best)" in text
+    assert "40.75 (best)" in text
+    assert "<h3>Sliced Wasserstein distance x 1e3, as stages end</h3>" in text
+
+
+def test_a_run_that_does_not_grow_has_no_chart_of_its_growth(run):
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["schedule"]["start_resolution"] = 16
+    (run / "config.json").write_text(json.dumps(record))
+    rows = (run / "stats.jsonl").read_text()
+    rows = re.sub(r'"Progress/resolution": \d+', '"Progress/resolution": 16', rows)
+    (run / "stats.jsonl").write_text(rows)
+    write_report(run, run / "report.html")
+    text = (run / "report.html").read_text()
+    assert "Resolution, with its fades" not in text
+    assert 'class="stage"' not in text
+    assert "The stages of the schedule, and their throughput" in text
+
+
+def test_no_failure_of_the_report_ends_a_run(run, monkeypatch, capsys):
+    def fail(*_):
+        raise ZeroDivisionError("of\nsome kind")
+
+    monkeypatch.setattr(page, "render", fail)
+    try_to_write_report(run)
+    told = capsys.readouterr().err
+    assert told == (
+        f"warning: {run / 'report.html'} is not written: ZeroDivisionError: of some "
+        "kind\n"
+    )
+    assert not (run / "report.html").exists()
+
+
+def luminance(colour):
+    """Of WCAG 2: linear light, weighted."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [
+        p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_texts_and_lines_stand_out_from_both_grounds_by_day_and_night():
+    style = Path(page.__file__).with_name("page.css").read_text()
+    for scheme in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", scheme))
+        for name in ("ink", "soft", "accent", *(f"line-{n}" for n in range(6))):
+            for ground in ("page", "card"):
+                both = luminance(colours[name]), luminance(colours[ground])
+                ratio = (max(both) + 0.05) / (min(both) + 0.05)
+                assert ratio >= 4.5, (name, ground)
+
+
+def test_rows_of_one_class_each_are_named(run):
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["train"]["grid_by_class"] = True
+    (run / "config.json").write_text(json.dumps(config))
+    folder, params = run / "snapshots" / "000012_r008", {"a": np.zeros(1, np.float32)}
+    names = ["cat", "<b>dog</b>"]
+    for dataset, told in [({"class_names": names}, True), ({}, False)]:
+        write_snapshot(folder, params, {"dataset": dataset})
+        write_report(run, run / "report.html")
+        text = (run / "report.html").read_text()
+        line = "Each row shows one class: cat, &lt;b&gt;dog&lt;/b&gt;."
+        assert (line in text) == told
+        assert ("Each row shows" in text) == told
+    (folder / "snapshot.json").write_text("{")
+    write_report(run, run / "report.html")  # It is written all the same.
+    config["config"]["train"]["grid_by_class"] = False
+    (run / "config.json").write_text(json.dumps(config))
+    write_snapshot(folder, params, {"dataset": {"class_names": names}})
+    write_report(run, run / "report.html")
+    assert "Each row shows" not in (run / "report.html").read_text()

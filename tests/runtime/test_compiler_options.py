@@ -1,0 +1,91 @@
+"""What the compiler is told, and on which devices."""
+
+import jax
+import numpy as np
+import pytest
+
+from progan_jax.data.sources import load_digits
+from progan_jax.errors import UserError
+from progan_jax.runtime.compiler import compiler_options
+from progan_jax.runtime.mesh import make_mesh
+from progan_jax.training import stage
+from progan_jax.training.config import make_schedule
+from progan_jax.training.stage import StageProgram
+from tests.xla import is_known
+
+
+@pytest.mark.parametrize(
+    ("asked", "platform", "told"),
+    [
+        (True, "gpu", True),
+        (False, "gpu", None),
+        (True, "tpu", None),
+        (True, "cpu", None),
+    ],
+)
+def test_deterministic_kernels_are_asked_of_gpus_alone(
+    tiny_config, asked, platform, told
+):
+    tiny_config.runtime.deterministic = asked
+    options = compiler_options(tiny_config, platform)
+    assert options.get("xla_gpu_deterministic_ops") == told
+    assert bool(options) == bool(told)
+
+
+def program(config):
+    mesh = make_mesh(jax.devices()[:1])
+    return StageProgram(config, make_schedule(config), 4, mesh)
+
+
+def test_the_options_reach_the_compiler(tiny_config, monkeypatch):
+    # An option that XLA does not know is refused by whatever is given it.
+    monkeypatch.setattr(stage, "compiler_options", lambda *_: {"xla_no_such": True})
+    refused = program(tiny_config)
+    latents = np.zeros((1, 8), np.float32)
+    ema = refused.abstract_state().g_ema
+    params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), ema)
+    for compile_one in (
+        refused.create,
+        lambda: refused.compile_ahead((9, 4, 4, 1)) or refused._ahead.result(),
+        lambda: refused.sampler.sample(params, 1.0, latents),
+    ):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such"):
+            compile_one()
+
+
+def test_xla_knows_the_options_of_gpus(tiny_config, monkeypatch):
+    tiny_config.runtime.deterministic = True
+    options = compiler_options(tiny_config, "gpu")
+    monkeypatch.setattr(stage, "compiler_options", lambda *_: options)
+    assert program(tiny_config).lower((9, 4, 4, 1)).compile() is not None
+
+
+def test_an_option_that_xla_has_lost_is_one_line(tiny_config, monkeypatch):
+    lost = {"xla_no_such": True}
+    monkeypatch.setattr("progan_jax.runtime.compiler._DETERMINISTIC", lost)
+    tiny_config.runtime.deterministic = True
+    with pytest.raises(UserError, match=r"runtime\.deterministic.*xla_no_such") as told:
+        compiler_options(tiny_config, "gpu")
+    assert "\n" not in str(told.value)
+    assert compiler_options(tiny_config, "cpu") == {}
+
+
+@pytest.mark.parametrize(
+    ("flag", "known"),
+    [("--xla_backend_optimization_level=0", True), ("--xla_no_such=1", False)],
+)
+def test_a_flag_is_tried_where_it_cannot_end_the_tests(flag, known):
+    assert is_known(flag) == known
+
+
+def test_on_cpus_the_field_changes_nothing(tiny_config):
+    states = []
+    for deterministic in (False, True):
+        tiny_config.runtime.deterministic = deterministic
+        one = program(tiny_config)
+        one.prepare(load_digits(16))
+        state, _ = one.run(one.create(), 0, 2)
+        key = jax.random.key_data(state.key)
+        states.append(jax.device_get(state.replace(key=key)))
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(a, b)

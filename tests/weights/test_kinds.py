@@ -1,0 +1,187 @@
+"""What files are called that are not what they were taken for."""
+
+import gzip
+import io
+import json
+import struct
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+import progan_jax
+from progan_jax.errors import UserError
+from progan_jax.metrics.inception_weights import read_inception
+from progan_jax.metrics.vgg import load_vgg
+from progan_jax.weights.kinds import identify
+from tests.pickles import dumps, golden_networks
+
+
+def zipped(**members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("__", "/"), data)
+    return file.getvalue()
+
+
+def tarred():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.pkl"), io.BytesIO())
+    return file.getvalue()
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def pickled(*classes):
+    """Returns the beginning of a pickle, as protocol 2 writes it."""
+    return b"\x80\x02}X\x01\x00\x00\x00G" + b"".join(
+        f"c{name.replace(':', chr(10))}\n".encode() for name in classes
+    )
+
+
+# Name, content, what it is called, and what to do.
+FILES = {
+    "web page with a byte order mark": (
+        *("net.pkl", b"\xef\xbb\xbf<!DOCTYPE html><html>"),
+        *("a web page", "download the file that the page leads to"),
+    ),
+    "zeros": ("net.pkl", bytes(5000), "nothing but zeros", "download it again"),
+    "pdf": ("net.pkl", b"%PDF-1.7\n1 0 obj", "a PDF document", "name such a pickle"),
+    "pytorch zip": (
+        *("net.pth", zipped(archive__data=b"", **{"archive__data.pkl": b"\x80\x02"})),
+        *("a PyTorch file in zip form", "name such a pickle, a run or a snapshot"),
+    ),
+    "pytorch": (
+        *("net.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
+        *("a PyTorch file", "name such a pickle, a run or a snapshot"),
+    ),
+    "stylegan": (
+        *("net.pkl", pickled("dnnlib.tflib.network:Network")),
+        *("a network of StyleGAN's TensorFlow program", "name such a pickle"),
+    ),
+    "stylegan2-ada": (
+        *("net.pkl", pickled("torch_utils.persistence:_reconstruct_persistent_obj")),
+        *("a network of StyleGAN2-ADA's or StyleGAN3's PyTorch program", "name such"),
+    ),
+    "pickle of a torch module": (
+        *("net.pkl", pickled("torch.nn.modules.container:Sequential")),
+        *("an object of a PyTorch program", "name such a pickle"),
+    ),
+    "page": (
+        *("net.pkl", b"\n<!DOCTYPE html><html><head><title>Sign in</title>"),
+        *("a web page", "download the file that the page leads to"),
+    ),
+    "lfs": (
+        *("net.pkl", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n"),
+        *("a git-lfs pointer in the place of a file", "fetch the file by git lfs pull"),
+    ),
+    "gzip": ("net.pkl", gzip.compress(b"x"), "a gzip archive", "unpack it first"),
+    "tar.gz": ("n.tar.gz", gzip.compress(tarred()), "a gzip archive", "unpack it"),
+    "tar": ("net.pkl", tarred(), "a tar archive", "unpack it first"),
+    "zip": ("net.pkl", zipped(a=b"b"), "a zip archive", "unpack it first"),
+    "cut zip": ("net.pkl", zipped(a=b"b")[:20], "a zip archive that is cut", "downl"),
+    "npz": ("net.npz", npz(a=np.ones(2)), "a file of NumPy arrays (.npz)", "name"),
+    "empty": ("net.pkl", b"", "empty", "download it again"),
+    "tensorflow": (
+        *("checkpoint", b'model_checkpoint_path: "model.ckpt-7"\n'),
+        *("a part of a TensorFlow checkpoint", "name such a pickle"),
+    ),
+    "tensorflow data": (
+        *("model.ckpt-7.data-00000-of-00001", b"\0\1\2"),
+        *("a part of a TensorFlow checkpoint", "name such a pickle"),
+    ),
+    "h5": (
+        "net.h5",
+        b"\x89HDF\r\n\x1a\n\0\0",
+        "an HDF5 file, such as those of",
+        "name",
+    ),
+    "onnx": ("net.onnx", b"\x08\x07\x12\x07pytorch", "an ONNX model", "name such"),
+    "stablehlo": ("net.stablehlo", b"\1\0\0", "an exported program", "run it by jax."),
+    "safetensors": (
+        *("net.safetensors", save({"a": np.ones(2, np.float32)})),
+        *("a safetensors file", "name such a pickle"),
+    ),
+    "text": ("net.pkl", "Zugriff verweigert für alle\n".encode(), "text", "name such"),
+    "protocol 0": ("net.pkl", b"cposix\nsystem\n(S'true'\ntR.", "text", "name such a"),
+    "image": ("net.png", b"\x89PNG\r\n\x1a\n", "an image", "name such a pickle"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_another_file_is_called_what_it_is_with_what_to_do(tmp_path, kind):
+    name, content, what, fix = FILES[kind]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        progan_jax.load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path} is {what}")
+    assert f"; {fix}" in message
+    assert "\n" not in message
+
+
+def test_the_authors_pickles_and_unknown_bytes_are_of_no_other_kind(tmp_path):
+    for net in ("fused", "cond"):
+        (tmp_path / "net.pkl").write_bytes(dumps(golden_networks(net)))
+        assert identify(tmp_path / "net.pkl") is None
+    (tmp_path / "net.pkl").write_bytes(bytes(range(256)))
+    assert identify(tmp_path / "net.pkl") is None
+    assert identify(tmp_path / "none") is None
+
+
+def test_folders_of_tensorflow_are_called_so(tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").touch()
+    (tmp_path / "checkpoints.pkl").mkdir()
+    for name in ("checkpoint", "model.index"):
+        (tmp_path / "checkpoints.pkl" / name).touch()
+    for name, what in [
+        ("saved", "a TensorFlow SavedModel"),
+        ("checkpoints.pkl", "a folder of TensorFlow checkpoints"),
+    ]:
+        with pytest.raises(UserError, match=f"is {what}, and not a run or a snapshot"):
+            progan_jax.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "npz", "safetensors", "pkl"])
+def test_weights_of_metrics_are_called_what_they_are_in_their_place(tmp_path, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    for content, what in [
+        (b"<html>", "a web page"),
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1", "a git-lfs pointer"),
+        (zipped(**{"a__data.pkl": b""}), "a PyTorch file in zip form"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"{path} is {what}"):
+            read_inception(path)
+        if (suffix, what) != ("pth", "a PyTorch file in zip form"):
+            with pytest.raises(UserError, match=f"{path} is {what}"):
+                load_vgg(path)
+
+
+def test_members_that_unpack_to_far_more_than_they_take_are_not_read(tmp_path):
+    path = tmp_path / "bomb.npz"
+    header = {"descr": "<f4", "fortran_order": False, "shape": (2**26,)}
+    text = (str(header) + "\n").encode()
+    start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", start + bytes(2**28))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(UserError, match="makes more than 4 times its size of itself"):
+        read_inception(path)
+
+
+def test_json_is_text(tmp_path):
+    (tmp_path / "net.pkl").write_text(json.dumps({"a": 1}))
+    with pytest.raises(UserError, match="is text, and not a pickle"):
+        progan_jax.load(tmp_path / "net.pkl")
