@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks.sources import source_rows
-from progan_jax.data.feed import Feed
+from progan_jax.data.feed import Feed, plan_feed
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.prepared import RecordLevel
 from progan_jax.data.pyramid import Pyramid
@@ -131,16 +131,19 @@ def _read_ahead(level: RecordLevel) -> float:
 def _feed_row(level: RecordLevel, stored: str, mode: str) -> str:
     """Returns the row of a feed whose batches a device takes, pair by pair."""
     side, mesh = level.shape[1], make_mesh()
-    feed = Feed(
-        Pyramid("noise", {side: level}, None, 0, ""),
-        IndexStream(0, len(level), mirror=True),
-        resolution=side,
+    plan = plan_feed(
+        level.shape,
         batch_size=_BATCH,
         d_repeats=1,
         max_pairs=_PAIRS,
+        mode=mode,  # pyright: ignore[reportArgumentType]
+    )
+    feed = Feed(
+        Pyramid("noise", {side: level}, None, 0, ""),
+        IndexStream(0, len(level), mirror=True),
+        plan,
         replicated=replicated(mesh),
         batched=batched(mesh, axis=2),
-        mode=mode,  # pyright: ignore[reportArgumentType]
     )
     num_pairs, nimg, host = feed.max_pairs, 0, 0.0
 

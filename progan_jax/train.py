@@ -28,7 +28,7 @@ from progan_jax.training.config import make_schedule
 from progan_jax.training.schedule import Stage
 from progan_jax.training.stage import NextProgram, StageProgram, warn_of_small_groups
 from progan_jax.training.start import Initial, open_initial, open_set, start_from
-from progan_jax.training.state import TrainState, forgive
+from progan_jax.training.state import TrainState, forgive, split_key
 from progan_jax.training.validation import agree_on_config, agree_on_set, validate
 from progan_jax.training.workdir import (
     RunFolder,
@@ -330,8 +330,8 @@ def check_restored(
 
 def _check_key(config: Any, nimg: int, key: np.ndarray) -> None:
     """Refuses the state of a run of another seed: it would train on in silence."""
-    # As `create_state` splits it.
-    own = jax.random.key_data(jax.random.split(jax.random.key(config.seed))[1])
+    _, key_steps = split_key(jax.random.key(config.seed))
+    own = jax.random.key_data(key_steps)
     if not np.array_equal(key, own):
         raise UserError(
             f"--workdir: checkpoint {nimg} has the random numbers of another run, of "

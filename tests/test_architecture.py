@@ -222,9 +222,8 @@ def test_main_is_no_longer_than_100_lines():
 def test_tests_lie_where_their_module_lies(path):
     """As tests/training/test_stage.py, or test_stage_ahead.py for a part of it."""
     folder = path.parent.relative_to(TESTS)
-    code = PACKAGE / folder
-    if folder in (Path(), Path("configs")) or not code.is_dir():
-        return  # Of the whole, or of programs beside the package.
-    names = [module.stem for module in code.glob("*.py")]
+    if folder in map(Path, ("", "benchmarks", "configs")):
+        return  # Of the whole, or of what lies beside the package.
+    names = [module.stem for module in (PACKAGE / folder).glob("*.py")]
     stem = path.stem.removeprefix("test_")
     assert any(stem == name or stem.startswith(f"{name}_") for name in names)

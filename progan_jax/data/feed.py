@@ -164,15 +164,10 @@ class Feed:
         self,
         pyramid: Pyramid,
         stream: IndexStream,
+        plan: FeedPlan,
         *,
-        resolution: int,
-        batch_size: int,
-        d_repeats: int,
-        max_pairs: int,
         replicated: NamedSharding,
         batched: NamedSharding,
-        mode: Literal["auto", "resident", "streamed"] = "auto",
-        resident_gib: float = 4.0,
         stream_workers: int = 0,
     ) -> None:
         """Lays the level on the devices if the feed is to be resident.
@@ -180,44 +175,25 @@ class Feed:
         Args:
           pyramid: The image set.
           stream: Which image comes when.
-          resolution: Level to feed.
-          batch_size: Images of a D step over all devices.
-          d_repeats: D steps in a pair.
-          max_pairs: Most pairs that one call of `batches` asks for; fewer if their
-            pixels, streamed, would take more than 256 MiB.
+          plan: Form and shapes of the batches of a level; see `plan_feed`.
           replicated: Sharding of what every device holds.
           batched: Sharding of arrays [K, D, N, ...] that splits N.
-          mode: "resident", "streamed" or "auto".
-          resident_gib: Largest level that "auto" makes resident, in GiB.
           stream_workers: Processes that read ahead for "streamed"; 0 is threads.
-
-        Raises:
-          ValueError: if there is no such mode.
         """
-        level = pyramid.levels[resolution]
-        plan = plan_feed(
-            level.shape,
-            batch_size=batch_size,
-            d_repeats=d_repeats,
-            max_pairs=max_pairs,
-            mode=mode,
-            resident_gib=resident_gib,
-        )
-        labels = pyramid.labels
+        level, labels = pyramid.levels[plan.level_shape[1]], pyramid.labels
         if labels is None:
             labels = np.zeros(len(level), np.int32)
-        self.mode = plan.mode
+        self.mode, self._shape = plan.mode, plan.shape
+        self.max_pairs, self.capacity = plan.max_pairs, plan.shape[0]
         self._stream, self._batched = stream, batched
         self._labels = labels.astype(np.int32)
         self._image_shape = level.shape[1:]
-        self.max_pairs, self.capacity = plan.max_pairs, plan.shape[0]
-        self._shape = plan.shape
         self._rows = _local_rows(batched, self._shape)
         self._pairs = PairStream(
             level,
             stream,
-            d_repeats=d_repeats,
-            batch_size=batch_size,
+            d_repeats=plan.shape[1],
+            batch_size=plan.shape[2],
             rows=self._rows,
             workers=stream_workers,
         )

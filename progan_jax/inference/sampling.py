@@ -15,7 +15,7 @@ from progan_jax.errors import NotFiniteError, UserError, warn
 from progan_jax.images import to_uint8
 from progan_jax.models.common import Params, parameter_shapes
 from progan_jax.models.families import DEFAULT, FAMILIES
-from progan_jax.models.options import faults, make
+from progan_jax.models.options import faults, read_options
 
 BATCH_SIZE = 64  # By default.
 
@@ -47,7 +47,7 @@ def _make_generator(info: Mapping[str, Any]) -> Any:
     family = FAMILIES[name]
     if type(side) is not int or side < 4 or side & (side - 1):
         raise ValueError(f"resolution {side!r}")
-    options = make(family.Options, info["options"])
+    options = read_options(family.Options, info["options"])
     for name, fault in faults(family.Options, asdict(options)):
         raise ValueError(f"{name} = {getattr(options, name)!r} {fault.split(';')[0]}")
     return family.make_networks(options, side)[0]

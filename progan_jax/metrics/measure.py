@@ -199,7 +199,15 @@ class Features:
 
 
 class Measurer:
-    """Measures sets of images against the reals."""
+    """Measures sets of images against the reals.
+
+    Attributes:
+      reals: The real images.
+      features: Those of Inception, computed once for each set.
+      classifier: The one that the run names, if a metric asks for one.
+      patches_of_reals: By level, once they are drawn.
+      batched: Sharding of a batch axis over several devices; None for one.
+    """
 
     def __init__(
         self,
@@ -218,12 +226,13 @@ class Measurer:
           UserError: if the images do not serve a metric, or weights are missing,
             damaged or do not serve.
         """
-        self._reals, self._options = reals, options
+        self.reals, self._options = reals, options
         for metric in options.metrics:
             there, name = reals.pyramid.num_images, reals.pyramid.name
             check_images(metric, options.num_images, there, reals.resolution, name)
         self._warned: set[str] = set()
-        self.batched, self.patches_of_reals = batched, {}
+        self.batched = batched
+        self.patches_of_reals: dict[int, Patches] = {}
         self.features = Features(reals, options, batched)
         self.classifier: Classifier | None = None
         if any(METRICS[m].extractor == "classifier" for m in options.metrics):
@@ -232,21 +241,16 @@ class Measurer:
             side = reals.resolution
             self.classifier = open_classifier(options.classifier, side, of)
 
-    @property
-    def reals(self) -> Reals:
-        """The real images."""
-        return self._reals
-
     def counts(self, metric: str) -> Counts:
         """Returns how many images of each kind a metric takes."""
-        there = self._reals.pyramid.num_images
+        there = self.reals.pyramid.num_images
         return count_images(metric, self._options.num_images, there)
 
     def names(self, metric: str) -> tuple[str, ...]:
         """Returns the names of a metric's values by which one may be the best."""
         row, levels = METRICS[metric], list[int]()
         if row.by_level:
-            levels = stage_resolutions(self._reals.resolution, SMALLEST_LEVEL)[::-1]
+            levels = stage_resolutions(self.reals.resolution, SMALLEST_LEVEL)[::-1]
         named = (self._name(pattern, metric) for pattern in row.values)
         return (*(f"{metric}_{r}" for r in levels), *named)
 
@@ -257,12 +261,12 @@ class Measurer:
             "num_images": counts.fakes,
             "num_reals": counts.reals,
             **METRICS[metric].constants,
-            "resolution": self._reals.resolution,
-            "channels": self._reals.pyramid.channels,
-            "mirror": self._reals.mirror,
-            "seed": self._reals.seed,
-            "data_set": self._reals.pyramid.name,
-            "data_fingerprint": self._reals.pyramid.fingerprint,
+            "resolution": self.reals.resolution,
+            "channels": self.reals.pyramid.channels,
+            "mirror": self.reals.mirror,
+            "seed": self.reals.seed,
+            "data_set": self.reals.pyramid.name,
+            "data_fingerprint": self.reals.pyramid.fingerprint,
             **self.features.settings(metric),
         }
         if METRICS[metric].extractor == "classifier":
@@ -290,7 +294,7 @@ class Measurer:
         except ValueError as error:
             raise UserError(
                 f"config.eval.metrics: {metric} of {num_images:,} images "
-                f"({self._reals.resolution}x{self._reals.resolution}): {error}; leave "
+                f"({self.reals.resolution}x{self.reals.resolution}): {error}; leave "
                 f"{metric} out, or change config.eval.num_images"
             ) from error
         for message in {str(warning.message) for warning in caught} - self._warned:

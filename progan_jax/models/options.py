@@ -52,16 +52,23 @@ class Rule:
         return None
 
 
-def option(default: Any, *, of: str = "GD", **rule: Any) -> Any:
+def option(default: Any, *, of: str = "GD", younger: bool = False, **rule: Any) -> Any:
     """Returns a field of a family's options.
 
     Args:
-      default: What the first runs did, which had no such field.
+      default: The value where nothing else is said.
       of: The networks that the field shapes, whose weights fit no other value: "G",
         "D", both or none.
+      younger: Whether the first runs had no such field; they acted by the default.
       rule: Fields of `Rule`.
     """
-    return dataclasses.field(default=default, metadata={"of": of, "rule": Rule(**rule)})
+    metadata = {"of": of, "younger": younger, "rule": Rule(**rule)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def younger_fields(kind: type[Any]) -> set[str]:
+    """Returns the names of the fields that stored options may lack."""
+    return {f.name for f in dataclasses.fields(kind) if f.metadata["younger"]}
 
 
 def faults(kind: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -71,11 +78,15 @@ def faults(kind: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, st
             yield field.name, fault
 
 
-def make(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """Returns options of what was stored: younger fields have their defaults."""
-    fields: Any = dataclasses.fields(kind)  # type: ignore[arg-type]
-    known = {field.name for field in fields}
-    return kind(**{name: value for name, value in values.items() if name in known})
+def read_options(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
+    """Returns options of stored fields; names that are not known are left out.
+
+    Raises:
+      KeyError: if a field is missing that is not a younger one.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    absent = younger_fields(kind) - set(stored)
+    return kind(**{name: stored[name] for name in names if name not in absent})
 
 
 def differences(

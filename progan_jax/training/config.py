@@ -15,7 +15,7 @@ from flax import struct
 from progan_jax.errors import UserError
 from progan_jax.models.common import RESOLUTIONS, stage_resolutions
 from progan_jax.models.families import FAMILIES
-from progan_jax.models.options import make
+from progan_jax.models.options import read_options
 from progan_jax.training.schedule import Schedule, Stage
 
 
@@ -48,7 +48,6 @@ class StepOptions:
       d_repeats: D steps per G step.
       simultaneous: Whether D and G step at once, on one batch of fakes.
       max_skipped: The loop stops after so many pairs in a row with a skipped update.
-      fake_labels: Classes of D's fakes: those of the "reals", or "random" ones.
       requantise_fade: Whether faded reals are rounded to 8 bits (the paper's program).
       dequantise: Whether reals get noise of one byte's width (an option of it).
       microbatches: Equal parts of a batch whose gradients are taken in turns, to save
@@ -62,7 +61,6 @@ class StepOptions:
     d_repeats: int = 1
     simultaneous: bool = False
     max_skipped: int = 100
-    fake_labels: str = "reals"
     requantise_fade: bool = False
     dequantise: bool = False
     microbatches: int = 1
@@ -154,13 +152,13 @@ def family_of(config: ml_collections.ConfigDict) -> ModuleType:
 def model_options(config: ml_collections.ConfigDict) -> Any:
     """Returns `config.model` as the family's options."""
     model: Any = config.model
-    return make(family_of(config).Options, model)
+    return read_options(family_of(config).Options, model)
 
 
 def loss_options(config: ml_collections.ConfigDict) -> Any:
     """Returns `config.loss` as the family's options."""
     loss: Any = config.loss
-    return make(family_of(config).LossOptions, loss)
+    return read_options(family_of(config).LossOptions, loss)
 
 
 def make_networks(
@@ -236,7 +234,6 @@ def make_step_options(
         d_repeats=optim.d_repeats,
         simultaneous=optim.simultaneous,
         max_skipped=config.train.max_skipped,
-        fake_labels=loss.fake_labels,
         requantise_fade=config.data.requantise_fade,
         dequantise=config.data.dequantise,
         microbatches=count_microbatches(batch_size // num_devices, microbatch),

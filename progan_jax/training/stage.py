@@ -11,7 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from progan_jax.data.feed import Feed, plan_feed
+from progan_jax.data.feed import Feed, FeedPlan, plan_feed
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import warn
@@ -120,7 +120,7 @@ class StageProgram:
         Args:
           level_shape: (n, r, r, C) of the level of this resolution.
         """
-        plan = plan_feed(level_shape, **self._feed_options())
+        plan = self._plan_feed(level_shape)
         everywhere = replicated(self._mesh)
         batches = plan.abstract(everywhere, batched(self._mesh, axis=2))
         controls = _abstract_controls(plan.shape[0], everywhere)
@@ -136,22 +136,23 @@ class StageProgram:
         return Feed(
             pyramid,
             IndexStream(self._seed, pyramid.num_images, data.mirror),
-            resolution=self.resolution,
+            self._plan_feed(pyramid.levels[self.resolution].shape),
             replicated=replicated(self._mesh),
             batched=batched(self._mesh, axis=2),
             stream_workers=data.stream_workers,
-            **self._feed_options(),
         )
 
-    def _feed_options(self) -> dict[str, Any]:
-        """Returns what form and shapes of the batches follow from."""
-        return {
-            "batch_size": self._schedule.batch_size[self.resolution],
-            "d_repeats": self._schedule.d_repeats,
-            "max_pairs": self._config.runtime.pairs_per_dispatch,
-            "mode": self._config.data.feed,
-            "resident_gib": self._config.data.resident_gib,
-        }
+    def _plan_feed(self, level_shape: tuple[int, ...]) -> FeedPlan:
+        """Returns form and shapes of the batches of a level (n, r, r, C)."""
+        data: Any = self._config.data
+        return plan_feed(
+            level_shape,
+            batch_size=self._schedule.batch_size[self.resolution],
+            d_repeats=self._schedule.d_repeats,
+            max_pairs=self._config.runtime.pairs_per_dispatch,
+            mode=data.feed,
+            resident_gib=data.resident_gib,
+        )
 
     def create(self, pyramid: Pyramid | None = None) -> TrainState:
         """Returns the state of a run that starts at this resolution.

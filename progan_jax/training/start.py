@@ -25,7 +25,7 @@ from progan_jax.inference.load import locate
 from progan_jax.inference.snapshot import digest, read_snapshot, read_trained
 from progan_jax.models.common import Params, parameter_shapes
 from progan_jax.models.families import DEFAULT, import_network
-from progan_jax.models.options import differences, make
+from progan_jax.models.options import differences, read_options
 from progan_jax.models.progan.ablation import calibrate
 from progan_jax.models.progan.networks import Discriminator
 from progan_jax.runtime.distributed import is_primary, share
@@ -138,7 +138,14 @@ def _check_options(
             f"{theirs}, and config.family = {config.family!r}; name networks of that"
         )
     ours, networks = model_options(config), "GD" if with_d else "G"
-    found = list(differences(ours, make(kind, info["options"]), networks))
+    try:
+        options = read_options(kind, info["options"])
+    except KeyError as error:
+        raise UserError(
+            f"{_FIELD} = {config.init_from!r}: its description has no field {error}; "
+            "name a whole snapshot"
+        ) from error
+    found = list(differences(ours, options, networks))
     if found := [each for each in found if ours.matters(each[0])]:
         set_to = ", ".join(f"config.model.{name} to {v!r}" for name, _, v in found)
         now = ", ".join(repr(mine) for _, mine, _ in found)

@@ -65,7 +65,7 @@ def create_state(
       scalars: Names of what `sums` counts.
       noisy: Whether D's layers have noise, whose strength the state is to follow.
     """
-    key_params, key_steps = jax.random.split(key)
+    key_params, key_steps = split_key(key)
     g_params, d_params = init_params(key_params, generator, discriminator)
     return TrainState(
         pairs=jnp.zeros([], jnp.int32),
@@ -79,6 +79,12 @@ def create_state(
         sums={name: jnp.zeros([]) for name in scalars},
         fake_scores=jnp.zeros([]) if noisy else None,
     )
+
+
+def split_key(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the keys of a run's weights and of its steps, of the run's own."""
+    weights, steps = jax.random.split(key)
+    return weights, steps
 
 
 def grow(
@@ -104,7 +110,7 @@ def grow(
       tx: Optimizer of both networks.
       reset: Whether the optimizers start anew.
     """
-    born_g, born_d = init_params(jax.random.split(key)[0], generator, discriminator)
+    born_g, born_d = init_params(split_key(key)[0], generator, discriminator)
     grown = state.replace(
         g_params=carry_over(born_g, state.g_params),
         d_params=carry_over(born_d, state.d_params),

@@ -248,7 +248,7 @@ class Steps:
         """Draws all that a D step takes besides its reals."""
         key_latents, key_labels, key_mix = jax.random.split(key, 3)
         n, fake_labels = reals.shape[0], labels
-        if self.options.fake_labels == "random":
+        if self.options.loss.fake_labels == "random":
             fake_labels = self._draw_labels(key_labels, n)
         mix = self._shard(jax.random.uniform(key_mix, (n, 1, 1, 1)))
         z, noise_keys = self._latents(key_latents, n), self._noise_keys(key, n)

@@ -11,6 +11,8 @@ from typing import Any
 import ml_collections
 
 from progan_jax.configs import base
+from progan_jax.models.families import DEFAULT, FAMILIES
+from progan_jax.models.options import younger_fields
 from progan_jax.runtime.command_line import KINDS, list_fields
 from progan_jax.training.validation import field_faults
 
@@ -35,8 +37,8 @@ _FREE_FIELDS = (
     "runtime.compile_ahead",
     "runtime.num_devices",
 )
-# Shared fields that the first runs lack; they acted by what configs/base.py says. Those
-# of the family lack any: see its options.
+# Shared fields that the first runs lack; they acted by what configs/base.py says. The
+# family's options have marks of their own.
 _YOUNGER_FIELDS = (
     "family",
     "init_from",
@@ -75,8 +77,8 @@ def complete_config(
         *groups, name = field.split(".")
         group = _open_groups(config, groups)
         if name not in group:
-            group[name] = (known if is_free(field) else shared)[field]
             _check_younger(field)
+            group[name] = (known if is_free(field) else shared)[field]
         elif not _fits(group[name], example):
             raise _unfit(field, group[name], KINDS[type(example)])
     if fault := next(field_faults(config), ""):
@@ -96,7 +98,10 @@ def _open_groups(config: Any, names: list[str]) -> Any:
 
 def _check_younger(field: str) -> None:
     """Raises ValueError if every version has stored a field."""
-    of_family = field.startswith(("model.", "loss."))
+    family = FAMILIES[DEFAULT]
+    kinds = {"model": family.Options, "loss": family.LossOptions}
+    group, _, name = field.rpartition(".")
+    of_family = group in kinds and name in younger_fields(kinds[group])
     if not (of_family or is_free(field) or field in _YOUNGER_FIELDS):
         raise ValueError(f"it has no config.{field}")
 

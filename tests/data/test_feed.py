@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from progan_jax.data.feed import Feed
+from progan_jax.data.feed import Feed, plan_feed
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import build_pyramid
 
@@ -125,17 +125,20 @@ _LABELLED = build_pyramid(
 
 def _open_feed(mode, *, pyramid=_LABELLED, max_pairs=3, batch_size=8, mib=1.0):
     mesh = Mesh(np.array(jax.devices()), "data")
-    return Feed(
-        pyramid,
-        IndexStream(7, pyramid.num_images, mirror=True),
-        resolution=4,
+    plan = plan_feed(
+        pyramid.levels[4].shape,
         batch_size=batch_size,
         d_repeats=2,
         max_pairs=max_pairs,
-        replicated=NamedSharding(mesh, PartitionSpec()),
-        batched=NamedSharding(mesh, PartitionSpec(None, None, "data")),
         mode=mode,
         resident_gib=mib / 1024,
+    )
+    return Feed(
+        pyramid,
+        IndexStream(7, pyramid.num_images, mirror=True),
+        plan,
+        replicated=NamedSharding(mesh, PartitionSpec()),
+        batched=NamedSharding(mesh, PartitionSpec(None, None, "data")),
     )
 
 

@@ -125,8 +125,12 @@ FAULTS = {
         lambda folder: damage(folder, options=None),
         "has no field 'options'",
     ),
+    "options without a field": (
+        lambda folder: damage(folder, "options", channels=None),
+        "has no field 'channels'",
+    ),
     "options of another network": (
-        lambda folder: damage(folder, options={"latent_size": 8}),
+        lambda folder: damage(folder, "options", latent_size=9),
         "where its description asks for",
     ),
     "options that are a text": (

@@ -13,21 +13,7 @@ from progan_jax.models.progan.networks import Generator
 from progan_jax.models.progan.options import Options
 from progan_jax.runtime.mesh import batched, make_mesh
 
-MODEL = {
-    "channels": 3,
-    "latent_size": 4,
-    "num_classes": 0,
-    "fmap_base": 16,
-    "fmap_decay": 1.0,
-    "fmap_max": 8,
-    "equalized": True,
-    "normalize_latents": True,
-    "normalize_labels": False,
-    "pixel_norm": True,
-    "activation": "leaky_relu",
-    "tanh": False,
-    "dtype": "float32",
-}
+MODEL = dataclasses.asdict(Options(latent_size=4, fmap_base=16, fmap_max=8))
 
 
 @pytest.fixture(scope="module")

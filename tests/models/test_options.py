@@ -13,7 +13,7 @@ from progan_jax.errors import UserError
 from progan_jax.inference.snapshot import read_info, write_snapshot
 from progan_jax.models import progan
 from progan_jax.models.common import init_generator
-from progan_jax.models.options import Rule, differences, make, option
+from progan_jax.models.options import Rule, differences, option, read_options
 from progan_jax.models.progan import LossOptions, Options
 from progan_jax.training.config import make_networks, model_options
 from progan_jax.training.start import open_initial
@@ -47,8 +47,14 @@ def test_defaults_are_allowed_and_every_field_has_a_rule(kind):
         assert isinstance(field.default, bool) or field.metadata["rule"] != Rule()
 
 
-def test_stored_options_lack_younger_fields_and_may_hold_older_ones():
-    assert make(Options, {"fmap_max": 8, "gone": 1}) == Options(fmap_max=8)
+def test_stored_options_may_lack_younger_fields_alone_and_hold_unknown_ones():
+    stored = dataclasses.asdict(Options(fmap_max=8, g_slope=0.3)) | {"gone": 1}
+    assert read_options(Options, stored) == Options(fmap_max=8, g_slope=0.3)
+    del stored["g_slope"]
+    assert read_options(Options, stored) == Options(fmap_max=8)
+    del stored["channels"]
+    with pytest.raises(KeyError, match="channels"):
+        read_options(Options, stored)
 
 
 def test_options_differ_where_they_shape_one_of_the_networks():
@@ -62,7 +68,7 @@ def test_options_differ_where_they_shape_one_of_the_networks():
 class More(Options):
     """The family's options, and one more."""
 
-    warmth: float = option(0.5, least=0, most=1, of="G")
+    warmth: float = option(0.5, least=0, most=1, of="G", younger=True)
 
 
 def test_an_option_more_is_known_to_config_checks_snapshot_load_and_init_from(
@@ -70,6 +76,8 @@ def test_an_option_more_is_known_to_config_checks_snapshot_load_and_init_from(
 ):
     monkeypatch.setattr(progan, "Options", More)
     assert base.get_config().model.warmth == 0.5
+    stored = model_options(tiny_config)  # Of before there was such an option.
+    assert stored.warmth == 0.5
     with tiny_config.unlocked():
         tiny_config.model.warmth = 2.0
     with pytest.raises(UserError, match=r"config\.model\.warmth = 2\.0 must be at mos"):

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 jax.distributed.initialize(f"127.0.0.1:{{sys.argv[2]}}", 2, int(sys.argv[1]))
 from progan_jax.data.index_stream import IndexStream
-from progan_jax.data.feed import Feed
+from progan_jax.data.feed import Feed, plan_feed
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.runtime.mesh import (batched, make_mesh, replicated)
 
@@ -39,10 +39,12 @@ mesh, saved = make_mesh(), {{}}
 for mode in ("streamed", "resident"):
     level = Recorded()
     pyramid = Pyramid("numbers", {{4: level}}, np.arange({N}, dtype=np.int32), {N}, "")
+    plan = plan_feed(
+        level.shape, batch_size={BATCH}, d_repeats={D}, max_pairs={PAIRS}, mode=mode
+    )
     feed = Feed(
-        pyramid, IndexStream(7, {N}, mirror=True), resolution=4, batch_size={BATCH},
-        d_repeats={D}, max_pairs={PAIRS}, replicated=replicated(mesh),
-        batched=batched(mesh, axis=2), mode=mode,
+        pyramid, IndexStream(7, {N}, mirror=True), plan,
+        replicated=replicated(mesh), batched=batched(mesh, axis=2),
     )
     batches = feed.batches(16, {PAIRS})
     name = "images" if mode == "streamed" else "indices"

@@ -256,9 +256,8 @@ def test_steps_of_a_pair_depend_on_the_pairs_number_alone():
 @pytest.mark.parametrize("fake_labels", ["random", "reals"])
 @pytest.mark.parametrize("simultaneous", [False, True])
 def test_conditional_steps_train_both_networks(fake_labels, simultaneous):
-    steps = make_steps(
-        num_classes=3, fake_labels=fake_labels, simultaneous=simultaneous
-    )
+    loss = LossOptions(fake_labels=fake_labels)
+    steps = make_steps(num_classes=3, loss=loss, simultaneous=simultaneous)
     before = make_state(steps)
     state, in_row = jax.jit(steps.run)(before, make_batches(), make_controls(1.0, 1.0))
     assert in_row == 0

@@ -546,6 +546,8 @@ def test_whatever_a_record_holds_its_readers_get_all_fields_or_one_line(
         ("data", "x", "it has config.data = 'x' and needs fields there"),
         ("data", KeyError, "it has no config.data)"),
         ("data.name", KeyError, "it has no config.data.name"),
+        ("model.resolution", KeyError, "it has no config.model.resolution"),
+        ("loss.kind", KeyError, "it has no config.loss.kind"),
         ("data.max_memory_mib", None, "= None and needs a whole number there"),
         ("train.checkpoint_ticks", 0, "must be at least 1; raise it"),
         ("model.resolution", "large", "= 'large' and needs a whole number there"),

@@ -1,7 +1,7 @@
 """Options of Progressive GAN's networks and losses, with the paper's values.
 
-A new field's default is what runs did before there was such a field: stored
-configurations and snapshots that lack it are read so.
+A new field is `younger`, and its default is what runs did before there was such a
+field: stored configurations and snapshots that lack it are read so.
 """
 
 import math
@@ -18,7 +18,7 @@ class Options:
     """The fields of `config.model`."""
 
     # The paper's networks, or "mode_test": its small ones.
-    topology: str = option("progan", choices=("progan", "mode_test"))
+    topology: str = option("progan", choices=("progan", "mode_test"), younger=True)
     # Final side in pixels, a power of two from 4 to 1024.
     resolution: int = option(32, choices=RESOLUTIONS, of="")
     # 1 (grey) or 3 (RGB).
@@ -34,7 +34,7 @@ class Options:
     # ... and at most so many.
     fmap_max: int = option(512, least=1)
     # D has so many times fewer maps than G.
-    d_divisor: int = option(1, least=1, of="D")
+    d_divisor: int = option(1, least=1, of="D", younger=True)
     # D takes means before bias and rectifier.
     fused_resampling: bool = option(False, of="D")
     # Equalized learning rate: weights scaled at run time.
@@ -46,13 +46,15 @@ class Options:
     # Pixel norm after each of G's activations.
     pixel_norm: bool = option(True, of="G")
     # Of G's layers before their bias: "none" or "batch".
-    g_norm: str = option("none", choices=("none", "batch"), of="G")
+    g_norm: str = option("none", choices=("none", "batch"), of="G", younger=True)
     # Of D's: "none", "layer" or "batch".
-    d_norm: str = option("none", choices=("none", "layer", "batch"), of="D")
+    d_norm: str = option(
+        "none", choices=("none", "layer", "batch"), of="D", younger=True
+    )
     # Of G: "leaky_relu" or "relu".
     activation: str = option("leaky_relu", choices=("leaky_relu", "relu"), of="G")
     # Of G's leaky_relu, below zero.
-    g_slope: float = option(0.2, least=0, most=1, of="G")
+    g_slope: float = option(0.2, least=0, most=1, of="G", younger=True)
     # G's images end in tanh, after the fade.
     tanh: bool = option(False, of="G")
     # D sees the spread of its batch.
@@ -60,11 +62,11 @@ class Options:
     # Images per group of that statistic; 0 = whole batch.
     mbstd_group_size: int = option(0, least=0, of="")
     # Kernels of that layer of D; 0 = none.
-    minibatch_discrimination: int = option(0, least=0, of="D")
+    minibatch_discrimination: int = option(0, least=0, of="D", younger=True)
     # Of activations: "float32", "bfloat16" or "float64".
     dtype: str = option("float32", choices=("float32", "bfloat16", "float64"), of="")
     # Backward passes compute "blocks" anew, to save memory.
-    remat: str = option("none", choices=("none", "blocks"), of="")
+    remat: str = option("none", choices=("none", "blocks"), of="", younger=True)
 
     @property
     def stddev_group(self) -> int | None:
@@ -104,7 +106,7 @@ class LossOptions:
     # Weight of the class terms.
     label_weight: float = option(1.0, least=0)
     # Of the noise in D; "lsgan" alone, the paper's 0.2.
-    noise_coefficient: float = option(0.0, least=0)
+    noise_coefficient: float = option(0.0, least=0, younger=True)
     # Classes of D's fakes: "random" or the "reals"'.
     fake_labels: str = option("random", choices=("random", "reals"))
 
