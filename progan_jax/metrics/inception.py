@@ -1,7 +1,7 @@
 """Features of the Inception network, for FID, KID, precision, recall and the score.
 
 Images are resized in one of two named modes. "tf1" is the bilinear resizing of
-TensorFlow 1 inside of the Inception graph, which most published figures were made with;
+TensorFlow 1 inside of the Inception graph, which most published values were made with;
 it aliases where it shrinks. "clean" is that of Parmar et al. 2022, "On Aliased Resizing
 and Surprising Subtleties in GAN Evaluation": Pillow's antialiased bicubic filter.
 Values of the two must never be compared.
@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from PIL import Image
 
-from progan_jax.metrics.inception_graph import SIDE, TAPS, InceptionV3
+from progan_jax.metrics.inception_graph import SIDE, InceptionV3
 from progan_jax.metrics.inception_weights import require_tap
 from progan_jax.metrics.inputs import Features, replicate, run_in_batches
 from progan_jax.weights.weight_files import Weights
@@ -72,9 +72,7 @@ def _interpolate(images: jax.Array, side: int, axis: int) -> jax.Array:
     return low + (high - low) * weights.reshape(shape)
 
 
-RESIZE_MODES = ("tf1", "clean")
-
-PRECISIONS = ("highest", "default")
+_BATCH_SIZE = 64  # Images at a time, over all devices.
 
 
 class InceptionExtractor:
@@ -88,44 +86,33 @@ class InceptionExtractor:
         weights: Weights,
         *,
         resize: str = "tf1",
-        precision: str = "highest",
-        batch_size: int = 64,
+        batch_size: int = _BATCH_SIZE,
         sharding: NamedSharding | None = None,
     ):
-        """Lays the weights on the devices.
+        """Copies the weights to the devices.
 
         Args:
           weights: From `inception_weights`.
-          resize: "tf1" or "clean"; see `resize`. Figures must tell which.
-          precision: "highest" for float32 throughout; "default" lets accelerators
-            round the factors of convolutions, which is quicker and not comparable.
+          resize: "tf1" or "clean"; the name of each value must show which.
           batch_size: Images at a time, over all devices.
           sharding: Of the batch axis over several devices; None for one device.
-
-        Raises:
-          ValueError: if a mode or precision is unknown.
         """
-        for value, known in ((resize, RESIZE_MODES), (precision, PRECISIONS)):
-            if value not in known:
-                raise ValueError(f"{value!r} must be one of {', '.join(known)}")
         self._weights, self._resize = weights, resize
         self._batch_size, self._sharding = batch_size, sharding
-        self._variables = replicate(weights.variables(weights.arrays), sharding)
-        run = partial(_run, precision=precision, resize=resize)
-        self._run = jax.jit(run, static_argnames="taps")
+        self._variables = replicate(weights.variables(), sharding)
+        self._run = jax.jit(_run, static_argnames=("taps", "resize"))
 
     def at(self, tap: str) -> Features:
         """Returns one tap's features.
 
         Raises:
-          UserError: if there is no such tap, or the weights do not reach it.
+          UserError: if the weights do not reach it.
         """
         require_tap(self._weights, tap)
         return Features(
             f"{self._weights.name}/{tap}",
             self._weights.fingerprint,
             self._resize,
-            TAPS[tap][1],
             lambda images: self.extract(images, (tap,))[tap],
         )
 
@@ -135,14 +122,14 @@ class InceptionExtractor:
         """Returns float32 [n, d] by tap, of uint8 images [n, h, w, 1 or 3].
 
         Raises:
-          UserError: if there is no such tap, or the weights do not reach it.
+          UserError: if the weights do not reach a tap.
           ValueError: if the images have another shape or type.
         """
         for tap in taps:
             require_tap(self._weights, tap)
         clean = self._resize == "clean"
         return run_in_batches(
-            partial(self._run, self._variables, taps=tuple(taps)),
+            partial(self._run, self._variables, taps=taps, resize=self._resize),
             images,
             self._batch_size,
             self._sharding,
@@ -150,8 +137,10 @@ class InceptionExtractor:
         )
 
 
-def _run(variables, images, *, taps, precision, resize) -> Any:
+def _run(
+    variables: dict, images: jax.Array, *, taps: tuple[str, ...], resize: str
+) -> Any:
     if resize == "tf1":
         images = resize_tf1(images, SIDE)
     colour = jnp.broadcast_to(images, (*images.shape[:-1], 3))
-    return InceptionV3(precision).apply(variables, colour, taps)
+    return InceptionV3(taps).apply(variables, colour)

@@ -1,4 +1,4 @@
-"""The TensorFlow Inception-v3 graph of 2015-12-05: a table of layers, a Flax module.
+"""The TensorFlow Inception-v3 graph of 2015-12-05, as a table and a Flax module.
 
 This is the network behind nearly all published Inception Scores and Frechet distances.
 It is not the Inception-v3 of Keras or torchvision: its average pooling leaves padding
@@ -11,12 +11,14 @@ the Inception Architecture for Computer Vision".
 """
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from progan_jax.weights.weight_files import layer_shapes
 
 SIDE = 299
 
@@ -34,27 +36,17 @@ class Conv(NamedTuple):
     padding: str = "SAME"
 
 
-class Fork(NamedTuple):
-    """Two convolutions of the same input, side by side."""
-
-    first: Conv
-    second: Conv
-
-
-class MaxPool(NamedTuple):
-    """Max pooling 3x3 with stride 2."""
-
-
 class Block(NamedTuple):
     """Branches whose outputs are joined along the channels, the pool's last.
 
     Attributes:
-      branches: By scope, "" for the block's own: convolutions one after the other.
+      branches: By scope, "" for the block's own: convolutions one after the other; a
+        pair takes the same input, and its outputs are joined.
       pool: "average", "max" (both of stride 1) or "reduce" (max with stride 2).
       projection: Maps of the 1x1 convolution after the pool; 0 for none.
     """
 
-    branches: dict[str, tuple[Conv | Fork, ...]]
+    branches: dict[str, tuple[Conv | tuple[Conv, Conv], ...]]
     pool: str
     projection: int = 0
 
@@ -98,7 +90,7 @@ def _block_17(width: int) -> Block:
 
 
 def _block_8(pool: str) -> Block:
-    fork = Fork(_conv(384, 1, 3), _conv(384, 3, 1))
+    fork = (_conv(384, 1, 3), _conv(384, 3, 1))
     return Block(
         {
             "": (_conv(320, 1),),
@@ -110,15 +102,15 @@ def _block_8(pool: str) -> Block:
     )
 
 
-# In the order of execution. Sizes are those of an input of 299x299.
-GRAPH: dict[str, Conv | MaxPool | Block] = {
+# In the order of execution; a text is one of _POOLS. Sizes are for inputs of 299x299.
+GRAPH: dict[str, Conv | Block | str] = {
     "conv": _reduce(32),
     "conv_1": Conv(32, (3, 3), 1, "VALID"),
     "conv_2": _conv(64, 3),
-    "pool": MaxPool(),  # 73x73x64
+    "pool": "reduce",  # 73x73x64
     "conv_3": _conv(80, 1),
     "conv_4": Conv(192, (3, 3), 1, "VALID"),
-    "pool_1": MaxPool(),  # 35x35x192
+    "pool_1": "reduce",  # 35x35x192
     "mixed": _block_35(32),
     "mixed_1": _block_35(64),
     "mixed_2": _block_35(64),  # 35x35x288
@@ -187,25 +179,24 @@ class InceptionV3(nn.Module):
     convolution and thus its first channels, with all pixels. "logits" is `pool_3`
     times the last layer's weights without its bias, as in the Inception Score.
 
+    Everything is computed in float32: by default, accelerators would round the factors
+    of convolutions.
+
     Attributes:
-      precision: Of the convolutions and the matrix product: "highest" or "default".
+      taps: Names of TAPS.
     """
 
-    precision: str = "highest"
+    taps: tuple[str, ...]
 
     @nn.compact
-    def __call__(self, images: jax.Array, taps: tuple[str, ...]) -> dict:
-        """Runs as far as the highest tap needs.
+    def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
+        """Returns float32 [n, d] by tap; runs as far as the highest tap needs.
 
         Args:
           images: [n, 299, 299, 3], RGB, 0..255 of any dtype.
-          taps: Names of TAPS.
-
-        Returns:
-          float32 [n, d] by tap.
         """
-        x = (images.astype(jnp.float32) - 128) / 128
-        tap_of = {TAPS[tap][0]: tap for tap in taps}
+        x = (images.astype(jnp.float32) - 128) / 128  # The graph's `Sub` and `Mul`.
+        tap_of = {TAPS[tap][0]: tap for tap in self.taps}
         features = {}
         for name, layer in GRAPH.items():
             if len(features) == len(tap_of):
@@ -217,9 +208,9 @@ class InceptionV3(nn.Module):
             features["logits"] = self._logits(jnp.mean(x, axis=(1, 2)))
         return features
 
-    def _layer(self, name: str, layer: Conv | MaxPool | Block, x: jax.Array):
-        if isinstance(layer, MaxPool):
-            return reduce_pool(x)
+    def _layer(self, name: str, layer: Conv | Block | str, x: jax.Array):
+        if isinstance(layer, str):
+            return _POOLS[layer](x)
         if isinstance(layer, Conv):
             return self._conv(name, layer, x)
         outputs = [
@@ -232,16 +223,17 @@ class InceptionV3(nn.Module):
             pooled = self._conv(f"{name}/tower_2/conv", projection, pooled)
         return jnp.concatenate([*outputs, pooled], axis=-1)
 
-    def _branch(self, scope: str, convs: Sequence[Conv | Fork], x: jax.Array):
-        """Runs convolutions named conv, conv_1, ...; a fork's lie in scope/mixed."""
+    def _branch(self, scope: str, convs: Sequence[Conv | tuple], x: jax.Array):
+        """Runs convolutions named conv, conv_1, ...; pairs are in scope/mixed."""
         for index, conv in enumerate(convs):
-            if isinstance(conv, Fork):
+            if isinstance(conv, Conv):
+                x = self._conv(f"{scope}/conv_{index}".removesuffix("_0"), conv, x)
+            else:
                 pair = [
                     self._conv(f"{scope}/mixed/{name}", branch, x)
                     for name, branch in zip(("conv", "conv_1"), conv, strict=True)
                 ]
-                return jnp.concatenate(pair, axis=-1)
-            x = self._conv(f"{scope}/conv_{index}".removesuffix("_0"), conv, x)
+                x = jnp.concatenate(pair, axis=-1)
         return x
 
     def _conv(self, name: str, conv: Conv, x: jax.Array) -> jax.Array:
@@ -253,15 +245,23 @@ class InceptionV3(nn.Module):
             conv.kernel,
             conv.stride,
             "SAME" if crop else conv.padding,
-            precision=self.precision,
+            precision="highest",
             name=name,
         )
         x = nn.relu(layer(x))
         return x[:, 1:-1, 1:-1] if crop else x
 
     def _logits(self, vectors: jax.Array) -> jax.Array:
-        layer = nn.Dense(CLASSES, use_bias=False, precision=self.precision, name=LOGITS)
+        layer = nn.Dense(CLASSES, use_bias=False, precision="highest", name=LOGITS)
         return layer(vectors)
+
+
+def convolution_names() -> list[str]:
+    """Returns the names of the convolutions in the order of execution."""
+    order = list(GRAPH)
+    names = [n.removesuffix("/bias") for n in _all_shapes() if n.endswith("/bias")]
+    # In a block, it is the order of the names.
+    return sorted(names, key=lambda name: (order.index(name.split("/")[0]), name))
 
 
 def parameter_shapes(tap: str) -> dict[str, tuple[int, ...]]:
@@ -278,13 +278,7 @@ def parameter_shapes(tap: str) -> dict[str, tuple[int, ...]]:
 @cache
 def _all_shapes() -> dict[str, tuple[int, ...]]:
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-    init = partial(InceptionV3().init, jax.random.key(0), taps=("logits",))
-    layers = jax.eval_shape(init, image)["params"]
-    return {
-        f"{scope}/{name}": array.shape
-        for scope, arrays in layers.items()
-        for name, array in arrays.items()
-    }
+    return layer_shapes(InceptionV3(("logits",)), image)
 
 
 def _vectors(tap: str, x: jax.Array) -> jax.Array:

@@ -11,24 +11,24 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 @dataclass(frozen=True)
 class Features:
-    """One vector for each image; the parts of its name belong to every figure.
+    """A function from images to vectors, and what belongs to its name.
+
+    Values of metrics are comparable only where the first three are the same.
 
     Attributes:
       name: Network and tap, such as "inception-2015-12-05/2048".
       fingerprint: Of the weights.
       resize: "tf1", "clean", or "none" where images are taken as they are.
-      dim: Length of a vector.
-      extract: The function itself.
+      extract: The function.
     """
 
     name: str
     fingerprint: str
     resize: str
-    dim: int
     extract: Callable[[np.ndarray], np.ndarray]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Maps uint8 [n, h, w, 1 or 3] to float32 [n, dim]; grey is taken as RGB."""
+        """Maps uint8 [n, h, w, 1 or 3] to float32 [n, d]; grey is taken as RGB."""
         return self.extract(images)
 
 

@@ -1,165 +1,119 @@
-"""What a file is, by its first bytes, where it is not what it was taken for."""
+"""Kinds of files by their first bytes, for messages about files of the wrong kind."""
 
 import codecs
 import zipfile
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from progan_jax.errors import UserError
 
+PYTORCH = "a PyTorch file"
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of file.
+PYTORCH_ZIP = "a PyTorch file in zip form"
 
-    Attributes:
-      what: In words, as they follow "is".
-      fix: What to do with any such file; "" where that depends on what is wanted.
-    """
+SAFETENSORS = "a safetensors file"
 
-    what: str
-    fix: str = ""
+NPZ = "a file of NumPy arrays (.npz)"
 
-
-PYTORCH = Kind("a PyTorch file")
-
-PYTORCH_ZIP = Kind("a PyTorch file in zip form")
-
-SAFETENSORS = Kind("a safetensors file")
-
-NPZ = Kind("a file of NumPy arrays (.npz)")
-
-_EMPTY = Kind("empty", "download it again")
-
-_PAGE = Kind("a web page", "download the file that the page leads to")
-
-_ZEROS = Kind("nothing but zeros", "download it again")
-
-_TEXT = Kind("text")
-
-_TENSORFLOW = Kind("a part of a TensorFlow checkpoint")
-
-_ONNX = Kind("an ONNX model")
-
-_ZIP, _TAR = (Kind(f"a {name} archive", "unpack it first") for name in ("zip", "tar"))
-
-_HEAD = 4096  # Bytes that are looked at.
+_HEAD = 4096  # Number of bytes that are read.
 
 _STARTS = {
-    b"version https://git-lfs": Kind(
-        "a git-lfs pointer in the place of a file", "fetch the file by git lfs pull"
-    ),
-    b"\x1f\x8b": Kind("a gzip archive", "unpack it first"),
-    b"BZh": Kind("a bzip2 archive", "unpack it first"),
-    b"\xfd7zXZ\0": Kind("an xz archive", "unpack it first"),
-    b"7z\xbc\xaf": Kind("a 7z archive", "unpack it first"),
-    b"Rar!": Kind("a rar archive", "unpack it first"),
-    b"\x89HDF\r\n": Kind("an HDF5 file, such as those of Keras"),
-    b"\x93NUMPY": Kind("a NumPy array"),
-    b"\x89PNG": Kind("an image"),
-    b"\xff\xd8\xff": Kind("an image"),
-    b"GIF8": Kind("an image"),
-    b"%PDF": Kind("a PDF document"),
-    # Protocol 2, and the number with which each of their files begins.
+    b"version https://git-lfs": "a git-lfs pointer",
+    b"\x1f\x8b": "a gzip archive",
+    # Protocol 2, and the magic number with which each of their files begins.
     b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": PYTORCH,
-    b"model_checkpoint_path:": _TENSORFLOW,
+    b"model_checkpoint_path:": "a part of a TensorFlow checkpoint",
 }
 
-# In the first bytes of pickles.
+# Names in the first bytes of pickles.
 _MENTIONS = {
-    b"torch_utils.persistence": Kind(
+    b"torch_utils.persistence": (
         "a network of StyleGAN2-ADA's or StyleGAN3's PyTorch program"
     ),
-    b"dnnlib": Kind("a network of StyleGAN's TensorFlow program"),
-    b"torch": Kind("an object of a PyTorch program"),
+    b"dnnlib": "a network of StyleGAN's TensorFlow program",
+    b"torch": "an object of a PyTorch program",
 }
 
-# Where the bytes say little.
+# Where the bytes are no guide.
 _SUFFIXES = {
-    ".onnx": _ONNX,
-    ".pb": Kind("a TensorFlow graph"),
-    ".meta": _TENSORFLOW,
-    ".index": _TENSORFLOW,
-    ".tflite": Kind("a TensorFlow Lite model"),
-    ".stablehlo": Kind(
-        "an exported program", "run it by jax.export, as docs/using.md shows"
-    ),
-    ".msgpack": Kind("a file of Flax's serialization"),
+    ".pb": "a TensorFlow graph",
+    ".meta": "a part of a TensorFlow checkpoint",
+    ".index": "a part of a TensorFlow checkpoint",
+    ".stablehlo": "an exported program",
+}
+
+_FIXES = {
+    "empty": "download it again",
+    "a web page": "download the file that the page links to",
+    "a git-lfs pointer": "fetch the file with git lfs pull",
+    "a gzip archive": "unpack it first",
+    "a zip archive": "unpack it first",
+    "a zip archive that is cut or damaged": "download it again",
+    "an exported program": "run it with jax.export, as docs/using.md shows",
 }
 
 
 def check_kind(
-    path: Path, wanted: str, fix: str, allowed: Collection[Kind] = ()
+    path: Path, wanted: str, fix: str, allowed: Collection[str] = ()
 ) -> None:
-    """Raises UserError if a file is one of another known kind.
+    """Raises UserError if a file is of another known kind.
 
     Args:
       path: The file, or a folder.
       wanted: What it should be, for the message.
-      fix: What to do where the kind itself does not say.
+      fix: What to do where the kind itself has no fix.
       allowed: Kinds that pass.
     """
     kind = identify(path)
     if kind is not None and kind not in allowed:
-        raise UserError(f"{path} is {kind.what}, and not {wanted}; {kind.fix or fix}")
+        raise UserError(f"{path} is {kind}, and not {wanted}; {_FIXES.get(kind, fix)}")
 
 
-def identify(path: Path) -> Kind | None:
-    """Returns what a file or folder is; None if it is unknown or cannot be read."""
+def identify(path: Path) -> str | None:
+    """Returns the kind of a file or folder; None if it is unknown or unreadable."""
     try:
         if path.is_dir():
-            return _of_folder(path)
+            is_saved = (path / "saved_model.pb").exists()
+            return "a TensorFlow SavedModel" if is_saved else None
         with path.open("rb") as file:
             head = file.read(_HEAD)
-        return _of_bytes(path, head)
+        return _identify_bytes(path, head)
     except OSError:
         return None
 
 
-def _of_folder(path: Path) -> Kind | None:
-    if (path / "saved_model.pb").exists():
-        return Kind("a TensorFlow SavedModel")
-    if (path / "checkpoint").is_file() and any(path.glob("*.index")):
-        return Kind("a folder of TensorFlow checkpoints")
-    return None
-
-
-def _of_bytes(path: Path, head: bytes) -> Kind | None:
-    if not head.strip(b"\0"):
-        return _ZEROS if head else _EMPTY
+def _identify_bytes(path: Path, head: bytes) -> str | None:
+    if not head:
+        return "empty"
     for start, kind in _STARTS.items():
         if head.startswith(start):
             return kind
     if head.startswith(b"PK\x03\x04"):
-        return _of_zip(path)
+        return _identify_zip(path)
     if head.startswith(b"\x80"):
         return next((k for words, k in _MENTIONS.items() if words in head), None)
     text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return _PAGE
+        return "a web page"
+    # The length of the header, eight bytes, then JSON.
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 10**8:
         return SAFETENSORS
-    if head[257:262] == b"ustar":
-        return _TAR
-    if ".data-0" in path.name:
-        return _TENSORFLOW
-    return _SUFFIXES.get(path.suffix) or (_TEXT if _is_text(head) else None)
+    return _SUFFIXES.get(path.suffix) or ("text" if _is_text(head) else None)
 
 
-def _of_zip(path: Path) -> Kind:
+def _identify_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
-        return Kind("a zip archive that is cut or damaged", "download it again")
+        return "a zip archive that is cut or damaged"
     if any(name.endswith("/data.pkl") for name in names):
         return PYTORCH_ZIP
-    return NPZ if names and all(n.endswith(".npy") for n in names) else _ZIP
+    return NPZ if names and all(n.endswith(".npy") for n in names) else "a zip archive"
 
 
 def _is_text(head: bytes) -> bool:
-    # A character may be cut at the end.
     text = head.decode("utf-8", errors="ignore")
-    whole = len(text.encode()) > len(head) - 4
-    return whole and all(c.isprintable() or c.isspace() for c in text)
+    # A character of up to four bytes may be cut at the end.
+    is_utf_8 = len(text.encode()) > len(head) - 4
+    return is_utf_8 and all(c.isprintable() or c.isspace() for c in text)

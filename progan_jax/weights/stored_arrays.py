@@ -1,9 +1,9 @@
-"""Arrays as pickles spell them, old and new, built from their bytes and nothing else.
+"""Arrays as pickles write them, built from their bytes and nothing else.
 
 NumPy writes an array as a call of `_reconstruct` and a state (protocols 2 to 4) or as
 a call of `_frombuffer` (protocol 5), a scalar as a call of `scalar`, and a type as a
-call of `dtype` and a state. The functions here take the same arguments. Only numbers
-are made: an array of objects would hold a pickle of its own.
+call of `dtype` and a state. The functions here take the same arguments. Only arrays of
+numbers are built: an array of objects would hold a pickle of its own.
 """
 
 import math
@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
-_MOST_AXES = 32
+_MAX_AXES = 32
 
 _NUMBERS = re.compile(r"[<>|=]?[fiu][1248]")
 
 
 class RefusedError(Exception):
-    """What no file of arrays needs; the message says what it does."""
+    """An operation that no file of arrays needs; the message says which."""
 
 
 class Stateful:
-    """What a pickle makes first and gives its state later."""
+    """An object that a pickle creates first and gives its state later."""
 
     def set_state(self, state: Any) -> None:
-        """Takes the state."""
+        """Sets the state."""
         raise NotImplementedError
 
 
@@ -34,11 +34,11 @@ class StoredType(Stateful):
     """A type of numbers; its byte order comes later, as a state."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
-        """Takes what `numpy.dtype` takes in a pickle, such as "f4"."""
+        """Takes the arguments of `numpy.dtype` in a pickle, such as "f4"."""
         del align, copy
         if type(code) is not str or not _NUMBERS.fullmatch(code):
-            of = code[:20] if type(code) is str else "no name"
-            raise RefusedError(f"has an array of type {of!a}")
+            found = code[:20] if type(code) is str else "no name"
+            raise RefusedError(f"has an array of type {found!a}")
         self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
@@ -57,12 +57,12 @@ class StoredArray(Stateful):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the numbers, as far as they are there."""
+        """Size of the numbers in bytes; 0 before they are set."""
         return 0 if self._numbers is None else self._numbers.nbytes
 
     @cached_property
     def numbers(self) -> np.ndarray:
-        """The numbers, in the machine's own byte order; made once."""
+        """The numbers, in the machine's byte order; converted once."""
         if self._numbers is None:
             raise ValueError("an array was left empty")
         return self._numbers.astype(self._numbers.dtype.newbyteorder("="), copy=False)
@@ -74,8 +74,21 @@ class StoredArray(Stateful):
         self._numbers = _from_bytes(data, of, shape, order)
 
 
+def check_shape(shape: Any) -> None:
+    """Raises ValueError unless a value is a tuple of few numbers below 2**40.
+
+    To multiply numbers of a million digits would take forever.
+    """
+    if (
+        type(shape) is not tuple
+        or len(shape) > _MAX_AXES
+        or any(type(n) is not int or not 0 <= n < 2**40 for n in shape)
+    ):
+        raise ValueError("an array has an invalid shape")
+
+
 def _begin_array(of: Any, shape: Any, code: Any) -> StoredArray:
-    del of, shape, code  # The state tells; `of` is a name and remains one.
+    del of, shape, code  # All of it comes again with the state.
     return StoredArray()
 
 
@@ -90,13 +103,7 @@ def _make_from_buffer(data: Any, of: Any, shape: Any, order: Any) -> StoredArray
 def _from_bytes(data: Any, of: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(of, StoredType) or not isinstance(data, bytes | bytearray):
         raise ValueError("an array is not made of bytes and their type")
-    # Numbers of a million digits would take for ever to be multiplied.
-    if (
-        type(shape) is not tuple
-        or len(shape) > _MOST_AXES
-        or any(type(n) is not int or not 0 <= n < 2**40 for n in shape)
-    ):
-        raise ValueError("an array has a shape that is none")
+    check_shape(shape)
     if len(data) != math.prod(shape) * of.dtype.itemsize or order not in ("C", "F"):
         raise ValueError("an array is shorter or longer than its shape")
     return np.frombuffer(data, of.dtype).reshape(shape, order=order)
@@ -105,11 +112,11 @@ def _from_bytes(data: Any, of: Any, shape: Any, order: Any) -> np.ndarray:
 def _encode(text: Any, codec: Any) -> bytes:
     # Protocol 2 writes bytes as text of the same numbers.
     if type(text) is not str or codec != "latin1":
-        raise RefusedError("has bytes in another code than latin1")
+        raise RefusedError("has bytes in an encoding other than latin1")
     return text.encode("latin1")
 
 
-# What a file may call, by the name that NumPy 2 writes.
+# The functions that a file may call, by the names that NumPy 2 writes.
 CALLS = {
     "numpy.dtype": StoredType,
     "numpy._core.multiarray._reconstruct": _begin_array,

@@ -1,8 +1,8 @@
-"""Reads the arrays of a .pth file as PyTorch wrote it before version 1.6.
+"""Arrays of .pth files in the form that PyTorch wrote before version 1.6.
 
 Such a file is a row of pickles (a magic number, a version, facts of the machine, the
 object, the keys of its storages), then the storages: for each, a 64-bit count and the
-numbers. The pickles are read as data: they may speak of dictionaries and of arrays, and
+numbers. The pickles are read as data: they may contain dictionaries and arrays, and
 nothing that they name is called.
 """
 
@@ -18,15 +18,12 @@ from typing import Any
 import numpy as np
 
 from progan_jax.errors import UserError
-from progan_jax.weights.kinds import PYTORCH, PYTORCH_ZIP, check_kind
-from progan_jax.weights.stored_arrays import Stateful
+from progan_jax.weights.kinds import PYTORCH, check_kind
+from progan_jax.weights.stored_arrays import Stateful, check_shape
 from progan_jax.weights.unpickling import Budget, Dialect, Name, run_pickle, shorten
 
-_MAGIC = 0x1950A86A20F9469CFC6C
-
-_VERSION = 1001
-
-_MOST_AXES = 32
+# `torch.serialization`: MAGIC_NUMBER and PROTOCOL_VERSION.
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
@@ -38,44 +35,39 @@ _TYPES = {
 }
 
 
-def read_pth(path: Path, data: bytes) -> dict[str, np.ndarray]:
+def read_pth(path: Path, sha256: str = "") -> dict[str, np.ndarray]:
     """Returns the arrays of a state dictionary.
 
     Args:
-      path: For messages.
-      data: Content of the file.
+      path: The file.
+      sha256: The first digits of its SHA-256. By default those in its name, where
+        PyTorch's hub puts them, as in vgg19-dcbb9e9d.pth; none if there are none.
 
     Raises:
-      UserError: if it holds anything else, is damaged, or of the later zip form.
+      UserError: if it cannot be read, is damaged, or is not a state dictionary in this
+        form.
     """
     check_kind(
-        path, "PyTorch's state dictionary", "download it again", (PYTORCH, PYTORCH_ZIP)
+        path,
+        "PyTorch's state dictionary",
+        "name a file that was saved with _use_new_zipfile_serialization=False",
+        (PYTORCH,),
     )
-    if data.startswith(b"PK"):
+    data = path.read_bytes()
+    if not sha256 and (match := _NAMED_HASH.search(path.name)):
+        sha256 = match[1]
+    if not (found := hashlib.sha256(data).hexdigest()).startswith(sha256):
         raise UserError(
-            f"{path} has PyTorch's zip form; save it with "
-            "_use_new_zipfile_serialization=False, or as safetensors"
+            f"{path} has the SHA-256 {found[:8]}... and must have {sha256[:8]}...; "
+            "download it again"
         )
     try:
         return _read(data)
     except Exception as error:  # Damaged bytes fail in any operation.
         reason = shorten(str(error) or type(error).__name__)
         raise UserError(
-            f"{path} is no state dictionary of arrays ({reason}); download it again"
+            f"{path} is not a state dictionary of arrays ({reason}); download it again"
         ) from error
-
-
-def check_named_hash(path: Path, data: bytes) -> None:
-    """Raises UserError if a file is not the one that its name says.
-
-    PyTorch's hub puts the first digits of the SHA-256 there, as in vgg19-dcbb9e9d.pth.
-    """
-    match, found = _NAMED_HASH.search(path.name), hashlib.sha256(data).hexdigest()
-    if match is not None and not found.startswith(match[1]):
-        raise UserError(
-            f"{path} has the SHA-256 {found[:8]}..., and its name says {match[1]}; "
-            "download it again"
-        )
 
 
 def _read(data: bytes) -> dict[str, np.ndarray]:
@@ -93,7 +85,7 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
         run_pickle(stream, dialect, budget) for _ in range(5)
     )
     if (magic, version) != (_MAGIC, _VERSION) or not machine["little_endian"]:
-        raise ValueError("not PyTorch's form")
+        raise ValueError("it is not in PyTorch's form")
     position, numbers = stream.tell(), {}
     for key in keys:
         storage = storages[key]
@@ -115,7 +107,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """Where a tensor lies in a storage; counts are of numbers, not bytes."""
+    """The place of a tensor in a storage; counts are of numbers, not bytes."""
 
     key: str
     offset: int
@@ -130,7 +122,7 @@ class _Tensor:
             raise ValueError("a tensor reaches beyond its storage")
         if not math.prod(self.shape):
             raise ValueError("a tensor is empty")
-        # Steps of 0, or many tensors of one storage, would make much of little.
+        # Strides of 0, or many tensors of one storage, would make much of little.
         budget.take(math.prod(self.shape) * storage.itemsize)
         strides = [step * storage.itemsize for step in self.strides]
         return np.ndarray(
@@ -146,18 +138,13 @@ def _rebuild_tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any
 ) -> _Tensor:
     del rest  # Whether it has a gradient, and hooks.
-    counts = [offset]
-    for axes in (shape, strides):
-        if type(axes) is not tuple or len(axes) > _MOST_AXES:
-            raise ValueError("a tensor has a shape that is none")
-        counts += axes
-    if any(type(n) is not int or not 0 <= n < 2**40 for n in counts):
-        raise ValueError("a tensor has a shape that is none")
+    for counts in ((offset,), shape, strides):
+        check_shape(counts)
     return _Tensor(storage.key, offset, shape, strides)
 
 
 class _Dictionary(dict, Stateful):
-    """An OrderedDict, whose state is what PyTorch notes of versions."""
+    """An OrderedDict, whose state is PyTorch's record of versions."""
 
     def set_state(self, state: Any) -> None:
         del state

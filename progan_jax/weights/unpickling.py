@@ -1,11 +1,11 @@
-"""Reads pickles of arrays as data; nothing that a file names is imported or called.
+"""A reader of pickles of arrays that imports and calls nothing that a file names.
 
 Python's own unpickler imports and calls what a file asks for, which makes a pickle a
 program. Here the standard library splits the file into its operations, and the small
 machine below knows those of protocols 2 to 5 that make numbers, text, lists, tuples,
 dictionaries, arrays, and records: passive stand-ins for the objects of one class of the
-authors' program. A name in the file is a name, never a thing. All else is refused, and
-so is a file of which far more would come than lies in it.
+authors' program. A name in the file remains a name. Everything else is refused, and so
+is a file whose content would take far more memory than the file has bytes.
 """
 
 import os
@@ -21,8 +21,6 @@ from progan_jax.weights.stored_arrays import CALLS, RefusedError, Stateful, Stor
 
 RECORD_CLASS = "tfutil.Network"
 
-_PROTOCOLS = range(2, 6)
-
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
     *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
@@ -31,14 +29,14 @@ _LITERALS = {
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 
-_OBJECT = 128  # Bytes that an operation takes, besides those that lie in the file.
+_OBJECT = 128  # Bytes that an operation may take besides those in the file.
 
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 @dataclass(frozen=True)
 class Name:
-    """What a file calls by its name, such as "numpy.dtype"."""
+    """The name of a class or function in a file, such as "numpy.dtype"."""
 
     text: str
 
@@ -50,18 +48,18 @@ class Record(Stateful):
         self.state: Any = None
 
     def set_state(self, state: Any) -> None:
-        """Keeps what the file says of the object."""
+        """Keeps the state."""
         self.state = state
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What the pickles of a program may speak of.
+    """The names that the pickles of a program may contain.
 
     Attributes:
-      calls: What may be called, by its name; the functions take any arguments.
-      names: What else may be named.
-      persistent: What makes a value of a persistent id; None refuses these.
+      calls: Functions that may be called, by name; they take any arguments.
+      names: Other names that are allowed.
+      persistent: Returns the value of a persistent id; None refuses these.
     """
 
     calls: Mapping[str, Callable[..., Any]]
@@ -84,13 +82,11 @@ class Budget:
         """Raises RefusedError once too many bytes have been taken in all."""
         self._left -= size
         if self._left < 0:
-            raise RefusedError(
-                f"makes more than {self._FACTOR} times its size of itself"
-            )
+            raise RefusedError(f"unpacks to more than {self._FACTOR} times its size")
 
 
 def read_pickle(path: Path) -> Any:
-    """Returns what a file holds: plain values, `Record`s and `StoredArray`s.
+    """Returns the content of a file: plain values, `Record`s and `StoredArray`s.
 
     Raises:
       UserError: if it cannot be read, is damaged, or asks for anything else.
@@ -110,26 +106,26 @@ def read_pickle(path: Path) -> Any:
         ) from error
     except RefusedError as error:
         raise UserError(
-            f"{path} {error}, as no file of the authors' does; nothing of it was run: "
-            "take it from a source that you trust"
+            f"{path} {error}, which a file of networks never does; none of it was run. "
+            "Get the file from a source that you trust"
         ) from error
     except Exception as error:  # Damaged bytes fail in any operation.
         reason = shorten(str(error) or type(error).__name__)
         raise UserError(
-            f"{path} is no whole pickle of arrays ({reason}); download it again"
+            f"{path} is not a complete pickle of arrays ({reason}); download it again"
         ) from error
 
 
 def run_pickle(file: IO[bytes], dialect: Dialect, budget: Budget) -> Any:
-    """Returns the value of a pickle, of which nothing is run.
+    """Returns the value of a pickle without running any of it.
 
     Args:
       file: At the pickle's start; afterwards, behind its end.
-      dialect: What it may speak of.
-      budget: Of the whole file, from which is taken what the value needs.
+      dialect: The names that it may contain.
+      budget: Of the entire file; the memory of the value is taken from it.
 
     Raises:
-      RefusedError: if it asks for anything else, or too much.
+      RefusedError: if it asks for anything else, or for too much.
       Exception: of many kinds, if it is damaged.
     """
     return _Machine(dialect, budget).run(file)
@@ -150,14 +146,14 @@ class _Machine:
         self._below: list[list[Any]] = []  # The stacks below the marks.
         self._memo: dict[int, Any] = {}
         self._operations: dict[str, Callable[[Any], None]] = {
-            "PROTO": self._check_protocol,
+            "PROTO": lambda _: None,
             "FRAME": lambda _: None,
             "MARK": self._mark,
             "TUPLE": lambda _: self._push(tuple(self._pop_to_mark())),
             "EMPTY_LIST": lambda _: self._push([]),
             "EMPTY_DICT": lambda _: self._push({}),
-            "APPEND": lambda _: self._extend([self._stack.pop()]),
-            "APPENDS": lambda _: self._extend(self._pop_to_mark()),
+            "APPEND": lambda _: self._append(self._pop(1)),
+            "APPENDS": lambda _: self._append(self._pop_to_mark()),
             "SETITEM": lambda _: self._set_items(self._pop(2)),
             "SETITEMS": lambda _: self._set_items(self._pop_to_mark()),
             "MEMOIZE": lambda _: self._keep(len(self._memo)),
@@ -178,10 +174,8 @@ class _Machine:
             )
 
     def run(self, file: IO[bytes]) -> Any:
-        """Returns what is on the stack where the pickle ends."""
-        for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
-            if number == 0 and operation.name != "PROTO":
-                raise ValueError("it does not begin as one of protocols 2 to 5")
+        """Returns the value on the stack where the pickle ends."""
+        for operation, argument, _ in pickletools.genops(file):
             if operation.name == "STOP":
                 break
             self._budget.take(_OBJECT)
@@ -201,19 +195,11 @@ class _Machine:
         else:
             raise RefusedError(f"has the operation {name}")
 
-    def _check_protocol(self, protocol: int) -> None:
-        if protocol not in _PROTOCOLS:
-            raise ValueError(f"it is of protocol {protocol}, not of 2 to 5")
-
     def _push(self, value: Any) -> None:
         self._stack.append(value)
 
     def _pop(self, count: int) -> list[Any]:
-        if len(self._stack) < count:
-            raise ValueError("its stack runs empty")
-        rest = len(self._stack) - count
-        values, self._stack[rest:] = self._stack[rest:], []
-        return values
+        return [self._stack.pop() for _ in range(count)][::-1]
 
     def _mark(self, _: None) -> None:
         self._below.append(self._stack)
@@ -226,23 +212,21 @@ class _Machine:
     def _keep(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
 
-    def _extend(self, values: list[Any]) -> None:
+    def _append(self, values: list[Any]) -> None:
         if not isinstance(self._stack[-1], list):
-            raise ValueError("it appends to what is no list")
+            raise ValueError("it appends to a value that is not a list")
         self._stack[-1].extend(values)
 
     def _set_items(self, items: list[Any]) -> None:
         keys, values = items[::2], items[1::2]
-        # To hash a key of another type can exhaust the stack.
+        # To hash a key of another type can exhaust Python's stack.
         if not all(type(key) is str for key in keys):
-            raise ValueError("a dictionary has keys that are no text")
-        if not isinstance(self._stack[-1], dict):
-            raise ValueError("it sets items of what is no dictionary")
+            raise ValueError("a dictionary has keys that are not text")
         self._stack[-1].update(zip(keys, values, strict=True))
 
     def _push_name(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
-            raise RefusedError("asks for a name that is no text")
+            raise RefusedError("asks for a name that is not text")
         # NumPy 2 has renamed the modules that older files speak of.
         text = f"{module}.{name}".replace("numpy.core.", "numpy._core.", 1)
         if text not in self._dialect.calls and text not in self._dialect.names:
@@ -258,8 +242,6 @@ class _Machine:
         calls = self._dialect.calls
         if not isinstance(function, Name) or function.text not in calls:
             raise RefusedError(f"calls {_describe(function)}")
-        if type(arguments) is not tuple:
-            raise ValueError(f"{function.text} has no tuple of arguments")
         self._push(calls[function.text](*arguments))
         self._take_size_of(self._stack[-1])
 
@@ -271,7 +253,7 @@ class _Machine:
         self._take_size_of(target)
 
     def _take_size_of(self, value: Any) -> None:
-        """Takes the size of what a call has made, which may be made many times."""
+        """Takes the size of a value, which a file may have made many times."""
         if isinstance(value, StoredArray):
             self._budget.take(value.nbytes)
         elif isinstance(value, bytes):

@@ -1,17 +1,20 @@
 """Weights of published networks: arrays with a name, a fingerprint and a file.
 
-The files are safetensors whose header tells the weights' name and the fingerprint of
+The files are safetensors whose header has the weights' name and the fingerprint of
 their arrays, by which damage is noticed.
 """
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
+from flax import linen as nn
 from flax import traverse_util
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -26,7 +29,7 @@ class Weights:
     """Weights of a network.
 
     Attributes:
-      name: Tells which they are wherever a figure made with them is written.
+      name: Stands wherever a value that was measured with them is written.
       arrays: By "<layer>/kernel" and "<layer>/bias", kernels HWIO.
     """
 
@@ -43,13 +46,25 @@ class Weights:
             digest.update(array.data)
         return digest.hexdigest()
 
-    def variables(self, names: Collection[str]) -> dict:
-        """Returns linen's variables of some of the arrays, as float32."""
+    def variables(self) -> dict[str, Any]:
+        """Returns the arrays as linen's variables, in float32."""
         flat = {
-            tuple(name.rsplit("/", 1)): np.asarray(self.arrays[name], np.float32)
-            for name in names
+            tuple(name.rsplit("/", 1)): np.asarray(array, np.float32)
+            for name, array in self.arrays.items()
         }
         return {"params": traverse_util.unflatten_dict(flat)}
+
+
+def layer_shapes(network: nn.Module, *inputs: Any) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a network's parameters by "<layer>/kernel" and so on.
+
+    Args:
+      network: Called with the inputs alone.
+      inputs: Arrays, or `jax.ShapeDtypeStruct`.
+    """
+    variables = jax.eval_shape(network.init, jax.random.key(0), *inputs)
+    flat = traverse_util.flatten_dict(variables["params"], sep="/")
+    return {name: array.shape for name, array in flat.items()}
 
 
 def write_weights(path: Path, weights: Weights) -> None:
@@ -61,17 +76,16 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads what `write_weights` has written.
+    """Reads a file of `write_weights`.
 
     Raises:
-      UserError: if the file is damaged or none of ours.
+      UserError: if the file is damaged or of another program.
     """
     arrays, header = read_safetensors(path)
     weights = Weights(header.get("name", ""), arrays)
     if header.get("fingerprint") != weights.fingerprint or not is_intact(header):
         raise UserError(
-            f"{path} is damaged, or no file of convert_inception: its arrays or its "
-            "header are not those that were written; convert it again"
+            f"{path} is damaged, or not a file of convert_inception; convert it again"
         )
     return weights
 
@@ -97,12 +111,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
 def check_shapes(
     arrays: Mapping[str, np.ndarray], expected: Mapping[str, tuple], source: str
 ) -> None:
-    """Raises UserError unless names and shapes are the expected, and all is finite.
+    """Raises UserError unless names and shapes are as expected and numbers are finite.
 
     Args:
-      arrays: What was read.
+      arrays: By name.
       expected: Shapes by name.
-      source: Where it was read from, for the message.
+      source: The file, for the message.
     """
     missing = sorted(expected.keys() - arrays.keys())
     superfluous = sorted(arrays.keys() - expected.keys())

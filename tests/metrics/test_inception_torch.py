@@ -22,51 +22,26 @@ from progan_jax.metrics.inception import (  # noqa: E402
 from progan_jax.metrics.inception_graph import (  # noqa: E402
     TAPS,
     InceptionV3,
-    parameter_shapes,
+    convolution_names,
 )
-from progan_jax.metrics.inception_weights import from_torch, torch_names  # noqa: E402
+from progan_jax.metrics.inception_weights import from_torch  # noqa: E402
 from progan_jax.weights.torch_files import read_pth  # noqa: E402
 from progan_jax.weights.weight_files import Weights  # noqa: E402
+from tests.metrics.torch_inception import NAMES, random_state  # noqa: E402
 
 THEIRS = ("64", "192", "768", "2048", "logits_unbiased")
-
-
-def make_state():
-    """Random weights under which all layers have values of about 1."""
-    random = np.random.default_rng(0)
-    shapes = parameter_shapes("logits")
-    state = {
-        "fc.weight": random.normal(size=(1008, 2048)) / np.sqrt(2048),
-        "fc.bias": random.normal(size=1008),
-    }
-    for ours, theirs in torch_names().items():
-        height, width, inputs, outputs = shapes[f"{ours}/kernel"]
-        scale = np.sqrt(2 / (height * width * inputs))
-        kernel = random.normal(scale=scale, size=(outputs, inputs, height, width))
-        state |= {
-            f"{theirs}.conv.weight": kernel,
-            f"{theirs}.bn.weight": random.uniform(0.8, 1.2, outputs),
-            f"{theirs}.bn.bias": random.normal(scale=0.1, size=outputs),
-            f"{theirs}.bn.running_mean": random.normal(scale=0.1, size=outputs),
-            f"{theirs}.bn.running_var": random.uniform(0.7, 1.3, outputs),
-            f"{theirs}.bn.num_batches_tracked": np.array(3),
-        }
-    kept = ("num_batches_tracked",)
-    return {
-        name: torch.tensor(a, dtype=None if name.endswith(kept) else torch.float32)
-        for name, a in state.items()
-    }
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """Their network, and our weights."""
     path = tmp_path_factory.mktemp("weights") / "a.pth"
-    torch.save(make_state(), path, _use_new_zipfile_serialization=False)
+    state = {name: torch.tensor(array) for name, array in random_state().items()}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
     network = FeatureExtractorInceptionV3(
         "inception", list(THEIRS), feature_extractor_weights_path=str(path)
     )
-    return network, Weights("w", from_torch(read_pth(path, path.read_bytes()), "a"))
+    return network, Weights("w", from_torch(read_pth(path), "a"))
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +89,17 @@ def test_every_tap_equals_theirs(both, images):
 @pytest.mark.slow
 def test_every_convolution_equals_theirs(both, images):
     network, weights = both
-    seen = hook(network, [f"{theirs}.bn" for theirs in torch_names().values()])
+    seen = hook(network, [f"{theirs}.bn" for theirs in NAMES])
     network(to_torch(images))
     resized = resize_tf1(images, 299)
     run = jax.jit(
-        lambda variables, x: InceptionV3().apply(
-            variables, x, ("2048",), capture_intermediates=True
+        lambda variables, x: InceptionV3(("2048",)).apply(
+            variables, x, capture_intermediates=True
         )[1]["intermediates"]
     )
-    ours = run(weights.variables(parameter_shapes("2048")), resized)
+    ours = run(weights.variables(), resized)
     differences = {}
-    for name, theirs in torch_names().items():
+    for name, theirs in zip(convolution_names(), NAMES, strict=True):
         (output,) = ours[name]["__call__"]
         expected = seen[f"{theirs}.bn"]
         # Layers without padding are computed with it here, and cut.

@@ -82,9 +82,12 @@ def test_all_three_networks_come_along_on_request(file, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x80\x04cos\nsystem\n.", "FILE asks for os.system, as no file of the"),
-        (b"\x80\x04]", "FILE is no whole pickle of arrays"),
-        (b"GIF89a", "FILE is an image, and not a pickle (G, D, Gs) of Progressive"),
+        (
+            b"\x80\x04cos\nsystem\n.",
+            "FILE asks for os.system, which a file of networks",
+        ),
+        (b"\x80\x04]", "FILE is not a complete pickle of arrays"),
+        (b"<html>", "FILE is a web page, and not a pickle (G, D, Gs) of Progressiv"),
         (b"\x80\x04].", "FILE does not hold the authors' networks (G, D, Gs)"),
     ],
 )

@@ -1,10 +1,9 @@
-"""What files are called that are not what they were taken for."""
+"""Messages about files of the wrong kind."""
 
 import gzip
 import io
 import json
 import struct
-import tarfile
 import zipfile
 
 import numpy as np
@@ -27,13 +26,6 @@ def zipped(**members):
     return file.getvalue()
 
 
-def tarred():
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("a.pkl"), io.BytesIO())
-    return file.getvalue()
-
-
 def npz(**arrays):
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -51,10 +43,8 @@ def pickled(*classes):
 FILES = {
     "web page with a byte order mark": (
         *("net.pkl", b"\xef\xbb\xbf<!DOCTYPE html><html>"),
-        *("a web page", "download the file that the page leads to"),
+        *("a web page", "download the file that the page links to"),
     ),
-    "zeros": ("net.pkl", bytes(5000), "nothing but zeros", "download it again"),
-    "pdf": ("net.pkl", b"%PDF-1.7\n1 0 obj", "a PDF document", "name such a pickle"),
     "pytorch zip": (
         *("net.pth", zipped(archive__data=b"", **{"archive__data.pkl": b"\x80\x02"})),
         *("a PyTorch file in zip form", "name such a pickle, a run or a snapshot"),
@@ -77,15 +67,13 @@ FILES = {
     ),
     "page": (
         *("net.pkl", b"\n<!DOCTYPE html><html><head><title>Sign in</title>"),
-        *("a web page", "download the file that the page leads to"),
+        *("a web page", "download the file that the page links to"),
     ),
     "lfs": (
         *("net.pkl", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n"),
-        *("a git-lfs pointer in the place of a file", "fetch the file by git lfs pull"),
+        *("a git-lfs pointer", "fetch the file with git lfs pull"),
     ),
     "gzip": ("net.pkl", gzip.compress(b"x"), "a gzip archive", "unpack it first"),
-    "tar.gz": ("n.tar.gz", gzip.compress(tarred()), "a gzip archive", "unpack it"),
-    "tar": ("net.pkl", tarred(), "a tar archive", "unpack it first"),
     "zip": ("net.pkl", zipped(a=b"b"), "a zip archive", "unpack it first"),
     "cut zip": ("net.pkl", zipped(a=b"b")[:20], "a zip archive that is cut", "downl"),
     "npz": ("net.npz", npz(a=np.ones(2)), "a file of NumPy arrays (.npz)", "name"),
@@ -94,30 +82,23 @@ FILES = {
         *("checkpoint", b'model_checkpoint_path: "model.ckpt-7"\n'),
         *("a part of a TensorFlow checkpoint", "name such a pickle"),
     ),
-    "tensorflow data": (
-        *("model.ckpt-7.data-00000-of-00001", b"\0\1\2"),
-        *("a part of a TensorFlow checkpoint", "name such a pickle"),
+    "stablehlo": (
+        "net.stablehlo",
+        b"\1\0\0",
+        "an exported program",
+        "run it with jax.",
     ),
-    "h5": (
-        "net.h5",
-        b"\x89HDF\r\n\x1a\n\0\0",
-        "an HDF5 file, such as those of",
-        "name",
-    ),
-    "onnx": ("net.onnx", b"\x08\x07\x12\x07pytorch", "an ONNX model", "name such"),
-    "stablehlo": ("net.stablehlo", b"\1\0\0", "an exported program", "run it by jax."),
     "safetensors": (
         *("net.safetensors", save({"a": np.ones(2, np.float32)})),
         *("a safetensors file", "name such a pickle"),
     ),
     "text": ("net.pkl", "Zugriff verweigert für alle\n".encode(), "text", "name such"),
     "protocol 0": ("net.pkl", b"cposix\nsystem\n(S'true'\ntR.", "text", "name such a"),
-    "image": ("net.png", b"\x89PNG\r\n\x1a\n", "an image", "name such a pickle"),
 }
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_another_file_is_called_what_it_is_with_what_to_do(tmp_path, kind):
+def test_another_file_is_named_by_its_kind_with_a_fix(tmp_path, kind):
     name, content, what, fix = FILES[kind]
     path = tmp_path / name
     path.write_bytes(content)
@@ -138,22 +119,14 @@ def test_the_authors_pickles_and_unknown_bytes_are_of_no_other_kind(tmp_path):
     assert identify(tmp_path / "none") is None
 
 
-def test_folders_of_tensorflow_are_called_so(tmp_path):
-    (tmp_path / "saved").mkdir()
-    (tmp_path / "saved" / "saved_model.pb").touch()
-    (tmp_path / "checkpoints.pkl").mkdir()
-    for name in ("checkpoint", "model.index"):
-        (tmp_path / "checkpoints.pkl" / name).touch()
-    for name, what in [
-        ("saved", "a TensorFlow SavedModel"),
-        ("checkpoints.pkl", "a folder of TensorFlow checkpoints"),
-    ]:
-        with pytest.raises(UserError, match=f"is {what}, and not a run or a snapshot"):
-            progan_jax.load(tmp_path / name)
+def test_folders_of_tensorflow_are_named(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(UserError, match="is a TensorFlow SavedModel, and not a run or"):
+        progan_jax.load(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["pth", "npz", "safetensors", "pkl"])
-def test_weights_of_metrics_are_called_what_they_are_in_their_place(tmp_path, suffix):
+def test_other_files_than_weights_of_metrics_are_named(tmp_path, suffix):
     path = tmp_path / f"weights.{suffix}"
     for content, what in [
         (b"<html>", "a web page"),
@@ -164,9 +137,8 @@ def test_weights_of_metrics_are_called_what_they_are_in_their_place(tmp_path, su
         path.write_bytes(content)
         with pytest.raises(UserError, match=f"{path} is {what}"):
             read_inception(path)
-        if (suffix, what) != ("pth", "a PyTorch file in zip form"):
-            with pytest.raises(UserError, match=f"{path} is {what}"):
-                load_vgg(path)
+        with pytest.raises(UserError, match=f"{path} is {what}"):
+            load_vgg(path)
 
 
 def test_members_that_unpack_to_far_more_than_they_take_are_not_read(tmp_path):
@@ -177,7 +149,7 @@ def test_members_that_unpack_to_far_more_than_they_take_are_not_read(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", start + bytes(2**28))
     assert path.stat().st_size < 2**20
-    with pytest.raises(UserError, match="makes more than 4 times its size of itself"):
+    with pytest.raises(UserError, match="unpacks to more than 4 times its size"):
         read_inception(path)
 
 

@@ -20,7 +20,7 @@ def test_arrays_of_all_types_and_orders_come_out_as_they_went_in(write_pth, tmp_
         "transposed": random.normal(size=(3, 4)).astype(np.float32).T,
     }
     path = write_pth(tmp_path / "a.pth", arrays)
-    read = read_pth(path, path.read_bytes())
+    read = read_pth(path)
     assert read.keys() == arrays.keys()
     for name, array in arrays.items():
         assert read[name].dtype == array.dtype
@@ -34,8 +34,9 @@ class Harm:
 
 def test_a_file_that_calls_a_function_is_refused_uncalled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(Harm()))
     with pytest.raises(UserError, match=r"asks for (posix|nt)\.mkdir"):
-        read_pth(tmp_path / "a.pth", pickle.dumps(Harm()))
+        read_pth(tmp_path / "a.pth")
     assert not (tmp_path / "harm").exists()
 
 
@@ -49,8 +50,9 @@ def test_damage_is_one_clear_line(write_pth, tmp_path, damage):
         "header": data[8:],
         "count": data[:place] + b"\x41" + data[place + 1 :],
     }[damage]
-    with pytest.raises(UserError, match=r"a\.pth is no state dictionary"):
-        read_pth(tmp_path / "a.pth", damaged)
+    (tmp_path / "a.pth").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"a\.pth is not a state dictionary"):
+        read_pth(tmp_path / "a.pth")
 
 
 def test_a_tensor_beyond_its_storage_is_refused(write_pth, tmp_path):
@@ -58,16 +60,17 @@ def test_a_tensor_beyond_its_storage_is_refused(write_pth, tmp_path):
     data = path.read_bytes()
     # The shape (2, 2) is pickled as two small integers and TUPLE2: make it (9, 2).
     assert data.count(b"K\x02K\x02\x86") == 1
+    path.write_bytes(data.replace(b"K\x02K\x02\x86", b"K\x09K\x02\x86"))
     with pytest.raises(UserError, match="beyond its storage"):
-        read_pth(path, data.replace(b"K\x02K\x02\x86", b"K\x09K\x02\x86"))
+        read_pth(path)
 
 
 def test_the_later_zip_form_is_named(tmp_path):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("archive/data.pkl", b"")
-    with pytest.raises(UserError, match="zip form"):
-        read_pth(path, path.read_bytes())
+    with pytest.raises(UserError, match=r"zip form.*_use_new_zipfile_serialization"):
+        read_pth(path)
 
 
 def test_a_tensor_with_steps_of_zero_is_not_made_larger_than_its_file(
@@ -80,22 +83,22 @@ def test_a_tensor_with_steps_of_zero_is_not_made_larger_than_its_file(
     assert (data.count(shape), data.count(strides)) == (1, 1)
     large = b"J\x00\x00\x00\x40K\x02\x86"
     path.write_bytes(data.replace(shape, large).replace(strides, b"K\x00K\x01\x86"))
-    with pytest.raises(UserError, match="makes more than 4 times its size of itself"):
-        read_pth(path, path.read_bytes())
+    with pytest.raises(UserError, match="unpacks to more than 4 times its size"):
+        read_pth(path)
 
 
 def test_thousands_of_tensors_of_one_storage_are_not_copied_out(write_pth, tmp_path):
     kept = np.ones((256, 1024), np.float32)
     path = write_pth(tmp_path / "a.pth", {f"{n:04d}": kept for n in range(2000)})
     assert path.stat().st_size < 2 * kept.nbytes
-    with pytest.raises(UserError, match="makes more than 4 times its size of itself"):
-        read_pth(path, path.read_bytes())
+    with pytest.raises(UserError, match="unpacks to more than 4 times its size"):
+        read_pth(path)
 
 
 def test_shared_arrays_come_out_under_each_of_their_names(write_pth, tmp_path):
     kept = np.arange(4, dtype=np.float32)
     path = write_pth(tmp_path / "a.pth", {"a": kept, "b": kept + 1, "c": kept})
-    read = read_pth(path, path.read_bytes())
+    read = read_pth(path)
     np.testing.assert_array_equal(read["a"], kept)
     np.testing.assert_array_equal(read["b"], kept + 1)
     np.testing.assert_array_equal(read["c"], kept)

@@ -227,8 +227,8 @@ def test_the_pickles_are_hostile_indeed(tmp_path, monkeypatch):
         ("an extension", "has the operation EXT1"),
     ],
 )
-def test_what_a_pickle_does_is_told(read, kind, deed):
-    with pytest.raises(UserError, match=f"{deed}, as no file of .* nothing of it was"):
+def test_the_message_says_what_a_pickle_does(read, kind, deed):
+    with pytest.raises(UserError, match=f"{deed}, which a file of networks never does"):
         read(HOSTILE[kind]())
 
 
@@ -242,14 +242,18 @@ def test_what_a_pickle_does_is_told(read, kind, deed):
     ],
 )
 def test_other_files_are_no_pickles_in_one_line(read, data):
-    with pytest.raises(UserError, match=r"is no whole pickle of arrays \(.*; download"):
+    with pytest.raises(
+        UserError, match=r"is not a complete pickle of arrays \(.*; download"
+    ):
         read(data)
 
 
 def test_lengths_beyond_the_file_are_refused(read):
     for length in (2**31, 2**40, 2**63):
         data = pickle.PROTO + b"\x04" + pickle.BINBYTES8 + struct.pack("<Q", length)
-        with pytest.raises(UserError, match=r"is no whole pickle of arrays \(.+\)"):
+        with pytest.raises(
+            UserError, match=r"is not a complete pickle of arrays \(.+\)"
+        ):
             read(data + b"few")
 
 
@@ -257,7 +261,7 @@ def test_lengths_beyond_the_file_are_refused(read):
 def test_shapes_that_would_take_for_ever_are_refused_at_once(read, shape):
     start = time.monotonic()
     frombuffer = np._core.numeric._frombuffer
-    with pytest.raises(UserError, match="an array has a shape that is none"):
+    with pytest.raises(UserError, match="an array has an invalid shape"):
         read(dumps(Calls(frombuffer, b"1234", np.dtype("f4"), shape, "C")))
     assert time.monotonic() - start < 10
 
@@ -314,7 +318,7 @@ def test_a_file_that_makes_much_of_little_is_refused_in_bounded_memory(read, kin
     assert len(data) < 2**20
     tracemalloc.start()
     try:
-        with pytest.raises(UserError, match="makes more than 4 times its size of its"):
+        with pytest.raises(UserError, match="unpacks to more than 4 times its size"):
             read(data)
         _, most = tracemalloc.get_traced_memory()
     finally:
@@ -363,7 +367,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
 def test_a_pickle_that_is_cut_anywhere_is_refused(read):
     data = dumps(golden_networks("cond"))
     for end in (*range(0, 1000, 7), *range(1000, len(data), 4999), len(data) - 1):
-        with pytest.raises(UserError, match=r"is no whole pickle|is empty"):
+        with pytest.raises(UserError, match=r"is not a complete pickle|is empty"):
             read(data[:end])
 
 
