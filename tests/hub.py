@@ -14,9 +14,6 @@ def install(monkeypatch, root):
         ("HfHubHTTPError", OSError),
         ("RepositoryNotFoundError", "HfHubHTTPError"),
         ("RevisionNotFoundError", "HfHubHTTPError"),
-        ("LocalTokenNotFoundError", OSError),
-        ("HFValidationError", ValueError),
-        ("LocalEntryNotFoundError", OSError),
     ]:
         bases = (getattr(errors, parent) if isinstance(parent, str) else parent,)
         setattr(errors, name, type(name, bases, {}))

@@ -16,7 +16,7 @@ def test_a_value_with_line_breaks_and_control_characters_is_one_error_line(capsy
     with pytest.raises(UserError) as error:
         settle_licence({}, HOSTILE)
     report(str(error.value))
-    assert f"--licence={PLAIN} must be" in str(error.value)
+    assert f"--licence={PLAIN} is unknown" in str(error.value)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

@@ -1,6 +1,6 @@
-"""The Hugging Face Hub: repositories by address, hf://USER/NAME or with @REVISION.
+"""Repositories of the Hugging Face Hub, by address: hf://USER/NAME[@REVISION].
 
-`huggingface_hub` is imported when it is needed; the extra "hub" brings it.
+`huggingface_hub` is imported when it is first used; the extra "hub" installs it.
 """
 
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from progan_jax.errors import UserError
-from progan_jax.inference.snapshot import CARRIES, INFO, TRAINED, WEIGHTS, read_info
+from progan_jax.inference.snapshot import INFO, TRAINED, WEIGHTS
 
 SCHEME = "hf://"
 
@@ -21,7 +21,7 @@ def parse_address(field: str, address: str) -> tuple[str, str | None]:
     """Returns the repository, USER/NAME, and the revision, None for the default.
 
     Args:
-      field: By which the user gave the address, for the message.
+      field: Name by which the user gave the address, for the message.
       address: hf://USER/NAME[@REVISION].
 
     Raises:
@@ -31,8 +31,7 @@ def parse_address(field: str, address: str) -> tuple[str, str | None]:
     if match is None:
         raise UserError(
             f"{field}={address}: it must be hf://USER/NAME, or hf://USER/NAME@REVISION "
-            "to download; other addresses are not opened: download it and name the "
-            "file or folder"
+            "to download; for any other address, download the file and give its path"
         )
     return match[1], match[2]
 
@@ -40,67 +39,51 @@ def parse_address(field: str, address: str) -> tuple[str, str | None]:
 def download(field: str, address: str, with_trained: bool = False) -> Path:
     """Returns the folder of a repository's snapshot, in the Hub's own cache.
 
-    The weights of a generator, their description and the card are fetched, where the
-    cache has not got them; without a network it serves.
+    Only the weights, their description and the card are downloaded, and only if the
+    cache does not have them. Without a network the cache is used as it is.
 
     Args:
-      field: By which the user gave the address, for the messages.
+      field: Name by which the user gave the address, for the messages.
       address: hf://USER/NAME[@REVISION].
-      with_trained: Whether G and D of its training are fetched, too, if it has them.
+      with_trained: Whether G and D of its training are downloaded, too, if it has them.
 
     Raises:
-      UserError: if the address is at fault, the library is not installed, the Hub
-        cannot be reached, or it has no such snapshot.
+      UserError: if the address is invalid, the library is not installed, the Hub cannot
+        be reached, or the repository has no snapshot.
     """
     repository, revision = parse_address(field, address)
     hub = _library(field, address)
     wanted = [INFO, WEIGHTS["G"], CARD, *(TRAINED.values() if with_trained else ())]
     try:
-        folder = hub.snapshot_download(
-            repository, revision=revision, allow_patterns=wanted
+        folder = Path(
+            hub.snapshot_download(repository, revision=revision, allow_patterns=wanted)
         )
-    except Exception as error:  # Besides its own, those of the HTTP library it uses.
+    except Exception as error:  # Its own, and those of the HTTP library it uses.
         raise _explained(field, address, error) from error
-    if not (Path(folder) / INFO).is_file():
+    if not (folder / INFO).is_file():
         raise UserError(
-            f"{field}={address}: the repository holds no {INFO}; name one that "
-            "progan_jax.tools.publish has written"
+            f"{field}={address}: the repository has no {INFO}; name one that was "
+            "written by progan_jax.tools.publish"
         )
-    # Without a network the library gives what an earlier call has fetched.
-    missing = [
-        name for name in _promised(Path(folder), with_trained) if not name.exists()
-    ]
-    if missing:
-        raise UserError(
-            f"{field}={address}: {missing[0].name} is neither in the Hub's cache nor "
-            "to be had from the Hub; check the network and try again"
-        )
-    return Path(folder)
-
-
-def _promised(folder: Path, with_trained: bool) -> list[Path]:
-    """Returns the weights that a snapshot's folder should have."""
-    carried = with_trained and read_info(folder).get(CARRIES)
-    names = [WEIGHTS["G"], *(TRAINED.values() if carried else ())]
-    return [folder / name for name in names]
+    return folder
 
 
 def upload(field: str, address: str, folder: Path) -> str:
-    """Makes a repository, unless it is there, puts a folder in it, and returns its URL.
+    """Uploads a folder to a repository, created if missing, and returns its URL.
 
     Args:
-      field: By which the user gave the address, for the messages.
+      field: Name by which the user gave the address, for the messages.
       address: hf://USER/NAME.
-      folder: Whose files become the repository's, by one commit.
+      folder: Folder whose files are uploaded, in one commit.
 
     Raises:
-      UserError: as for `download`, or if nobody is logged in.
+      UserError: as for `download`, or if the user is not logged in.
     """
     repository, revision = parse_address(field, address)
     if revision is not None:
         raise UserError(
-            f"{field}={address}: what is written becomes the newest revision; leave "
-            f"out @{revision}"
+            f"{field}={address}: an upload becomes the newest revision; leave out "
+            f"@{revision}"
         )
     hub = _library(field, address)
     try:
@@ -111,7 +94,7 @@ def upload(field: str, address: str, folder: Path) -> str:
             folder_path=folder,
             commit_message="Publish a generator of progan_jax",
         )
-    except Exception as error:  # Besides its own, those of the HTTP library it uses.
+    except Exception as error:  # Its own, and those of the HTTP library it uses.
         raise _explained(field, address, error) from error
     return str(url)
 
@@ -129,29 +112,17 @@ def _library(field: str, address: str) -> ModuleType:
 
 
 def _explained(field: str, address: str, error: Exception) -> UserError:
-    """Returns one line for what the library raised."""
+    """Returns one line for an exception of the library."""
     from huggingface_hub import errors
 
-    gone = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
-    if isinstance(error, gone):
-        problem = (
-            "the Hub has no such repository or revision, or it is closed to you; check "
-            "the name, or log in by 'hf auth login'"
-        )
-    elif isinstance(error, errors.LocalTokenNotFoundError):
-        problem = "nobody is logged in at the Hub; log in by 'hf auth login'"
-    elif isinstance(error, errors.HFValidationError):
-        problem = "the Hub allows no such name; choose another"
-    elif isinstance(error, errors.HfHubHTTPError):
-        problem = f"the Hub refuses ({_first_line(error)}); fix that"
+    # The first line of these has only the number of the HTTP error.
+    missing = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
+    if isinstance(error, missing):
+        problem = "there is no such repository or revision, or you may not read it"
     else:
-        problem = (
-            f"the Hub cannot be reached ({_first_line(error)}); check the network and "
-            "try again, or name a folder"
-        )
-    return UserError(f"{field}={address}: {problem}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(" .")
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        problem = f"the Hub cannot be used: {line[:200].rstrip(' .')}"
+    return UserError(
+        f"{field}={address}: {problem}; check the name, the network and your login "
+        "('hf auth login')"
+    )

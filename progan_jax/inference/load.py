@@ -1,4 +1,4 @@
-"""Opens a trained generator by the name of a run, a snapshot, a file or a network."""
+"""Trained generators by their source: a run, a snapshot, a file or a network."""
 
 import os
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ def load(
     Args:
       source: Name of a network that ships with this package; or a run's folder, of
         which the newest snapshot is taken; or a snapshot's folder; or a pickle of the
-        authors' program, of which Gs is taken, no code in it being run; or
+        authors' program, of which Gs is taken without running code in it; or
         hf://USER/NAME[@REVISION], a repository of the Hugging Face Hub.
-      snapshot: Which of a run's snapshots, such as "000100.032_r032", or "best".
+      snapshot: One of a run's snapshots, such as "000100.032_r032", or "best".
 
     Raises:
-      UserError: if there is no such thing, or it cannot be read.
+      UserError: if the source does not exist or cannot be read.
     """
     return open_generator(source, snapshot)
 
@@ -44,15 +44,15 @@ def open_generator(
     snapshot: str | None = None,
     names: tuple[str, str] = ("source", "snapshot"),
 ) -> TrainedGenerator:
-    """Does what `load` does, for tools whose users know the arguments by other names.
+    """Returns what `load` returns, with errors in the words of a command line.
 
     Args:
       source: See `load`.
       snapshot: See `load`.
-      names: By which the user gave source and snapshot, for the messages.
+      names: Names by which the user gave source and snapshot, for the messages.
 
     Raises:
-      UserError: if there is no such thing, or it cannot be read.
+      UserError: as for `load`.
     """
     path = locate(source, snapshot, names)
     if path.is_dir():
@@ -67,7 +67,7 @@ def locate(
     names: tuple[str, str] = ("source", "snapshot"),
     with_trained: bool = False,
 ) -> Path:
-    """Returns a snapshot's folder or an official file, downloaded if need be.
+    """Returns a snapshot's folder or an official file, downloaded if necessary.
 
     Args:
       source: See `load`.
@@ -76,41 +76,26 @@ def locate(
       with_trained: See `hub.download`.
 
     Raises:
-      UserError: if there is no such thing.
+      UserError: if the source does not exist.
     """
     name, field = os.fspath(source), names[0]
     path = _SHIPPED / name if name in list_shipped() else Path(name)
-    try:
-        path = path.expanduser()
-        path.stat()
-    except FileNotFoundError:
-        pass
-    # No right to look; a NUL in the name; a user who is not there.
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{field}={name} cannot be opened ({reason}); fix that, or name another"
-        ) from error
-    if path.is_dir():
+    path = Path(os.path.expanduser(path))
+    if os.path.isdir(path):  # Unlike Path.is_dir, it raises nothing.
         check_kind(path, "a run or a snapshot", "name one")
         return find_snapshot(path, snapshot, names)
     if snapshot is not None:
-        raise UserError(
-            f"{names[1]}={snapshot}: {name} is no run's folder; leave it out"
-        )
+        raise UserError(f"{names[1]}={snapshot}: {name} is not a run; leave it out")
     if "://" in name:
         return download(field, name, with_trained)
-    of_snapshot = path.suffix in (".safetensors", ".json") and path.is_file()
-    if of_snapshot and (path.parent / INFO).exists():
+    if not os.path.isfile(path):
         raise UserError(
-            f"{field}={path}: name the folder that it lies in, {path.parent}"
+            f"{field}={name}: there is no readable file or folder and no network of "
+            f"that name; networks of this package: {', '.join(list_shipped())}"
         )
-    if path.is_file():
-        return path
-    raise UserError(
-        f"{field}={name}: there is no such file or folder, nor a network of that name; "
-        f"those that ship with progan_jax: {', '.join(list_shipped()) or 'none'}"
-    )
+    if path.suffix in (".safetensors", ".json") and (path.parent / INFO).exists():
+        raise UserError(f"{field}={path}: name its folder instead, {path.parent}")
+    return path
 
 
 @contextmanager
@@ -120,16 +105,16 @@ def snapshot_folder(
     names: tuple[str, str] = ("source", "snapshot"),
     with_trained: bool = False,
 ) -> Iterator[Path]:
-    """Yields the folder of a snapshot, which for a pickle is there only for so long.
+    """Yields the folder of a snapshot; that of a pickle is temporary.
 
     Args:
       source: See `load`.
       snapshot: See `load`.
       names: See `open_generator`.
-      with_trained: Whether G and D of the training are wanted, too.
+      with_trained: Whether G and D of the training are needed, too.
 
     Raises:
-      UserError: if there is no such thing, or it cannot be read.
+      UserError: as for `load`.
     """
     path = locate(source, snapshot, names, with_trained)
     if path.is_dir():
@@ -151,10 +136,10 @@ def import_snapshot(
 
     Args:
       path: See `import_network`.
-      folder: The snapshot's.
+      folder: The snapshot's folder.
       kind: See `import_network`.
       level: See `import_network`.
-      with_trained: Whether G and D come along.
+      with_trained: Whether G and D are imported, too.
 
     Raises:
       UserError: as for `import_network`.
@@ -168,7 +153,7 @@ def import_snapshot(
 
 
 def own_folder(source: str) -> Path:
-    """Returns where tools write what they make of a source: its folder, or this one."""
+    """Returns the folder for a tool's output: the source itself, or the current one."""
     path = Path(source).expanduser()
     return path if path.is_dir() and source not in list_shipped() else Path()
 

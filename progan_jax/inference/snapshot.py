@@ -1,7 +1,7 @@
-"""Snapshots: the averaged generator for use, as safetensors and JSON.
+"""Snapshot folders: the averaged generator as safetensors, with a description in JSON.
 
-A discriminator is kept in the same way where one is imported; its weights have another
-name. A run's snapshot can carry the networks that are trained as well, G and D.
+An imported discriminator is stored in the same way under another file name. A run's
+snapshots can also carry the networks in training, G and D.
 """
 
 import hashlib
@@ -19,32 +19,33 @@ from safetensors.numpy import load, save
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, parse_record, seal, write_whole
 
-# Kimg and resolution; names of earlier programs have whole kimg, rounded down.
+# Kimg and resolution. Earlier versions wrote whole kimg, rounded down.
 _NAME = re.compile(r"(\d{6,}(?:\.\d{3})?)_r(\d{3,})")
 
 INFO = "snapshot.json"
 
 WEIGHTS = {"G": "generator.safetensors", "D": "discriminator.safetensors"}
 
-# The averaged generator lies beside these.
+# Networks in training, beside the averaged generator.
 TRAINED = {"G": "trained_generator.safetensors", "D": WEIGHTS["D"]}
 
-_VERSION = 2  # Of the description; those of the first runs have none.
+_VERSION = 2  # Of the description. Those of the first runs have no version.
 
-HASHES = "sha256"  # Field of the description: of each file of weights, by its name.
+HASHES = "sha256"  # Field of the description: the SHA-256 of each file of weights.
 
-# Of the description, if there.
+# Optional fields of the description that hold fields themselves.
 _GROUPS = ("config", "dataset", "initial", "options", "source", "stage", HASHES)
 
 _OF_STAGE = ("resolution", "alpha", "nimg")
 
-_GROUPED = ("architecture", "model", *_OF_STAGE)  # Once fields beside the others.
+# Fields that version 1 had at the top level, where now a group holds them.
+_GROUPED = ("architecture", "model", *_OF_STAGE)
 
-_RESTORE = "restore it from a copy, or name another"
+_RESTORE = "restore it from a copy, or choose another"
 
 CARRIES = "carries_trained"  # Field of the description: whether G and D are there.
 
-BEST = "best"  # File beside the snapshots that holds the name of one.
+BEST = "best"  # File in snapshots/ that holds the name of the best one.
 
 
 def write_snapshot(
@@ -53,19 +54,20 @@ def write_snapshot(
     info: Mapping[str, Any],
     trained: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a snapshot folder; a kill leaves all of it or nothing under its name.
+    """Writes a snapshot folder atomically: after a kill it is complete or absent.
 
     Args:
-      folder: Named by `moment_name`; an old one of that name is replaced.
+      folder: Named by `moment_name`; an existing one is replaced.
       params: Nested dictionary of NumPy arrays.
-      info: Description that JSON can hold: resolution, alpha, model, ...; where its
-        "network" is "D", the parameters are a discriminator's.
-      trained: Parameters of the networks in training, "G" and "D", to be carried, too.
+      info: Description, of JSON's types: stage, options, ... If its "network" is "D",
+        the parameters are a discriminator's.
+      trained: Parameters of the networks in training, "G" and "D", to be stored, too.
     """
     networks = {_weights(info): params}
     networks |= {TRAINED[name]: of for name, of in (trained or {}).items()}
     partial = folder.with_name(f".{folder.name}.partial")
-    for left in {partial, *_left_by_kills(folder.parent)}:
+    # Killed processes may have left some; only one process writes into a run.
+    for left in (partial, *folder.parent.glob(".[0-9]*_r[0-9]*.partial")):
         shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
     hashes = {name: _save(partial / name, of) for name, of in networks.items()}
@@ -77,16 +79,16 @@ def write_snapshot(
 def copy_snapshot(
     source: Path, folder: Path, info: Mapping[str, Any], with_trained: bool
 ) -> None:
-    """Copies a generator's weights, byte for byte, under another description.
+    """Copies a generator's weights byte for byte and writes another description.
 
     Args:
       source: A snapshot's folder.
-      folder: An empty one.
+      folder: An empty folder.
       info: The new description.
-      with_trained: Whether G and D of the training are copied, too.
+      with_trained: Whether G and D in training are copied, too.
 
     Raises:
-      UserError: if weights of the source are not those that were written.
+      UserError: if the SHA-256 of a file of weights is not the recorded one.
     """
     own, hashes = read_info(source), {}
     for name in (WEIGHTS["G"], *(TRAINED.values() if with_trained else ())):
@@ -100,17 +102,17 @@ def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the parameters as nested NumPy arrays, and the description.
 
     Raises:
-      UserError: if the folder holds no whole snapshot, or not what was written.
+      UserError: if the snapshot is missing, incomplete or damaged.
     """
     info = read_info(folder)
     return _load(folder / _weights(info), info), info
 
 
 def read_trained(folder: Path) -> dict[str, Any]:
-    """Returns the networks in training that a snapshot carries, "G" and "D", or none.
+    """Returns the parameters of the networks in training, "G" and "D", or {}.
 
     Raises:
-      UserError: if they should be there and cannot be read.
+      UserError: if the description names them and they cannot be read.
     """
     info = read_info(folder)
     if not info.get(CARRIES):
@@ -119,10 +121,10 @@ def read_trained(folder: Path) -> dict[str, Any]:
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """Returns a snapshot's description alone.
+    """Returns a snapshot's description, in the form of the present version.
 
     Raises:
-      UserError: if it cannot be read, or is of a version to come.
+      UserError: if it cannot be read, or is of a newer version.
     """
     try:
         info = json.loads((folder / INFO).read_text())
@@ -137,20 +139,20 @@ def read_info(folder: Path) -> dict[str, Any]:
     if info.get("version", 1) > _VERSION:
         raise UserError(
             f"snapshot {folder} is of version {info['version']}, and this progan_jax "
-            f"knows {_VERSION}; install a newer one"
+            f"reads up to {_VERSION}; install a newer one"
         )
     if info.get("version", 1) > 1 and CHECKSUM not in info:
         raise UserError(
-            f"snapshot {folder} has no {CHECKSUM} in its {INFO}, which all of version "
-            f"{info['version']} have; {_RESTORE}"
+            f"snapshot {folder} has no {CHECKSUM} in its {INFO}, which version "
+            f"{info['version']} requires; {_RESTORE}"
         )
     return info
 
 
 def _in_present_form(info: Any) -> Any:
-    """Returns a description whose options and stage have groups of their own.
+    """Returns a description with the groups `options` and `stage`.
 
-    The first programs wrote `model` for the options, and the stage's fields beside.
+    Version 1 has `model` for `options`, and the fields of the stage at the top level.
     """
     if not isinstance(info, dict) or "stage" in info:
         return info
@@ -161,9 +163,9 @@ def _in_present_form(info: Any) -> Any:
 
 
 def _check_info(info: Any) -> None:
-    """Raises ValueError where what every reader takes for granted is not there."""
+    """Raises ValueError if a field has a type that no reader expects."""
     if not isinstance(info, dict):
-        raise ValueError(f"{INFO} holds no description")
+        raise ValueError(f"{INFO} is not a description")
     version, network = info.get("version", 1), info.get("network", "G")
     if type(version) is not int or version < 1:
         raise ValueError(f"{INFO} has version = {version!r}")
@@ -171,9 +173,9 @@ def _check_info(info: Any) -> None:
         raise ValueError(f"{INFO} has network = {network!r}")
     for name in _GROUPS:
         if not isinstance(info.get(name, {}), dict):
-            raise ValueError(f"{INFO} has a field {name} that holds no fields")
+            raise ValueError(f"{INFO} has a field {name} that is not an object")
     if "config" in info and not isinstance(info["stage"].get("nimg"), int | float):
-        raise ValueError(f"{INFO} does not tell nimg, the images that were shown")
+        raise ValueError(f"{INFO} has no nimg, the number of images shown")
     licence = info.get("licence", {"name": ""})
     if not isinstance(licence, dict) or not isinstance(licence.get("name"), str):
         raise ValueError(f"{INFO} has a licence without a name")
@@ -182,7 +184,7 @@ def _check_info(info: Any) -> None:
 def digest(folder: Path) -> str:
     """Returns the SHA-256 of a snapshot's weights, in hex.
 
-    It is the recorded one where there is one; reading the weights checks it.
+    It is the recorded one if there is one; `read_snapshot` compares that to the file.
     """
     info = read_info(folder)
     name = _weights(info)
@@ -196,30 +198,17 @@ def find_snapshot(
 
     Args:
       run: Folder of a run, or a snapshot's own folder.
-      name: Such as "000100.032_r032", or "best" for that which snapshots/best names.
-      flags: By which the user gave run and name.
+      name: Such as "000100.032_r032", or "best" for the one named in snapshots/best.
+      flags: Names by which the user gave run and name, for the messages.
 
     Raises:
-      UserError: if there is no such run or snapshot, or it cannot be read.
+      UserError: if there is no such run or snapshot.
     """
-    try:
-        return _find_snapshot(run, name, flags)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # A pointer that is no text, a NUL in a name.
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{flags[0]}={run} cannot be read ({reason}); fix that, or name another"
-        ) from error
-
-
-def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
     if (run / INFO).exists():
         if name not in (None, run.absolute().name):
             raise UserError(
-                f"{flags[1]}={name}: {run} is one snapshot itself; leave it out, or "
-                "name the run's folder"
+                f"{flags[1]}={name}: {run} is itself a snapshot; leave it out, or name "
+                "the run's folder"
             )
         return run
     if not run.is_dir():
@@ -228,13 +217,12 @@ def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
         )
     there = list_snapshots(run)
     if not there:
+        problem = f"it is neither a run nor a snapshot: it has no {INFO}; name one"
         if (run / "config.json").exists():
             problem = (
                 "it holds no snapshot yet; let the run reach the end of a stage or "
                 "config.train.snapshot_ticks ticks"
             )
-        else:
-            problem = f"it is neither a run nor a snapshot: it has no {INFO}; name one"
         raise UserError(f"{flags[0]}={run}: {problem}")
     if name is None:
         return there[-1]
@@ -249,28 +237,27 @@ def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
 
 
 def write_best(run: Path, name: str) -> None:
-    """Notes which snapshot of a run is the best, sealed."""
+    """Writes the name of a run's best snapshot, with a checksum."""
     write_whole(run / "snapshots" / BEST, json.dumps(seal({"snapshot": name})) + "\n")
 
 
 def _read_best(run: Path) -> str:
-    """Returns the name of the best snapshot; BEST where none is noted.
+    """Returns the name of the best snapshot; BEST if none was written.
 
     Raises:
-      ValueError: if the note is not as it was written.
+      UserError: if the file is damaged.
     """
     path = run / "snapshots" / BEST
     if not path.exists():
         return BEST
     data = path.read_bytes()
-    # Earlier versions wrote the name alone.
     name = data.decode(errors="replace").strip()
-    if not parse_moment(name):
+    if not parse_moment(name):  # Earlier versions wrote the name alone.
         name = (parse_record(data) or {}).get("snapshot")
     if not isinstance(name, str):
-        raise ValueError(
-            f"its snapshots/{BEST} has changed since it was written, and --mode=eval "
-            "writes it anew"
+        raise UserError(
+            f"{path} has changed since it was written (its checksum differs); "
+            "--mode=eval writes it again"
         )
     return name
 
@@ -288,26 +275,20 @@ def list_snapshots(run: Path) -> list[Path]:
 def moment_name(nimg: int, resolution: int) -> str:
     """Returns the name of a moment of a run, such as "000040.016_r032".
 
-    No two moments share a name, and names sort by time as text.
+    Names are unique, and their alphabetical order is that of time.
     """
     return f"{nimg / 1000:010.3f}_r{resolution:03d}"
 
 
 def parse_moment(name: str) -> tuple[float, int] | None:
-    """Returns kimg and stage resolution of such a name; None of any other text."""
+    """Returns kimg and resolution of such a name; None for any other text."""
     match = _NAME.fullmatch(name)
     return match and (float(match[1]), int(match[2]))
 
 
-def _left_by_kills(snapshots: Path) -> list[Path]:
-    """Returns unfinished snapshots of a run, in which one process alone writes."""
-    unfinished = snapshots.glob(".*_r*.partial")
-    return [f for f in unfinished if _NAME.fullmatch(f.name[1 : -len(".partial")])]
-
-
 def _describe(folder: Path, info: Mapping[str, Any], hashes: dict[str, str]) -> None:
-    """Writes the description of weights, sealed, with their SHA-256."""
-    of_file = ("version", CARRIES, HASHES)  # Not of the weights as such.
+    """Writes the description, with the SHA-256 of the weights and its own checksum."""
+    of_file = ("version", CARRIES, HASHES)  # Those of the files that are written now.
     described = {
         "version": _VERSION,
         **{name: value for name, value in info.items() if name not in of_file},
@@ -322,8 +303,7 @@ def _save(path: Path, params: Mapping[str, Any]) -> str:
     flat = traverse_util.flatten_dict(params, sep="/")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     data = save(arrays)
-    # Its save_file shuts out everyone but the owner, whatever the umask says.
-    path.write_bytes(data)
+    path.write_bytes(data)  # safetensors' save_file would ignore the umask.
     return _sha256(data)
 
 
@@ -339,7 +319,7 @@ def _load(path: Path, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path, info: Mapping[str, Any]) -> bytes:
-    """Returns a file of weights, of which the description may tell the SHA-256."""
+    """Returns the bytes of a file of weights, compared to the recorded SHA-256."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -347,8 +327,8 @@ def _read(path: Path, info: Mapping[str, Any]) -> bytes:
             f"snapshot {path.parent} cannot be read ({path.name}: {error.strerror}); "
             f"{_RESTORE}"
         ) from error
-    dated = info.get("version", 1) == 1  # Of those there is no SHA-256.
-    if not dated and info.get(HASHES, {}).get(path.name) != _sha256(data):
+    hashed = info.get("version", 1) > 1
+    if hashed and info.get(HASHES, {}).get(path.name) != _sha256(data):
         raise _changed(path)
     return data
 

@@ -2,9 +2,9 @@
 
     python -m progan_jax.tools.export MODEL OUT.stablehlo [--snapshot=best]
 
-MODEL is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, or a pickle of
-the authors' program. OUT holds the weights, too, and takes any number of latents on a
-CPU, a CUDA device or a TPU:
+MODEL is any source of progan_jax.load: a run, a snapshot, hf://USER/NAME, or a pickle
+of the authors' program. The file includes the weights. Its program takes any number of
+latents, on a CPU, a CUDA device or a TPU:
 
     program = jax.export.deserialize(bytearray(open("OUT.stablehlo", "rb").read()))
     images = program.call(z)  # Or call(z, classes), int32, where there are classes.
@@ -28,10 +28,10 @@ SNAPSHOT = flags.DEFINE_string(
 
 
 def main(model: str, out: str) -> None:
-    """Opens, exports, writes, and tells what the program takes."""
+    """Writes the program and prints its inputs, outputs and SHA-256."""
     path = Path(out)
     if path.exists():
-        raise UserError(f"OUT={out} is there already; name a file that is not")
+        raise UserError(f"OUT={out} already exists; choose another file")
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     program = export_generator(generator)
     try:
@@ -43,14 +43,14 @@ def main(model: str, out: str) -> None:
     names = generator.class_names
     classes = ", classes int32 [N]" if generator.num_classes else ""
     classes += f" ({list_classes(names)})" if names else ""
-    told = (
+    # The file has no checksum inside, and this package does not read it again.
+    summary = (
         f"{out}: latents float32 [N, {generator.latent_dim}]{classes} to images "
-        f"float32 [N, {side}, {side}, {channels}], for {', '.join(PLATFORMS)}"
+        f"float32 [N, {side}, {side}, {channels}], for {', '.join(PLATFORMS)}; "
+        f"SHA-256 {hashlib.sha256(program).hexdigest()}"
     )
-    # There is no checksum inside, and nothing of this package reads it again.
-    told += f"; SHA-256 {hashlib.sha256(program).hexdigest()}"
     licence = generator.info.get("licence")
-    print(f"{told}; licence {one_line(licence['name'])}" if licence else told)
+    print(f"{summary}; licence {one_line(licence['name'])}" if licence else summary)
 
 
 if __name__ == "__main__":

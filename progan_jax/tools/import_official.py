@@ -1,13 +1,12 @@
-"""Takes a network of the authors' TensorFlow program over, as a snapshot.
+"""Imports a network of the authors' TensorFlow program as a snapshot.
 
     python -m progan_jax.tools.import_official FILE.pkl OUT [--network=Gs] [--lod=L]
     python -m progan_jax.tools.import_official FILE.pkl OUT --with_training_nets
 
 FILE.pkl is a pickle of (G, D, Gs) that their program wrote. It is read as data: no code
-in it is run. OUT becomes a snapshot's folder, for progan_jax.load and the tools; the
-networks' licence, CC BY-NC 4.0, stands in its
-snapshot.json. A network that had not grown to its final resolution comes as far as it
-had, unless --lod says otherwise.
+in it is run. OUT becomes a snapshot's folder, for progan_jax.load and the tools;
+snapshot.json records the networks' licence, CC BY-NC 4.0. A network that had not grown
+to its final resolution is imported at the resolution it had reached, or at --lod.
 """
 
 from pathlib import Path
@@ -23,26 +22,26 @@ NETWORK = flags.DEFINE_enum(
     "network",
     "Gs",
     list(NETWORKS),
-    "Gs, the generator averaged over its training, which is the one to sample; G; or "
+    "Gs, the moving average of the generator, which is the one to sample from; G; or "
     "the discriminator D.",
 )
 
 LOD = flags.DEFINE_float("lod", None, "Level of detail; the network's own if unset.")
 
 WITH_TRAINING_NETS = flags.DEFINE_bool(
-    "with_training_nets", False, "Take G and D besides Gs, for config.init_from."
+    "with_training_nets", False, "Import G and D besides Gs, for config.init_from."
 )
 
 
 def main(file: str, out: str) -> None:
-    """Reads, checks, writes, and tells what was taken over."""
+    """Writes the snapshot and prints what was imported."""
     folder = Path(out)
     if folder.exists():
-        raise UserError(f"OUT={out} is there already; name a folder that is not")
+        raise UserError(f"OUT={out} already exists; choose another folder")
     if WITH_TRAINING_NETS.value and NETWORK.value != "Gs":
         raise UserError(
-            f"--network={NETWORK.value}: --with_training_nets takes all three; leave "
-            "one of the flags out"
+            f"--network={NETWORK.value}: --with_training_nets imports all three; "
+            "leave one of the flags out"
         )
     kind, all_three = NETWORK.value, WITH_TRAINING_NETS.value
     try:
@@ -50,7 +49,7 @@ def main(file: str, out: str) -> None:
     except OSError as error:
         raise UserError(f"OUT={out}: {error}; choose another folder") from error
     side, final = info["stage"]["resolution"], info["options"]["resolution"]
-    grown = f", of {final}x{final} to grow to" if side < final else ""
+    grown = f", of a final {final}x{final}" if side < final else ""
     licence = info["licence"]["name"]
     taken = " and ".join([kind, *(("G", "D") if all_three else ())])
     print(f"{out}: {taken} of {side}x{side}{grown}; licence {licence}")

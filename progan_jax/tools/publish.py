@@ -3,12 +3,12 @@
     python -m progan_jax.tools.publish MODEL OUT --licence=ID [--snapshot=best]
     python -m progan_jax.tools.publish MODEL hf://USER/NAME --licence=ID
 
-MODEL is what progan_jax.load takes: a run, of which the newest snapshot is taken, a
+MODEL is any source of progan_jax.load: a run, of which the newest snapshot is taken, a
 snapshot, hf://USER/NAME, a pickle of the authors' program, or a network that ships with
 this package. OUT becomes a snapshot's folder with a model card (README.md) and samples;
-hf://USER/NAME is a repository of the Hub, which is made unless it is there. ID is the
-Hub's identifier of a licence, such as cc-by-4.0. Networks that have a licence already,
-as the authors' do, keep it. --with_training_nets publishes G and D as well, for
+hf://USER/NAME is a repository of the Hub, which is created if it does not exist. ID is
+the Hub's identifier of a licence, such as cc-by-4.0. Networks that already have a
+licence, as the authors' do, keep it. --with_training_nets also publishes G and D, for
 config.init_from.
 """
 
@@ -37,26 +37,26 @@ SNAPSHOT = flags.DEFINE_string(
 )
 
 WITH_TRAINING_NETS = flags.DEFINE_bool(
-    "with_training_nets", False, "Publish G and D of the training as well."
+    "with_training_nets", False, "Publish G and D in training as well."
 )
 
 
 def main(model: str, out: str) -> None:
-    """Checks, writes, and uploads or puts in place."""
+    """Writes the folder and prints where the generator is published."""
     keep_compiled()
     names, with_trained = ("MODEL", "--snapshot"), WITH_TRAINING_NETS.value
     try:
         with snapshot_folder(model, SNAPSHOT.value, names, with_trained) as snapshot:
             licence = settle_licence(read_info(snapshot), LICENCE.value)
-            told = _publish(snapshot, out, licence)
+            place = _publish(snapshot, out, licence)
     except OSError as error:
         raise UserError(f"OUT={out}: {error}; choose another folder") from error
     name = model if "://" in model else snapshot.name
-    print(f"{name} is published as {told}; licence {one_line(licence['name'])}")
+    print(f"{name} is published as {place}; licence {one_line(licence['name'])}")
 
 
 def _publish(snapshot: Path, out: str, licence: dict[str, Any]) -> str:
-    """Returns where the generator can be found from now on."""
+    """Publishes a snapshot and returns the folder or the address."""
     if "://" in out:
         parse_address("OUT", out)
         with working_folder(Path(gettempdir()), "progan_jax_publish_") as parent:
@@ -65,7 +65,7 @@ def _publish(snapshot: Path, out: str, licence: dict[str, Any]) -> str:
             return upload("OUT", out, folder)
     place = Path(out)
     if place.exists():
-        raise UserError(f"OUT={out} is there already; name a folder that is not")
+        raise UserError(f"OUT={out} already exists; choose another folder")
     place.parent.mkdir(parents=True, exist_ok=True)
     with working_folder(place.parent, ".publish") as parent:
         folder = parent / "model"
@@ -78,7 +78,7 @@ def _write(
     snapshot: Path, folder: Path, licence: dict[str, Any], title: str, source: str
 ) -> None:
     weights = digest(snapshot)
-    # A run's snapshots lie in its folder snapshots/.
+    # The run's folder, if the snapshot is in RUN/snapshots/.
     records = Scoreboard(snapshot.absolute().parent.parent).records()
     write_publication(
         snapshot,

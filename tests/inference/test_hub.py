@@ -51,30 +51,13 @@ def test_g_and_d_of_the_training_are_downloaded_where_they_are_wanted(
     assert hub.files(found) == sorted([*trained, *first])
 
 
-@pytest.mark.parametrize(
-    ("missing", "with_trained"),
-    [("generator.safetensors", False), ("discriminator.safetensors", True)],
-)
-def test_what_the_cache_lacks_without_a_network_is_named(
-    tmp_path, monkeypatch, missing, with_trained
-):
-    hub.install(monkeypatch, tmp_path)
-    (tmp_path / "me/net").mkdir(parents=True)
-    for name in {"generator", "trained_generator", "discriminator"}:
-        (tmp_path / "me/net" / f"{name}.safetensors").touch()
-    (tmp_path / "me/net/snapshot.json").write_text('{"carries_trained": true}')
-    (tmp_path / "me/net" / missing).unlink()
-    with pytest.raises(UserError, match=f"hf://me/net: {missing} is neither in the"):
-        download("source", "hf://me/net", with_trained)
-
-
-def test_what_the_hub_lacks_is_told_in_one_line(tmp_path, monkeypatch):
+def test_what_the_hub_lacks_is_reported_in_one_line(tmp_path, monkeypatch):
     hub.install(monkeypatch, tmp_path)
     (tmp_path / "me/other").mkdir(parents=True)
     for address, message in [
-        ("hf://me/none", "the Hub has no such repository or revision, or it is closed"),
-        ("hf://me/other@v2", "the Hub has no such repository or revision"),
-        ("hf://me/other", r"the repository holds no snapshot\.json; name one that"),
+        ("hf://me/none", "there is no such repository or revision, or you may not"),
+        ("hf://me/other@v2", "there is no such repository or revision"),
+        ("hf://me/other", r"the repository has no snapshot\.json; name one that"),
     ]:
         with pytest.raises(UserError, match=f"^source={address}: {message}") as caught:
             download("source", address)
@@ -84,19 +67,17 @@ def test_what_the_hub_lacks_is_told_in_one_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("error", "line"),
     [
-        ("LocalEntryNotFoundError", r"the Hub cannot be reached \(no route\); check"),
-        ("HfHubHTTPError", r"the Hub refuses \(no route\); fix that"),
-        ("LocalTokenNotFoundError", "nobody is logged in at the Hub; log in by"),
-        ("HFValidationError", "the Hub allows no such name; choose another"),
+        (OSError("no route.\n\nAnd much more\nto read."), "no route"),
+        (RuntimeError(), "RuntimeError"),
     ],
 )
-def test_what_the_library_raises_becomes_one_line(tmp_path, monkeypatch, name, message):
+def test_what_the_library_raises_becomes_one_line(tmp_path, monkeypatch, error, line):
     library = hub.install(monkeypatch, tmp_path)
 
     def fail(*args, **kwargs):
-        raise getattr(library.errors, name)("no route.\n\nAnd much more\nto read.")
+        raise error
 
     monkeypatch.setattr(library, "snapshot_download", fail)
     monkeypatch.setattr(library.HfApi, "create_repo", fail)
@@ -104,30 +85,20 @@ def test_what_the_library_raises_becomes_one_line(tmp_path, monkeypatch, name, m
         lambda: download("source", "hf://me/net"),
         lambda: upload("source", "hf://me/net", tmp_path),
     ):
-        with pytest.raises(UserError, match=message) as caught:
+        with pytest.raises(UserError, match=f"the Hub cannot be used: {line}; check"):
             ask()
-        assert "\n" not in str(caught.value)
 
 
-def test_errors_of_the_http_library_are_an_unreachable_hub(tmp_path, monkeypatch):
-    library = hub.install(monkeypatch, tmp_path)
-
-    def fail(*args, **kwargs):
-        raise RuntimeError
-
-    monkeypatch.setattr(library, "snapshot_download", fail)
-    with pytest.raises(UserError, match=r"cannot be reached \(RuntimeError\)"):
-        download("source", "hf://me/net")
-
-
-def test_an_endpoint_that_does_not_answer_is_an_unreachable_hub(tmp_path, monkeypatch):
+def test_an_endpoint_that_does_not_answer_is_reported_in_one_line(
+    tmp_path, monkeypatch
+):
     download_from = functools.partial(
         huggingface_hub.snapshot_download,
         cache_dir=tmp_path,
         endpoint="http://localhost:9",
     )
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download_from)
-    with pytest.raises(UserError, match="the Hub cannot be reached") as caught:
+    with pytest.raises(UserError, match="the Hub cannot be used: ") as caught:
         download("source", "hf://me/net")
     assert "\n" not in str(caught.value)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
@@ -15,27 +16,32 @@ import progan_jax
 from progan_jax.files import seal
 from progan_jax.images import to_float
 from progan_jax.inference.sampling import generator_from_snapshot
-from progan_jax.inference.snapshot import read_snapshot, write_snapshot
+from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator
+from progan_jax.models.progan.options import Options
 from tests.pickles import dumps, golden, golden_networks
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("000001_r004", "000002_r008")
 
 
-@pytest.fixture
-def run(tiny_config, tmp_path):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
     """A run's folder with a snapshot of 4x4 and one of 8x8."""
-    folder = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("written") / "run"
+    sizes = {"latent_size": 8, "fmap_base": 32, "fmap_max": 8}
+    options = Options(resolution=16, channels=1, **sizes)
     for name in NAMES:
-        side = int(name[-3:])
-        info = {
-            "stage": {"resolution": side, "alpha": 1.0},
-            "options": tiny_config.model.to_dict(),
-        }
+        stage = {"resolution": int(name[-3:]), "alpha": 1.0}
+        info = {"stage": stage, "options": asdict(options)}
         params = init_generator(jax.random.key(0), generator_from_snapshot(info))
         write_snapshot(folder / "snapshots" / name, jax.device_get(params), info)
     return folder
+
+
+@pytest.fixture
+def run(written, tmp_path):
+    return Path(shutil.copytree(written, tmp_path / "run"))
 
 
 def test_a_run_is_its_newest_snapshot_or_the_one_that_is_named(run):
@@ -44,26 +50,6 @@ def test_a_run_is_its_newest_snapshot_or_the_one_that_is_named(run):
     assert progan_jax.load(run / "snapshots" / NAMES[0]).resolution == 4
     (run / "snapshots" / "best").write_text(NAMES[0])
     assert progan_jax.load(run, "best").name == NAMES[0]
-
-
-def test_images_are_those_that_the_tool_draws(run, tmp_path):
-    images = progan_jax.to_uint8(progan_jax.load(run).sample(5, seed=3))
-    script = f"""
-import sys
-from PIL import Image
-import numpy as np
-for number in range(5):
-    with Image.open(f"{tmp_path}/out/{{number:06d}}.png") as image:
-        print(np.asarray(image).ravel().tolist())
-"""
-    tool = [sys.executable, "-m", "progan_jax.tools.sample", str(run)]
-    flags = ["--num=5", "--seed=3", f"--out={tmp_path / 'out'}"]
-    subprocess.run(tool + flags, check=True, cwd=ROOT, capture_output=True)
-    drawn = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    found = np.array([json.loads(line) for line in drawn.stdout.splitlines()])
-    np.testing.assert_array_equal(images.reshape(5, -1), found)
 
 
 def test_a_pickle_of_the_authors_is_their_averaged_generator(tmp_path):
@@ -80,7 +66,9 @@ def test_a_plain_name_opens_what_ships_with_the_package(run, tmp_path, monkeypat
     shutil.copytree(run / "snapshots" / NAMES[1], tmp_path / "pretrained" / "digits")
     monkeypatch.setattr("progan_jax.inference.load._SHIPPED", tmp_path / "pretrained")
     assert progan_jax.load("digits").name == "digits"
-    with pytest.raises(progan_jax.UserError, match=r"those that ship .*: digits$"):
+    with pytest.raises(
+        progan_jax.UserError, match=r"networks of this package: digits$"
+    ):
         progan_jax.load("cifar100")
 
 
@@ -98,12 +86,6 @@ def damage(folder, group=None, **fields):
 def cut_weights(folder):
     path = folder / "generator.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-
-
-def whole_weights(folder):
-    params, info = read_snapshot(folder)
-    whole = jax.tree.map(lambda array: array.astype(np.int32), params)
-    write_snapshot(folder, whole, info)
 
 
 FAULTS = {
@@ -135,7 +117,7 @@ FAULTS = {
     ),
     "options that are a text": (
         lambda folder: damage(folder, options="big"),
-        "has a field options that holds no fields",
+        "has a field options that is not an object",
     ),
     "an option of another type": (
         lambda folder: damage(folder, "options", latent_size="8"),
@@ -165,7 +147,7 @@ FAULTS = {
     "another network": (lambda folder: damage(folder, network="X"), "network = 'X'"),
     "a list": (
         lambda folder: (folder / "snapshot.json").write_text("[1]"),
-        "holds no description",
+        "is not a description",
     ),
     "a network that is a list": (
         lambda folder: damage(folder, network=[]),
@@ -177,11 +159,11 @@ FAULTS = {
     ),
     "a configuration that is a list": (
         lambda folder: damage(folder, config=[]),
-        "has a field config that holds no fields",
+        "has a field config that is not an object",
     ),
     "a run's without its images": (
         lambda folder: damage(folder, config={}),
-        "does not tell nimg",
+        "has no nimg, the number of",
     ),
     "a licence without a name": (
         lambda folder: damage(folder, licence="mit"),
@@ -191,7 +173,6 @@ FAULTS = {
         lambda folder: damage(folder, "options", dtype="int32"),
         r"speaks of no network \(dtype = 'int32' must be one of",
     ),
-    "weights that are whole": (whole_weights, "has the type int32, not one of"),
     "not json": (lambda folder: (folder / "snapshot.json").write_text("{"), "be read"),
 }
 
@@ -207,26 +188,23 @@ def test_a_damaged_snapshot_is_refused_in_one_line(run, fault):
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_opened_is_told_in_one_line(run, tmp_path):
+def test_what_cannot_be_opened_is_reported_in_one_line(run, tmp_path):
     weights = run / "snapshots" / NAMES[1] / "generator.safetensors"
     (tmp_path / "text.pkl").write_text("no pickle")
     for source, message in [
-        ("gs://bucket/network", "other addresses are not opened: download it"),
-        ("/nowhere", "there is no such file or folder, nor a network of that name"),
+        ("gs://bucket/network", "for any other address, download the file"),
+        ("/nowhere", "there is no readable file or folder and no network of"),
         (tmp_path, r"it is neither a run nor a snapshot: it has no snapshot\.json"),
-        (tmp_path / "text.pkl" / "x", r"cannot be opened \(Not a directory\)"),
-        ("x" * 5000, r"cannot be opened \(File name too long\)"),
-        ("~nobody_here/run", r"cannot be opened \(Could not determine home"),
-        ("a\0b", r"cannot be opened \(.*embedded null"),
-        (weights, f"name the folder that it lies in, {weights.parent}"),
+        ("x" * 5000, "there is no readable file or folder"),
+        ("~nobody_here/run", "there is no readable file or folder"),
+        ("a\0b", "there is no readable file or folder"),
+        (weights, f"name its folder instead, {weights.parent}"),
         (tmp_path / "text.pkl", "is text, and not a pickle"),
     ]:
         with pytest.raises(progan_jax.UserError, match=message):
             progan_jax.load(source)
     (run / "snapshots" / "best").write_bytes(b"\xff")
-    with pytest.raises(
-        progan_jax.UserError, match=r"source=.*cannot be read \(its snapshots/best has "
-    ):
+    with pytest.raises(progan_jax.UserError, match="snapshots/best has changed since"):
         progan_jax.load(run, "best")
     with pytest.raises(progan_jax.UserError, match=r"snapshot=best: .* leave it out"):
         progan_jax.load(tmp_path / "text.pkl", "best")

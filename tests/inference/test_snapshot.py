@@ -102,7 +102,7 @@ def test_the_newest_is_found_or_the_named_one(tmp_path):
     folder = tmp_path / "snapshots" / "000002_r004"
     assert find_snapshot(folder) == folder
     assert find_snapshot(folder, "000002_r004") == folder
-    with pytest.raises(UserError, match=r"--snapshot=best: .* is one snapshot itself"):
+    with pytest.raises(UserError, match=r"--snapshot=best: .* is itself a snapshot"):
         find_snapshot(folder, "best")
 
 
@@ -233,10 +233,10 @@ def test_unfinished_snapshots_of_a_killed_run_are_removed_at_the_next_one(tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"version": 3}', "is of version 3, and this progan_jax knows 2; install"),
+        ('{"version": 3}', "is of version 3, and this progan_jax reads up to 2"),
         (
             '{"version": 2}',
-            "has no checksum in its snapshot.json, which all of version",
+            "has no checksum in its snapshot.json, which version 2 req",
         ),
         ('{"version": "new"}', "cannot be read"),
         ("[]", "cannot be read"),

@@ -1,7 +1,6 @@
 """The tool, as its user types it."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -53,69 +52,8 @@ def run(tiny_config, tmp_path):
     return folder
 
 
-def publish(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "progan_jax.tools.publish", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"},
-    )
-
-
-def test_a_runs_snapshot_becomes_a_folder_with_its_figures_and_fields(run, tmp_path):
-    out = tmp_path / "made" / "digits"
-    done = publish(run, out, "--licence=mit", f"--snapshot={NAMES[0]}")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{NAMES[0]} is published as {out}; licence mit\n"
-    assert progan_jax.load(out).resolution == 4
-    card = (out / "README.md").read_text()
-    assert (
-        "| swd_average | 12.35 | 1 |\n\nSettings:\n\n1. swd: num_images `512`" in card
-    )
-    assert "77.7" not in card
-    assert "| `model.fmap_max` | `8` | `512` |" in card
-    assert "`optim.beta1`" not in card
-    assert hub.files(out.parent) == ["digits"]
-
-
-def test_a_repository_gets_the_newest_snapshot(
-    run, tmp_path, monkeypatch, capsys, import_tool
-):
-    tool = import_tool("publish")
-    hub.install(monkeypatch, tmp_path / "hub")
-    monkeypatch.setattr(tool, "LICENCE", type("Flag", (), {"value": "cc0-1.0"}))
-    monkeypatch.setattr(tool, "SNAPSHOT", type("Flag", (), {"value": None}))
-    tool.main(str(run), "hf://me/digits")
-    told = "published as https://huggingface.co/me/digits; licence cc0-1.0"
-    assert capsys.readouterr().out == f"{NAMES[1]} is {told}\n"
-    card = (tmp_path / "hub/me/digits/README.md").read_text()
-    assert "# digits\n" in card
-    assert 'progan_jax.load("hf://me/digits")' in card
-    assert "None is recorded with these weights." in card
-    assert progan_jax.load("hf://me/digits").resolution == 8
-
-
-def test_mistakes_end_in_one_line_and_code_2(run, tmp_path):
-    for arguments, message in [
-        ([run], "one MODEL and one OUT are needed, and 1 are given; see --help"),
-        ([run, tmp_path / "x"], "--licence is missing: say what others may do"),
-        ([run, tmp_path, "--licence=mit"], f"OUT={tmp_path} is there already; name"),
-        ([run, "s3://me/x", "--licence=mit"], "OUT=s3://me/x: it must be hf://USER/"),
-        ([tmp_path / "no", "x", "--licence=mit"], f"MODEL={tmp_path / 'no'}: there"),
-        ([run, run / "metrics.jsonl/x", "--licence=mit"], "OUT="),
-        ([run, "x", "--licence=mit", "--snapshot=y"], "--snapshot=y: "),
-    ]:
-        done = publish(*arguments)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(f"error: {message}"), done.stderr
-        assert done.stderr.count("\n") == 1, done.stderr
-    assert not (tmp_path / "x").exists()
-
-
 @pytest.fixture
-def publish_here(import_tool, monkeypatch):
+def publish(import_tool, monkeypatch):
     """Publishes in the tests' own process."""
     tool = import_tool("publish")
     monkeypatch.setattr(tool, "keep_compiled", lambda: None)
@@ -127,33 +65,77 @@ def publish_here(import_tool, monkeypatch):
     return call
 
 
-def test_whatever_load_opens_can_be_published(
-    publish_here, tmp_path, monkeypatch, capsys
+def test_a_runs_snapshot_becomes_a_folder_with_its_metrics_and_fields(
+    run, tmp_path, publish, capsys
 ):
-    publish_here("cifar10", tmp_path / "ours")
+    out = tmp_path / "made" / "digits"
+    publish(run, out, licence="mit", snapshot=NAMES[0])
+    assert capsys.readouterr().out == f"{NAMES[0]} is published as {out}; licence mit\n"
+    assert progan_jax.load(out).resolution == 4
+    card = (out / "README.md").read_text()
+    assert '`swd`, measured with `{"num_images": 512}`:' in card
+    assert "| `swd_average` | `12.35` |" in card
+    assert "77.7" not in card
+    assert "| `model.fmap_max` | `8` | `512` |" in card
+    assert "`optim.beta1`" not in card
+    assert hub.files(out.parent) == ["digits"]
+
+
+def test_a_repository_gets_the_newest_snapshot(
+    run, tmp_path, monkeypatch, capsys, publish
+):
+    hub.install(monkeypatch, tmp_path / "hub")
+    publish(run, "hf://me/digits", licence="cc0-1.0")
+    told = "published as https://huggingface.co/me/digits; licence cc0-1.0"
+    assert capsys.readouterr().out == f"{NAMES[1]} is {told}\n"
+    card = (tmp_path / "hub/me/digits/README.md").read_text()
+    assert "# digits\n" in card
+    assert 'progan_jax.load("hf://me/digits")' in card
+    assert "None was recorded for these weights." in card
+    assert progan_jax.load("hf://me/digits").resolution == 8
+
+
+def test_mistakes_end_in_one_line(run, tmp_path, publish):
+    mit = {"licence": "mit"}
+    for model, out, flags, message in [
+        (run, tmp_path / "x", {}, "--licence is missing: give an identifier of the H"),
+        (run, tmp_path, mit, f"OUT={tmp_path} already exists; choose"),
+        (run, "s3://me/x", mit, "OUT=s3://me/x: it must be hf://USER/"),
+        (tmp_path / "no", "x", mit, f"MODEL={tmp_path / 'no'}: there"),
+        (run, run / "metrics.jsonl/x", mit, "OUT="),
+        (run, "x", {"licence": "mit", "snapshot": "y"}, "--snapshot=y: "),
+    ]:
+        with pytest.raises(progan_jax.UserError) as caught:
+            publish(model, out, **flags)
+        assert str(caught.value).startswith(message)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_whatever_load_opens_can_be_published(publish, tmp_path, monkeypatch, capsys):
+    publish("cifar10", tmp_path / "ours")
     told = f"cifar10 is published as {tmp_path / 'ours'}; licence apache-2.0\n"
     assert capsys.readouterr().out == told
     pickle = tmp_path / "theirs.pkl"
     pickle.write_bytes(dumps(golden_networks("fused")))
-    publish_here(pickle, tmp_path / "theirs", with_training_nets=True)
+    publish(pickle, tmp_path / "theirs", with_training_nets=True)
     assert read_trained(tmp_path / "theirs").keys() == {"G", "D"}
     hub.install(monkeypatch, tmp_path / "hub")
     shutil.copytree(tmp_path / "theirs", tmp_path / "hub/me/net")
-    publish_here("hf://me/net", tmp_path / "again")
+    publish("hf://me/net", tmp_path / "again")
     told = f"hf://me/net is published as {tmp_path / 'again'}; licence CC BY-NC 4.0\n"
     assert capsys.readouterr().out.endswith(told)
     images = progan_jax.load(pickle).sample(2, seed=1)
     for folder in ("theirs", "again"):
         found = progan_jax.load(tmp_path / folder).sample(2, seed=1)
         np.testing.assert_array_equal(found, images)
-    assert (
-        "`theirs.pkl` of the authors' program"
-        in (tmp_path / "again" / "README.md").read_text()
-    )
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert "## Imported from" in card
+    assert "| `file` | `theirs.pkl` |" in card
 
 
 def test_what_a_killed_publication_left_is_removed_by_the_next_one(
-    run, publish_here, import_tool, tmp_path
+    run, publish, tmp_path
 ):
     script = f"""
 import os, signal
@@ -167,7 +149,7 @@ with working_folder(Path({str(tmp_path)!r}), ".publish") as folder:
     assert len(list(tmp_path.glob(".publish*"))) == 1
     (tmp_path / ".publish_by_an_earlier_version" / "model").mkdir(parents=True)
     with working_folder(tmp_path, ".publish") as in_use:
-        publish_here(run, tmp_path / "out", licence="mit")
+        publish(run, tmp_path / "out", licence="mit")
         assert list(tmp_path.glob(".publish*")) == [in_use]
     assert not list(tmp_path.glob(".publish*"))
     assert hub.files(tmp_path / "out") == [
@@ -175,11 +157,9 @@ with working_folder(Path({str(tmp_path)!r}), ".publish") as folder:
     ]
 
 
-def test_the_folder_of_an_import_is_gone_afterwards(
-    publish_here, tmp_path, monkeypatch
-):
+def test_the_folder_of_an_import_is_gone_afterwards(publish, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     (tmp_path / "theirs.pkl").write_bytes(dumps(golden_networks("fused")))
-    publish_here(tmp_path / "theirs.pkl", tmp_path / "out")
+    publish(tmp_path / "theirs.pkl", tmp_path / "out")
     assert not list((tmp_path / "tmp").iterdir())
