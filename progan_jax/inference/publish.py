@@ -300,8 +300,6 @@ def _without_paths(info: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in info.items() if name != CARRIES}
     if "config" in kept:
         fields = traverse_util.flatten_dict(kept["config"], keep_empty_nodes=True)
-        for path in fields:
-            if ".".join(path) in _PATHS:
-                fields[path] = ""
-        kept["config"] = traverse_util.unflatten_dict(fields)
+        cleared = {path: "" for path in fields if ".".join(path) in _PATHS}
+        kept["config"] = traverse_util.unflatten_dict(fields | cleared)
     return kept

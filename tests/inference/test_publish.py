@@ -185,7 +185,7 @@ def test_what_the_hub_holds_is_opened_by_its_address(snapshot, tmp_path, monkeyp
     assert g.name == "me/digits@main"
     expected = progan_jax.load(snapshot).sample(2, seed=1)
     np.testing.assert_array_equal(g.sample(2, seed=1), expected)
-    with pytest.raises(UserError, match=r"snapshot=best: hf://me/digits is no run's"):
+    with pytest.raises(UserError, match="snapshot=best: hf://me/digits is not a run"):
         progan_jax.load("hf://me/digits", "best")
 
 
