@@ -90,8 +90,8 @@ def locate(
         return download(field, name, with_trained)
     if not os.path.isfile(path):
         raise UserError(
-            f"{field}={name}: there is no readable file or folder and no network of "
-            f"that name; networks of this package: {', '.join(list_shipped())}"
+            f"{field}={name}: there is no such file or folder that can be read, nor a "
+            f"network of that name; this package has {', '.join(list_shipped())}"
         )
     if path.suffix in (".safetensors", ".json") and (path.parent / INFO).exists():
         raise UserError(f"{field}={path}: name its folder instead, {path.parent}")

@@ -66,9 +66,7 @@ def test_a_plain_name_opens_what_ships_with_the_package(run, tmp_path, monkeypat
     shutil.copytree(run / "snapshots" / NAMES[1], tmp_path / "pretrained" / "digits")
     monkeypatch.setattr("progan_jax.inference.load._SHIPPED", tmp_path / "pretrained")
     assert progan_jax.load("digits").name == "digits"
-    with pytest.raises(
-        progan_jax.UserError, match=r"networks of this package: digits$"
-    ):
+    with pytest.raises(progan_jax.UserError, match=r"this package has digits$"):
         progan_jax.load("cifar100")
 
 
@@ -193,11 +191,11 @@ def test_what_cannot_be_opened_is_reported_in_one_line(run, tmp_path):
     (tmp_path / "text.pkl").write_text("no pickle")
     for source, message in [
         ("gs://bucket/network", "for any other address, download the file"),
-        ("/nowhere", "there is no readable file or folder and no network of"),
+        ("/nowhere", "there is no such file or folder that can be read, nor"),
         (tmp_path, r"it is neither a run nor a snapshot: it has no snapshot\.json"),
-        ("x" * 5000, "there is no readable file or folder"),
-        ("~nobody_here/run", "there is no readable file or folder"),
-        ("a\0b", "there is no readable file or folder"),
+        ("x" * 5000, "there is no such file or folder"),
+        ("~nobody_here/run", "there is no such file or folder"),
+        ("a\0b", "there is no such file or folder"),
         (weights, f"name its folder instead, {weights.parent}"),
         (tmp_path / "text.pkl", "is text, and not a pickle"),
     ]:
