@@ -1,6 +1,6 @@
-"""Snapshots of a run to one table of figures; the reals' own come first."""
+"""A table of the metrics of a run's snapshots, and of its real images."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from progan_jax.metrics.image_sources import (
     open_fakes,
 )
 from progan_jax.metrics.measure import MeasureOptions, Measurer
-from progan_jax.metrics.protocols import METRICS, Counts
+from progan_jax.metrics.protocols import METRICS
 from progan_jax.metrics.scoreboard import (
     FLOOR_SKIP,
     REALS,
@@ -43,26 +43,28 @@ from progan_jax.training.validation import validate
 def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     """Measures the snapshots of a run, newest first, and returns the table.
 
-    What was measured under the same settings before is not measured again: a command
-    that was stopped goes on.
+    Nothing is measured twice under the same settings, so that a command that was
+    stopped continues.
 
     Args:
       config: The run's; `eval` says what is measured, and how.
       workdir: The run's folder, where metrics.jsonl, metrics.csv and snapshots/best
-        are written, and report.html anew if there is one.
+        are written, and report.html is updated if there is one.
 
     Raises:
-      UserError: if configuration, data, snapshots or weights are at fault.
+      UserError: if there is a mistake in configuration, data, snapshots or weights.
     """
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     snapshots = _snapshots(workdir, config.eval.snapshot)
-    validate(config, num_devices=1)  # Batches are those of training, not split here.
+    # Batch sizes are those of training; they are not split here.
+    validate(config, num_devices=1)
     pyramid = open_set(config)
     evaluation = Evaluation(config, workdir, pyramid, mesh)
-    evaluation.check(snapshots)
+    for folder in snapshots:
+        check_snapshot(folder.name, read_info(folder), evaluation.reals)
     rows = [evaluation.measure_reals()]
     rows += evaluation.measure_all(snapshots)
-    evaluation.write_csv()
+    evaluation.scoreboard.write_csv()  # Whatever it contains now.
     best = evaluation.write_best()
     if (workdir / page.NAME).exists():
         page.try_to_write_report(workdir)
@@ -71,7 +73,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
 
 
 class Evaluation:
-    """Measures snapshots of one run against its reals."""
+    """Measures snapshots of one run against its real images.
+
+    Attributes:
+      reals: The real images.
+      scoreboard: The records of the run.
+    """
 
     def __init__(
         self,
@@ -83,19 +90,19 @@ class Evaluation:
         """Opens the scoreboard, and the weights that the metrics need.
 
         Raises:
-          UserError: if `config.eval`, the images or the weights are at fault: what a
-            metric cannot measure is known here, before any work.
+          UserError: if a metric cannot be measured, for a mistake in `config.eval`, in
+            the images or the weights.
         """
         options: Any = config.eval
         self._metrics = parse_metrics(options.metrics)
         self._best = options.best
-        # One process measures, while others may wait: it has its own devices alone.
+        # One process measures while others wait: it has only its own devices.
         here = mesh.local_mesh
         self._sharding = batched(here) if here.size > 1 else None
         seed: Any = config.seed
-        self._reals = Reals(pyramid, config.model.resolution, seed, config.data.mirror)
+        self.reals = Reals(pyramid, config.model.resolution, seed, config.data.mirror)
         self._measurer = Measurer(
-            self._reals,
+            self.reals,
             MeasureOptions(
                 self._metrics,
                 options.num_images,
@@ -106,7 +113,7 @@ class Evaluation:
             ),
             self._sharding,
         )
-        self._scoreboard = Scoreboard(workdir)
+        self.scoreboard = Scoreboard(workdir)
         self._environment = environment()
         if self._best:
             names = [n for m in self._metrics for n in self._measurer.names(m)]
@@ -114,12 +121,13 @@ class Evaluation:
         self._warn_of_floors()
 
     def headings(self) -> list[str]:
-        """Returns a line for each metric that says how it was measured."""
-        side, pyramid = self._reals.resolution, self._reals.pyramid
+        """Returns a line for the set, and one for the settings of each metric."""
+        side, pyramid = self.reals.resolution, self.reals.pyramid
         grey = ", grey taken as RGB" if pyramid.channels == 1 else ""
-        lines = [f"{pyramid.name}, {side}x{side}{grey}, seed {self._reals.seed}"]
+        lines = [f"{pyramid.name}, {side}x{side}{grey}, seed {self.reals.seed}"]
         for metric in self._metrics:
-            settings, counts = self._measurer.settings(metric), self._counts(metric)
+            settings = self._measurer.settings(metric)
+            counts = self._measurer.counts(metric)
             shown = ("features", "weights", "resize", "subset_size", "classifier")
             values = {name: settings[name] for name in shown if name in settings}
             if "weights" in values:
@@ -130,26 +138,24 @@ class Evaluation:
             lines.append(", ".join([f"{metric}: {counts.fakes:,} images", *rest]))
         return lines
 
-    def check(self, snapshots: Iterable[Path]) -> None:
-        """Raises UserError if a snapshot was trained on other images."""
-        for folder in snapshots:
-            check_snapshot(folder.name, read_info(folder), self._reals)
-
     def measure_reals(self) -> tuple[str, float, dict[str, float]]:
-        """Measures other reals against the reals: the floor of what can be reached."""
+        """Returns name, kimg and values of other real images, the floor of all."""
         values: dict[str, float] = {}
+        sources = {0: self.reals}
         for metric in self._with_bar(REALS):
-            counts = self._counts(metric)
+            counts = self._measurer.counts(metric)
             if counts.floor:
-                skipped = {FLOOR_SKIP: counts.floor_skip}
-                source = replace(self._reals, skip=counts.floor_skip)
-                values |= self._measure(metric, REALS, source, counts.floor, skipped)
+                skip = counts.floor_skip
+                # One source for all metrics: features are kept by source.
+                source = sources.setdefault(skip, replace(self.reals, skip=skip))
+                extra = {FLOOR_SKIP: skip}
+                values |= self._measure(metric, REALS, source, counts.floor, extra)
         return REALS, 0.0, values
 
     def measure_all(
         self, snapshots: Sequence[Path]
     ) -> Iterator[tuple[str, float, dict[str, float]]]:
-        """Yields name, kimg and figures of snapshots; diverged ones have none."""
+        """Yields name, kimg and values of snapshots; diverged ones have none."""
         for folder in snapshots:
             try:
                 yield self.measure_snapshot(folder)
@@ -160,41 +166,37 @@ class Evaluation:
                 yield folder.name, read_info(folder)["stage"]["nimg"] / 1000, {}
 
     def measure_snapshot(self, folder: Path) -> tuple[str, float, dict[str, float]]:
-        """Returns name, kimg and figures of a snapshot.
+        """Returns name, kimg and values of a snapshot.
 
         Raises:
           UserError: if it was trained on other images, or its images are not finite.
         """
         params, info = read_snapshot(folder)
-        fakes = open_fakes(folder.name, params, info, self._reals, self._sharding)
+        fakes = open_fakes(folder.name, params, info, self.reals, self._sharding)
         values: dict[str, float] = {}
         of_weights = {"digest": digest(folder), "nimg": info["stage"]["nimg"]}
         for metric in self._with_bar(folder.name):
-            count = self._counts(metric).fakes
+            count = self._measurer.counts(metric).fakes
             values |= self._measure(metric, folder.name, fakes, count, **of_weights)
         return folder.name, info["stage"]["nimg"] / 1000, values
 
     def measure_folder(self, folder: Path) -> dict[str, float]:
-        """Measures a snapshot of a run in training, and the reals if they are not yet.
+        """Measures a snapshot during training, and the real images if that is due.
 
         Returns:
-          The figures as scalars of the run's log, Metrics/*.
+          The values as scalars of the run's log, Metrics/*.
         """
         self.measure_reals()
         _, _, values = self.measure_snapshot(folder)
         self.write_best()
         return {f"Metrics/{name}": value for name, value in values.items()}
 
-    def write_csv(self) -> None:
-        """Writes metrics.csv anew, as nobody checks what it holds."""
-        self._scoreboard.write_csv()
-
     def write_best(self) -> str | None:
-        """Names the best snapshot in snapshots/best, if a figure is to say which."""
+        """Names the best snapshot in snapshots/best, if `config.eval.best` is set."""
         for metric in self._metrics:
             if self._best in self._measurer.names(metric):
                 settings = self._measurer.settings(metric)
-                return self._scoreboard.write_best(self._best, metric, settings)
+                return self.scoreboard.write_best(self._best, metric, settings)
         return None
 
     def _measure(
@@ -203,30 +205,26 @@ class Evaluation:
         name: str,
         source: ImageSource,
         num_images: int,
-        more_settings: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
         *,
         digest: str = "",
         nimg: int = 0,
     ) -> dict[str, float]:
-        settings = self._measurer.settings(metric) | dict(more_settings or {})
-        found = self._scoreboard.find(name, digest, metric, settings)
+        settings = self._measurer.settings(metric) | dict(extra or {})
+        found = self.scoreboard.find(name, digest, metric, settings)
         if found is None:
             found = self._measurer.measure(metric, source, num_images)
-            self._scoreboard.add(
+            self.scoreboard.add(
                 name, digest, nimg, metric, found, settings, self._environment
             )
         return found
 
-    def _counts(self, metric: str) -> Counts:
-        return self._measurer.counts(metric)
-
     def _warn_of_floors(self) -> None:
-        """Tells which metrics have too few reals for a floor."""
-        pyramid = self._reals.pyramid
-        if without := [m for m in self._metrics if not self._counts(m).floor]:
+        pyramid = self.reals.pyramid
+        if without := [m for m in self._metrics if not self._measurer.counts(m).floor]:
             warn(
                 f"{pyramid.name} has {pyramid.num_images:,} images, too few for the "
-                f"row of the reals in {', '.join(without)}; for that row lower "
+                f"row of real images in {', '.join(without)}; for that row lower "
                 f"config.eval.num_images to {pyramid.num_images // 2} or less"
             )
 
@@ -238,22 +236,17 @@ class Evaluation:
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """Reads the names of metrics, separated by commas.
+    """Returns the names of metrics in a text, separated by commas.
 
     Raises:
-      UserError: if there is none, or one that is not known.
+      UserError: if there is none, or an unknown one.
     """
     metrics = tuple(dict.fromkeys(m.strip() for m in text.split(",") if m.strip()))
-    for metric in metrics:
-        if metric not in METRICS:
-            raise UserError(
-                f"config.eval.metrics = {text!r}: {metric!r} is no metric; choose from "
-                f"{', '.join(METRICS)}"
-            )
-    if not metrics:
+    if not metrics or not set(metrics) <= METRICS.keys():
+        unknown = [repr(m) for m in metrics if m not in METRICS]
         raise UserError(
-            f"config.eval.metrics = {text!r} names no metric; choose from "
-            f"{', '.join(METRICS)}"
+            f"config.eval.metrics = {text!r}: there is no metric "
+            f"{', '.join(unknown) or 'in it'}; choose from {', '.join(METRICS)}"
         )
     return metrics
 

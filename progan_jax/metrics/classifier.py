@@ -1,10 +1,8 @@
-"""A score and a class histogram from a classifier that this project has trained.
+"""Classifiers that the user trains: two networks, and their files.
 
-They serve where there are no weights of Inception. The formula is that of the Inception
-Score, the classifier is another: values are comparable only under the same classifier,
-and never with published Inception Scores. `tools.train_classifier` writes the file. The
-two networks, one for any set, one for digits, are cheap on a CPU: about 33 and 15
-million floating-point operations for an image of 32x32 pixels.
+They serve where there are no weights of Inception. `tools.train_classifier` writes the
+files. The two networks, one for any set, one for digits, are cheap on a CPU: about 33
+and 15 million floating-point operations for an image of 32x32 pixels.
 """
 
 import hashlib
@@ -24,17 +22,15 @@ from safetensors.numpy import load, save
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, seal, write_json, write_whole
 from progan_jax.images import to_float
-from progan_jax.metrics.inception_score import score_from_logits
-from progan_jax.metrics.inputs import Measurement
 
-_LOGIT_SCALE = 0.125  # Keeps the first steps calm: the largest values are large.
+_LOGIT_SCALE = 0.125  # For small first steps: the largest values are large.
 
 
 class ResidualClassifier(nn.Module):
     """A residual network that works at half the resolution and below.
 
-    Blocks of 2x2 pixels are taken as channels, so that the costly full resolution is
-    left at once. Each stage halves the side, doubles the maps and adds a residual
+    Blocks of 2x2 pixels are taken as channels, so that no layer works at the costly
+    full resolution. Each stage halves the side, doubles the maps and adds a residual
     block; 4x4 pixels (2x2 of images of 8x8) are left, whose largest values are
     classified.
 
@@ -68,7 +64,7 @@ class DigitClassifier(nn.Module):
     """Three stages of 32, 55 and 96 maps, each ending in half the side.
 
     Source: the maps and the slope of 0.1 are those of the authors' classifier of
-    stacked MNIST; the 3x3 kernels, the normalisation and the pooling are ours.
+    stacked MNIST; the 3x3 kernels, the normalisation and the pooling are our choice.
 
     Attributes:
       num_classes: Length of the logits.
@@ -114,25 +110,13 @@ def _blocks_to_channels(x: jax.Array) -> jax.Array:
     return blocks.reshape(n, h // 2, w // 2, 4 * c)
 
 
-LABEL = "classifier score"
-
 SIDES = (8, 16, 32, 64)  # Of the images, in pixels.
 
 _BATCH = 256
 
-_MEND = "train one with: python -m progan_jax.tools.train_classifier"
-
-_FIELDS = {
-    "architecture": str,
-    "width": int,
-    "num_classes": int,
-    "resolution": int,
-    "channels": int,
-    "data_set": dict,
-    "test_accuracy": float,
-}
-
-_SET_FIELDS = {"name": str, "fingerprint": str}
+_FIX = (
+    "name another file, or train one with: python -m progan_jax.tools.train_classifier"
+)
 
 
 @dataclass(frozen=True)
@@ -141,9 +125,9 @@ class Classifier:
 
     Attributes:
       variables: Parameters and running statistics, nested arrays.
-      info: What JSON can hold: architecture, width, num_classes, resolution,
+      info: As in the JSON file: architecture, width, num_classes, resolution,
         channels, data_set (name, split, fingerprint), test_accuracy, training.
-      digest: Of the weights, by which a figure names them.
+      digest: SHA-256 of the weights' file.
     """
 
     variables: dict[str, Any]
@@ -151,7 +135,7 @@ class Classifier:
     digest: str
 
     def __str__(self) -> str:
-        """Returns the words by which a figure names its classifier."""
+        """Returns the description that stands with a value."""
         return (
             f"{self.info['architecture']}-{self.info['width']} of "
             f"{self.info['data_set']['name']}, test accuracy "
@@ -176,59 +160,8 @@ class Classifier:
         return compute_logits(make_network(self.info), self.variables, images)
 
 
-@dataclass(frozen=True)
-class ClassifierScore:
-    """The figures of one set of images, never to be called Inception Score.
-
-    Attributes:
-      mean: Over the splits, from 1 to the number of classes.
-      std: Over the splits.
-      splits: Number of them.
-      histogram: Images that fall into each class.
-      classifier: Names the classifier.
-    """
-
-    mean: float
-    std: float
-    splits: int
-    histogram: tuple[int, ...]
-    classifier: str
-
-    def __str__(self) -> str:
-        """Returns the line that may stand in a table."""
-        return f"{LABEL} {self.mean:.3f} +- {self.std:.3f} ({self.classifier})"
-
-
-def measure(images: Measurement) -> dict[str, float]:
-    """Returns the score over the splits, and the share of each class."""
-    whole = np.concatenate(list(images.chunks()))
-    score = classifier_score(images.classifier(), whole, **images.constants)
-    shares = np.array(score.histogram) / len(whole)
-    return {
-        "classifier_score_mean": score.mean,
-        "classifier_score_std": score.std,
-        **{f"classifier_share_{c}": share for c, share in enumerate(shares)},
-    }
-
-
-def classifier_score(
-    classifier: Classifier, images: np.ndarray, splits: int = 10
-) -> ClassifierScore:
-    """Scores images: exp of the mean KL divergence of p(y|x) from the mean p(y).
-
-    Args:
-      classifier: Of the data set that the images are to resemble.
-      images: uint8 [n, r, r, C], n at least `splits`; see `Classifier.logits`.
-      splits: Contiguous parts, each with its own p(y).
-    """
-    logits = classifier.logits(images)
-    mean, std = score_from_logits(logits, splits)
-    counts = np.bincount(logits.argmax(1), minlength=logits.shape[1])
-    return ClassifierScore(mean, std, splits, tuple(counts.tolist()), str(classifier))
-
-
 def make_network(info: dict[str, Any]) -> Any:
-    """Returns the linen module that a description names."""
+    """Returns the linen module of a description."""
     return ARCHITECTURES[info["architecture"]](
         num_classes=info["num_classes"], width=info["width"]
     )
@@ -241,7 +174,7 @@ def compute_logits(
     parts = []
     for start in range(0, len(images), _BATCH):
         chunk = images[start : start + _BATCH]
-        # A short last batch is filled up, so that one program serves for all.
+        # A short last batch is filled up, so that it takes the same program.
         blank = np.zeros((_BATCH - len(chunk), *chunk.shape[1:]), np.uint8)
         logits = _apply(network, variables, np.concatenate([chunk, blank]))
         parts.append(np.asarray(logits)[: len(chunk)])
@@ -263,13 +196,13 @@ def make_classifier(variables: dict[str, Any], info: dict[str, Any]) -> Classifi
 def write_classifier(path: Path, classifier: Classifier) -> None:
     """Writes PATH.safetensors, then PATH.json with the digest of the weights."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_weights(path), _serialise(classifier.variables))
+    write_whole(Path(f"{path}.safetensors"), _serialise(classifier.variables))
     info = classifier.info | {"weights_sha256": classifier.digest}
-    write_json(_info(path), seal(info))
+    write_json(Path(f"{path}.json"), seal(info))
 
 
 def read_classifier(path: Path, fingerprint: str | None = None) -> Classifier:
-    """Reads what `write_classifier` wrote.
+    """Reads the files of `write_classifier`.
 
     Args:
       path: Without a suffix.
@@ -278,33 +211,36 @@ def read_classifier(path: Path, fingerprint: str | None = None) -> Classifier:
     Raises:
       UserError: if the files are missing or damaged, or it is of another data set.
     """
-    info = _read_info(path)
-    if not is_intact(info):
-        raise _refusal(path, f"{_info(path)} has changed since it was written")
-    info.pop(CHECKSUM, None)
-    digest = info.pop("weights_sha256", None)
     try:
-        data = _weights(path).read_bytes()
-    except OSError as error:
-        raise _refusal(path, f"its weights cannot be read ({error})") from error
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise _refusal(path, "its weights are damaged (their checksum differs)")
-    trained_on = info["data_set"]
-    if fingerprint not in (None, trained_on["fingerprint"]):
-        raise _refusal(
-            path,
-            f"it was trained on {trained_on['name']} "
-            f"({trained_on['fingerprint'][:8]}), and the images are of another set "
-            f"({fingerprint[:8]})",
+        info = json.loads(Path(f"{path}.json").read_bytes())
+        data = Path(f"{path}.safetensors").read_bytes()
+        if not is_intact(info):
+            raise ValueError(f"{path}.json has changed since it was written")
+        digest = info.pop("weights_sha256")
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(f"{path}.safetensors is not the file of {path}.json")
+        info.pop(CHECKSUM, None)
+        variables = traverse_util.unflatten_dict(load(data), sep="/")
+        if jax.tree.map(np.shape, variables) != _shapes(info):
+            raise ValueError(f"{path}.json describes other weights")
+        classifier = Classifier(variables, info, digest)
+        trained_on = f"{info['data_set']['name']} ({info['data_set']['fingerprint']})"
+        str(classifier)
+    except Exception as error:  # Of files, of JSON, and of fields that are missing.
+        raise UserError(
+            f"classifier {path} cannot be read ({type(error).__name__}: {error}); "
+            f"{_FIX}"
+        ) from error
+    if fingerprint not in (None, info["data_set"]["fingerprint"]):
+        raise UserError(
+            f"classifier {path} was trained on {trained_on}, and the images are of "
+            f"another set ({fingerprint}); {_FIX}"
         )
-    variables = traverse_util.unflatten_dict(load(data), sep="/")
-    if jax.tree.map(np.shape, variables) != _shapes(info):
-        raise _refusal(path, f"{_info(path)} describes other weights")
-    return Classifier(variables, info, digest)
+    return classifier
 
 
 def _shapes(info: dict[str, Any]) -> dict[str, Any]:
-    """Returns the shapes of the variables that a description asks for."""
+    """Returns the shapes of the variables of a description."""
     side, channels = info["resolution"], info["channels"]
     images = jax.ShapeDtypeStruct((1, side, side, channels), np.uint8)
     init = partial(make_network(info).init, train=False)
@@ -313,46 +249,6 @@ def _shapes(info: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _read_info(path: Path) -> dict[str, Any]:
-    try:
-        info = json.loads(_info(path).read_text())
-    except FileNotFoundError as error:
-        raise _refusal(path, f"there is no {_info(path)}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise _refusal(path, f"its description cannot be read ({error})") from error
-    if not (
-        _is_whole(info, _FIELDS)
-        and _is_whole(info["data_set"], _SET_FIELDS)
-        and info["resolution"] in SIDES
-        and info["channels"] in (1, 3)
-        and min(info["width"], info["num_classes"]) > 0
-    ):
-        raise _refusal(path, f"{_info(path)} does not describe a classifier")
-    if info["architecture"] not in ARCHITECTURES:
-        raise _refusal(
-            path, f"architecture {info['architecture']!r} is not one of this version"
-        )
-    return info
-
-
-def _is_whole(info: Any, fields: dict[str, type]) -> bool:
-    return isinstance(info, dict) and all(
-        isinstance(info.get(name), kind) for name, kind in fields.items()
-    )
-
-
-def _refusal(path: Path, what: str) -> UserError:
-    return UserError(f"classifier {path}: {what}; name another file, or {_MEND}")
-
-
 def _serialise(variables: dict[str, Any]) -> bytes:
     flat = traverse_util.flatten_dict(variables, sep="/")
     return save({k: np.ascontiguousarray(v) for k, v in sorted(flat.items())})
-
-
-def _weights(path: Path) -> Path:
-    return path.with_name(path.name + ".safetensors")
-
-
-def _info(path: Path) -> Path:
-    return path.with_name(path.name + ".json")

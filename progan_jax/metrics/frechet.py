@@ -1,228 +1,165 @@
 """Frechet distance between Gaussians fitted to features: FID, sFID, rFID.
 
-Source: Heusel et al. 2017. The three are one formula on different features, which the
-extractor of the statistics names. Means and covariances are gathered as features come;
-those of real images are kept in the user's cache.
+Source: Heusel et al. 2017. The three are one formula on different features. Statistics
+of real images are kept in the user's cache.
 """
 
-import dataclasses
 import hashlib
 import io
 import json
-import warnings
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from progan_jax.errors import UserError
+from progan_jax.errors import warn
 from progan_jax.files import write_whole
-from progan_jax.metrics.inputs import Measurement, check_features
+from progan_jax.metrics.inputs import check_features
+from progan_jax.metrics.metric import Measurement
 from progan_jax.weights.weight_files import cache_dir
 
-# What NumPy and zipfile raise at files that are cut, altered or something else.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-)
+_ROWS = 4096  # Images whose float64 features are copied at a time, to bound memory.
 
 
 def measure(images: Measurement) -> dict[str, float]:
     """Returns the distance of a set's features to those of real images."""
-    reals, fakes = images.statistics_of_reals(), images.statistics()
+    settings = images.settings
+    key = {
+        "dataset": f"{settings['data_fingerprint']} seed {images.seed}",
+        "num_images": images.num_reals,
+        "resolution": settings["resolution"],
+        "mirror": settings["mirror"],
+        "tap": settings["features"],
+        "weights": settings["weights"],
+        "resize": settings["resize"],
+    }
+    reals = cached_statistics(key, lambda: statistics_of(images.features_of_reals()))
+    fakes = statistics_of(images.features())
     return {"{metric}{suffix}": frechet_distance(reals, fakes)}
 
 
+@dataclass(frozen=True)
 class FeatureStatistics:
-    """Mean and covariance in float64 on the host, whatever chunks features come in.
+    """Mean and covariance of features.
 
-    Source: Chan et al. 1979 for adding one part's sums of squares to another's.
+    Attributes:
+      count: Number of images.
+      mean: float64 [d].
+      scatter: Sum of (x - mean)(x - mean)^T, float64 [d, d].
     """
 
-    def __init__(self, extractor: str):
-        """Begins with no image.
-
-        Args:
-          extractor: What made the features: graph, tap, weights and resize mode. Only
-            statistics of the same are merged and compared.
-        """
-        self.extractor = extractor
-        self.count = 0
-        self._mean = np.zeros(0)
-        self._scatter = np.zeros((0, 0))  # Sum of (x - mean)(x - mean)^T.
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean, float64 [d]."""
-        return self._mean
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
 
     @property
     def covariance(self) -> np.ndarray:
-        """The unbiased covariance, float64 [d, d].
-
-        Raises:
-          ValueError: if there are fewer than two images.
-        """
-        if self.count < 2:
-            raise ValueError(
-                f"{self.count} image(s) have no covariance; give 2 or more"
-            )
-        return self._scatter / (self.count - 1)
-
-    def add(self, features: np.ndarray) -> None:
-        """Takes in more images.
-
-        Args:
-          features: Floating-point [n, d], d the same at every call.
-
-        Raises:
-          ValueError: if they have another form or are not finite.
-        """
-        features = check_features(features)
-        if len(features):
-            mean = features.mean(axis=0, dtype=np.float64)
-            centred = features - mean
-            self._take(len(features), mean, centred.T @ centred)
-
-    def merge(self, other: "FeatureStatistics") -> None:
-        """Takes in the images of others, as of another process.
-
-        Raises:
-          ValueError: if they come from another extractor.
-        """
-        check_comparable(self, other)
-        if other.count:
-            self._take(other.count, other._mean, other._scatter)
-
-    def save(self, path: Path, key: str = "") -> None:
-        """Writes an .npz file, whole or not at all.
-
-        Args:
-          path: Its folder is made where it is missing.
-          key: Text that `load` must be given to read it again.
-        """
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            key=key,
-            extractor=self.extractor,
-            count=self.count,
-            mean=self._mean,
-            scatter=self._scatter,
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, buffer.getvalue())
-
-    @classmethod
-    def load(cls, path: Path, key: str = "") -> "FeatureStatistics":
-        """Reads what `save` wrote.
-
-        Raises:
-          UserError: if the file is damaged or was saved under another key.
-        """
-        try:
-            with np.load(io.BytesIO(path.read_bytes())) as arrays:
-                found = str(arrays["key"])
-                statistics = cls(str(arrays["extractor"]))
-                statistics._take(
-                    int(arrays["count"]), arrays["mean"], arrays["scatter"]
-                )
-        except _DAMAGE as error:
-            raise UserError(
-                f"{path} cannot be read as statistics of features ({error}); remove it"
-            ) from error
-        if found != key:
-            raise UserError(f"{path} holds statistics of {found!r}, not of {key!r}")
-        return statistics
-
-    def _take(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
-        if not self.count:
-            self.count, self._mean, self._scatter = count, mean, scatter
-            return
-        if mean.shape != self._mean.shape:
-            raise ValueError(
-                f"features of {len(self._mean)} and of {len(mean)} dimensions are mixed"
-            )
-        total, gap = self.count + count, mean - self._mean
-        between = np.outer(gap, gap) * (self.count * count / total)
-        self._scatter = self._scatter + scatter + between
-        self._mean = self._mean + gap * (count / total)
-        self.count = total
+        """The unbiased covariance, float64 [d, d]."""
+        return self.scatter / (self.count - 1)
 
 
-def check_comparable(a: FeatureStatistics, b: FeatureStatistics) -> None:
-    """Raises ValueError unless both come from the same extractor."""
-    if a.extractor != b.extractor:
-        raise ValueError(
-            f"features of {a.extractor!r} and of {b.extractor!r} cannot be compared"
-        )
+def statistics_of(features: np.ndarray, rows: int = _ROWS) -> FeatureStatistics:
+    """Returns the statistics of features, in float64.
 
+    Args:
+      features: Floating-point [n, d], n from 2.
+      rows: Number of them that are taken at a time.
 
-@dataclasses.dataclass(frozen=True)
-class StatisticsKey:
-    """Everything that the statistics of a set of reals depend on."""
-
-    dataset: str  # Fingerprint of the set's content, not only its name.
-    num_images: int
-    resolution: int
-    mirror: bool
-    tap: str
-    weights: str  # Fingerprint of the extractor's weights.
-    resize: str
-
-    def __str__(self) -> str:
-        """Returns the key as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+    Raises:
+      ValueError: if there are fewer than two rows, or numbers that are not finite.
+    """
+    features = check_features(features)
+    if len(features) < 2:
+        raise ValueError(f"{len(features)} image(s) have no covariance; give 2 or more")
+    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    for start in range(0, len(features), rows):
+        part = features[start : start + rows]
+        part_mean = part.mean(axis=0, dtype=np.float64)
+        centred = part - part_mean
+        part_scatter = centred.T @ centred
+        if not count:
+            count, mean, scatter = len(part), part_mean, part_scatter
+            continue
+        # Chan et al. 1979, eq. 2.1, for vectors: two parts' sums of squares.
+        total, gap = count + len(part), part_mean - mean
+        between = np.outer(gap, gap) * (count * len(part) / total)
+        scatter = scatter + part_scatter + between
+        mean = mean + gap * (len(part) / total)
+        count = total
+    return FeatureStatistics(count, mean, scatter)
 
 
 def cached_statistics(
-    key: StatisticsKey, compute: Callable[[], FeatureStatistics]
+    key: Mapping[str, Any], compute: Callable[[], FeatureStatistics]
 ) -> FeatureStatistics:
-    """Returns the statistics of the reals, from the cache or else computed.
+    """Returns the statistics of real images, from the cache or else computed.
 
-    A damaged file is warned of and written anew. Where the cache cannot be written, a
-    warning says so and the statistics are returned all the same.
+    A damaged file is replaced, with a warning. If the cache cannot be written, a
+    warning says so.
+
+    Args:
+      key: Everything that the statistics depend on, as JSON.
+      compute: Returns the statistics.
     """
-    name = hashlib.sha256(str(key).encode()).hexdigest()[:32]
+    text = json.dumps(key, sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:32]
     path = cache_dir() / "statistics" / f"{name}.npz"
     if path.exists():
         try:
-            return FeatureStatistics.load(path, str(key))
-        except UserError as error:
-            warnings.warn(f"{error}; computed anew", stacklevel=2)
+            return read_statistics(path, text)
+        except Exception as error:  # Of zip files, of NumPy and of the system.
+            warn(f"{path} cannot be read ({error}); its statistics are recomputed")
     statistics = compute()
     try:
-        statistics.save(path, str(key))
+        write_statistics(path, text, statistics)
     except OSError as error:
-        warnings.warn(f"statistics are not kept: {error}", stacklevel=2)
+        warn(f"statistics of real images are not cached: {error}")
     return statistics
 
 
-def frechet_distance(reals: FeatureStatistics, fakes: FeatureStatistics) -> float:
-    """Returns |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)) of means and covariances.
+def write_statistics(path: Path, key: str, statistics: FeatureStatistics) -> None:
+    """Writes an .npz file, with a key that `read_statistics` must be given."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        key=key,
+        count=statistics.count,
+        mean=statistics.mean,
+        scatter=statistics.scatter,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, buffer.getvalue())
 
-    No constant is added to the covariances, as in the authors' program. Warns where a
-    set has no more images than the features have dimensions: its covariance is
-    singular and the figure biased upwards, comparable with the same number only.
+
+def read_statistics(path: Path, key: str) -> FeatureStatistics:
+    """Reads a file of `write_statistics`.
 
     Raises:
-      ValueError: if the features differ in extractor or dimensions, or a set has fewer
-        than two images.
+      ValueError: if it was written under another key.
+      Exception: of many kinds, if it is damaged.
     """
-    check_comparable(reals, fakes)
-    if reals.mean.shape != fakes.mean.shape:
-        raise ValueError(
-            f"features of {len(reals.mean)} and of {len(fakes.mean)} dimensions cannot "
-            "be compared"
+    with np.load(io.BytesIO(path.read_bytes())) as arrays:
+        if str(arrays["key"]) != key:
+            raise ValueError("it has statistics of other images or features")
+        return FeatureStatistics(
+            int(arrays["count"]), arrays["mean"], arrays["scatter"]
         )
-    for name, statistics in (("reals", reals), ("fakes", fakes)):
-        _warn_if_few(name, statistics)
+
+
+def frechet_distance(reals: FeatureStatistics, fakes: FeatureStatistics) -> float:
+    """Returns the Frechet distance of two Gaussians: Heusel et al. 2017, eq. 6.
+
+    |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)) of means and covariances. No constant is
+    added to the covariances, as in the authors' program. Warns where a set has no more
+    images than the features have dimensions: its covariance is singular and the value
+    biased upwards, comparable with the same number of images only.
+    """
+    for name, statistics in (("real images", reals), ("fakes", fakes)):
+        if statistics.count <= len(statistics.mean):
+            _warn_of_bias(name, statistics.count, len(statistics.mean))
     s1, s2 = reals.covariance, fakes.covariance
     distance = np.sum((reals.mean - fakes.mean) ** 2)
     distance += np.trace(s1) + np.trace(s2) - 2 * trace_of_root(s1, s2)
@@ -243,11 +180,9 @@ def trace_of_root(s1: np.ndarray, s2: np.ndarray) -> float:
     return float(np.sum(np.sqrt(np.maximum(eigenvalues, 0))))
 
 
-def _warn_if_few(name: str, statistics: FeatureStatistics) -> None:
-    dimensions = len(statistics.mean)
-    if statistics.count <= dimensions:
-        warnings.warn(
-            f"{statistics.count} {name} for {dimensions} features: the Frechet "
-            f"distance is biased upwards; take more than {dimensions} images, or KID",
-            stacklevel=3,
-        )
+@cache  # Once for all snapshots of a command.
+def _warn_of_bias(name: str, count: int, dimensions: int) -> None:
+    warn(
+        f"{count} {name} for {dimensions} features: the Frechet distance is biased "
+        f"upwards; take more than {dimensions} images, or KID"
+    )

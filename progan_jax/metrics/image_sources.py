@@ -1,4 +1,4 @@
-"""Images to be measured, in chunks: reals in random order, or a snapshot's fakes."""
+"""Images to be measured, in chunks: real ones in random order, or fakes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from progan_jax.inference.sampling import Sampler, draw_latents, generator_from_
 
 _CHUNK_PIXELS = 2**24
 
-# Purpose of the run's key besides those of training and of the grids.
+# A purpose of the run's seed, other than those of training and of the grids.
 _KEY = 3
 
 
 def describe_set(config: ml_collections.ConfigDict, pyramid: Pyramid) -> str:
-    """Returns a line on what is trained on, and what becomes of its classes."""
+    """Returns a line on the set of a run, and how its classes are used."""
     known, learnt = pyramid.num_classes, config.model.num_classes
     classes = describe_classes(known, pyramid.class_names)
     if known and not learnt:
@@ -48,14 +48,14 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Reals:
-    """Images of a set, in a random order; all of them before any comes again.
+    """Images of a set in a random order, in which none repeats before all have come.
 
     Attributes:
       pyramid: The set.
       resolution: R.
       seed: Of the order.
-      mirror: Whether half of them are mirrored, as a training run does.
-      skip: Images of the order that are passed over first.
+      mirror: Whether half of them are mirrored, as in training.
+      skip: Number of images of the order that are skipped.
     """
 
     pyramid: Pyramid
@@ -93,10 +93,8 @@ class Fakes:
     Attributes:
       sampler: Of the generator.
       params: The generator's.
-      alpha: How far its fade had come.
-      reals: Whose classes the fakes have.
-      resolution: R.
-      seed: Of the latents.
+      alpha: Of its fade.
+      reals: Real images with the fakes' classes, R and seed.
       name: Of the snapshot, for messages.
     """
 
@@ -104,19 +102,18 @@ class Fakes:
     params: Mapping[str, Any]
     alpha: float
     reals: Reals
-    resolution: int
-    seed: int
     name: str
 
     def chunks(self, num_images: int) -> Iterator[np.ndarray]:
         """Yields the first `num_images`, uint8 [m, R, R, C].
 
         Raises:
-          NotFiniteError: if the generator makes numbers that are not finite.
+          NotFiniteError: if images are not finite.
         """
-        generator, size = self.sampler.generator, chunk_size(self.resolution)
+        side = self.reals.resolution
+        generator, size = self.sampler.generator, chunk_size(side)
         labels = self.reals.labels(num_images) if generator.num_classes else None
-        key = jax.random.fold_in(jax.random.key(self.seed), _KEY)
+        key = jax.random.fold_in(jax.random.key(self.reals.seed), _KEY)
         for start in range(0, num_images, size):
             count = min(size, num_images - start)
             chunk_key = jax.random.fold_in(key, start // size)
@@ -125,7 +122,7 @@ class Fakes:
             images = self.sampler.sample(
                 dict(self.params), self.alpha, latents, classes, self.name
             )
-            yield upscale_nearest(images, self.resolution // generator.resolution)
+            yield upscale_nearest(images, side // generator.resolution)
 
 
 def open_fakes(
@@ -141,17 +138,8 @@ def open_fakes(
       UserError: if it was trained on another set, or is larger than the reals.
     """
     check_snapshot(name, info, reals)
-    generator = generator_from_snapshot(info)
-    sampler = Sampler(generator, batched=batched)
-    return Fakes(
-        sampler,
-        params,
-        info["stage"]["alpha"],
-        reals,
-        reals.resolution,
-        reals.seed,
-        name,
-    )
+    sampler = Sampler(generator_from_snapshot(info), batched=batched)
+    return Fakes(sampler, params, info["stage"]["alpha"], reals, name)
 
 
 def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:
@@ -160,8 +148,8 @@ def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:
     side = info["stage"]["resolution"]
     if side > reals.resolution:
         raise UserError(
-            f"config.model.resolution = {reals.resolution}: snapshot {name} makes "
-            f"{side}x{side}; give the run's own configuration"
+            f"config.model.resolution = {reals.resolution}: snapshot {name} generates "
+            f"{side}x{side}; give the configuration of its run"
         )
 
 
@@ -170,17 +158,17 @@ def check_trained_on(name: str, info: Mapping[str, Any], pyramid: Pyramid) -> No
     trained_on = info.get("dataset")
     if trained_on is None:
         raise UserError(
-            f"snapshot {name} does not tell on which images it was trained, as those "
-            "of imported networks; name one of a run"
+            f"snapshot {name} does not say which images it was trained on; name a "
+            "snapshot of a run"
         )
     if trained_on["fingerprint"] != pyramid.fingerprint:
         raise UserError(
             f"config.data.name = {pyramid.name!r}: snapshot {name} was trained on "
-            f"other images ({trained_on['name']}); give the run's own configuration "
-            "and data"
+            f"other images ({trained_on['name']}); give the configuration and the data "
+            "of its run"
         )
 
 
 def chunk_size(resolution: int) -> int:
-    """Returns how many images of a side are made at a time."""
+    """Returns the number of images of a side that are generated at a time."""
     return max(min(_CHUNK_PIXELS // resolution**2, 4096), 1)

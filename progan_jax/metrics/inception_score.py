@@ -6,7 +6,8 @@ Inception graph; of any other classifier it has to be called otherwise.
 
 import numpy as np
 
-from progan_jax.metrics.inputs import Measurement, check_features
+from progan_jax.metrics.inputs import check_features
+from progan_jax.metrics.metric import Measurement
 
 
 def measure(images: Measurement) -> dict[str, float]:

@@ -1,8 +1,8 @@
-"""What metrics take: images in chunks, extractors of features, features as matrices."""
+"""Images in chunks, extractors of features, and checks of both."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,14 +39,15 @@ def run_in_batches(
     sharding: NamedSharding | None = None,
     prepare: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Any:
-    """Runs a compiled function over images that lie on the host.
+    """Runs a compiled function over images on the host.
 
     Args:
       run: From a batch on the device(s) to arrays, in any tree, batch axis first.
       images: uint8 [n, r, r, 1 or 3], n from 1.
-      batch_size: Images in a batch; the last is filled up, so that one program serves.
+      batch_size: Images in a batch; the last is filled up, so that it takes the same
+        program.
       sharding: Of the batch axis over several devices; None for one device.
-      prepare: What is done to a batch on the host.
+      prepare: Applied to a batch on the host.
 
     Returns:
       The tree with NumPy arrays of n rows.
@@ -64,7 +65,7 @@ def run_in_batches(
 
 
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
-    """Lays arrays whole on every device that a batch is split over."""
+    """Copies arrays to every device that a batch is split over."""
     if sharding is None:
         return jax.device_put(tree)
     return jax.device_put(tree, NamedSharding(sharding.mesh, PartitionSpec()))
@@ -76,60 +77,12 @@ def _batches(run, images, size, sharding, prepare) -> Iterator[Any]:
         batch = prepare(images[start : start + size])
         fill = np.repeat(batch[-1:], size - len(batch), axis=0)
         result = run(jax.device_put(np.concatenate([batch, fill]), sharding))
-        # One batch behind: the device works while the next one is prepared, and no
-        # more than two lie there.
+        # One batch behind: the device works while the next one is prepared, and has no
+        # more than two in memory.
         if pending is not None:
             yield jax.device_get(pending)
         pending = result
     yield jax.device_get(pending)
-
-
-class Measurement(Protocol):
-    """A set of images under one metric, as the metric's `measure` takes it.
-
-    Attributes:
-      num_images: Number of images that are measured.
-      seed: Of the run, for what a metric draws.
-      constants: Of the metric, from its row in the table.
-      sharding: Of a batch axis over several devices; None for one.
-    """
-
-    num_images: int
-    seed: int
-    constants: Mapping[str, int]
-    sharding: NamedSharding | None
-
-    def chunks(self) -> Iterable[np.ndarray]:
-        """Returns the images, uint8 [n, r, r, 1 or 3] in each chunk."""
-        ...
-
-    def features(self) -> np.ndarray:
-        """Returns the features of the images at the metric's tap, [n, d]."""
-        ...
-
-    def features_of_reals(self) -> np.ndarray:
-        """Returns those of the real images that they are compared with."""
-        ...
-
-    def statistics(self) -> Any:
-        """Returns mean and covariance of the features: `frechet.FeatureStatistics`."""
-        ...
-
-    def statistics_of_reals(self) -> Any:
-        """Returns those of the real images, which the user's cache keeps."""
-        ...
-
-    def patches(self) -> Any:
-        """Returns patches of the images by level: see `swd.draw_patches`."""
-        ...
-
-    def patches_of_reals(self) -> Any:
-        """Returns those of as many real images, drawn once."""
-        ...
-
-    def classifier(self) -> Any:
-        """Returns the classifier that the run names."""
-        ...
 
 
 # Images [n, r, r, C] in one array, or in chunks of any sizes that follow each other.

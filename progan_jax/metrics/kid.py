@@ -5,7 +5,8 @@ Source: Binkowski et al. 2018.
 
 import numpy as np
 
-from progan_jax.metrics.inputs import Measurement, check_pair
+from progan_jax.metrics.inputs import check_pair
+from progan_jax.metrics.metric import Measurement
 
 
 def measure(images: Measurement) -> dict[str, float]:

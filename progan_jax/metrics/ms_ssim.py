@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from progan_jax.metrics.inputs import Images, Measurement, in_chunks
+from progan_jax.metrics.inputs import Images, in_chunks
+from progan_jax.metrics.metric import Measurement
 
 NUM_IMAGES = 20_000  # Of the published protocol: 10,000 pairs.
 

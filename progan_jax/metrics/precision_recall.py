@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from progan_jax.metrics.inputs import Measurement, check_pair
+from progan_jax.metrics.inputs import check_pair
+from progan_jax.metrics.metric import Measurement
 
 _BLOCK = 8192  # Images of each kind whose distances are taken at a time: 256 MiB.
 

@@ -1,15 +1,15 @@
-"""The table of metrics: how each is measured, by which protocol, what its values are.
+"""The table of metrics, and the numbers of images that they take.
 
 A new metric is a row here and a file with its `measure`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from progan_jax.errors import UserError
 from progan_jax.images import SMALLEST_LEVEL
 from progan_jax.metrics import (
-    classifier,
+    classifier_score,
     frechet,
     inception_score,
     kid,
@@ -18,43 +18,7 @@ from progan_jax.metrics import (
     precision_recall,
     swd,
 )
-from progan_jax.metrics.inputs import Measurement
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric.
-
-    Attributes:
-      measure: Returns the values of a set of images by their names, in which {metric}
-        stands for the row's name, {suffix} for tap and resize mode.
-      num_images: Number of fakes that the published protocol takes.
-      values: Of those values by which a snapshot may be called the best, whether
-        "higher" or "lower" is better.
-      by_level: Whether there is a value for each level as well, METRIC_R.
-      extractor: Where features come from: "inception", "random" (its graph with random
-        weights), "classifier" (one of the user's), or "" for pixels.
-      tap: Of the extractor; "" is that of `config.eval.tap`.
-      compared: Whether fakes are compared with reals; else a set is measured alone.
-      equal: Whether there must be as many reals as fakes.
-      least: Smallest number of images of a kind.
-      multiple: Divides the number of fakes.
-      smallest_side: Of the images, in pixels.
-      constants: What else a value depends on; arguments of the metric's function.
-    """
-
-    measure: Callable[[Measurement], dict[str, float]]
-    num_images: int
-    values: Mapping[str, str]
-    by_level: bool = False
-    extractor: str = ""
-    tap: str = ""
-    compared: bool = True
-    equal: bool = False
-    least: int = 2
-    multiple: int = 1
-    smallest_side: int = 4
-    constants: Mapping[str, int] = field(default_factory=dict)
+from progan_jax.metrics.metric import Metric
 
 
 def _distance(extractor: str, tap: str = "") -> Metric:
@@ -119,7 +83,7 @@ METRICS = {
         constants={"k": 3},
     ),
     "classifier": _score(
-        classifier.measure, "classifier_score_mean", extractor="classifier"
+        classifier_score.measure, "classifier_score_mean", extractor="classifier"
     ),
     # Ten times the samples of one evaluation.
     "modes": Metric(
@@ -136,7 +100,7 @@ METRICS = {
 
 
 def is_higher_better(value: str) -> bool:
-    """Returns whether more of a value, by its name, is better."""
+    """Returns whether a value, by its name, is better when it is higher."""
     stems = (
         pattern.partition("{")[0]
         for metric in METRICS.values()
@@ -148,14 +112,14 @@ def is_higher_better(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Counts:
-    """Images of one metric in one evaluation.
+    """Numbers of images of one metric in one evaluation.
 
     Attributes:
       fakes: Of a snapshot.
-      reals: That they are compared with; 0 where they are not.
-      floor: Reals that are measured in the fakes' place; 0 where the set has too few.
-      floor_skip: Reals of the order that are passed over for them: those that they are
-        compared with.
+      reals: Real images that they are compared with; 0 where they are not.
+      floor: Real images that are measured in place of fakes; 0 if the set has too few.
+      floor_skip: Real images of the random order before those of the floor: the ones
+        that these are compared with.
     """
 
     fakes: int
@@ -165,15 +129,15 @@ class Counts:
 
 
 def count_images(metric: str, num_images: int, there: int) -> Counts:
-    """Returns how many images a metric takes.
+    """Returns the numbers of images that a metric takes.
 
-    No real is taken twice: where a set has fewer than fakes are asked for, all of it is
-    compared with them, or the floor is left out.
+    No real image is taken twice: if a set has fewer images than there are fakes, all of
+    them are compared, and the floor is left out.
 
     Args:
       metric: Of METRICS.
-      num_images: Fakes that the user asks for; 0 is the published number.
-      there: Images of the set.
+      num_images: Number of fakes that the user asks for; 0 is the published number.
+      there: Number of images in the set.
     """
     row = METRICS[metric]
     fakes = num_images or row.num_images
@@ -190,8 +154,8 @@ def check_images(
 
     Args:
       metric: Of METRICS.
-      num_images: As `config.eval.num_images` has it.
-      there: Images of the set.
+      num_images: As in `config.eval.num_images`.
+      there: Number of images in the set.
       resolution: Their side.
       name: Of the set.
     """
@@ -207,11 +171,11 @@ def check_images(
     step, least = row.multiple, row.least
     if counts.fakes < least or counts.fakes % step:
         of = f", a multiple of {step}" if step > 1 else ""
-        raise UserError(f"{field}: {metric} takes at least {least}{of}; change it")
+        raise UserError(f"{field}: {metric} needs at least {least}{of}; change it")
     needed = counts.fakes if row.equal else least
     if row.compared and there < needed:
         fix = f"set it to {there} or less" if needed > least else f"leave {metric} out"
         raise UserError(
-            f"{field}: {metric} takes {needed:,} reals or more, and {name} has "
+            f"{field}: {metric} needs {needed:,} real images or more, and {name} has "
             f"{there:,}; {fix}"
         )

@@ -1,4 +1,4 @@
-"""What was measured of a run: metrics.jsonl, metrics.csv, the table, and the best."""
+"""The measured values of a run: metrics.jsonl, metrics.csv, the table, and the best."""
 
 import csv
 import io
@@ -18,14 +18,14 @@ from progan_jax.runtime.logging import read_rows
 
 REALS = "reals"
 
-FLOOR_SKIP = "floor_skip"  # Setting that the records of the reals alone have.
+FLOOR_SKIP = "floor_skip"  # A setting that only the records of real images have.
 
 
 class Scoreboard:
     """The records of a run: one for each snapshot, metric and settings.
 
-    A record in metrics.jsonl has the snapshot's name ("reals" for the floor), the
-    SHA-256 of its weights, nimg, the metric, its figures by name and its settings.
+    A record in metrics.jsonl has the snapshot's name ("reals" for real images), the
+    SHA-256 of its weights, nimg, the metric, its values by name and its settings.
     metrics.csv has a row for each snapshot and settings.
     """
 
@@ -36,7 +36,7 @@ class Scoreboard:
     def find(
         self, snapshot: str, digest: str, metric: str, settings: Mapping[str, Any]
     ) -> dict[str, float] | None:
-        """Returns what was measured of these weights under these settings, or None."""
+        """Returns the values of these weights under these settings, or None."""
         wanted = _identity(snapshot, digest, metric, settings)
         for record in self.records():
             if {name: record.get(name) for name in wanted} == wanted:
@@ -53,7 +53,7 @@ class Scoreboard:
         settings: Mapping[str, Any],
         environment: Mapping[str, Any],
     ) -> None:
-        """Appends a record, and writes metrics.csv anew."""
+        """Appends a record, and rewrites metrics.csv."""
         record = {
             **_identity(snapshot, digest, metric, settings),
             "nimg": nimg,
@@ -64,30 +64,30 @@ class Scoreboard:
         self.write_csv()
 
     def write_csv(self) -> None:
-        """Writes metrics.csv anew from the records, whatever it holds."""
+        """Rewrites metrics.csv from the records."""
         if records := self.records():
             write_whole(self._workdir / "metrics.csv", _to_csv(records))
 
     def write_best(
-        self, figure: str, metric: str, settings: Mapping[str, Any]
+        self, value: str, metric: str, settings: Mapping[str, Any]
     ) -> str | None:
-        """Names the snapshot with the best value of a figure in snapshots/best.
+        """Names the best snapshot by a value in snapshots/best.
 
         Args:
-          figure: Its name.
-          metric: The one that it is a figure of.
-          settings: Of the figures that compete.
+          value: Its name.
+          metric: The metric that it is a value of.
+          settings: Of the records that are compared.
 
         Returns:
-          The snapshot's name; None if the figure was not measured.
+          The snapshot's name; None if the value was not measured.
         """
-        sign = -1 if is_higher_better(figure) else 1
+        sign = -1 if is_higher_better(value) else 1
         values = {
-            record["snapshot"]: sign * record["values"][figure]
+            record["snapshot"]: sign * record["values"][value]
             for record in self.records()
             if record["snapshot"] != REALS
             and (record["metric"], record["settings"]) == (metric, dict(settings))
-            and not math.isnan(record["values"].get(figure, math.nan))
+            and not math.isnan(record["values"].get(value, math.nan))
         }
         if not values:
             return None
@@ -96,14 +96,14 @@ class Scoreboard:
         return best
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns all records; of damaged and missing ones a warning tells."""
+        """Returns all records; a warning counts damaged and missing ones."""
         records, damaged = read_records(self._path, _is_whole)
         missing = self._count_csv_rows() - len(set(map(_csv_row, records)))
         if damaged:
             _warn_of_damage(self._path, f"{damaged} damaged line(s) are left out")
         elif missing > 0:
             _warn_of_damage(
-                self._path, f"{missing} row(s) of metrics.csv are not there"
+                self._path, f"{missing} row(s) of metrics.csv are missing in it"
             )
         return records
 
@@ -135,12 +135,12 @@ def _to_csv(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _csv_row(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns what the row of metrics.csv is of that a record belongs to."""
+    """Returns the snapshot and settings that a row of metrics.csv is for."""
     return record["snapshot"], json.dumps(record["settings"], sort_keys=True)
 
 
 def _is_whole(record: Mapping[str, Any]) -> bool:
-    """Returns whether a record has what every reader takes for granted."""
+    """Returns whether a record has the fields that every reader needs."""
     values = record.get("values")
     return (
         isinstance(record.get("snapshot"), str)
@@ -157,7 +157,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-@cache  # The records are read many times in one command, which says it once.
+@cache  # The records are read many times in one command.
 def _warn_of_damage(path: Path, what: str) -> None:
     warn(f"{path}: {what}; --mode=eval measures again what is missing")
 
@@ -173,30 +173,30 @@ def _identity(
     }
 
 
-def check_best(figure: str, names: Iterable[str]) -> None:
-    """Refuses a figure that is not measured, or by which no snapshot is the best."""
+def check_best(value: str, names: Iterable[str]) -> None:
+    """Raises UserError if a value is not measured, or neither high nor low is best."""
     allowed = list(names)
-    if figure not in allowed:
+    if value not in allowed:
         raise UserError(
-            f"config.eval.best = {figure!r} must be a figure of config.eval.metrics of "
+            f"config.eval.best = {value!r} must be a value of config.eval.metrics of "
             f"which the highest or the lowest is best; choose from "
             f"{', '.join(allowed) or 'none: add another metric'}"
         )
 
 
 def format_table(rows: Iterable[tuple[str, float, Mapping[str, float]]]) -> str:
-    """Returns lines of snapshot, kimg and figures, aligned in columns.
+    """Returns lines of snapshot, kimg and values, aligned in columns.
 
     Args:
-      rows: Name, kimg and figures by name.
+      rows: Name, kimg and values by name.
     """
     rows = list(rows)
     names = list(dict.fromkeys(name for _, _, values in rows for name in values))
     names = [name for name in names if not name.startswith("classifier_share")]
     table = [["snapshot", "kimg", *names]]
     for snapshot, kimg, values in rows:
-        figures = [f"{values[n]:.4g}" if n in values else "" for n in names]
-        table.append([snapshot, "" if snapshot == REALS else f"{kimg:,.1f}", *figures])
+        cells = [f"{values[n]:.4g}" if n in values else "" for n in names]
+        table.append([snapshot, "" if snapshot == REALS else f"{kimg:,.1f}", *cells])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for row in table:

@@ -17,7 +17,8 @@ import numpy as np
 from jax import lax
 
 from progan_jax.images import SMALLEST_LEVEL
-from progan_jax.metrics.inputs import Images, Measurement, in_chunks
+from progan_jax.metrics.inputs import Images, in_chunks
+from progan_jax.metrics.metric import Measurement
 
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
@@ -199,9 +200,10 @@ _DIRECTIONS_KEY = 2  # Of a seed; 0 and 1 are the places of reals and fakes.
 
 def measure(images: Measurement) -> dict[str, float]:
     """Returns the distance to as many real images, by level and on average."""
+    draw = partial(draw_patches, seed=images.seed, batched=images.sharding)
     levels = distances(
-        images.patches_of_reals(),
-        images.patches(),
+        images.once("patches", lambda: draw(images.chunks_of_reals(), number=0)),
+        draw(images.chunks(), number=1),
         seed=images.seed,
         batched=images.sharding,
     )

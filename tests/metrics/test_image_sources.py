@@ -118,8 +118,8 @@ def test_images_that_are_not_finite_are_refused(pyramid, params):
             {"dataset": {"name": "cats", "fingerprint": "0"}},
             "snapshot s was trained on other images .cats.",
         ),
-        ({"dataset": None}, "snapshot s does not tell on which images it was trained"),
-        ({"stage": {"resolution": 32}}, "resolution = 16: snapshot s makes 32x32"),
+        ({"dataset": None}, "snapshot s does not say which images it was trained on"),
+        ({"stage": {"resolution": 32}}, "resolution = 16: snapshot s generates 32x32"),
     ],
 )
 def test_snapshots_of_other_runs_are_refused(pyramid, params, changes, message):

@@ -1,10 +1,11 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from progan_jax.metrics.classifier import Classifier
-from progan_jax.metrics.modes import count_modes, image_modes, mode_counts
+from progan_jax.metrics.modes import count_modes, image_modes, measure
 
 
 class Reader(Classifier):
@@ -66,23 +67,20 @@ def test_modes_are_written_red_first():
     np.testing.assert_array_equal(image_modes(reader(), images_of(modes)), modes)
 
 
-def test_figures_are_mean_and_deviation_over_the_evaluations():
-    drawn = []
-
-    def draw(number):
-        drawn.append(number)
-        return images_of(range(250 * (number + 1)))
-
-    counts = mode_counts(reader(), draw, evaluations=4)
-    assert drawn == [0, 1, 2, 3]
-    assert counts.found == 625
-    # Population deviation of 250, 500, 750, 1000.
-    assert counts.found_std == pytest.approx(250 * math.sqrt(1.25))
-    divergences = [math.log(4), math.log(2), math.log(4 / 3), 0]
-    assert counts.kl == pytest.approx(sum(divergences) / 4)
-    assert counts.evaluations == 4
-    assert str(counts).startswith("modes 625.0 +- 279.5 of 1000, KL 0.592 +- ")
-    assert "nats (digit-32 of mnist" in str(counts)
+def test_values_are_mean_and_deviation_over_the_evaluations():
+    draws = [np.arange(1000) % modes for modes in (250, 500, 1000)]
+    images = images_of(np.concatenate(draws))
+    values = measure(
+        SimpleNamespace(
+            classifier=reader(),
+            chunks=lambda: iter(np.array_split(images, 7)),
+            constants={"evaluations": 3},
+        )
+    )
+    assert values["modes_found"] == pytest.approx(1750 / 3)
+    # Of the population.
+    assert values["modes_found_std"] == pytest.approx(np.std([250, 500, 1000]))
+    assert values["modes_kl"] == pytest.approx((math.log(4) + math.log(2)) / 3)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_records_that_are_gone_are_counted(board, tmp_path, capsys, kept, missin
         path.write_text("".join(lines[:kept]))
     assert len(board.records()) == 2 - missing
     assert capsys.readouterr().err == (
-        f"warning: {path}: {missing} row(s) of metrics.csv are not there; "
+        f"warning: {path}: {missing} row(s) of metrics.csv are missing in it; "
         "--mode=eval measures again what is missing\n"
     )
 

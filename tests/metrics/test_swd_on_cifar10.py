@@ -1,4 +1,4 @@
-"""Figures of real CIFAR-10 images, spoiled in known ways, are in the right order.
+"""Values of real CIFAR-10 images, spoiled in known ways, are in the right order.
 
 Slow, and only where the set and Inception's weights are at hand.
 """
@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.sources import load
-from progan_jax.metrics.frechet import FeatureStatistics, frechet_distance
+from progan_jax.metrics.frechet import frechet_distance, statistics_of
 from progan_jax.metrics.inception import InceptionExtractor
 from progan_jax.metrics.inception_weights import load_inception
 from progan_jax.metrics.swd import average, swd
@@ -82,9 +82,7 @@ def test_fid_768_grows_with_blur_noise_and_compression_from_the_floor(halves):
     count = int(os.environ.get("PROGAN_JAX_TEST_IMAGES", "1024"))
 
     def statistics(images):
-        gathered = FeatureStatistics(extractor.name)
-        gathered.add(extractor(images))
-        return gathered
+        return statistics_of(extractor(images))
 
     reals, others = halves[0][:count], halves[1][:count]
     of_reals = statistics(reals)

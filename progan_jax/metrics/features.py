@@ -1,0 +1,119 @@
+"""Features of sets of images by Inception, computed once for all metrics of a set."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from progan_jax.errors import UserError
+from progan_jax.metrics.image_sources import ImageSource, Reals
+from progan_jax.metrics.inception import InceptionExtractor
+from progan_jax.metrics.inception_graph import TAPS
+from progan_jax.metrics.inception_weights import load_inception, random_inception
+from progan_jax.metrics.inputs import Features
+from progan_jax.metrics.metric import Metric
+
+# The seed of rFID's weights is part of its definition, not of a run.
+_RANDOM_SEED = 0
+
+
+class FeatureSets:
+    """Features of the real images, and of the latest other set."""
+
+    def __init__(
+        self,
+        rows: Mapping[str, Metric],
+        reals: Reals,
+        *,
+        tap: str,
+        resize: str,
+        file: str,
+        sharding: jax.sharding.NamedSharding | None,
+    ) -> None:
+        """Reads the weights, if a metric needs any.
+
+        Args:
+          rows: The metrics that are asked for.
+          reals: The real images.
+          tap: For the metrics without one of their own.
+          resize: "tf1" or "clean".
+          file: Of Inception weights; "" looks in the cache, then downloads.
+          sharding: Of a batch axis over several devices; None for one.
+
+        Raises:
+          UserError: if the weights are missing or damaged, or do not reach a tap.
+        """
+        self._rows = {
+            metric: row
+            for metric, row in rows.items()
+            if row.extractor in ("inception", "random")
+        }
+        if self._rows and tap not in TAPS:
+            raise UserError(
+                f"config.eval.tap = {tap!r} must be one of {', '.join(TAPS)}; "
+                "choose one"
+            )
+        self._taps = {metric: row.tap or tap for metric, row in self._rows.items()}
+        self._extractors: dict[str, InceptionExtractor] = {}
+        self._features: dict[str, Features] = {}
+        try:
+            for metric, row in self._rows.items():
+                if row.extractor not in self._extractors:
+                    self._extractors[row.extractor] = InceptionExtractor(
+                        load_inception(Path(file) if file else None)
+                        if row.extractor == "inception"
+                        else random_inception(_RANDOM_SEED),
+                        resize=resize,
+                        sharding=sharding,
+                    )
+                extractor = self._extractors[row.extractor]
+                self._features[metric] = extractor.at(self._taps[metric])
+        except UserError as error:
+            message = f"config.eval.inception_weights = {file!r}: {error}"
+            raise type(error)(message) from error
+        self._resize = resize
+        # By extractor and number of images, then by tap.
+        self._of_reals: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+        self._of_latest = dict(self._of_reals)
+        self._reals = self._latest = reals
+
+    def settings(self, metric: str) -> dict[str, Any]:
+        """Returns what features depend on besides the images; {} without any."""
+        if metric not in self._rows:
+            return {}
+        features = self._features[metric]
+        return {
+            "features": features.name,
+            "weights": features.fingerprint,
+            "resize": features.resize,
+        }
+
+    def suffix(self, metric: str) -> str:
+        """Returns how the names of a metric's values show tap and resize mode."""
+        if metric not in self._rows:
+            return ""
+        tap = self._taps[metric]
+        of_tap = "" if self._rows[metric].tap or tap == "2048" else f"_{tap}"
+        return of_tap + ("" if self._resize == "tf1" else f"_{self._resize}")
+
+    def extract(self, metric: str, source: ImageSource, num_images: int) -> np.ndarray:
+        """Returns the features of a set, [n, d], which are kept until another comes.
+
+        All taps of an extractor are computed in one pass.
+        """
+        if source is not self._reals and source is not self._latest:
+            self._latest, self._of_latest = source, {}
+        kept = self._of_reals if source is self._reals else self._of_latest
+        kind = self._rows[metric].extractor
+        if (kind, num_images) not in kept:
+            taps = {t for m, t in self._taps.items() if self._rows[m].extractor == kind}
+            parts = [
+                self._extractors[kind].extract(chunk, tuple(sorted(taps)))
+                for chunk in source.chunks(num_images)
+            ]
+            kept[kind, num_images] = {
+                tap: np.concatenate([part[tap] for part in parts]) for tap in taps
+            }
+        return kept[kind, num_images][self._taps[metric]]

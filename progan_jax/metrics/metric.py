@@ -1,0 +1,104 @@
+"""A metric's row in the table, and the images that its function measures."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jax.sharding import NamedSharding
+
+from progan_jax.metrics.classifier import Classifier
+from progan_jax.metrics.image_sources import ImageSource, Reals
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+      measure: Returns the values of a set of images by their names, in which {metric}
+        stands for the row's name, {suffix} for tap and resize mode.
+      num_images: Number of fakes in the published protocol.
+      values: "higher" or "lower", whichever is better, for each value by which a
+        snapshot may be called the best.
+      by_level: Whether there is a value for each level as well, METRIC_R.
+      extractor: Origin of features: "inception", "random" (its graph with random
+        weights), "classifier" (one of the user's), or "" for pixels.
+      tap: Of the extractor; "" is that of `config.eval.tap`.
+      compared: Whether fakes are compared with real images; else a set is measured
+        alone.
+      equal: Whether there must be as many real images as fakes.
+      least: Smallest number of images of a kind.
+      multiple: Divides the number of fakes.
+      smallest_side: Of the images, in pixels.
+      constants: What else a value depends on; arguments of the metric's function.
+    """
+
+    measure: "Callable[[Measurement], dict[str, float]]"
+    num_images: int
+    values: Mapping[str, str]
+    by_level: bool = False
+    extractor: str = ""
+    tap: str = ""
+    compared: bool = True
+    equal: bool = False
+    least: int = 2
+    multiple: int = 1
+    smallest_side: int = 4
+    constants: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A set of images under one metric.
+
+    Attributes:
+      source: The images.
+      num_images: Number of them that are measured.
+      reals: The real images that they are compared with.
+      num_reals: Number of those; 0 if a set is measured alone.
+      constants: Of the metric, from its row in the table.
+      settings: All that a value depends on besides the images, by name.
+      sharding: Of a batch axis over several devices; None for one.
+      extract: Returns the features of a number of images at the metric's tap.
+      classifier: The run's, for the metrics that need one.
+      kept: What the metric has computed of the real images.
+    """
+
+    source: ImageSource
+    num_images: int
+    reals: Reals
+    num_reals: int
+    constants: Mapping[str, int]
+    settings: Mapping[str, Any]
+    sharding: NamedSharding | None
+    extract: Callable[[ImageSource, int], np.ndarray]
+    classifier: Classifier | None
+    kept: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """The run's, for what a metric draws."""
+        return self.reals.seed
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yields the images, uint8 [n, r, r, 1 or 3] in each chunk."""
+        return self.source.chunks(self.num_images)
+
+    def chunks_of_reals(self) -> Iterator[np.ndarray]:
+        """Yields the real images that they are compared with."""
+        return self.reals.chunks(self.num_reals)
+
+    def features(self) -> np.ndarray:
+        """Returns the features of the images at the metric's tap, float32 [n, d]."""
+        return self.extract(self.source, self.num_images)
+
+    def features_of_reals(self) -> np.ndarray:
+        """Returns those of the real images that they are compared with."""
+        return self.extract(self.reals, self.num_reals)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Returns a result about the real images, computed once for all sets."""
+        if name not in self.kept:
+            self.kept[name] = compute()
+        return self.kept[name]
