@@ -155,7 +155,9 @@ def test_a_missing_run_and_one_without_snapshots_are_mistakes(config, tmp_path):
         evaluate(config, tmp_path)
 
 
-def test_missing_weights_are_reported_with_what_to_put_where(config, workdir, monkeypatch):
+def test_missing_weights_are_reported_with_what_to_put_where(
+    config, workdir, monkeypatch
+):
     monkeypatch.setenv("PROGAN_JAX_CACHE", str(workdir / "cache"))
     monkeypatch.setattr(
         "progan_jax.metrics.inception_weights.URL", "file:///nowhere/weights.pth"
