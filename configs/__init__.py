@@ -1,1 +1,1 @@
-"""The recipes, imported as progan_jax.configs: each get_config() returns one."""
+"""Recipes, imported as progan_jax.configs: each module has a get_config()."""

@@ -1,15 +1,15 @@
 """The rows of the paper's ablation (Karras et al. 2018, table 1), at 128x128.
 
-ablation.py:SET,ROW is row a, b, c, d, e*, e, f, g or h with SET celeba or lsun_bedroom;
-e_star may be written for e*, which shells take for a pattern. Each row adds something
-to the one before; e* has minibatch discrimination where e has the standard deviation.
-All are in networks a quarter as wide at 128x128 as base.py's. The paper calls row h the
-converged g and tells no length: twice g's is ours. The paper's figures of each are in
-progan_jax/experiments/tables.py. Sets are prepared as celeba.py and lsun.py say; run a
-row as
+ablation.py:SET,ROW is row a, b, c, d, e*, e, f, g or h, with SET celeba or
+lsun_bedroom. For e*, which shells expand as a pattern, write e_star. Each row adds one
+change to the row before; e* has minibatch discrimination where e has the minibatch
+standard deviation. At 128x128 all networks are a quarter as wide as those of base.py.
+The paper describes row h as the converged g without giving its length; ours is twice
+that of g. The paper's results are in progan_jax/experiments/tables.py. Prepare the sets
+as described in celeba.py and lsun.py. Run one row with
     python -m progan_jax.main --config=configs/ablation.py:celeba,g \
         --config.data.data_dir=DIR
-or all of them as
+or all of them with
     python -m progan_jax.tools.reproduce table1_celeba -- --config.data.data_dir=DIR
 """
 
@@ -18,7 +18,7 @@ import ml_collections
 from progan_jax.configs import base
 from progan_jax.errors import UserError
 
-# By the argument's name: the set's, and whether it is mirrored.
+# Name of the set in TFDS, and whether it is mirrored, by the name in the argument.
 SETS = {"celeba": ("celeba", True), "lsun_bedroom": ("lsun/bedroom", False)}
 ROWS = ("a", "b", "c", "d", "e*", "e", "f", "g", "h")
 
@@ -55,7 +55,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 
 
 def _as_gulrajani_et_al(config: ml_collections.ConfigDict, batch_size: int) -> None:
-    """Sets the networks and the training of Gulrajani et al. 2017."""
+    """Sets networks and training to those of Gulrajani et al. 2017."""
     model, optim = config.model, config.optim
     model.latent_size = 128
     model.normalize_latents = False
@@ -65,13 +65,13 @@ def _as_gulrajani_et_al(config: ml_collections.ConfigDict, batch_size: int) -> N
     config.loss.drift_weight = 0.0
     optim.d_repeats = 5
     optim.beta2 = 0.9
-    # G's average reaches as many images back: a pair of five batches shows more.
+    # Same half-life in images: a pair shows d_repeats = 5 batches here.
     optim.ema_decay = 0.999 ** (5 * batch_size // 16)
     config.schedule.batch_size = str(batch_size)
 
 
 def _leave_out(config: ml_collections.ConfigDict, row: str) -> None:
-    """Takes away what later rows add."""
+    """Removes the changes of later rows."""
     model, schedule = config.model, config.schedule
     if row in ("a", "b", "c", "d", "e*"):
         model.minibatch_stddev = False

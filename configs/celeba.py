@@ -1,8 +1,8 @@
 """CelebA at 128x128: row (g) of the paper's ablation (Karras et al. 2018, table 1).
 
-All of the paper's inventions, in networks a quarter as wide at 128x128 as base.py's.
-Average sliced Wasserstein distance (x 1e3) 3.56 and MS-SSIM 0.2845, by the paper. Take
-CelebA's aligned images, 178x218; prepare and run it as
+All of the paper's contributions, in networks a quarter as wide at 128x128 as those of
+base.py. The paper reports an average sliced Wasserstein distance (x 1e3) of 3.56 and
+MS-SSIM 0.2845. Download CelebA's aligned images, 178x218; prepare and run with
     python -m progan_jax.tools.prepare_data folder:img_align_celeba --name=celeba \
         --out=DIR --resolution=128 --crop=celeba
     python -m progan_jax.main --config=configs/celeba.py --config.data.data_dir=DIR

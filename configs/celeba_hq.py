@@ -1,19 +1,19 @@
 """CelebA-HQ at 1024x1024, the paper's recipe and the authors' later presets.
 
 celeba_hq.py:paper is the recipe of the published images (Karras et al. 2018, appendix
-A.1). Fréchet Inception distance 7.30, by the paper. About a month on one V100, by the
-authors.
+A.1), which reports a Fréchet Inception distance of 7.30. According to the authors it
+takes about a month on one V100.
 
 celeba_hq.py:v2_1gpu, v2_2gpus, v2_4gpus and v2_8gpus are the presets of their later
-TensorFlow program; all that it does otherwise stands in `use_v2`. They took 2 weeks,
-1 week, 3 days and 2 days on so many V100s, by the authors. Here a preset runs on any
-number of devices that leaves each of them whole groups of four images.
+TensorFlow program; `use_v2` sets all its differences. According to the authors they
+took 2 weeks, 1 week, 3 days and 2 days on that many V100s. Here a preset runs on any
+number of devices for which each device gets complete groups of four images.
 
 celeba_hq.py:pod16 is ours, for 16 TPU chips or other devices: v2_8gpus with 64 images
-at 32x32 and above, and learning rates of ours. Nobody has run it to its end yet.
+at 32x32 and above, and our own learning rates. It has not been run to its end yet.
 
-Take CelebA's photographs ("in the wild") and their landmarks; prepare 30,000 images and
-run them as
+Download CelebA's photographs ("in the wild") and their landmarks. Prepare 30,000 images
+and run with
     python -m progan_jax.tools.prepare_data celeba_hq:img_celeba --name=celeba_hq \
         --landmarks=list_landmarks_celeba.txt --keep=30000 --out=DIR --resolution=1024
     python -m progan_jax.main --config=configs/celeba_hq.py:v2_8gpus \
@@ -25,8 +25,8 @@ import ml_collections
 from progan_jax.configs import base
 from progan_jax.errors import UserError
 
-# Preset of the later program: batches, then the learning rates of G and D. The batches
-# never reach its limits for one GPU (16 at 256x256, 8 at 512x512, 4 at 1024x1024).
+# Presets of the later program: batch size, then the learning rate of G and D. Batches
+# stay below its limits for one GPU (16 at 256x256, 8 at 512x512, 4 at 1024x1024).
 V2_PRESETS = {
     "v2_1gpu": (
         "4, 4:128, 8:128, 16:128, 32:64, 64:32, 128:16, 256:8",
@@ -45,8 +45,8 @@ V2_PRESETS = {
         "0.001, 128:0.0015, 256:0.002, 512:0.003, 1024:0.003",
     ),
 }
-# Ours: no preset of theirs has more than 32 images at 64x64 and above. Each rise of
-# v2_8gpus's learning rates comes one resolution earlier, and none exceeds their 0.003.
+# Ours: none of their presets has more than 32 images at 64x64 and above. The learning
+# rates of v2_8gpus increase one resolution earlier, up to the same 0.003.
 OUR_PRESETS = {
     "pod16": (
         "64, 4:512, 8:256, 16:128",
@@ -63,7 +63,7 @@ def get_config(preset: str = "paper") -> ml_collections.ConfigDict:
       preset: One of `PRESETS`.
 
     Raises:
-      UserError: if it is none of them.
+      UserError: if there is no such preset.
     """
     check_preset("celeba_hq", preset, preset)
     config = base.get_config()
@@ -81,10 +81,10 @@ def get_config(preset: str = "paper") -> ml_collections.ConfigDict:
 
 
 def use_v2(config: ml_collections.ConfigDict, preset: str) -> None:
-    """Sets all that the authors' later program does otherwise than the paper's.
+    """Sets all differences between the authors' later program and the paper's.
 
     Args:
-      config: Of a set, with the values of base.py elsewhere.
+      config: A recipe with the values of base.py.
       preset: One of `V2_PRESETS` or `OUR_PRESETS`.
     """
     config.data.requantise_fade = False
@@ -111,7 +111,7 @@ def use_v2(config: ml_collections.ConfigDict, preset: str) -> None:
 
 
 def check_preset(name: str, argument: str, preset: str) -> None:
-    """Raises UserError if `preset`, part of the argument of a file, is none."""
+    """Raises UserError if `preset`, part of the argument of a recipe, is unknown."""
     if preset not in PRESETS:
         raise UserError(
             f"--config={name}:{argument}: {preset!r} is no preset; choose "

@@ -1,8 +1,8 @@
 """The paper's unconditional CIFAR-10 recipe (Karras et al. 2018, table 3).
 
-Inception score 8.80 +- 0.05 for the best run and 8.56 +- 0.06 over ten, by the paper.
-Its differences from the other recipes are gamma = 750, simultaneous updates, 128 maps
-and a statistic over the whole batch of 16. Run it as
+The paper reports an Inception score of 8.80 +- 0.05 for the best run and 8.56 +- 0.06
+over ten. The recipe differs from the others in gamma = 750, simultaneous updates, 128
+feature maps, and a minibatch statistic over the entire batch of 16. Run it with
     python -m progan_jax.main --config=configs/cifar10.py --config.data.data_dir=DIR
 """
 

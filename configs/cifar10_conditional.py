@@ -1,8 +1,8 @@
-"""Class-conditional CIFAR-10: ours, not the paper's, which published no such run.
+"""Class-conditional CIFAR-10: our recipe; the paper has no such run.
 
-The paper's unconditional recipe with the ten classes, AC-GAN's class terms of weight 1
-(the value of base.py) and gamma = 1, as the paper has it for every other set. There is
-no figure to compare with. Run it as
+The paper's unconditional recipe with the ten classes, AC-GAN's class terms with weight
+1 (the value of base.py) and gamma = 1, the paper's value for all other sets. There is
+no published result to compare with. Run it with
     python -m progan_jax.main --config=configs/cifar10_conditional.py \
         --config.data.data_dir=DIR
 """

@@ -1,7 +1,7 @@
 """The demonstration: handwritten digits, from 4x4 to 32x32 in minutes on two cores.
 
-Its 1,797 digits ship with the package, so nothing is downloaded. Narrow networks and
-a short schedule; run it as
+The 1,797 digits ship with the package, so nothing is downloaded. The networks are
+narrow and the schedule is short. Run it with
     python -m progan_jax.main --config=configs/digits.py
 """
 
@@ -32,5 +32,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.grid = "16x8"
     config.train.snapshot_ticks = 1000
     config.eval.stage_swd_images = 1024
-    config.eval.num_images = 890  # Of 1,797: enough for the reals' own row.
+    config.eval.num_images = 890  # Of 1,797: leaves enough for the row of real images.
     return config

@@ -1,11 +1,10 @@
 """Your own images, with the paper's recipe (Karras et al. 2018, appendix A.1).
 
-folder.py:PATH names a set that progan_jax.tools.prepare_data has written, DIR/NAME. The
-networks grow to the resolution it was prepared for, with its channels, and learn its
-classes if it has several; --config.model.num_classes=0 leaves classes out. For you to
-say: --config.data.mirror where left and right mean the same. It is the paper's recipe
-for tens of thousands of images; folder_small.py is for a few thousand or fewer. Prepare
-and run your own as
+folder.py:PATH names a set written by progan_jax.tools.prepare_data, DIR/NAME. The
+networks get its resolution and channels, and its classes if it has several;
+--config.model.num_classes=0 ignores the classes. If images may be mirrored, also set
+--config.data.mirror. This is the paper's recipe, for tens of thousands of images;
+folder_small.py is for a few thousand or fewer. Prepare and run your own with
     python -m progan_jax.tools.prepare_data folder:IMAGES --out=DIR --resolution=256
     python -m progan_jax.main --config=configs/folder.py:DIR/IMAGES
 """
@@ -25,16 +24,16 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     """Returns the paper's recipe for a prepared set.
 
     Args:
-      path: DIR/NAME, which holds pyramid.json.
+      path: DIR/NAME, the folder with pyramid.json.
 
     Raises:
-      UserError: if no set is prepared there, or what describes it is damaged.
+      UserError: if there is no prepared set, or its description is damaged.
     """
     if not path:
         raise UserError(
             "--config=FILE: it wants the folder of a prepared set; write FILE:DIR/NAME"
         )
-    # Absolute: the same set, wherever the run is taken up again; "." has a name, too.
+    # Absolute, so that a run can be resumed from any folder, and "." has a name.
     folder = Path(os.path.abspath(os.path.expanduser(path)))
     if not is_pyramid(folder):
         what = "holds no prepared set" if folder.is_dir() else "is no folder"
@@ -48,9 +47,9 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     config = base.get_config()
     config.data.name = folder.name
     config.data.data_dir = str(folder.parent)
-    # Not that of the largest level that is there: one may have got lost.
+    # Not the resolution of the largest level, which may have been lost.
     config.model.resolution = record["resolution"]
     config.model.channels = record["channels"]
-    # One class is none: there is nothing to tell apart.
+    # With a single class the networks are unconditional.
     config.model.num_classes = record["num_classes"] * (record["num_classes"] > 1)
     return config

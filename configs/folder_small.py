@@ -1,18 +1,19 @@
-"""A few hundred to a few thousand images of your own: guidance against collapse.
+"""A few hundred to a few thousand images of your own, with less overfitting.
 
-These choices are ours, neither the paper's nor tested against it; take them as a start.
-D can learn so few images by heart, and then teaches G no more: the grids lose variety,
-repeat the images or break up, early in a long run. Therefore
-  - images are mirrored, which doubles the set. Switch it off, --noconfig.data.mirror,
-    for letters and all else that has a left and a right;
-  - networks are half as wide, a quarter of the parameters: less to learn by heart with;
-  - batches are up to twice as large, and D's statistic still spans all of one, so that
-    missing variety shows; --config.schedule.batch_size if memory is short;
-  - the run is short, 200 kimg a phase and 4,000 in all: what is not good by then has
-    mostly been overtrained. Snapshots are frequent: look at the grids and take the best
-    one, which need not be the last.
-A lower resolution helps more than any of them. The set is prepared as for folder.py;
-run it as
+These choices are ours; they are not from the paper and have not been compared with it.
+Take them as a starting point. D can memorise so few images, and then G stops improving:
+early in a long run, the grids lose variety, repeat the images or break up. Therefore
+  - images are mirrored, which doubles the set. Switch this off for text and anything
+    else that must not be mirrored: --noconfig.data.mirror;
+  - networks are half as wide, with a quarter of the parameters, and memorise less;
+  - batches are up to twice as large, and D's minibatch statistic still spans all of a
+    batch, so that D sees missing variety. If memory is short, set
+    --config.schedule.batch_size;
+  - the run is short, 200 kimg per phase and 4,000 in all, since longer training mostly
+    overfits. Snapshots are frequent: look at the grids and choose the best one, which
+    need not be the last.
+A lower resolution helps more than any of these. Prepare the set as for folder.py and
+run with
     python -m progan_jax.main --config=configs/folder_small.py:DIR/IMAGES
 """
 
@@ -28,7 +29,7 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
       path: See `folder.get_config`.
 
     Raises:
-      UserError: if no set is prepared there.
+      UserError: as for `folder.get_config`.
     """
     config = folder.get_config(path)
     config.data.mirror = True

@@ -1,14 +1,15 @@
 """LSUN at 256x256, 30 categories: the paper's recipe and the authors' later presets.
 
 lsun.py:CATEGORY is the paper's recipe (Karras et al. 2018, appendix G), and
-lsun.py:CATEGORY,PRESET one of celeba_hq.py's. Categories are spelt as TFDS spells them,
-tv-monitor, or as the authors do, tvmonitor. The paper took all images of bedroom and
-dog, without mirroring, and 100,000 of each other category, mirrored. The later program
-took 100,000, mirrored, of these two as well: --config.data.mirror does that.
+lsun.py:CATEGORY,PRESET is one of the presets of celeba_hq.py. Names of categories are
+spelt as in TFDS, tv-monitor, or as by the authors, tvmonitor. The paper used all images
+of bedroom and dog, without mirroring, and 100,000 mirrored images of each other
+category. The later program also used 100,000 mirrored images of these two: set
+--config.data.mirror.
 
-Fréchet Inception distances, by the paper: bedroom 8.34, cat 37.52, church_outdoor 6.42;
-as others quote them from it: car 8.36, dining_table 10.28, dog 47.63. Prepare and run a
-category as follows, without --max_images for bedroom and dog:
+The paper reports Fréchet Inception distances of 8.34 (bedroom), 37.52 (cat) and 6.42
+(church_outdoor); others quote from it 8.36 (car), 10.28 (dining_table) and 47.63 (dog).
+Prepare and run a category as follows, without --max_images for bedroom and dog:
     python -m progan_jax.tools.prepare_data lmdb:PATH --name=cat --out=DIR/lsun \
         --resolution=256 --max_images=100000
     python -m progan_jax.main --config=configs/lsun.py:cat --config.data.data_dir=DIR
@@ -23,7 +24,7 @@ import ml_collections
 from progan_jax.configs import base, celeba_hq
 from progan_jax.errors import UserError
 
-# By TFDS's names: ten scenes, then twenty objects.
+# Names in TFDS: ten scenes, then twenty objects.
 CATEGORIES = (
     *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room"),
     *("dining_room", "kitchen", "living_room", "restaurant", "tower"),
@@ -31,7 +32,7 @@ CATEGORIES = (
     *("cow", "dining_table", "dog", "horse", "motorbike", "person", "potted_plant"),
     *("sheep", "sofa", "train", "tv-monitor"),
 )
-# The authors write the same names as one word.
+# The authors write each name as one word.
 _BY_SPELLING = {c.replace("_", "").replace("-", ""): c for c in CATEGORIES}
 _FULL_SETS = ("bedroom", "dog")
 
@@ -63,14 +64,14 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 
 
 def _find_category(argument: str, name: str) -> str:
-    """Returns TFDS's name of a category; `name` is part of the argument."""
+    """Returns the name of a category in TFDS; `name` is part of the argument."""
     if name in CATEGORIES:
         return name
     if name in _BY_SPELLING:
         return _BY_SPELLING[name]
     near = difflib.get_close_matches(name, CATEGORIES, n=1)
-    mend = f"did you mean {near[0]}? There are" if near else "write CATEGORY, one of"
+    fix = f"did you mean {near[0]}? There are" if near else "write CATEGORY, one of"
     raise UserError(
-        f"--config=lsun:{argument}: {name!r} is no category; {mend} "
+        f"--config=lsun:{argument}: {name!r} is no category; {fix} "
         f"{', '.join(CATEGORIES)}"
     )

@@ -1,7 +1,7 @@
 """LSUN bedroom at 256x256, the paper's recipe (Karras et al. 2018, appendix G).
 
-The full set without mirroring, and 16 images of a batch at every resolution. Fréchet
-Inception distance 8.34, by the paper. Prepare and run it as
+The full set without mirroring, with batches of 16 at every resolution. The paper
+reports a Fréchet Inception distance of 8.34. Prepare and run with
     python -m progan_jax.tools.prepare_data lmdb:bedroom_train_lmdb.zip --name=bedroom \
         --out=DIR/lsun --resolution=256
     python -m progan_jax.main --config=configs/lsun_bedroom.py \

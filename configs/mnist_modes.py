@@ -1,14 +1,14 @@
 """The paper's discrete mode test (Karras et al. 2018, table 4), at 32x32.
 
-mnist_modes.py:K,VARIANT has D with K = 4 or 2 times fewer feature maps than G: the
-paper's "K = 1/4" and "K = 1/2". VARIANT is
+In mnist_modes.py:K,VARIANT, D has K = 4 or 2 times fewer feature maps than G: "K = 1/4"
+and "K = 1/2" in the paper. VARIANT is
     wgan_gp      batch norm in both networks
     our_norm     equalized learning rate and pixel norm instead
-    mbstd        and the minibatch standard deviation
-    progression  and growing, half as long again
-Images are three of MNIST's digits, one in each channel: 1,000 modes, of which a
-classifier of digits counts those that the samples hit. Prepare the images, train the
-classifier and the networks, and count as
+    mbstd        the same with the minibatch standard deviation
+    progression  the same with growing, trained for 1.5 times as many images
+An image is three MNIST digits, one in each channel, so there are 1,000 modes. A
+classifier of digits counts the modes that occur in the samples. Prepare the images,
+train the classifier and the networks, and count with
     python -m progan_jax.tools.prepare_data stacked_mnist:PATH --out=DIR --resolution=32
     python -m progan_jax.tools.train_classifier --config=configs/digits.py \
         --config.data.name=mnist --config.data.data_dir=DIR --architecture=digit \
@@ -18,10 +18,10 @@ classifier and the networks, and count as
     python -m progan_jax.main --config=configs/mnist_modes.py:4,progression \
         --config.data.data_dir=DIR --workdir=runs/modes --mode=eval \
         --config.eval.classifier=classifiers/mnist
-or all of the table by
+or run the complete table with
     python -m progan_jax.tools.reproduce mnist_modes -- --config.data.data_dir=DIR \
         --config.eval.classifier=classifiers/mnist
-The paper's figures of each are in progan_jax/experiments/tables.py.
+The paper's results are in progan_jax/experiments/tables.py.
 """
 
 import ml_collections
@@ -34,7 +34,7 @@ VARIANTS = ("wgan_gp", "our_norm", "mbstd", "progression")
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-    """Returns one variant's recipe.
+    """Returns the recipe of one variant.
 
     Args:
       argument: K,VARIANT.

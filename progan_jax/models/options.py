@@ -1,7 +1,7 @@
-"""Options: frozen dataclasses whose fields know what they may be.
+"""Options of a family: frozen dataclasses whose fields carry their allowed values.
 
 A family's `Options` are the fields of `config.model`, its `LossOptions` those of
-`config.loss`. Recipes, checks, snapshots and `init_from` all read them from there.
+`config.loss`. Recipes, validation, snapshots and `init_from` all use these definitions.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Rule:
-    """What the value of a field may be.
+    """The allowed values of a field.
 
     Attributes:
-      choices: The only values; none stands for all.
-      least: The smallest value; it must be finite then.
-      most: The largest value.
-      above: It must be larger, and finite.
-      below: It must be smaller.
+      choices: The allowed values; () for no such limit.
+      least: Smallest value; the value must also be finite.
+      most: Largest value.
+      above: Exclusive lower bound; the value must also be finite.
+      below: Exclusive upper bound.
     """
 
     choices: tuple[Any, ...] = ()
@@ -32,7 +32,7 @@ class Rule:
     below: float | None = None
 
     def fault(self, value: Any) -> str | None:
-        """Returns the rule that a value breaks, and the fix; None if it breaks none."""
+        """Returns the rule that a value violates, and the fix; None if it is valid."""
         if self.choices and value not in self.choices:
             return f"must be one of {', '.join(map(str, self.choices))}; choose one"
         if self.above is not None and not self.above < value < math.inf:
@@ -56,10 +56,10 @@ def option(default: Any, *, of: str = "GD", younger: bool = False, **rule: Any) 
     """Returns a field of a family's options.
 
     Args:
-      default: The value where nothing else is said.
-      of: The networks that the field shapes, whose weights fit no other value: "G",
-        "D", both or none.
-      younger: Whether the first runs had no such field; they acted by the default.
+      default: The default value.
+      of: Networks whose weights depend on the field: "G", "D", "GD" or "".
+      younger: Whether stored options may lack the field, because earlier versions did
+        not have it; the default is then what they did.
       rule: Fields of `Rule`.
     """
     metadata = {"of": of, "younger": younger, "rule": Rule(**rule)}
@@ -72,17 +72,17 @@ def younger_fields(kind: type[Any]) -> set[str]:
 
 
 def faults(kind: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields the name of each field with a value that cannot be, and what is wrong."""
+    """Yields the name of each field with an invalid value, and the rule it violates."""
     for field in dataclasses.fields(kind):
         if fault := field.metadata["rule"].fault(values[field.name]):
             yield field.name, fault
 
 
 def read_options(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
-    """Returns options of stored fields; names that are not known are left out.
+    """Returns options from stored fields; unknown names are ignored.
 
     Raises:
-      KeyError: if a field is missing that is not a younger one.
+      KeyError: if a field is missing that all versions have.
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     absent = younger_fields(kind) - set(stored)
@@ -92,11 +92,11 @@ def read_options(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
 def differences(
     ours: Kind, theirs: Kind, networks: str
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yields name, our value and theirs of each option that shapes one of the networks.
+    """Yields name and both values of each differing option that shapes the networks.
 
     Args:
       ours: Options of a run.
-      theirs: Options of the networks that it is to start from.
+      theirs: Options of the networks that it starts from.
       networks: "G", "D" or "GD".
     """
     for field in dataclasses.fields(ours):  # type: ignore[arg-type]

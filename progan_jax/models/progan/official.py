@@ -1,14 +1,16 @@
-"""The authors' pickled networks of Progressive GAN, as snapshots of ours.
+"""Import of the authors' pickled Progressive GAN networks as snapshots.
 
-Their program pickles G, D and Gs, the average of G, each as its name, the name of the
-function that builds it, that function's options and its variables; the source of the
-function lies there, too, and is not read.
+Their program pickles G, D and Gs, the moving average of G. Each is stored with its
+name, the name of the function that builds it, that function's options and its
+variables. The source text of the function is stored as well and is not read.
 
-Variables move to the places and the layout of ours. Level of detail counts from the
-final resolution there, and our layers are named by the resolution itself; images are
-[N, C, H, W] there, which orders the inputs and outputs of dense layers; kernels of
-fused upsampling are stored [kh, kw, out, in] and turned by 180 degrees, since they are
-those of a transposed convolution.
+Variables are renamed and converted to our layout:
+  - their names have the level of detail, counted from the final resolution, and ours
+    the resolution;
+  - their images are [N, C, H, W], which orders the inputs or outputs of the dense
+    layers at 4x4;
+  - their kernels of fused upsampling are those of a transposed convolution,
+    [kh, kw, out, in], rotated by 180 degrees.
 """
 
 import hashlib
@@ -29,9 +31,9 @@ from progan_jax.models.progan.options import Options
 from progan_jax.weights.stored_arrays import StoredArray
 from progan_jax.weights.unpickling import Record, read_pickle, shorten
 
-Place = tuple[str, ...]  # In our tree.
+Place = tuple[str, ...]  # Path of a parameter in our tree.
 
-LEVEL = "lod"  # The variable that says how far the network has grown.
+LEVEL = "lod"  # Variable with the level of detail that the network has reached.
 
 
 def convert_variables(
@@ -42,9 +44,9 @@ def convert_variables(
     """Returns our parameters by their paths, float32.
 
     Args:
-      network: Ours, of the final resolution.
-      variables: Theirs by name, `LEVEL` among them.
-      fused: Whether their resampling convolutions are fused, and named so.
+      network: Our network, of the final resolution.
+      variables: Their variables by name, including `LEVEL`.
+      fused: Whether their resampling convolutions are fused, which changes names.
 
     Raises:
       ValueError: if a variable is missing, left over, of another shape, or not finite.
@@ -62,7 +64,7 @@ def convert_variables(
 
 
 def their_name(network: Generator | Discriminator, path: Place, fused: bool) -> str:
-    """Returns their name of a parameter of ours."""
+    """Returns their name for one of our parameters."""
     block, *layers, kind = path
     side = int(block.rpartition("x")[2])
     kind = {"kernel": "weight", "bias": "bias"}[kind]
@@ -94,7 +96,7 @@ def _convert_variables(
 
 
 def _layout(name: str, of_generator: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what brings a variable of theirs into our order."""
+    """Returns a function that converts one of their variables to our layout."""
     if name.endswith("Conv0_up/weight"):
         return lambda array: array[::-1, ::-1].swapaxes(2, 3)
     if name == "4x4/Dense/weight" and of_generator:
@@ -110,20 +112,20 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     return pixels.transpose(0, 2, 3, 1).reshape(array.shape)
 
 
-NETWORKS = ("G", "D", "Gs")  # In the file's order.
+NETWORKS = ("G", "D", "Gs")  # In the order of the file.
 
 _FUNCTIONS = {"G": "G_paper", "D": "D_paper", "Gs": "G_paper"}
 
 
 @dataclass(frozen=True)
 class OfficialNetwork:
-    """A network as its authors' program knows it.
+    """A network as stored by its authors' program.
 
     Attributes:
       kind: "G", "D" or "Gs".
       function: Name of the function that builds it.
-      options: Its arguments, where they are not its defaults.
-      variables: Arrays by their names there, such as "8x8/Conv0_up/weight".
+      options: Arguments of the function that differ from its defaults.
+      variables: Arrays by their names, such as "8x8/Conv0_up/weight".
     """
 
     kind: str
@@ -133,15 +135,14 @@ class OfficialNetwork:
 
 
 def read_network(path: Path, kind: str) -> OfficialNetwork:
-    """Returns one of the networks of a file.
+    """Returns one of the networks in a file.
 
     Args:
       path: A pickle of (G, D, Gs).
       kind: "G", "D" or "Gs".
 
     Raises:
-      UserError: if the file cannot be read, asks for code to be run, or holds no such
-        networks.
+      UserError: if the file cannot be read, refers to code, or has no such networks.
     """
     value = read_pickle(path)
     try:
@@ -162,7 +163,7 @@ def _to_network(kind: str, record: Any) -> OfficialNetwork:
         if field not in record.state:
             raise ValueError(f"{kind} has no {field}")
     state, function = record.state, record.state["build_func_name"]
-    # To print or to hash what is no text can take for ever.
+    # Printing or hashing other types, such as nested tuples, may never end.
     if type(function) is not str or function != _FUNCTIONS[kind]:
         built = function if type(function) is str else "what is no function"
         raise ValueError(f"{kind} is built by {built}, not by {_FUNCTIONS[kind]}")
@@ -177,7 +178,7 @@ def _to_network(kind: str, record: Any) -> OfficialNetwork:
 
 
 def _plain(value: Any) -> Any:
-    """Returns an option, which is a number or a text, as Python's own."""
+    """Returns an option as a Python number or string."""
     if isinstance(value, StoredArray):
         return value.numbers.item()
     if type(value) is int and abs(value) >= 2**63:
@@ -193,8 +194,8 @@ LICENCE = {
     "holder": "NVIDIA Corporation (Karras et al. 2018)",
 }
 
-# Options of their functions, with their defaults; the others tell how a graph is laid
-# out (structure), computed (dtype), or are the other network's.
+# Options of their functions G_paper and D_paper, with their defaults. Options of the
+# graph (structure, dtype) and those that only the other network has are left out.
 _DEFAULTS = {
     "num_channels": 1,
     "resolution": 32,
@@ -216,20 +217,20 @@ _DEFAULTS = {
 def import_network(
     path: Path, kind: str, level: float | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the parameters and the description of one of a file's networks.
+    """Returns the parameters and the description of one of the networks in a file.
 
     Args:
       path: A pickle of (G, D, Gs) that the authors' program wrote.
       kind: "Gs", the averaged generator; "G" or "D".
-      level: Level of detail, their lod, from 0 for the final resolution; the network's
-        own by default. Layers of finer ones are checked and left out.
+      level: Level of detail (their lod), 0 for the final resolution; by default that of
+        the network. Layers of higher resolutions are checked, then left out.
 
     Returns:
-      Nested NumPy arrays, float32, and a snapshot's description, with the licence.
+      Nested float32 NumPy arrays, and a snapshot's description with the licence.
 
     Raises:
-      UserError: if the file cannot be read, asks for code to be run, or holds another
-        network than its options speak of.
+      UserError: if the file cannot be read, refers to code, or its variables do not fit
+        its options.
     """
     network = read_network(path, kind)
     try:
@@ -238,7 +239,7 @@ def import_network(
         raise
     except Exception as error:  # Options of a wrong type fail anywhere.
         raise UserError(
-            f"{path}: {kind} cannot be taken over: {shorten(error)}; name a float32 "
+            f"{path}: {kind} cannot be imported: {shorten(error)}; name a float32 "
             "network of G_paper or D_paper as their program wrote it"
         ) from error
     with path.open("rb") as file:
@@ -305,11 +306,12 @@ def _ours(kind: str, options: Options) -> Generator | Discriminator:
 
 
 def _stage(final: int, own: float, wanted: float | None) -> tuple[int, float]:
-    """Returns the resolution that a network is taken to have grown to, and alpha."""
+    """Returns the resolution and alpha of a level of detail."""
     most, level = math.log2(final / 4), own if wanted is None else wanted
     if not 0 <= level <= most:
         problem = f"{LEVEL} = {level:g} must lie in [0, {most:g}]"
         if wanted is None:
             raise ValueError(problem)
         raise UserError(f"{problem} for a network of {final}x{final}; change it")
+    # The fraction of their lod is the weight of the old layers, alpha that of the new.
     return final >> math.floor(level), 1 - level % 1

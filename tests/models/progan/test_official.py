@@ -204,7 +204,7 @@ FAULTS = {
     ),
     "an option of another type": (
         lambda: changed(options={"fmap_base": "many"}),
-        "Gs cannot be taken over",
+        "Gs cannot be imported",
     ),
     "an option that is a list": (
         lambda: changed(options={"structure": LOOP}),
