@@ -1,10 +1,14 @@
 """Set-up of all tests: eight CPU devices, strict JAX, and a cache of programs."""
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 from tests.xla import is_known
 
+# Without bytecode on disk each process that a test starts parses JAX for 2 s.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 # Before JAX is imported: it reads them once.
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Programs run for seconds at most: optimising them, and XLA's newer way of writing out
@@ -19,7 +23,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 # Commands that tests start share the cache, and keep out of the user's.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".jax_cache")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import hypothesis
 import jax
@@ -28,6 +32,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".jax_cache"
 
+sys.dont_write_bytecode = False
 CACHE.mkdir(mode=0o700, exist_ok=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -87,3 +92,8 @@ def tiny_config():
     config.runtime.pairs_per_dispatch = 4
     config.runtime.num_devices = 1
     return config
+
+
+def pytest_collection_finish():
+    # What is imported stays: to look through it again takes one part in twenty.
+    gc.freeze()
