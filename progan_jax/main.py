@@ -1,11 +1,11 @@
-"""Trains what a configuration describes, measures its snapshots, or explains it.
+"""Trains a configuration, measures its snapshots, or explains it.
 
     progan_jax --config=NAME [--workdir=DIR]
 
 NAME is a recipe, such as digits, or a file. python -m progan_jax.main is the same.
---mode=train    trains, or goes on where the same command was stopped (default)
---mode=eval     measures the snapshots of the run in --workdir by its own config.json,
-                without --config, too; --config.eval.FIELD=VALUE changes how
+--mode=train    trains, or continues where the same command was stopped (default)
+--mode=eval     measures the snapshots of the run in --workdir by its config.json, so
+                that --config may be left out; --config.eval.FIELD=VALUE changes how
 --mode=explain  prints the schedule and its costs; with --memory it compiles the steps
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 --distributed, or --coordinator and the next two, on each of several hosts: docs/tpu.md

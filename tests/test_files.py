@@ -6,7 +6,7 @@ import os
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.files import check_utf_8, is_intact, seal, write_whole
+from progan_jax.files import check_utf_8, is_intact, local_folder, seal, write_whole
 
 RECORD = {"nimg": 513, "alpha": 0.1, "names": ("a", "b"), "sizes": {4: 1}, "x": None}
 
@@ -63,3 +63,8 @@ def test_a_folder_that_is_not_utf_8_is_refused_in_a_line():
         r"--out = '/tmp/caf\udce9\n' is not UTF-8, which the libraries that write "
         "arrays need; rename the folder, or choose another"
     )
+
+
+def test_the_address_of_a_bucket_is_no_folder():
+    with pytest.raises(UserError, match=r"give for example --workdir=/mnt/b/run$"):
+        local_folder("--workdir", "gs://b/run")

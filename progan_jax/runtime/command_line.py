@@ -1,14 +1,14 @@
-"""Starts a command so that a user's mistake ends in one clear line and exit code 2."""
+"""The start and the end of a command: its flags, its errors and its exit code.
 
-import difflib
+A mistake in what the user typed is one line on standard error and exit code 2.
+"""
+
 import io
-import itertools
 import os
 import re
-import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import ml_collections
@@ -22,53 +22,45 @@ from progan_jax.runtime.recipes import find_config, recipe_names
 
 _SIGPIPE_CODE = 128 + 13
 
-KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-}
-
 
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main` and ends the process with its exit code."""
-
-    def guarded(argv: list[str]) -> None:
-        del argv
-        _guard(main)
-
-    _run(guarded, parse_flags)
+    run_with_arguments(main)
 
 
 def run_with_arguments(main: Callable[..., None], *names: str) -> None:
-    """As `run`, for a `main` that takes the arguments that are no flags."""
-    needed = f"one {' and one '.join(names)} " + ("is" if len(names) == 1 else "are")
+    """As `run`, for a `main` that takes the arguments that are not flags."""
 
     def parse(argv: list[str]) -> list[str]:
-        rest = _parse_alone(argv)
+        rest = parse_flags(argv)
+        if not names and len(rest) > 1:
+            _fail(f"unexpected argument {rest[1]!r}: flags are written --name=value")
         if len(rest) != 1 + len(names):
+            needed = (
+                f"one {' and one '.join(names)} {'is' if len(names) == 1 else 'are'}"
+            )
             _fail(f"{needed} needed, and {len(rest) - 1} are given; see --help")
         return rest
 
-    _run(lambda argv: _guard(lambda: main(*argv[1:])), parse)
+    _run(lambda argv: main(*argv[1:]), parse)
 
 
 def run_with_overrides(main: Callable[[str, list[str]], None], name: str) -> None:
     """As `run`, for a `main` of one argument and of --config.FIELD=VALUE after "--"."""
 
     def parse(argv: list[str]) -> list[str]:
-        rest = _parse_alone(argv)
+        rest = parse_flags(argv)
         if len(rest) < 2 or rest[1].startswith("-"):
             _fail(f"a {name} is needed before the flags; see --help")
         for argument in rest[2:]:
-            if not re.fullmatch(r"--config\.[\w.]+=.*", argument, re.DOTALL):
+            if not re.match(r"--config\.[\w.]+=", argument):
                 _fail(
                     f"unexpected argument {argument!r}: after '--' come "
                     "--config.FIELD=VALUE"
                 )
         return rest
 
-    _run(lambda argv: _guard(lambda: main(argv[1], argv[2:])), parse)
+    _run(lambda argv: main(argv[1], argv[2:]), parse)
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
@@ -82,179 +74,108 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
       UserError: if there is no such file or field, or a value does not fit.
     """
     argv = ["load_config", f"--config={name}", *overrides]
-    _check_config(argv)
-    argv = _with_files(argv)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
-    values(argv)
+    _parse(values, argv)
     return values.config
 
 
-def _parse_alone(argv: list[str]) -> list[str]:
-    """Parses the flags of a command without --config; a mistake ends in one line."""
+def parse_flags(argv: list[str]) -> list[str]:
+    """Returns the arguments that are not flags; a mistake ends the process."""
     try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(_explained(error))
+        return _parse(flags.FLAGS, argv)
+    except UserError as error:
+        _fail(str(error))
 
 
-def _explained(error: Exception) -> str:
-    """Returns one line for what is wrong with a flag."""
-    line = " ".join(str(error).split())
-    kinds = {"invalid literal for int": int, "could not convert string to float": float}
-    for words, kind in kinds.items():
-        if match := re.match(rf"flag (--\w+=.*): {words}", line):
-            return f"{match[1]} must be {KINDS[kind]}; change it"
-    return line
+def _parse(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Parses flags; --config may name a recipe.
 
-
-def _guard(main: Callable[[], None]) -> None:
+    Raises:
+      UserError: if a flag, a field or the file of the configuration is at fault.
+    """
+    if "config" in values:
+        argv = _find_config(argv)
     try:
-        main()
-        sys.stdout.flush()
-    except (UserError, DivergedError) as error:
-        report(str(error))
-        leave(error.exit_code)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Who reads the output, such as `head`, has enough. Nothing more goes there, not
-        # even what Python flushes at its end; the code is that of a death by SIGPIPE.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        leave(_SIGPIPE_CODE)
-        sys.exit(_SIGPIPE_CODE)
-    except (RuntimeError, AssertionError) as error:
-        message = explain_missing_devices(error)
-        if message is None:
-            raise
-        report(message)
-        leave(UserError.exit_code)
-        sys.exit(UserError.exit_code)
-    leave(0)
+        return values(argv)
+    except UserError:
+        raise
+    except Exception as error:  # A configuration file is a program of the user's.
+        raise UserError(_explain(error, argv)) from error
+
+
+def _find_config(argv: list[str]) -> list[str]:
+    """Returns the arguments with the file of the recipe that --config names."""
+    argv, found = list(argv), False
+    for i, argument in enumerate(argv):
+        flag, equals, name = argument.partition("=")
+        if flag in ("--config", "-config"):
+            found = True
+            if equals:
+                argv[i] = f"--config={find_config(name)}"
+            elif i + 1 < len(argv):
+                argv[i + 1] = find_config(argv[i + 1])
+    typed = " ".join(argv)
+    if found or re.search(r" --?help", typed):
+        return argv
+    if re.search(r" --?mode[= ]eval\b", typed):
+        # A run is measured by its own config.json, of which base has every field.
+        return [argv[0], f"--config={find_config('base')}", *argv[1:]]
+    raise UserError(
+        "--config is missing: give a recipe or a file; recipes are "
+        + ", ".join(recipe_names())
+    )
+
+
+def _explain(error: Exception, argv: list[str]) -> str:
+    """Returns one line for what absl, config_flags or a configuration file raised."""
+    # config_flags puts the traceback of a file's TypeError into a message of its own.
+    text = "".join(traceback.format_exception(error)).strip()
+    if isinstance(error, flags.Error) and "Traceback" not in str(error):
+        return " ".join(str(error).split())
+    # ConfigDict lists all fields before it asks which one was meant.
+    last = re.sub(r"Other fields present: .*(?=Did you)", "", text.split("\n")[-1])
+    for name in re.findall(r"--?config[= ]([^ :]+)", " ".join(argv)):
+        if lines := re.findall(rf'File "{re.escape(name)}", line (\d+)', text):
+            return f"--config={name}: line {lines[-1]} fails with {last}; fix it"
+    # config_flags quotes an unknown field twice: KeyError: '\'modl\'\\nDid you mean
+    unknown = r"(?:Key|Attribute)Error: \W*(\w+)(?:\W+n?(Did you mean .*\?))?\W*"
+    if match := re.fullmatch(unknown, last):
+        return (
+            f"--config has no field {match[1]!r}. {match[2] or 'See configs/base.py'}"
+        )
+    return f"--config: {last}"
 
 
 def _run(main: Callable[[list[str]], None], parse: Callable[..., list[str]]) -> None:
     # Names of files may hold what a terminal's encoding does not.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    # JAX tells of every backend that is not there, TFDS of every file that is.
+    # JAX logs every backend that is missing, TFDS every file that is there.
     logging.set_verbosity(logging.ERROR)
-    app.run(main, flags_parser=parse)
+    app.run(lambda argv: _guard(lambda: main(argv)), flags_parser=parse)
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses absl's flags; a mistake ends the process with one line."""
+def _guard(main: Callable[[], None]) -> None:
+    """Runs `main`, and ends the process with the exit code of its error."""
     try:
-        if "config" in flags.FLAGS and not _asks_for_help(argv):
-            argv = _with_base(argv)
-            _check_config(argv)
-            argv = _with_files(argv)
-        rest = flags.FLAGS(argv)
-    except (flags.Error, UserError) as error:
-        _fail(_explained(error))
-    if len(rest) > 1:
-        _fail(f"unexpected argument {rest[1]!r}: flags are written --name=value")
-    return rest
-
-
-def _asks_for_help(argv: list[str]) -> bool:
-    return any(re.fullmatch(r"--?help(full|short|xml)?", a) for a in argv)
-
-
-def _check_config(argv: list[str]) -> None:
-    """Raises UserError if --config or one of the --config.X=V is faulty."""
-    arguments = dict(_arguments(argv))
-    name = arguments.pop("config", "")
-    if not name:
-        raise UserError(
-            "--config is missing: give a recipe or a file; recipes are "
-            + ", ".join(recipe_names())
-        )
-    fields = list_fields(_load(name))
-    for argument, value in arguments.items():
-        field = argument.removeprefix("config.")
-        if field == argument:
-            continue
-        if field not in fields:
-            raise UserError(_unknown_field(field, value, list(fields)))
-        if not _fits(value, fields[field]):
-            kind = KINDS.get(type(fields[field]), "of another type")
-            raise UserError(
-                f"config.{field} = {value!r} must be {kind}; write for example "
-                f"--config.{field}={fields[field]}"
-            )
-
-
-def _with_base(argv: list[str]) -> list[str]:
-    """Returns the arguments with a recipe where a run has its own configuration."""
-    given = dict(_arguments(argv))
-    if given.get("mode") == "eval" and "workdir" in given and "config" not in given:
-        return [argv[0], "--config=base", *argv[1:]]
-    return argv
-
-
-def _with_files(argv: list[str]) -> list[str]:
-    """Returns the arguments with the file of --config where a recipe is named."""
-    files = list(argv)
-    for i, argument in enumerate(argv):
-        if match := re.match(r"(--?config=)(.+)", argument, re.DOTALL):
-            files[i] = match[1] + find_config(match[2])
-        elif argument in ("--config", "-config") and i + 1 < len(argv):
-            files[i + 1] = find_config(argv[i + 1])
-    return files
-
-
-def _arguments(argv: list[str]) -> Iterator[tuple[str, str]]:
-    """Yields the names and values of `--name=value` and `--name value`."""
-    for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
-        match = re.fullmatch(r"--?(no)?([\w.]+)(=.*)?", argument, re.DOTALL)
-        if match and match[1] and "." in match[2]:
-            yield (
-                match[2],
-                "false",
-            )  # --noconfig.model.tanh is --config.model.tanh=false.
-        elif match and match[3]:
-            yield (match[1] or "") + match[2], match[3][1:]
-        elif match:
-            alone = following.startswith("-") or not following
-            yield (match[1] or "") + match[2], "true" if alone else following
-
-
-def _load(name: str) -> ml_collections.ConfigDict:
-    """Loads a configuration file as it is, without what the command line changes."""
-    path, colon, argument = find_config(name).partition(":")
-    try:
-        module = runpy.run_path(path)
-        return module["get_config"](*[argument] if colon else [])
-    except UserError:
-        raise
-    except Exception as error:  # The file is the user's program: it may do anything.
-        lines = [
-            f.lineno
-            for f in traceback.extract_tb(error.__traceback__)
-            if f.filename == path
-        ]
-        where = f"line {lines[-1]}" if lines else "the file"
-        fix = "fix it"
-        if isinstance(error, ModuleNotFoundError) and error.name == "configs":
-            fix = "write 'from progan_jax.configs import base'"
-        raise UserError(
-            f"--config={name}: {where} fails with {_one_line(error)}; {fix}"
-        ) from error
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    # ConfigDict lists all fields before it says which one may have been meant.
-    text = re.sub(r"Other fields present: .*?(?=Did you mean|$)", "", text)
-    return f"{type(error).__name__}: {text}".rstrip(" .")
-
-
-def _unknown_field(field: str, value: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-    last = field.split(".")[-1]
-    near = [k for k in known if k.split(".")[-1] == last][:1] or near
-    fix = f"did you mean config.{near[0]}?" if near else "see configs/base.py"
-    return f"config.{field} = {value!r}: there is no such field; {fix}"
+        main()
+        sys.stdout.flush()
+    except (UserError, DivergedError) as error:
+        report(str(error))
+        _exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader, such as `head`, has closed the pipe. Nothing more goes there, not
+        # even what Python flushes at its end; the code is that of a death by SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _exit(_SIGPIPE_CODE)
+    except (RuntimeError, AssertionError) as error:
+        message = explain_missing_devices(error)
+        if message is None:
+            raise
+        report(message)
+        _exit(UserError.exit_code)
+    leave(0)
 
 
 def list_fields(
@@ -270,17 +191,6 @@ def list_fields(
     return fields
 
 
-def _fits(value: str, default: object) -> bool:
-    if isinstance(default, bool):
-        return value.lower() in ("true", "false", "0", "1")
-    if isinstance(default, int | float):
-        try:
-            type(default)(value)
-        except ValueError:
-            return False
-    return True
-
-
 def report(message: str) -> None:
     """Prints each line of the message as an error."""
     sys.stdout.flush()
@@ -289,6 +199,10 @@ def report(message: str) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    """Reports the message and exits with code 2."""
     report(escape(message))
-    sys.exit(2)
+    sys.exit(UserError.exit_code)
+
+
+def _exit(code: int) -> NoReturn:
+    leave(code)
+    sys.exit(code)

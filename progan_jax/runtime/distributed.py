@@ -1,13 +1,13 @@
-"""Several processes as one program: starting them, agreeing, and losing one.
+"""Several processes as one program: connection, agreement, and the loss of one.
 
-Process 0, the primary, writes a run's files and tells of it; all take part in what
-their devices do together. With one process everything here is free of charge.
+Process 0, the primary, writes a run's files and prints; all take part in what their
+devices compute together. With one process everything here costs nothing.
 """
 
 import json
 import os
 import re
-import subprocess
+import socket
 import sys
 import time
 import traceback
@@ -24,22 +24,23 @@ from progan_jax.errors import DivergedError, UserError
 from progan_jax.runtime.command_line import report
 from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.runtime.preemption import StopRequest
-from progan_jax.runtime.rendezvous import check_address, find_cluster, meet
 
 T = TypeVar("T")
 
 # JAX's default of 100 s would let a lost host go unnoticed for longer than a minute.
 _HEARTBEAT_SEC = 40
 
-_LONGEST_SEC = 86_400  # Of waiting for the others.
+_LONGEST_SEC = 86_400  # For --connect_sec.
 
-# That the others can tell their own mistake before process 0, and with it JAX's
+_RETRY_SEC = 0.5
+
+# So that the others can print their own error before process 0, and with it JAX's
 # service, is gone.
 _GRACE_SEC = 2
 
 _TEXT_BYTES = 4096
 
-_MEND = "run the same command on all hosts, which goes on from the newest checkpoint"
+_FIX = "run the same command on all hosts, which continues from the newest checkpoint"
 
 _FAILED_COLLECTIVE = re.compile(r"gloo|nccl|coordination service|collective", re.I)
 
@@ -53,52 +54,44 @@ def connected(
     auto: bool,
     timeout_sec: float,
 ) -> Iterator[None]:
-    """Connects this process with the others of the run, if there are to be others.
+    """Connects this process with the others of the run, if there are any.
 
     Args:
       coordinator: HOST:PORT of process 0; None with the next two for one process.
-      num_processes: Of the run.
-      process_id: Which this is.
-      auto: Whether Cloud TPU, Slurm or Open MPI is asked for the three instead.
-      timeout_sec: How long the others are waited for.
+      num_processes: Number of processes of the run.
+      process_id: Number of this process, from 0.
+      auto: Whether JAX finds the three itself, on Cloud TPU, Slurm and Open MPI.
+      timeout_sec: Seconds to wait for the others.
 
     Raises:
-      UserError: if the flags are at fault, or the processes do not meet. An error of
-        what it encloses ends a process among others at once, by its line.
+      UserError: if the flags are at fault, or process 0 does not answer. An error of
+        what it encloses ends this process at once, since the others may wait for it.
     """
     given = [v is not None for v in (coordinator, num_processes, process_id)]
     if not auto and not any(given):
         yield
         return
-    if auto and any(given):
+    if any(given) != all(given) or auto == any(given):
         raise UserError(
-            "--distributed finds the processes out by itself; leave --coordinator, "
-            "--num_processes and --process_id away"
+            "--coordinator, --num_processes and --process_id belong together; give all "
+            "three, or --distributed alone on Cloud TPU, Slurm and Open MPI, or none"
         )
     if not 0 < timeout_sec <= _LONGEST_SEC:
         raise UserError(
             f"--connect_sec={timeout_sec:g} must be above 0 and at most "
             f"{_LONGEST_SEC}; set the seconds to wait for the others"
         )
+    if coordinator is not None:
+        _check_address(coordinator, process_id == 0, timeout_sec)
     # A service of JAX would otherwise take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if auto:
-        where = find_cluster(timeout_sec)
-    else:
-        where = check_address(coordinator, num_processes, process_id)
-    if where is not None:
-        meet(*where, timeout_sec)
-    failure = None
-    with _last_words():
-        _initialize(coordinator, num_processes, process_id, timeout_sec)
-        try:
-            yield
-            multihost_utils.sync_global_devices("end")
-        except BaseException as error:
-            failure = error
-    if failure is not None:
-        _end_at_once(failure)
+    _initialize(coordinator, num_processes, process_id, timeout_sec)
+    try:
+        yield
+        multihost_utils.sync_global_devices("end")
+    except BaseException as error:
+        _end_at_once(error)
     jax.distributed.shutdown()
 
 
@@ -110,7 +103,7 @@ def is_primary() -> bool:
 def together(action: Callable[[], T]) -> T:
     """Runs what may fail on one process alone, so that it then fails on all.
 
-    All processes must come here.
+    All processes must call it.
 
     Raises:
       UserError: if it failed on another process.
@@ -123,8 +116,8 @@ def together(action: Callable[[], T]) -> T:
         result = action()
     except Exception as error:
         caught = error
-    told = "" if caught is None else str(caught) or type(caught).__name__
-    texts = multihost_utils.process_allgather(_to_bytes(told, _TEXT_BYTES))
+    message = "" if caught is None else str(caught) or type(caught).__name__
+    texts = multihost_utils.process_allgather(_to_bytes(message, _TEXT_BYTES))
     if caught is not None:
         raise caught
     for number, text in enumerate(map(_from_bytes, texts)):
@@ -134,7 +127,7 @@ def together(action: Callable[[], T]) -> T:
 
 
 def share(array: np.ndarray) -> np.ndarray:
-    """Returns the primary's array on every process; all give one of the same form."""
+    """Returns the primary's array on every process; all pass one shape and dtype."""
     if jax.process_count() == 1:
         return array
     # As bytes: sums of numbers, of which a broadcast is made, lose the sign of zero.
@@ -144,7 +137,7 @@ def share(array: np.ndarray) -> np.ndarray:
 
 
 def share_json(value: Any) -> Any:
-    """Returns what the primary gave, on every process."""
+    """Returns the primary's value, on every process."""
     if jax.process_count() == 1:
         return value
     text = json.dumps(value)
@@ -154,7 +147,7 @@ def share_json(value: Any) -> Any:
 
 
 class StopVote:
-    """Whether any process is asked to stop; all learn it before the same dispatch."""
+    """Whether any process is asked to stop; all know before the same dispatch."""
 
     def __init__(self, stop: StopRequest, mesh: jax.sharding.Mesh) -> None:
         self._stop, self._size = stop, mesh.size
@@ -164,7 +157,7 @@ class StopVote:
         self._outcome: jax.Array | None = None
 
     def cast(self) -> None:
-        """Tells the others, without waiting for them."""
+        """Sends this process's vote to the others, without waiting for them."""
         if not self._alone:
             ballot = np.full(self._size, bool(self._stop), np.int32)
             self._outcome = self._count(lay_out(ballot, self._ballots))
@@ -175,6 +168,38 @@ class StopVote:
             return bool(self._stop)
         assert self._outcome is not None, "cast first"
         return bool(self._outcome)
+
+
+def _check_address(coordinator: str, is_first: bool, timeout_sec: float) -> None:
+    """Raises UserError where JAX would abort, without naming what is wrong.
+
+    Process 0 needs the port for itself; the others wait until something answers there.
+    """
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(
+            f"--coordinator={coordinator} must be HOST:PORT of process 0; write for "
+            "example 10.0.0.1:8476"
+        )
+    deadline = time.monotonic() + timeout_sec
+    while True:
+        try:
+            if is_first:
+                socket.create_server(("", int(port))).close()
+            else:
+                where = host.strip("[]"), int(port)
+                socket.create_connection(where, timeout_sec).close()
+            return
+        except OSError as error:
+            if not is_first and time.monotonic() < deadline:
+                time.sleep(_RETRY_SEC)
+                continue
+            fault = "cannot listen on that port" if is_first else "does not answer"
+            raise UserError(
+                f"--coordinator={coordinator}: process 0 {fault} "
+                f"({error.strerror or error}); give a free port of the machine that it "
+                "runs on, and let it through"
+            ) from error
 
 
 def _initialize(
@@ -190,33 +215,13 @@ def _initialize(
             process_id,
             initialization_timeout=max(int(timeout_sec), 1),
             heartbeat_timeout_seconds=_HEARTBEAT_SEC,
-            # With all three given, JAX is not to look for a cluster besides.
+            # With all three given, JAX need not look for a cluster.
             cluster_detection_method="deactivate" if coordinator else None,
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"--distributed: the processes cannot be connected ({_one_line(error)}); "
-            "on anything but Cloud TPU, Slurm and Open MPI give --coordinator, "
-            "--num_processes and --process_id"
+            f"the processes cannot be connected: {_one_line(error)}"
         ) from error
-
-
-@contextmanager
-def _last_words() -> Iterator[None]:
-    """Lets a small process tell why this one has gone, should JAX abort it.
-
-    JAX's client does so when it hears of a lost process while Python waits for a
-    device; nothing of Python runs then.
-    """
-    line = f"error: a process of the run was lost, this one or another; {_MEND}"
-    script = 'read -r word || printf "%s\\n" "$0" >&2'
-    with subprocess.Popen(
-        ["sh", "-c", script, line], stdin=subprocess.PIPE, start_new_session=True
-    ) as speaker:
-        try:
-            yield
-        finally:
-            speaker.communicate(b"nothing to say\n")
 
 
 def _end_at_once(error: BaseException) -> NoReturn:
@@ -226,7 +231,7 @@ def _end_at_once(error: BaseException) -> NoReturn:
         report(str(error))
         code = error.exit_code
     elif isinstance(error, Exception) and _FAILED_COLLECTIVE.search(str(error)):
-        report(f"process(es) lost ({_one_line(error)}); {_MEND}")
+        report(f"process(es) lost ({_one_line(error)}); {_FIX}")
     else:
         traceback.print_exception(error)
     sys.stdout.flush()

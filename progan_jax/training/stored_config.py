@@ -13,8 +13,15 @@ import ml_collections
 from progan_jax.configs import base
 from progan_jax.models.families import DEFAULT, FAMILIES
 from progan_jax.models.options import younger_fields
-from progan_jax.runtime.command_line import KINDS, list_fields
+from progan_jax.runtime.command_line import list_fields
 from progan_jax.training.validation import field_faults
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
 
 # Fields that may change between restarts: they alter where and how a run is carried
 # out, or how long it goes on, but no image that it has shown.
@@ -80,7 +87,7 @@ def complete_config(
             _check_younger(field)
             group[name] = (known if is_free(field) else shared)[field]
         elif not _fits(group[name], example):
-            raise _unfit(field, group[name], KINDS[type(example)])
+            raise _unfit(field, group[name], _KINDS[type(example)])
     if fault := next(field_faults(config), ""):
         raise ValueError(fault)
     return config
