@@ -1,4 +1,4 @@
-"""Trains, and runs every tool by its name.
+"""The command progan_jax: trains, and runs every tool by its name.
 
     progan_jax --config=digits        trains; short for progan_jax run --config=digits
     progan_jax COMMAND [ARGUMENTS]    runs one of the commands below
@@ -10,8 +10,8 @@ progan_jax.tools.COMMAND.
 
 import ast
 import difflib
-import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -34,27 +34,19 @@ def list_commands() -> str:
     return "\n".join(lines)
 
 
-def _print(text: str) -> None:
-    """Prints, as far as anybody reads: `head` may have enough."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + 13)  # As by SIGPIPE.
-
-
 def main() -> None:
     """Runs the command that the arguments name, as python -m runs its module."""
     first = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if first in ("--help", "-h", "help"):
-        _print(f"{__doc__}\nCommands:\n\n{list_commands()}")
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # As `head` expects.
+        print(f"{__doc__}\nCommands:\n\n{list_commands()}")
         return
     name = "run" if first.startswith("-") else first
     known = commands()
     if name not in known:
         near = difflib.get_close_matches(name, known)
         fix = f"did you mean {' or '.join(near)}?" if near else "see progan_jax --help"
-        print(f"error: {name!r} is no command; {fix}", file=sys.stderr)
+        print(f"error: {name!r} is not a command; {fix}", file=sys.stderr)
         sys.exit(2)
     if first == name:
         del sys.argv[1]

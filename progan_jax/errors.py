@@ -11,8 +11,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def escape(line: str) -> str:
     r"""Returns a message as one line of plain text.
 
-    The values in it, such as names of files, may hold anything: line breaks and
-    control characters become backslash escapes such as \n and \x1b.
+    Values in it, such as names of files, may hold anything: line breaks and control
+    characters become backslash escapes such as \n and \x1b.
     """
     return _CONTROL.sub(lambda c: c[0].encode("unicode_escape").decode(), line)
 
@@ -27,7 +27,7 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, *lines: str) -> None:
-        """Takes the message; where several faults are found at once, a line of each."""
+        """Takes the message; several faults found at once have a line each."""
         super().__init__(*map(escape, lines))
 
     def __str__(self) -> str:
@@ -39,13 +39,13 @@ class NotFiniteError(UserError):
 
 
 class MissingWeightsError(UserError):
-    """A metric whose weights are not at hand; other metrics may be measured."""
+    """A metric whose weights are missing; other metrics may be measured."""
 
 
 class DivergedError(Exception):
-    """A run that ended for updates that were not finite, its state saved.
+    """A run that ended because updates were not finite; its state is saved.
 
-    It is no mistake of the command: the process ends with exit code 3.
+    It is not a mistake in the command: the process ends with exit code 3.
     """
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that one process works in."""
+"""Files that are complete or absent, and folders that one process works in."""
 
 import fcntl
 import hashlib
@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, warn
 
 CHECKSUM = "checksum"  # The field that seals a record.
 
-LOCK = ".lock"  # Empty, and stays: who removed it could lock another than who waits.
+LOCK = ".lock"  # Empty, and stays: two processes could lock an old and a new one.
 
 
 def local_folder(flag: str, name: str) -> Path:
@@ -91,10 +91,10 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 def is_intact(record: Mapping[str, Any]) -> bool:
     """Returns whether a record has the fields it was sealed with.
 
-    One without a checksum, as earlier programs wrote it, is taken as it is.
+    One without a checksum, as earlier versions wrote it, is taken as it is.
     """
     if CHECKSUM not in record:
-        # The name of the checksum may be what is damaged.
+        # Damage may also lie in the name of the checksum's own field.
         *_, last = ["", *record]
         return SequenceMatcher(None, CHECKSUM, last).ratio() < 0.6
     fields = {name: value for name, value in record.items() if name != CHECKSUM}
@@ -106,7 +106,7 @@ def is_intact(record: Mapping[str, Any]) -> bool:
 
 def _checksum(fields: Mapping[str, Any]) -> str:
     """Returns 16 hexadecimal digits that do not depend on order or layout."""
-    # As it comes back from a file: tuples are lists there, and keys are text.
+    # As a file would return it: tuples become lists, and keys text.
     read = json.loads(json.dumps(fields))
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -118,7 +118,7 @@ def read_records(
 
     Args:
       path: The file; without one there are no records.
-      is_whole: Whether a record has what its readers take for granted.
+      is_whole: Whether a record has the fields that its readers need.
 
     Returns:
       The records that are whole and as they were sealed, and the number of damaged
@@ -155,10 +155,10 @@ def free_name(path: Path) -> Path:
 
 @contextmanager
 def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Yields a new empty folder that is gone afterwards.
+    """Yields a new empty folder that is removed afterwards.
 
-    Those that killed processes have left there, by the same prefix, are removed; those
-    of processes that still run are locked.
+    So are those of killed processes with the same prefix; a running process locks its
+    own.
 
     Args:
       parent: The folder in which it is made.
@@ -227,20 +227,19 @@ def _sync(path: Path, mode: int) -> None:
 
 
 def lock_folder(folder: Path) -> int:
-    """Makes a folder and keeps other processes of this machine out of it.
+    """Makes a folder and locks it against other processes of this machine.
 
-    Where the file system has no locks, a line warns of it and nobody is kept out.
+    Where the file system has no locks, a warning says so and nothing is locked.
 
     Returns:
-      What `os.close` takes to give the folder back; the end of the process, however it
-      comes, does so too.
+      The file descriptor that holds the lock, until `os.close` or the process's end.
 
     Raises:
       BlockingIOError: if another process holds it.
       OSError: if it cannot be made or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # NFS locks only files that are opened for writing, which a folder cannot be.
+    # A file in it, since NFS locks only what is opened for writing.
     opened = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -248,9 +247,6 @@ def lock_folder(folder: Path) -> int:
         os.close(opened)
         raise
     except OSError as error:
-        # Imported here: it imports JAX, and this file.
-        from progan_jax.errors import warn
-
         warn(
             f"{folder}: its file system has no locks ({error.strerror}); two processes "
             "that write into it would not be noticed"

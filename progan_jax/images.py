@@ -1,4 +1,4 @@
-"""Pixels: between stored bytes and the networks' range, into grids, and to PNG."""
+"""Pixels: conversion between bytes and the networks' range, grids, PNG and WebP."""
 
 import io
 from pathlib import Path
@@ -63,7 +63,7 @@ def encode_png(image: np.ndarray, compress_level: int = 6) -> bytes:
 
 
 def encode_webp(image: np.ndarray) -> bytes:
-    """Returns the lossless WebP of a uint8 image [h, w, 3], made fast."""
+    """Returns the lossless WebP of a uint8 image [h, w, 3], encoded fast."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "webp", lossless=True, method=0, quality=0)
     return buffer.getvalue()

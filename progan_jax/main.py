@@ -34,17 +34,19 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Connect by the environmen
 
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
 
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
 
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 0.")
 
-CONNECT_SEC = flags.DEFINE_float("connect_sec", 120.0, "Longest wait for the others.")
+CONNECT_SEC = flags.DEFINE_float(
+    "connect_sec", 120.0, "Longest wait for the others.", 0.1, 86_400
+)
 
 MEMORY = flags.DEFINE_bool("memory", None, "Explain compiles; if unset, not on CPUs.")
 
 
 def main() -> None:
-    """Sets JAX up as the configuration says, and does what --mode says."""
+    """Sets up JAX by the configuration, and runs --mode."""
     keep_xla_quiet()
     from progan_jax.runtime.compiler import keep_compiled, set_precision
     from progan_jax.runtime.distributed import connected

@@ -143,9 +143,7 @@ def assert_ended_by_the_loss(code, errors):
     assert ours or "another task died" in errors, errors
 
 
-def test_two_processes_lose_one_and_one_goes_on_as_if_there_had_been_one(
-    config, tmp_path, float64
-):
+def test_two_processes_train_and_the_loss_of_one_ends_the_other(config, tmp_path):
     workdir = tmp_path / "run"
     config.data.feed = "streamed"
     processes = start(config, workdir, 2)
@@ -159,9 +157,6 @@ def test_two_processes_lose_one_and_one_goes_on_as_if_there_had_been_one(
     assert "2 x cpu of 2 processes" in output
     assert "tick" not in other_output
     assert 64 <= newest(workdir) < 256
-    train(config, workdir)
-    train(config, tmp_path / "undisturbed")
-    assert_same_run(workdir, tmp_path / "undisturbed")
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""The paper's experiments: recipes to a table with the published numbers beside."""
+"""The paper's experiments: from recipes to tables of our and the published values."""

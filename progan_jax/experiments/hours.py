@@ -1,4 +1,4 @@
-"""How long the runs of a table will train here: as runs here did, or a guess."""
+"""The training time of a table's runs: from runs on this machine, or a guess."""
 
 import os
 from collections.abc import Sequence
@@ -11,44 +11,44 @@ from progan_jax.metrics.scoreboard import has_numbers
 from progan_jax.runtime.logging import read_rows
 from progan_jax.training.workdir import read_record
 
-# Floating-point operations per second that training sustained, in float32: of a core,
-# 127 GFLOP/s at 32x32 with the maps of configs/cifar10.py (benchmarks/README.md), and
-# 10 to 72 TFLOP/s of an H100 from 8x8 to 32x32 (2026-11-28). Others were not measured.
+# Floating-point operations per second that training sustained in float32: 127 GFLOP/s
+# of a core at 32x32 with the maps of configs/cifar10.py (benchmarks/README.md), and 10
+# to 72 TFLOP/s of an H100 from 8x8 to 32x32 (2026-11-28). Others were not measured.
 _PER_CORE, _PER_DEVICE = 1e11, 5e13
 
 _BAND = "right within a factor of three or so; ticks of a run here replace it"
 
-_TOLD = ("Progress/nimg", "Timing/total_sec")
+_AXES = ("Progress/nimg", "Timing/total_sec")
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What this machine sustains.
+    """The speed of this machine.
 
     Attributes:
       flops: Floating-point operations per second.
-      reason: Why it is taken.
+      reason: Where the value comes from.
     """
 
     flops: float
     reason: str
 
     def hours(self, flops: float) -> str:
-        """Returns how long so many operations take, for people."""
+        """Returns the time of so many operations, as text."""
         rounded = float(f"{flops / self.flops / 3600:.2g}")
         return f"about {rounded:,g} h"
 
 
 def sustained_rate(runs: Sequence[Run]) -> Rate:
-    """Returns the rate of the runs that were trained here, or else of such machines."""
+    """Returns the rate of runs that were trained here, or else a guess."""
     flops = sec = 0.0
     for run in runs:
         rows = read_rows(run.workdir / "stats.jsonl") if _was_here(run) else []
-        if rows and has_numbers(rows[-1], _TOLD):
+        if rows and has_numbers(rows[-1], _AXES):
             flops += run.flops(rows[-1]["Progress/nimg"])
             sec += rows[-1]["Timing/total_sec"]
     if flops and sec:
-        return Rate(flops / sec, "as runs of the table took here")
+        return Rate(flops / sec, "measured in runs of the table here")
     devices = jax.devices()
     if devices[0].platform == "cpu":
         cores = os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""A table of the paper with ours beside: best snapshots, means and the order."""
+"""A table of the paper with our values: best snapshots, means and the order."""
 
 import csv
 import io
@@ -14,55 +14,51 @@ from scipy.stats import kendalltau
 from progan_jax.experiments.runs import Reduction, Run
 from progan_jax.experiments.tables import PAPER, Row, Table
 from progan_jax.metrics.protocols import METRICS, is_higher_better
-from progan_jax.metrics.scoreboard import (
-    Point,
-    Progress,
-    read_progress,
-)
+from progan_jax.metrics.scoreboard import Point, Progress, read_progress
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run came to.
+    """The result of one run.
 
     Attributes:
       run: The run.
-      progress: Its figures, by snapshot.
+      progress: The values of its snapshots.
     """
 
     run: Run
     progress: Progress
 
-    def best(self, figure: str) -> Point | None:
-        """Returns the snapshot that is best by a figure; None if none has it.
+    def best(self, name: str) -> Point | None:
+        """Returns the snapshot that is best by a value; None if none has it.
 
-        Those of earlier stages do not compete: a classifier finds many modes in images
-        that are too coarse to have any.
+        Those of earlier stages do not compete: a classifier would find many modes in
+        images too coarse to have any.
         """
         side = self.run.config.model.resolution
         final = [p for p in self.progress.points if p.resolution == side]
-        measured = [p for p in final if figure in p.figures]
-        sign = -1 if is_higher_better(figure) else 1
-        return min(measured, key=lambda p: sign * p.figures[figure], default=None)
+        measured = [p for p in final if name in p.figures]
+        sign = -1 if is_higher_better(name) else 1
+        return min(measured, key=lambda p: sign * p.figures[name], default=None)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the runs of one row came to.
+    """The result of the runs of one row.
 
     Attributes:
       row: The row.
-      figures: Mean and sample deviation over the runs, at each run's best snapshot; the
+      values: Mean and sample deviation over the runs, at each run's best snapshot; the
         deviation of one run is NaN.
-      kimg: Mean of when those snapshots were written.
-      hours: Mean of what each run's training has taken, by its own clock.
-      seeds: Runs that were measured.
-      diverged: Runs that ended for updates that were not finite, or had no snapshot
-        with finite images.
+      kimg: Mean over the runs, at those snapshots.
+      hours: Mean training time of the runs.
+      seeds: Number of runs that were measured.
+      diverged: Number of runs that ended because updates were not finite, or have no
+        snapshot with finite images.
     """
 
     row: Row
-    figures: Mapping[str, tuple[float, float]]
+    values: Mapping[str, tuple[float, float]]
     kimg: float
     hours: float
     seeds: int
@@ -70,7 +66,7 @@ class Summary:
 
 
 def read_outcome(run: Run, reduction: Reduction) -> Outcome:
-    """Reads a run's figures, those of the numbers of images that this table takes."""
+    """Reads a run's values for the numbers of images that this table uses."""
 
     def accept(record: Mapping[str, Any]) -> bool:
         metric = record["metric"]
@@ -85,14 +81,14 @@ def read_outcome(run: Run, reduction: Reduction) -> Outcome:
 def summarise(row: Row, outcomes: Sequence[Outcome], table: Table) -> Summary:
     """Returns a row of the table, from its own runs among the outcomes."""
     own = [outcome for outcome in outcomes if outcome.run.row == row]
-    by = choosing_figure(table, own)
+    by = choosing_value(table, own)
     best = [point for o in own if (point := o.best(by)) is not None]
     names = dict.fromkeys(name for point in best for name in point.figures)
     hours = [o.progress.shown[-1][0] for o in own if o.progress.shown]
     ended = [o for o in own if o.run.has_diverged() or not o.best(by)]
     return Summary(
         row=row,
-        figures={n: _spread([p.figures[n] for p in best]) for n in names},
+        values={n: _spread([p.figures[n] for p in best]) for n in names},
         kimg=fmean(p.kimg for p in best) if best else math.nan,
         hours=fmean(hours) if hours else math.nan,
         seeds=len(own),
@@ -100,29 +96,29 @@ def summarise(row: Row, outcomes: Sequence[Outcome], table: Table) -> Summary:
     )
 
 
-def choosing_figure(table: Table, outcomes: Sequence[Outcome]) -> str:
-    """Returns the figure that chooses snapshots: the table's, if it was measured."""
+def choosing_value(table: Table, outcomes: Sequence[Outcome]) -> str:
+    """Returns the value that chooses snapshots: the table's, if it was measured."""
     measured = {name for o in outcomes for name in o.progress.names()}
     return table.best if table.best in measured else table.fallback
 
 
 def mean_floor(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Returns the figures of the reals, averaged over the runs that have them."""
+    """Returns the values of real images, averaged over the runs that have them."""
     names = dict.fromkeys(name for o in outcomes for name in o.progress.floor)
     floors = [o.progress.floor for o in outcomes]
     return {n: fmean(f[n] for f in floors if n in f) for n in names}
 
 
-def order_agreement(summaries: Sequence[Summary], figure: str) -> float | None:
+def order_agreement(summaries: Sequence[Summary], name: str) -> float | None:
     """Returns Kendall's tau between our order of the rows and the published one.
 
     Returns:
       From -1 (reversed) to 1 (the same); None with fewer than two rows in both.
     """
     pairs = [
-        (s.figures[figure][0], _first(s.row.published[figure]))
+        (s.values[name][0], _mean_and_deviation(s.row.published[name])[0])
         for s in summaries
-        if figure in s.figures and figure in s.row.published
+        if name in s.values and name in s.row.published
     ]
     if len(pairs) < 2:
         return None
@@ -134,11 +130,9 @@ def _spread(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values), stdev(values) if len(values) > 1 else math.nan
 
 
-def _first(value: float | tuple[float, float]) -> float:
-    return value[0] if isinstance(value, tuple) else value
+def _mean_and_deviation(value: float | tuple[float, float]) -> tuple[float, float]:
+    return value if isinstance(value, tuple) else (value, math.nan)
 
-
-_NO_WEIGHTS = "no weights"
 
 _COLUMNS = ("kimg", "hours", "seeds")
 
@@ -158,23 +152,23 @@ def to_markdown(
     """Returns the page of a table.
 
     Args:
-      name: Of the table.
-      table: It.
-      summaries: Of its rows that were run.
-      floor: Figures of the reals.
-      missing: Figures whose weights are not at hand.
-      heading: Lines on what was run, and on what.
+      name: The table's.
+      table: The table.
+      summaries: Those of its rows that were run.
+      floor: Values of real images.
+      missing: Names of values whose weights are missing.
+      heading: Lines about the recipes and the machine.
     """
-    figures = [*table.figures]
-    header = ["row", "", *_column_titles(figures), *_COLUMNS]
+    titles = [c.removesuffix("_mean").replace("_", " ") for c in table.columns]
+    header = ["row", "", *titles, *_COLUMNS]
     lines = [f"# {name}: {table.title}", "", *heading, ""]
     lines += [_line(header), _line(["---"] * len(header))]
     for summary in summaries:
-        lines += [_line(cells) for cells in _rows(summary, figures, missing)]
+        lines += [_line(cells) for cells in _rows(summary, table.columns, missing)]
     if floor:
-        lines.append(_outside_row("reals in place of fakes", floor, figures))
+        lines.append(_outside_row("real images", floor, table.columns))
     for title, published in table.others.items():
-        lines.append(_outside_row(f"{title}, published", published, figures))
+        lines.append(_outside_row(f"{title}, published", published, table.columns))
     lines += ["", *_footnotes(table, summaries, missing)]
     return "\n".join(lines) + "\n"
 
@@ -182,7 +176,7 @@ def to_markdown(
 def to_csv(table: Table, summaries: Sequence[Summary]) -> str:
     """Returns a line for each row and origin: "ours", or where it was published."""
     buffer = io.StringIO()
-    spread = [f"{f}{end}" for f in table.figures for end in ("", "_std")]
+    spread = [f"{f}{end}" for f in table.columns for end in ("", "_std")]
     columns = ["row", "origin", *spread, *_COLUMNS, "diverged"]
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
@@ -190,53 +184,49 @@ def to_csv(table: Table, summaries: Sequence[Summary]) -> str:
         shared = {"row": s.row.name}
         ours = {name: getattr(s, name) for name in (*_COLUMNS, "diverged")}
         writer.writerow(shared | {"origin": table.source} | _flat(s.row.published))
-        writer.writerow(shared | {"origin": "ours"} | _named(table, s) | ours)
+        measured = {f: v for f, v in s.values.items() if f in table.columns}
+        writer.writerow(shared | {"origin": "ours"} | _flat(measured) | ours)
     for title, published in table.others.items():
         writer.writerow({"row": title, "origin": table.source} | _flat(published))
     return buffer.getvalue()
 
 
 def _rows(
-    summary: Summary, figures: Sequence[str], missing: frozenset[str]
+    summary: Summary, columns: Sequence[str], missing: frozenset[str]
 ) -> Iterator[list[str]]:
     """Yields the published row, if there is one, and ours."""
     row = summary.row
     if row.published:
-        published = [_cell(row.published.get(f), f) for f in figures]
+        published = [_cell(row.published.get(c), c) for c in columns]
         title = f"{row.title}, published".lstrip(", ")
         yield [row.name, title, *published, *_NOTHING]
     ours = [
-        _NO_WEIGHTS if f in missing else _cell(summary.figures.get(f), f)
-        for f in figures
+        "no weights" if c in missing else _cell(summary.values.get(c), c)
+        for c in columns
     ]
-    told = str(summary.seeds)
+    seeds = str(summary.seeds)
     if summary.diverged:
-        told += f", {summary.diverged} diverged"
+        seeds += f", {summary.diverged} diverged"
     kimg = "" if math.isnan(summary.kimg) else f"{summary.kimg:,.1f}"
     hours = "" if math.isnan(summary.hours) else f"{summary.hours:,.2f}"
-    yield [row.name, f"{row.title}, ours".lstrip(", "), *ours, kimg, hours, told]
+    yield [row.name, f"{row.title}, ours".lstrip(", "), *ours, kimg, hours, seeds]
 
 
 def _outside_row(
     title: str,
     values: Mapping[str, float | tuple[float, float]],
-    figures: Sequence[str],
+    columns: Sequence[str],
 ) -> str:
-    return _line(["", title, *(_cell(values.get(f), f) for f in figures), *_NOTHING])
+    return _line(["", title, *(_cell(values.get(c), c) for c in columns), *_NOTHING])
 
 
-def _cell(value: float | tuple[float, float] | None, figure: str) -> str:
+def _cell(value: float | tuple[float, float] | None, column: str) -> str:
     if value is None:
         return ""
-    mean, deviation = value if isinstance(value, tuple) else (value, math.nan)
-    digits = _DIGITS.get(figure, 2)
+    mean, deviation = _mean_and_deviation(value)
+    digits = _DIGITS.get(column, 2)
     spread = "" if math.isnan(deviation) else f" ± {deviation:.{digits}f}"
     return f"{mean:.{digits}f}{spread}"
-
-
-def _column_titles(figures: Sequence[str]) -> Iterator[str]:
-    for figure in figures:
-        yield figure.removesuffix("_mean").replace("_", " ")
 
 
 def _footnotes(
@@ -246,7 +236,7 @@ def _footnotes(
     yield (
         f"Published: {table.source}. Ours: mean over the seeds, and sample deviation, "
         f"at each run's best snapshot of the final resolution by {best}; kimg is "
-        "when that was, hours what a run's training took."
+        "when that was, hours the training time of a run."
     )
     agreement = order_agreement(summaries, table.fallback)
     if agreement is not None:
@@ -262,26 +252,20 @@ def _other_levels(summaries: Sequence[Summary]) -> str:
     """Returns a warning where our averages are over fewer levels than published."""
     for summary in summaries:
         published = [f for f in summary.row.published if re.fullmatch(r"swd_\d+", f)]
-        absent = [f for f in published if f not in summary.figures]
+        absent = [f for f in published if f not in summary.values]
         if 0 < len(absent) < len(published):
             names = ", ".join(f.removeprefix("swd_") for f in absent)
             return f"; ours is without the levels {names} of the published average"
     return ""
 
 
-def _named(table: Table, summary: Summary) -> dict[str, float]:
-    return _flat({f: v for f, v in summary.figures.items() if f in table.figures})
-
-
-def _flat(figures: object) -> dict[str, float]:
-    values: dict[str, float] = {}
-    assert isinstance(figures, dict)
-    for name, value in figures.items():
-        mean, deviation = value if isinstance(value, tuple) else (value, math.nan)
-        values[name] = mean
+def _flat(values: Mapping[str, float | tuple[float, float]]) -> dict[str, float]:
+    cells: dict[str, float] = {}
+    for name, value in values.items():
+        cells[name], deviation = _mean_and_deviation(value)
         if not math.isnan(deviation):
-            values[f"{name}_std"] = deviation
-    return values
+            cells[f"{name}_std"] = deviation
+    return cells
 
 
 def _line(cells: Sequence[str]) -> str:

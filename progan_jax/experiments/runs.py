@@ -1,12 +1,12 @@
-"""The runs of a table: their cost, their state, a smaller scale, carrying them out.
+"""The runs of a table: their scale, cost and state, training and measuring.
 
-What makes a recipe fit a small machine stands in the table's heading.
+Changes that make a recipe fit a small machine are named in the table's heading.
 """
 
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ from progan_jax.training.costs import multiply_adds
 from progan_jax.training.start import open_set
 from progan_jax.training.workdir import check_same_config, read_config
 
-# Fewest images by which a shortened run is measured.
+# The fewest images that measure a shortened run.
 _LEAST_IMAGES = 512
 
-# A shortened run has so many ticks; every tenth has a grid, snapshot and checkpoint, or
-# fewer have grids and snapshots, so that they are one kimg apart.
+# Ticks of a shortened run. Every tenth has a grid, snapshot and checkpoint; grids and
+# snapshots are at least one kimg apart.
 _TICKS, _TICKS_OF_SNAPSHOTS = 100, 10
 
 
@@ -40,8 +40,8 @@ class Reduction:
     """How much less than the paper's recipe is trained.
 
     Attributes:
-      scale: Factor of the run's length, both phases' and the learning rates' rise, and
-        of the numbers of images that measure it; 1 is the recipe.
+      scale: Factor of the run's length, of both phases, of the rampup, and of the
+        numbers of images that measure it; 1 is the recipe.
       max_resolution: Largest resolution; None leaves the recipe's.
       fmap_max: Most feature maps of a layer; None leaves the recipe's.
     """
@@ -77,7 +77,7 @@ class Reduction:
         return -(-int(wanted) // protocol.multiple) * protocol.multiple
 
     def changes(self) -> Iterator[str]:
-        """Yields what is other than in the recipe, in words."""
+        """Yields what differs from the recipe, in words."""
         if self.scale != 1:
             yield f"{self.scale:g} times the images of the recipe, in training"
         if 0 < self.scale < 1:
@@ -86,10 +86,6 @@ class Reduction:
             yield f"{self.max_resolution}x{self.max_resolution} at most"
         if self.fmap_max:
             yield f"{self.fmap_max} feature maps at most"
-
-    def to_json(self) -> dict[str, float | int | None]:
-        """Returns the record of it."""
-        return asdict(self)
 
     def _shorten(self, config: ml_collections.ConfigDict) -> None:
         schedule: Any = config.schedule
@@ -103,7 +99,7 @@ class Reduction:
             )
         tick_kimg = schedule.total_kimg / _TICKS
         train.tick_kimg = f"{tick_kimg:g}"
-        # Names of grids and snapshots tell whole kimg: one takes another's place.
+        # Grids and snapshots are named by whole kimg: others would be overwritten.
         apart = max(_TICKS_OF_SNAPSHOTS, math.ceil(1 / tick_kimg))
         train.grid_ticks = train.snapshot_ticks = apart
         train.checkpoint_ticks = _TICKS_OF_SNAPSHOTS
@@ -115,7 +111,7 @@ class Reduction:
         if full is None or full + batch > config.schedule.total_kimg:
             side = config.model.resolution
             raise UserError(
-                f"--scale={self.scale:g}: {side}x{side} would never be held, for it "
+                f"--scale={self.scale:g}: {side}x{side} would never be held: it "
                 f"has faded in after {full or 0:g} of "
                 f"{config.schedule.total_kimg:g} kimg; raise --scale, or lower "
                 "--max_resolution"
@@ -128,7 +124,7 @@ def _format_table(table: dict[int, float]) -> str:
     return ", ".join([f"{first:g}", *(f"{r}:{k:g}" for r, k in others if k != first)])
 
 
-# File of a run that ended for updates that were not finite; deleting it tries again.
+# File of a run that diverged; deleting it lets the run be tried again.
 DIVERGED = "diverged.txt"
 
 # A (D, G) pair is about 20 forward passes of one network: three of D with their
@@ -154,23 +150,23 @@ class Run:
 
     @property
     def total_nimg(self) -> int:
-        """Images that the run shows."""
+        """Number of images that the run shows."""
         return make_schedule(self.config).end_nimg()
 
     def is_finished(self) -> bool:
-        """Returns whether the last snapshot is there."""
+        """Returns whether the last snapshot was written."""
         return self.nimg_so_far() == self.total_nimg
 
     def has_begun(self) -> bool:
-        """Returns whether the folder is a run's."""
+        """Returns whether the folder holds a run."""
         return (self.workdir / "config.json").exists()
 
     def has_diverged(self) -> bool:
-        """Returns whether training ended for updates that were not finite."""
+        """Returns whether training ended because updates were not finite."""
         return (self.workdir / DIVERGED).exists()
 
     def flops(self, nimg: float) -> float:
-        """Returns the floating-point operations of its first images, roughly."""
+        """Returns the approximate number of operations for the first `nimg` images."""
         schedule, total = make_schedule(self.config), 0.0
         for stage in schedule.stages():
             generator, _ = make_networks(self.config, stage.resolution, 1)
@@ -179,7 +175,7 @@ class Run:
         return total
 
     def nimg_so_far(self) -> int:
-        """Returns the images that are shown, as its newest snapshot says."""
+        """Returns the number of images shown, by its newest snapshot."""
         if not self.has_begun():
             return 0
         snapshots = list_snapshots(self.workdir)
@@ -196,10 +192,10 @@ def plan(
     """Returns the runs of some rows, seed by seed.
 
     Args:
-      rows: Of a table.
-      num_runs: Seeds of each.
+      rows: The rows.
+      num_runs: Number of seeds of each row.
       workdir: Folder of the table.
-      reduction: What is less than in the recipes.
+      reduction: How much less than the recipes is trained.
       overrides: Arguments --config.FIELD=VALUE for all runs.
 
     Raises:
@@ -227,9 +223,9 @@ def _make_run(
 
 
 def check(run: Run, table: Table) -> None:
-    """Opens what a run needs, so that what is not there is told before hours of it.
+    """Opens what a run needs, so that what is missing is reported before training.
 
-    Missing weights of Inception are left to `measure`: other metrics stand in for them.
+    Missing weights of Inception are left to `measure`: other metrics do without.
 
     Raises:
       UserError: if the image set, or the classifier that counts modes, is at fault.
@@ -242,7 +238,7 @@ def check(run: Run, table: Table) -> None:
 
 
 def check_begun(run: Run) -> None:
-    """Checks that what lies in a run's folder is of this very run.
+    """Checks that a run's folder, if it exists, was begun with this configuration.
 
     Raises:
       UserError: if it was begun with another configuration.
@@ -256,7 +252,7 @@ def carry_out(run: Run) -> bool:
     """Trains a run to its end, unless it has diverged.
 
     Returns:
-      Whether it has come to an end; False if a signal stopped it, its state saved.
+      Whether it has ended; False if a signal stopped it, with its state saved.
     """
     if run.has_diverged() or run.is_finished():
         return True
@@ -274,7 +270,7 @@ def measure(run: Run, table: Table, reduction: Reduction) -> Iterator[str]:
     """Measures all snapshots of a run by the table's metrics.
 
     Yields:
-      The metrics whose weights are not at hand.
+      The metrics whose weights are missing.
     """
     for metric in table.metrics:
         config = copy.deepcopy(run.config)

@@ -1,4 +1,4 @@
-"""The paper's tables: which recipe each row is, and what was published of it.
+"""The paper's tables: the recipe and the published values of each row.
 
 Numbers are those of Karras et al. 2018 where no other source is named.
 """
@@ -14,10 +14,10 @@ class Row:
     """One recipe of a table.
 
     Attributes:
-      name: As the paper has it, such as "e*".
-      title: What the recipe adds.
+      name: The paper's, such as "e*".
+      title: What the recipe changes.
       config: Its file and argument, as --config takes them.
-      published: Figures by name; a tuple is a mean and its deviation.
+      published: Values by name; a tuple is a mean and its deviation.
     """
 
     name: str
@@ -32,20 +32,20 @@ class Table:
 
     Attributes:
       title: Says what is compared.
-      source: Where the published figures stand.
-      metrics: Of --mode=eval.
-      figures: Columns, by the names that the metrics give them.
-      best: Figure that chooses a run's snapshot.
-      fallback: The one that does where `best` has no weights.
-      num_runs: Seeds of each row in the paper.
-      rows: Recipes.
-      others: Published rows of other methods, which are not run: title to figures.
+      source: Publication of the values.
+      metrics: Those of --mode=eval.
+      columns: Names of the metrics' values.
+      best: The value that chooses a run's snapshot.
+      fallback: The value that does so where the weights for `best` are missing.
+      num_runs: Number of seeds of each row in the paper.
+      rows: The recipes.
+      others: Published rows of other methods, which are not run: values by title.
     """
 
     title: str
     source: str
     metrics: tuple[str, ...]
-    figures: tuple[str, ...]
+    columns: tuple[str, ...]
     best: str
     fallback: str
     num_runs: int
@@ -57,13 +57,13 @@ class Table:
     def at_tap(self, tap: str) -> "Table":
         """Returns the table with Fréchet distances of another tap of Inception.
 
-        They have another name then, and no published figures beside.
+        They then have another name, and no published values.
         """
         if tap == "2048":
             return self
         other = {"fid": f"fid_{tap}"}
-        figures = tuple(other.get(f, f) for f in self.figures)
-        return replace(self, figures=figures, best=other.get(self.best, self.best))
+        columns = tuple(other.get(c, c) for c in self.columns)
+        return replace(self, columns=columns, best=other.get(self.best, self.best))
 
 
 _SWD_128 = ("swd_128", "swd_64", "swd_32", "swd_16", "swd_average")
@@ -113,15 +113,15 @@ def _table_1(images: str, argument: str, published: Mapping[str, tuple]) -> Tabl
             name,
             _ROW_TITLES[name],
             f"configs/ablation.py:{argument},{name}",
-            dict(zip(_TABLE_1, figures, strict=True)),
+            dict(zip(_TABLE_1, values, strict=True)),
         )
-        for name, figures in published.items()
+        for name, values in published.items()
     ]
     return Table(
         title=f"{images} at 128x128: SWD x 1e3 by level, and MS-SSIM",
         source=f"{PAPER}, table 1",
         metrics=("swd", "ms_ssim"),
-        figures=_TABLE_1,
+        columns=_TABLE_1,
         best="swd_average",
         fallback="swd_average",
         num_runs=1,
@@ -137,7 +137,7 @@ _CIFAR10 = Table(
     title="CIFAR-10, unconditional, 32x32: Inception score",
     source=f"{PAPER}, table 3",
     metrics=("is", "fid", "swd"),
-    figures=("inception_score_mean", "fid", "swd_average"),
+    columns=("inception_score_mean", "fid", "swd_average"),
     best="inception_score_mean",
     fallback="swd_average",
     num_runs=10,
@@ -155,8 +155,8 @@ _CIFAR10 = Table(
     },
 )
 
-# Figures at 256x256: Fréchet distances of three by the paper, the others as they are
-# quoted from it elsewhere.
+# Values at 256x256: Fréchet distances of three from the paper, the others as other
+# papers quote it.
 _LSUN = {
     "bedroom": {"fid": 8.34},
     "cat": {"fid": 37.52, "swd_average": 8.76},
@@ -167,31 +167,6 @@ _LSUN = {
 }
 
 
-def _lsun_categories(categories: tuple[str, ...]) -> Table:
-    rows = [
-        Row(
-            name,
-            "",
-            f"configs/lsun.py:{name}",
-            _LSUN.get(name, {}),
-        )
-        for name in categories
-    ]
-    return Table(
-        title="LSUN at 256x256: Fréchet Inception distance of each category",
-        source=(
-            f"{PAPER}, appendix G; SWD, and car, dining_table and dog, as others quote "
-            "them"
-        ),
-        metrics=("fid", "swd"),
-        figures=("fid", "swd_average"),
-        best="fid",
-        fallback="swd_average",
-        num_runs=1,
-        rows=tuple(rows),
-    )
-
-
 # As configs/lsun.py names them.
 _CATEGORIES = (
     *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room"),
@@ -199,6 +174,22 @@ _CATEGORIES = (
     *("airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
     *("cow", "dining_table", "dog", "horse", "motorbike", "person", "potted_plant"),
     *("sheep", "sofa", "train", "tv-monitor"),
+)
+
+_LSUN_TABLE = Table(
+    title="LSUN at 256x256: Fréchet Inception distance of each category",
+    source=(
+        f"{PAPER}, appendix G; SWD, and car, dining_table and dog, as others quote them"
+    ),
+    metrics=("fid", "swd"),
+    columns=("fid", "swd_average"),
+    best="fid",
+    fallback="swd_average",
+    num_runs=1,
+    rows=tuple(
+        Row(name, "", f"configs/lsun.py:{name}", _LSUN.get(name, {}))
+        for name in _CATEGORIES
+    ),
 )
 
 # By the divisor of D's maps, then as configs/mnist_modes.py names the variants: modes
@@ -232,16 +223,7 @@ _VARIANT_TITLES = {
     "progression": "+ progression",
 }
 
-_MODE_FIGURES = ("modes_found", "modes_kl")
-
-
-def _modes_row(divisor: int, variant: str) -> Row:
-    return Row(
-        f"k{divisor}_{variant}",
-        f"K = 1/{divisor}, {_VARIANT_TITLES[variant]}",
-        f"configs/mnist_modes.py:{divisor},{variant}",
-        dict(zip(_MODE_FIGURES, _MODES[divisor][variant], strict=True)),
-    )
+_MODE_COLUMNS = ("modes_found", "modes_kl")
 
 
 _MNIST_MODES = Table(
@@ -249,14 +231,23 @@ _MNIST_MODES = Table(
     # Our copies of the paper's table are not sure of these; see docs/fidelity.md.
     source=f"{PAPER}, table 4; KL of mbstd, progression and k2_our_norm not certain",
     metrics=("modes",),
-    figures=_MODE_FIGURES,
+    columns=_MODE_COLUMNS,
     best="modes_found",
     fallback="modes_found",
     num_runs=8,
-    rows=tuple(_modes_row(k, name) for k, named in _MODES.items() for name in named),
+    rows=tuple(
+        Row(
+            f"k{divisor}_{name}",
+            f"K = 1/{divisor}, {_VARIANT_TITLES[name]}",
+            f"configs/mnist_modes.py:{divisor},{name}",
+            dict(zip(_MODE_COLUMNS, published, strict=True)),
+        )
+        for divisor, variants in _MODES.items()
+        for name, published in variants.items()
+    ),
     others={
-        title: dict(zip(_MODE_FIGURES, figures, strict=True))
-        for title, figures in _OTHERS_MODES.items()
+        title: dict(zip(_MODE_COLUMNS, published, strict=True))
+        for title, published in _OTHERS_MODES.items()
     },
 )
 
@@ -264,6 +255,6 @@ TABLES = {
     "cifar10_is": _CIFAR10,
     "table1_celeba": _table_1("CelebA", "celeba", _CELEBA),
     "table1_lsun": _table_1("LSUN bedroom", "lsun_bedroom", _BEDROOM),
-    "lsun_categories": _lsun_categories(_CATEGORIES),
+    "lsun_categories": _LSUN_TABLE,
     "mnist_modes": _MNIST_MODES,
 }

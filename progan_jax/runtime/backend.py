@@ -1,4 +1,4 @@
-"""Why JAX finds no device to start on, in one line."""
+"""The one line that explains why JAX finds no device to start on."""
 
 import os
 import re
@@ -38,46 +38,37 @@ def explain_missing_devices(error: Exception) -> str | None:
       error: Of any kind; that of a missing CUDA device is a bare AssertionError.
     """
     match = _FAILURE.fullmatch(" ".join(str(error).split()))
-    if match is None and (str(error) or "jax" not in sys.modules or _starts()):
+    if match is None and (str(error) or "jax" not in sys.modules or _kinds()):
         return None
-    reason = f" ({_in_our_words(match[1])})" if match else ""
+    reason = f" ({match[1].strip(' .')})" if match else ""
     given = [f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ]
     return (
         f"{' '.join(given) or 'JAX'}: there is no such device{reason}; there is "
-        f"{_devices()}; unset the variable, or install what the device needs, as in "
-        "pip install 'progan_jax[cuda]'"
+        f"{_kinds_without_variable() or 'none'}; unset the variable, or install what "
+        "the device needs, as in pip install 'progan_jax[cuda]'"
     )
 
 
-def _in_our_words(reason: str) -> str:
-    # It names what JAX tried last, such as rocm for gpu.
-    if "not in the list of known backends" in reason:
-        return "the installed JAX has no support for it"
-    return reason.strip(" .")
-
-
-def _starts() -> bool:
+def _kinds() -> str:
+    """Returns the devices that JAX finds, such as "2 x cpu"; "" without any."""
     import jax
 
     try:
-        return bool(jax.devices())
+        kinds = Counter(device.device_kind for device in jax.devices())
     except (RuntimeError, AssertionError):
-        return False
+        return ""
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
 
 
-def _devices() -> str:
-    """Returns those that JAX finds by itself; JAX is left as if it had not looked."""
+def _kinds_without_variable() -> str:
     import jax
     from jax.extend.backend import clear_backends
 
     asked_for = jax.config.jax_platforms
     jax.config.update("jax_platforms", "")
     try:
-        kinds = Counter(device.device_kind for device in jax.devices())
-    except (RuntimeError, AssertionError):
-        return "none"
+        return _kinds()
     finally:
-        # A session that goes on must not do so on other devices without a word.
+        # A session that continues must not do so on other devices without a word.
         jax.config.update("jax_platforms", asked_for)
         clear_backends()
-    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())

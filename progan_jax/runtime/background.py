@@ -1,4 +1,4 @@
-"""Work in a thread that the end of a command does not wait for."""
+"""Actions in threads that the end of a command does not wait for."""
 
 import atexit
 import os
@@ -20,7 +20,7 @@ class Background(Generic[T]):
         self._outcome: Future[T] = Future()
         thread = threading.Thread(target=self._act, args=(action,), daemon=True)
         _running.add(thread)
-        # A thread that comes back from XLA while Python ends aborts the process.
+        # A thread that returns from XLA while Python ends aborts the process.
         atexit.register(thread.join)
         thread.start()
 
@@ -38,9 +38,9 @@ class Background(Generic[T]):
 
 
 def leave(code: int) -> None:
-    """Ends the process at once if an action is still at work; else returns.
+    """Ends the process at once if an action still runs; else returns.
 
-    All that matters must be written and closed: nothing else of Python runs.
+    All files must be written and closed before: nothing else of Python runs.
     """
     if _running:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Checkpoints of the whole training state; the only file that imports orbax."""
+"""Checkpoints of the complete training state; the only file that imports orbax."""
 
 import sys
 import zlib
@@ -27,16 +27,16 @@ from progan_jax.runtime.newest import (
     read_newest,
 )
 
-# What Orbax logs of failures, with tracebacks, is raised as well, and told in a line.
+# Orbax logs failures with tracebacks, and raises them too: a line of ours is enough.
 logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
 
 _report_unraisable = sys.unraisablehook
 
 
 def _report_others(unraisable: Any) -> None:
-    """Passes over what is printed, at any later time, once Orbax has failed to read.
+    """Ignores errors of TensorStore's reads after Orbax has failed to read one array.
 
-    It closes the event loop to which TensorStore's other reads still report.
+    They may come at any later time, since Orbax closes the event loop that they use.
     """
     if "Event loop is closed" not in str(unraisable.exc_value):
         _report_unraisable(unraisable)
@@ -50,20 +50,20 @@ _Meta = dict[str, Any]
 
 
 class _OtherForm(Exception):
-    """A checkpoint is of other arrays than its meta data, or the program, ask for."""
+    """A checkpoint's arrays differ in name, shape or type from those asked for."""
 
 
 class Checkpoints:
     """The newest checkpoints of a run, written in the background.
 
     Steps are numbered by images shown. Orbax writes into a temporary folder and
-    renames it, so that a kill during a save leaves the earlier checkpoints whole.
-    The meta data hold a checksum of every array, and one of themselves. The number of
-    the newest is noted beside the folder, once it is on the disk.
+    renames it, so that a kill during a save leaves the earlier checkpoints intact.
+    The metadata hold a checksum of every array, and one of themselves. A file beside
+    the folder names the newest one, once it is on the disk.
 
     Of several processes the primary alone writes and reads: every device has the same
-    state. So a run may go on with other devices and processes than before, and only
-    the primary needs the folder.
+    state. So a run may continue with other devices and processes than before, and
+    only the primary needs the folder.
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
@@ -71,7 +71,7 @@ class Checkpoints:
 
         Args:
           directory: Of the run's checkpoints.
-          keep: Number of newest ones that stay.
+          keep: Number of the newest checkpoints that are kept.
         """
         self._directory, self._keep = Path(directory).absolute(), keep
         self._begun: int | None = None  # A save that is not yet noted.
@@ -86,9 +86,9 @@ class Checkpoints:
             create=False,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
-            # Right after it is known that the run's folder is there, which they make.
+            # They also create the run's folder: only right after it was seen to exist.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-            # Of old checkpoints it would read what may be damaged.
+            # It would otherwise read old checkpoints, which may be damaged.
             lightweight_initialize=True,
             # Orbax would otherwise wait for the other processes.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
@@ -108,7 +108,7 @@ class Checkpoints:
     ) -> None:
         if self._manager is None:
             return
-        # A save that fails behind another failure has nothing to add.
+        # After an error, that of a failing save adds nothing.
         with suppress(*[Exception] if kind else []):
             self.wait()
             self._manager.close()
@@ -116,12 +116,12 @@ class Checkpoints:
     def save(
         self, nimg: int, state: Any, meta: dict[str, Any], *, wait: bool = False
     ) -> None:
-        """Saves the state; nothing happens if that nimg is saved already.
+        """Saves the state, unless that nimg is saved already.
 
         Args:
-          nimg: Images shown.
+          nimg: Number of images shown.
           state: Tree of arrays; it may be donated as soon as this returns.
-          meta: What JSON can hold; comes back with the state.
+          meta: JSON values; `restore_newest` returns them with the state.
           wait: Whether to return only when everything is on the disk.
         """
         if self._manager is None:
@@ -147,23 +147,23 @@ class Checkpoints:
         make_abstract: Callable[[_Meta], Any],
         check: Callable[[_Meta, _Arrays], None] = lambda meta, arrays: None,
     ) -> tuple[Any, _Meta] | None:
-        """Restores the newest checkpoint that is whole.
+        """Restores the newest checkpoint that is intact.
 
         Damaged ones that are newer are moved to `damaged/` beside it, with a warning;
-        another warning tells where the newest that was written is not there.
-        All processes must come here.
+        another warning says where the newest that was written is missing.
+        All processes must call it.
 
         Args:
-          make_abstract: From the meta data to a tree of jax.ShapeDtypeStruct with
+          make_abstract: From the metadata to a tree of jax.ShapeDtypeStruct with
             shardings, of the form that was saved.
-          check: Raises if meta data and arrays, by their names, contradict each other.
+          check: Raises if metadata and arrays, by their names, contradict each other.
 
         Returns:
-          State and meta data with "nimg", or None if there is no checkpoint.
+          State and metadata with "nimg", or None if there is no checkpoint.
 
         Raises:
-          UserError: if all checkpoints are damaged, or one that is sealed is of another
-            form than asked for; nothing is moved.
+          UserError: if all checkpoints are damaged, or a sealed one has another form
+            than asked for; nothing is moved.
         """
         found = together(lambda: self._read_newest(make_abstract, check))
         arrays, meta = found or ({}, None)
@@ -178,7 +178,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(abstract), placed), meta
 
     def note(self) -> None:
-        """Notes the checkpoint that was saved last, if it is on the disk by now."""
+        """Notes the checkpoint that was saved last, once it is on the disk."""
         begun = self._begun
         if begun is not None and (self._directory / str(begun)).is_dir():
             note_newest(self._directory, begun)
@@ -193,14 +193,14 @@ class Checkpoints:
 
     @contextmanager
     def _in_one_line(self, nimg: int | None) -> Iterator[None]:
-        """Raises UserError for whatever Orbax raises where the disk refuses a save."""
+        """Raises UserError for whatever Orbax raises when a save fails."""
         try:
             yield
         except Exception as error:
             raise UserError(
                 f"--workdir: checkpoint {nimg} cannot be written to {self._directory} "
                 f"({_reason(error)}); make room, or restore the folder if it was "
-                "deleted or moved, then run the same command, which goes on from the "
+                "deleted or moved, then run the same command, which continues from the "
                 "newest checkpoint that is there"
             ) from error
 
@@ -209,7 +209,7 @@ class Checkpoints:
         make_abstract: Callable[[_Meta], Any],
         check: Callable[[_Meta, _Arrays], None],
     ) -> tuple[_Arrays, _Meta] | None:
-        """Returns arrays by their names, and the meta data; None but on the primary."""
+        """Returns arrays by name, and the metadata; None on all but the primary."""
         if self._manager is None:
             return None
         damaged: dict[int, Exception] = {}
@@ -232,7 +232,7 @@ class Checkpoints:
             raise UserError(
                 f"--workdir: no checkpoint in {self._directory} can be read (the "
                 f"newest, {newest}: {_reason(error)}); restore one from a backup, or "
-                "choose another folder to start anew"
+                "choose another folder to start again"
             )
         return None
 
@@ -242,9 +242,9 @@ class Checkpoints:
         only_meta = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = dict(self._manager.restore(step, args=only_meta)["meta"])
         if not is_intact(meta):
-            raise ValueError("the checksum of its meta data differs")
+            raise ValueError("the checksum of its metadata differs")
         if meta["nimg"] != step:
-            raise ValueError(f"its meta data are those of {meta['nimg']!r}")
+            raise ValueError(f"its metadata are those of {meta['nimg']!r}")
         sealed = meta.pop(CHECKSUM, None) is not None
         saved = meta.pop("arrays")
         abstract = make_abstract(meta)
@@ -252,7 +252,7 @@ class Checkpoints:
         try:
             _check_form(saved, wanted)
         except _OtherForm as error:
-            # Without a checksum, what the meta data ask for may be damaged instead.
+            # Without a checksum, the metadata may be what is damaged.
             if sealed:
                 raise self._of_another_program(step, error) from error
             raise
@@ -264,23 +264,23 @@ class Checkpoints:
 
     def _of_another_program(self, step: int, error: _OtherForm) -> UserError:
         return UserError(
-            f"--workdir: checkpoint {step} in {self._directory} {error}; go on with "
-            "the version that wrote it (see config.json), or choose another folder"
+            f"--workdir: checkpoint {step} in {self._directory} {error}; continue "
+            "with the version that wrote it (see config.json), or choose another folder"
         )
 
     def _fall_back(self, step: int, damaged: dict[int, Exception]) -> None:
-        """Goes on from a step; no newer one is passed over without a warning."""
+        """Warns of every checkpoint newer than `step`, and moves damaged ones aside."""
         newest = read_newest(self._directory)
         for newer, error in damaged.items():
             kept = self._set_aside(newer)
             warn(
                 f"checkpoint {newer} is damaged ({_reason(error)}): kept as {kept}; "
-                f"going on from {step}"
+                f"continuing from {step}"
             )
         if newest is not None and newest > step and newest not in damaged:
             warn(
                 f"checkpoint {newest} was written and is not in {self._directory}: it "
-                f"was deleted, moved or renamed; going on from {step}"
+                f"was deleted, moved or renamed; continuing from {step}"
             )
         if newest is None and is_noted(self._directory):
             warn(
@@ -323,14 +323,14 @@ def _to_devices(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
 
 
 def _host_form(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-    """Returns an array of the saved shape and type: what tells Orbax to give NumPy."""
+    """Returns an array of the saved shape and type, by which Orbax restores NumPy."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
 
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    """Returns the leaves in their order, named by their path in the tree."""
+    """Returns the leaves in order, named by their path in the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [
         (jax.tree_util.keystr(path, simple=True, separator="."), leaf)

@@ -30,8 +30,6 @@ T = TypeVar("T")
 # JAX's default of 100 s would let a lost host go unnoticed for longer than a minute.
 _HEARTBEAT_SEC = 40
 
-_LONGEST_SEC = 86_400  # For --connect_sec.
-
 _RETRY_SEC = 0.5
 
 # So that the others can print their own error before process 0, and with it JAX's
@@ -75,11 +73,6 @@ def connected(
         raise UserError(
             "--coordinator, --num_processes and --process_id belong together; give all "
             "three, or --distributed alone on Cloud TPU, Slurm and Open MPI, or none"
-        )
-    if not 0 < timeout_sec <= _LONGEST_SEC:
-        raise UserError(
-            f"--connect_sec={timeout_sec:g} must be above 0 and at most "
-            f"{_LONGEST_SEC}; set the seconds to wait for the others"
         )
     if coordinator is not None:
         _check_address(coordinator, process_id == 0, timeout_sec)

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, devices."""
+"""The environment of a run: versions, commit, devices."""
 
 import datetime
 import importlib.metadata
@@ -23,7 +23,7 @@ _PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, git commit, devices and date, for a run's record."""
+    """Returns versions, git commit, devices and date, for a run's config.json."""
     devices = jax.devices()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 def _git_commit() -> str | None:
     """Returns the commit of the checkout that holds this file, "+dirty" if changed.
 
-    A copy without a repository, as run_tpu.sh makes, is told it by PROGAN_JAX_COMMIT.
+    In a copy without a repository, as run_tpu.sh makes, PROGAN_JAX_COMMIT names it.
     """
     folder = Path(__file__).resolve().parent
     try:

@@ -1,4 +1,4 @@
-"""What a run writes down and prints: stats.jsonl, TensorBoard, lines, a live bar."""
+"""The log of a run: stats.jsonl, TensorBoard's files, printed lines, a live bar."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ Row = Mapping[str, float]
 
 # Apart from Metrics/swd_*, which --mode=eval measures of another number of images.
 STAGE_SWD = "Metrics/stage_swd_"
-_MOST_NIMG = 2**53  # Above any run's; what floats tell apart.
+_MOST_NIMG = 2**53  # More than any run shows; above it floats skip integers.
 
 
 class RunLog:
@@ -34,7 +34,7 @@ class RunLog:
     Numbers that are not finite are null in stats.jsonl.
 
     Attributes:
-      dropped: Images shown at the rows that were there and do not stay.
+      dropped: Images shown at the rows that were dropped.
     """
 
     def __init__(
@@ -44,9 +44,8 @@ class RunLog:
 
         Args:
           workdir: Of the run.
-          keep: Whether the row of a tick that ended after so many images stays, now
-            that the run goes on.
-          expected: How many rows `keep` should find.
+          keep: Whether the row of a tick that ended after so many images stays.
+          expected: Number of rows that should stay.
 
         Raises:
           UserError: if the rows cannot be read.
@@ -56,26 +55,14 @@ class RunLog:
         kept = {n: line for n, line in read.lines.items() if keep(n)}
         self.dropped = [nimg for nimg in read.lines if nimg not in kept]
         self._warn_of_loss(read, expected - len(kept), expected)
-        data = b"".join(line + b"\n" for line in kept.values())
-        write_whole(self._path, data)
-        self._size = len(data)
+        write_whole(self._path, b"".join(line + b"\n" for line in kept.values()))
         rows = [read.rows[nimg] for nimg in kept]
         self._writer = _open_tensorboard(workdir / "tb", rows)
 
     def write(self, row: Row) -> None:
-        """Appends a row; "Progress/nimg" is its time.
-
-        A warning tells if the rows before it are not there any more.
-        """
+        """Appends a row; "Progress/nimg" is its time."""
         with self._path.open("a") as file:
-            if file.tell() < self._size:
-                warn(
-                    f"{self._path} was deleted, replaced or cut while the run trained: "
-                    "the rows from here on are written, and those before may be lost; "
-                    "restore them when the run has ended"
-                )
             file.write(_to_line(row))
-            self._size = file.tell()
         if self._writer is not None:
             _write_scalars(self._writer, row)
 
@@ -89,23 +76,23 @@ class RunLog:
         damaged = read.damaged - (read.cut and not missing)
         if not damaged and not missing:
             return
-        told = f"{missing} of {expected} earlier rows are lost"
+        loss = f"{missing} of {expected} earlier rows are lost"
         if damaged:
             kept = free_name(self._path.with_name(f"{self._path.name}.damaged"))
             shutil.copyfile(self._path, kept)
-            told += f" and {damaged} line(s) are damaged; the file is kept as {kept}"
-        warn(f"{self._path}: {told}; the run goes on without them")
+            loss += f" and {damaged} line(s) are damaged; the file is kept as {kept}"
+        warn(f"{self._path}: {loss}; the run continues without them")
 
 
 @dataclass(frozen=True)
 class _Read:
-    """What a stats.jsonl holds.
+    """The contents of a stats.jsonl.
 
     Attributes:
       rows: By "Progress/nimg", without their checksums.
-      lines: The same as they stand there.
-      damaged: Lines that are no row, or not the row that was written.
-      cut: Whether one of these is the last, and has no end.
+      lines: The same rows as bytes of the file.
+      damaged: Number of lines that are not a row as it was written.
+      cut: Whether the last line is one of them, and has no line end.
     """
 
     rows: dict[int, dict[str, Any]]
@@ -117,7 +104,7 @@ class _Read:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Returns the rows of a stats.jsonl; a warning counts damaged lines.
 
-    One that a kill has cut short is left out without a word.
+    A last line that a kill has cut short is left out without a warning.
 
     Raises:
       UserError: if the file cannot be read.
@@ -129,7 +116,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def last_nimg(path: Path) -> int:
-    """Returns the images shown at the last row of a stats.jsonl; 0 without rows."""
+    """Returns the number of images shown at the last row; 0 without rows."""
     return next(reversed(_read(path).rows), 0)
 
 
@@ -163,12 +150,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 @cache
 def _warn_once(message: str) -> None:
-    """Warns of what one command comes upon several times, such as a report."""
+    """Warns once in a process: a report, for example, reads the same file twice."""
     warn(message)
 
 
 def format_tick(row: Row) -> str:
-    """Returns the line of a tick, in 100 columns, and one more for skipped updates."""
+    """Returns the line of a tick, 100 columns wide, and another for skipped updates."""
     side, gap = int(row["Progress/resolution"]), row["Health/score_gap"]
     line = (
         f"tick {row['Progress/tick']:<4d} kimg {row['Progress/kimg']:<8.7g} "
@@ -207,7 +194,7 @@ def format_duration(seconds: float) -> str:
 
 
 def peak_memory_mib() -> float:
-    """Returns the peak use of a device, or of this process where they do not tell."""
+    """Returns the peak memory of a device, or of this process where it is unknown."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     peak = max(s.get("peak_bytes_in_use", 0) for s in stats)
     if peak:
@@ -219,7 +206,7 @@ def peak_memory_mib() -> float:
 class ProgressBar:
     """A live bar over the images of a run; shown on a terminal only.
 
-    How long the run will still take stands in the lines of the ticks.
+    The remaining time is printed in the lines of the ticks.
     """
 
     def __init__(self, total_nimg: int, initial_nimg: int) -> None:
@@ -260,9 +247,9 @@ def _is_number(value: object) -> bool:
 
 
 def _open_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> Any:
-    """Opens TensorBoard's writer and gives it the rows that are kept.
+    """Opens TensorBoard's writer and writes the rows that are kept.
 
-    Event files cannot be cut, so the folder is written anew from the rows.
+    Event files cannot be cut, so the folder is rebuilt from the rows.
     """
     needed = ("tensorflow", "tensorboard")
     if not all(map(importlib.util.find_spec, needed)):

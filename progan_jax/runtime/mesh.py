@@ -1,4 +1,4 @@
-"""The mesh of devices and how arrays lie on it; the only file that makes meshes."""
+"""The mesh of devices and the shardings on it; the only file that makes meshes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole."""
+    """Returns the sharding of arrays that every device holds completely."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -32,14 +32,14 @@ def batched(mesh: Mesh, axis: int = 0) -> NamedSharding:
 
 
 def lay_out(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """Lays out an array of which every process has its own part, or the whole."""
+    """Returns a sharded array, of which every process has its own part or all of it."""
     return jax.make_array_from_callback(
         array.shape, sharding, lambda index: array[index]
     )
 
 
 def local(tree: Any) -> Any:
-    """Returns replicated arrays as one device of this process holds them."""
+    """Returns replicated arrays as those of one device of this process."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 

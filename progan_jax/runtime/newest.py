@@ -1,4 +1,4 @@
-"""Which checkpoint a run wrote last, noted beside them, so that a loss is noticed."""
+"""The number of the checkpoint that a run wrote last, by which a loss is noticed."""
 
 import json
 import os
@@ -18,9 +18,9 @@ def list_steps(checkpoints: Path) -> list[int]:
 
 
 def list_misnamed(checkpoints: Path) -> list[str]:
-    """Returns the folders that nobody takes for checkpoints, by their names.
+    """Returns the names of folders that are not taken for checkpoints.
 
-    What a kill left unfinished is none of them, and what was damaged is known.
+    Neither unfinished checkpoints of a kill nor the folder of damaged ones count.
     """
     if not checkpoints.exists():
         return []
@@ -38,8 +38,8 @@ def note_newest(checkpoints: Path, nimg: int) -> None:
     """Notes that a checkpoint is on the disk.
 
     Args:
-      checkpoints: The folder of all; the note lies beside it, and survives it.
-      nimg: Images shown, the checkpoint's name.
+      checkpoints: Their folder; the note is written beside it.
+      nimg: Number of images shown, the checkpoint's name.
     """
     write_json(_note(checkpoints), seal({"newest": nimg}))
 

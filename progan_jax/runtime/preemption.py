@@ -1,4 +1,4 @@
-"""A polite stop: SIGTERM, SIGHUP and Ctrl-C become a request to the loop, or a line."""
+"""Signals to stop (SIGTERM, SIGHUP, Ctrl-C), as a request to the loop or as a line."""
 
 import os
 import signal
@@ -51,7 +51,13 @@ class StopRequest:
 
 
 class _Stopped(BaseException):
-    """A signal came; no work between here and `ending_in_a_line` may stop it."""
+    """Raised by a signal: no `except Exception` may stop it on its way."""
+
+
+class _Interruption(StopRequest):
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        super()._request(number, frame)
+        raise _Stopped
 
 
 @contextmanager
@@ -63,31 +69,14 @@ def ending_in_a_line(fix: str) -> Iterator[None]:
     Args:
       fix: What the user can do then.
     """
-    numbers: list[int] = []
-    terminals = _terminals()
-    previous = {n: signal.getsignal(n) for n in _caught()}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        restore()
-        _leave_closed(terminals)
-        numbers.append(number)
-        raise _Stopped
-
-    for number in previous:
-        signal.signal(number, stop)
+    signals = _Interruption()
     try:
-        yield
+        with signals:
+            yield
     except _Stopped:
-        name = signal.Signals(numbers[0]).name
+        name = signals.signal_name
         print(f"stopped by {name}; {fix}", file=sys.stderr)
-        sys.exit(128 + numbers[0])
-    finally:
-        restore()
+        sys.exit(128 + signal.Signals[name])
 
 
 def _caught() -> list[signal.Signals]:
@@ -103,9 +92,9 @@ def _terminals() -> list[int]:
 
 
 def _leave_closed(terminals: list[int]) -> None:
-    """Lets what is still printed to a terminal that was closed go nowhere.
+    """Sends further output nowhere where a terminal was closed.
 
-    Writing to it is an error, for which the state would not be saved.
+    Printing to it would raise an error before the state is saved.
     """
     for number in terminals:
         if not os.isatty(number):

@@ -1,4 +1,4 @@
-"""Finds recipes, the modules of progan_jax.configs, by their names."""
+"""Recipes, the modules of progan_jax.configs, and their files."""
 
 from pathlib import Path
 

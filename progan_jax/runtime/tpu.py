@@ -1,4 +1,4 @@
-"""The devices of a TPU that is not there, to compile for."""
+"""Devices of TPUs that this machine lacks, to compile for."""
 
 import importlib.util
 import os
@@ -9,8 +9,8 @@ from jax.experimental import topologies
 
 from progan_jax.errors import UserError
 
-# HBM that a program may use on one chip, GiB, by the kind that its devices name. Asked
-# of libtpu 0.0.42.1 by programs that need more; the rest of the chip is the system's.
+# HBM that a program may use on one chip, GiB, by device kind: what libtpu 0.0.42.1 says
+# when a program needs more. The system reserves the rest of the chip.
 _HBM_GIB = {
     "TPU v4": 30.75,
     "TPU v5 lite": 15.75,
@@ -20,7 +20,7 @@ _HBM_GIB = {
 
 _EXAMPLES = "v4:2x2x4, v5e:4x4, v5p:2x2x4 or v6e:4x4"
 
-# libtpu asks the machine what TPU it is in, and locks the one that it expects there.
+# libtpu asks which TPU the machine has, and locks the one that it expects.
 _NO_TPU_HERE = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -45,7 +45,7 @@ def topology_devices(topology: str) -> list[Any]:
         )
     jax.config.update("jax_platforms", "cpu")
     os.environ.update(_NO_TPU_HERE)
-    # Without it a v4 chip is two devices, as in no program of today.
+    # Without it a v4 chip counts as two devices, which JAX no longer does.
     options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
     try:
         devices = topologies.get_topology_desc(topology, "tpu", **options).devices

@@ -1,11 +1,11 @@
-"""Compiles the training steps for a TPU that is not there, and prints their costs.
+"""Compiles the training steps for TPUs that this machine lacks; prints their costs.
 
     python -m progan_jax.tools.aot_tpu --config=configs/celeba_hq.py:v2_8gpus \
         --topology=v5e:4x4 [--resolutions=4,64,256,1024] [--batch_per_chip=4]
 
 It needs libtpu, which the extra `tpu` installs, and neither a TPU nor data. A row is
-one resolution: how long it compiled, what it takes of each chip's memory, and what the
-chips exchange in one (D, G) pair. A step that does not fit says what it needs.
+one resolution: the compile time, the memory of each chip, and what the chips exchange
+in one (D, G) pair. For a step that does not fit it shows the memory needed.
 """
 
 import re
@@ -38,11 +38,17 @@ RESOLUTIONS = flags.DEFINE_list(
 )
 
 BATCH_PER_CHIP = flags.DEFINE_integer(
-    "batch_per_chip", None, "Images of a step on each chip; the recipe's if unset."
+    "batch_per_chip",
+    None,
+    "Images of a step on each chip; the recipe's if unset.",
+    lower_bound=1,
 )
 
 NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", 30_000, "Images of the set: small levels lie on the chips."
+    "num_images",
+    30_000,
+    "Images of the set, of which small levels are kept on the chips.",
+    lower_bound=1,
 )
 
 _COLUMNS = (
@@ -56,9 +62,9 @@ _COLUMNS = (
 )
 
 _FOOTNOTE = (
-    "HBM is what a chip holds at the peak: state and reals, temporaries, code. FLOPs "
-    "(of one chip) and collectives are those of one (D, G) pair: the compiler counts "
-    "a loop's body once."
+    "HBM is what a chip holds at the peak: state, real images, temporaries, code. "
+    "FLOPs (of one chip) and collectives are those of one (D, G) pair: the compiler "
+    "counts a loop's body once."
 )
 
 
@@ -93,10 +99,7 @@ def _resolutions(config: ml_collections.ConfigDict) -> list[int]:
 
 
 def _check(config: ml_collections.ConfigDict, chips: int) -> None:
-    """Refuses what training on so many chips would refuse."""
-    for flag in (BATCH_PER_CHIP, NUM_IMAGES):
-        if flag.value is not None and flag.value < 1:
-            raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
+    """Raises UserError for what training on so many chips would refuse."""
     validate(config, 1)
     parts = make_schedule(config).microbatch.values()
     if config.optim.d_repeats != 1 or any(parts):
@@ -151,11 +154,11 @@ def _row(
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         return _line([*names, f"{time.monotonic() - start:.0f}", _exceeds(error)])
-    cells = [f"{time.monotonic() - start:.0f}", *_figures(compiled, hbm_bytes(device))]
+    cells = [f"{time.monotonic() - start:.0f}", *_costs(compiled, hbm_bytes(device))]
     return _line([*names, *cells])
 
 
-def _figures(compiled: jax.stages.Compiled, capacity: float | None) -> list[str]:
+def _costs(compiled: jax.stages.Compiled, capacity: float | None) -> list[str]:
     needs = memory(compiled)
     of = "" if capacity is None else f" of {capacity / 2**30:.2f}"
     exchanged = [
@@ -171,7 +174,7 @@ def _figures(compiled: jax.stages.Compiled, capacity: float | None) -> list[str]
 
 
 def _exceeds(error: Exception) -> str:
-    """Returns what the compiler asked for and what there is.
+    """Returns the memory that the compiler asked for and that of the chip.
 
     Raises:
       JaxRuntimeError: the error, if it is of another kind.

@@ -1,26 +1,24 @@
-"""Trains, measures and tabulates an experiment of the paper.
+"""Reproduces a table of the paper: trains, measures and tabulates its runs.
 
     python -m progan_jax.tools.reproduce TABLE --workdir=DIR [--runs=10] [--scale=0.01]
         [--rows=a,d,g] [--max_resolution=64] [--fmap_max=32] [--dry_run]
         -- --config.data.data_dir=DATA [--config.FIELD=VALUE ...]
 
 TABLE is cifar10_is, table1_celeba, table1_lsun, lsun_categories or mnist_modes. All
-runs are listed with their cost first. What is trained and measured already is not done
-again: a command that was stopped goes on. Writes TABLE.md, TABLE.csv and, with
-Matplotlib, TABLE.png, TABLE-levels.png and TABLE-throughput.png to DIR.
+runs are listed with their cost first. The same command continues after a stop: nothing
+is trained or measured twice. Writes TABLE.md, TABLE.csv and, with Matplotlib,
+TABLE.png, TABLE-levels.png and TABLE-throughput.png to DIR.
 
---dry_run lists the runs and their cost, and does nothing
---jobs    prints the command that trains each run, for a scheduler, and does nothing
+--dry_run only lists the runs and their cost
+--jobs    only prints the command that trains each run, for a scheduler
 """
 
-import json
 import os
 import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import flags
@@ -46,13 +44,15 @@ from progan_jax.experiments.runs import (
     plan,
 )
 from progan_jax.experiments.tables import TABLES, Row, Table
-from progan_jax.files import is_intact, local_folder, seal, write_json, write_whole
+from progan_jax.files import local_folder, write_whole
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compiler import keep_compiled, set_precision
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the table; runs/TABLE.")
 
-RUNS = flags.DEFINE_integer("runs", None, "Seeds of each row; the paper's if unset.")
+RUNS = flags.DEFINE_integer(
+    "runs", None, "Seeds of each row; the paper's if unset.", lower_bound=1
+)
 
 ROWS = flags.DEFINE_list("rows", None, "Rows; all if unset.")
 
@@ -60,15 +60,15 @@ SCALE = flags.DEFINE_float("scale", 1.0, "Factor of the length of everything.")
 
 MAX_RESOLUTION = flags.DEFINE_integer("max_resolution", None, "Largest resolution.")
 
-FMAP_MAX = flags.DEFINE_integer("fmap_max", None, "Most feature maps of a layer.")
+FMAP_MAX = flags.DEFINE_integer(
+    "fmap_max", None, "Most feature maps of a layer.", lower_bound=1
+)
 
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "List the runs, and do nothing.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only list the runs and their cost.")
 
-JOBS = flags.DEFINE_bool("jobs", False, "Print a command for each run alone.")
+JOBS = flags.DEFINE_bool("jobs", False, "Only print the command of each run.")
 
-_RECORD = "reproduce.json"
-
-# What the table decides, and by what.
+# Fields that the table sets, and what they follow from.
 _DECIDED = {
     "eval.metrics": "TABLE",
     "eval.num_images": "--scale",
@@ -77,10 +77,7 @@ _DECIDED = {
     "eval.resize": "its columns",
 }
 
-# What may change between two commands: it alters no image that a run has shown.
-_FREE = ("--config.data.data_dir=", "--config.eval.", "--config.runtime.")
-
-# What tells where files lie, which is nobody's concern but this machine's.
+# Paths of this machine, which the table leaves out.
 _PLACES = (
     "--config.data.data_dir=",
     "--config.eval.inception_weights=",
@@ -91,28 +88,24 @@ _PLACES = (
 def main(name: str, overrides: list[str]) -> None:
     """Reproduces one table."""
     if name not in TABLES:
-        raise UserError(f"{name!r} is no table; choose from {', '.join(TABLES)}")
+        raise UserError(f"{name!r} is not a table; choose from {', '.join(TABLES)}")
     table = TABLES[name]
     rows, reduction = _rows(table), _reduction()
     workdir = local_folder("--workdir", WORKDIR.value or f"runs/{name}")
     num_runs = table.num_runs if RUNS.value is None else RUNS.value
-    if num_runs < 1:
-        raise UserError(f"--runs={num_runs} must be at least 1; raise it")
     _check_overrides(overrides)
     runs = plan(rows, num_runs, workdir, reduction, overrides)
     table = table.at_tap(runs[0].config.eval.tap)
-    record = _check_folder(workdir, name, reduction, overrides)
     for run in runs:
         check_begun(run)
     if JOBS.value:
         print("\n".join(shlex.join(command(run, overrides)) for run in runs))
         return
-    _tell_cost(runs)
+    _print_cost(runs)
     if DRY_RUN.value:
         return
     for run in runs[: len(rows)]:
         check(run, table)
-    _open(workdir, record)
     keep_compiled()
     missing = _carry_out(runs, table, reduction)
     if missing is not None:
@@ -134,7 +127,7 @@ def _rows(table: Table) -> list[Row]:
     for row in names or [""]:
         if row not in there:
             raise UserError(
-                f"--rows={','.join(names)}: {row!r} is no row of the table; choose "
+                f"--rows={','.join(names)}: {row!r} is not a row of the table; choose "
                 f"from {', '.join(there)}"
             )
     return [there[row] for row in names]
@@ -143,9 +136,6 @@ def _rows(table: Table) -> list[Row]:
 def _reduction() -> Reduction:
     if not 0 < SCALE.value < float("inf"):
         raise UserError(f"--scale={SCALE.value} must be above 0; write 0.01 or such")
-    for flag in (MAX_RESOLUTION, FMAP_MAX):
-        if flag.value is not None and flag.value < 1:
-            raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
     side = MAX_RESOLUTION.value
     if side is not None and (side < 16 or side & (side - 1)):
         raise UserError(
@@ -155,14 +145,14 @@ def _reduction() -> Reduction:
     return Reduction(SCALE.value, side, FMAP_MAX.value)
 
 
-def _tell_cost(runs: Sequence[Run]) -> None:
-    """Lists the runs, how far they are, and what they take."""
+def _print_cost(runs: Sequence[Run]) -> None:
+    """Prints the runs, how far they are, and how long the rest takes."""
     total, rate = 0.0, sustained_rate(runs)
     for run in runs:
         left = run.flops(run.total_nimg) - run.flops(run.nimg_so_far())
         takes = f"; {rate.hours(left)}"
         if run.has_diverged():
-            state, takes = "diverged, not tried again", ""
+            state, takes = "diverged, not repeated", ""
         elif run.is_finished():
             state, takes = "trained already, reused", ""
         else:
@@ -171,56 +161,19 @@ def _tell_cost(runs: Sequence[Run]) -> None:
         print(f"{run.workdir}: {run.total_nimg / 1000:,.1f} kimg; {state}{takes}")
     print(
         f"to be trained: {rate.hours(total)}, {total / 1e12:,.3g} TFLOP at a sustained "
-        f"{rate.flops / 1e12:,.3g} TFLOP/s ({rate.reason}); measuring comes on top"
+        f"{rate.flops / 1e12:,.3g} TFLOP/s ({rate.reason}); measuring takes more time"
     )
-
-
-def _check_folder(
-    workdir: Path, name: str, reduction: Reduction, overrides: Sequence[str]
-) -> dict[str, Any]:
-    """Returns the record of the table's folder; refuses one of other runs."""
-    record = {
-        "table": name,
-        **reduction.to_json(),
-        "overrides": sorted(o for o in overrides if not o.startswith(_FREE)),
-    }
-    path = workdir / _RECORD
-    try:
-        old = json.loads(path.read_bytes()) if path.exists() else record
-        if not isinstance(old, dict) or not is_intact(old):
-            raise ValueError("it is not what was written there")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"--workdir={workdir}: its {_RECORD} cannot be read ({error}); restore it, "
-            "or name another folder"
-        ) from error
-    for field, value in record.items():
-        if old.get(field) != value:
-            raise UserError(
-                f"--workdir={workdir} holds runs of {field} = {old.get(field)}, not "
-                f"{value}; name another folder, or the same {field}"
-            )
-    return record
-
-
-def _open(workdir: Path, record: dict[str, Any]) -> None:
-    """Makes the table's folder."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / _RECORD, seal(record))
-    except OSError as error:
-        raise UserError(f"--workdir={workdir}: {error}; name another folder") from error
 
 
 def _carry_out(
     runs: Sequence[Run], table: Table, reduction: Reduction
 ) -> frozenset[str] | None:
-    """Trains and measures; returns the metrics without weights, None if stopped."""
+    """Trains and measures; returns the metrics without weights, or None if stopped."""
     missing: set[str] = set()
     for run in runs:
         set_precision(run.config)
         if not carry_out(run):
-            print("the same command goes on", file=sys.stderr)
+            print("stopped; the same command continues", file=sys.stderr)
             return None
         if run.workdir.joinpath("snapshots").is_dir():
             missing |= set(measure(run, table, reduction))
@@ -239,10 +192,10 @@ def _write(
 ) -> None:
     outcomes = [read_outcome(run, reduction) for run in runs]
     summaries = [summarise(row, outcomes, table) for row in rows]
-    absent = frozenset(f for f in table.figures for m in missing if _belongs(f, m))
+    absent = frozenset(f for f in table.columns for m in missing if _belongs(f, m))
     changes = [*reduction.changes(), *_left_out(table, runs, rows)]
     heading = [
-        f"{', '.join(changes) or 'The recipe as it is'}; {_hardware()}, "
+        f"{', '.join(changes) or 'The recipe, unchanged'}; {_hardware()}, "
         f"JAX {jax.__version__}."
     ]
     changed = [o for o in overrides if not o.startswith(_PLACES)]
@@ -253,14 +206,14 @@ def _write(
     write_whole(workdir / f"{name}.csv", to_csv(table, summaries))
     if curves.can_draw():
         progress = [outcome.progress for outcome in outcomes]
-        curves.draw_figures(workdir / f"{name}.png", progress, table.figures)
+        curves.draw_figures(workdir / f"{name}.png", progress, table.columns)
         curves.draw_levels(workdir / f"{name}-levels.png", progress)
         curves.draw_throughput(workdir / f"{name}-throughput.png", progress)
     print(page)
 
 
 def _left_out(table: Table, runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
-    """Yields which of the paper's runs there are, unless all."""
+    """Yields which of the paper's runs there are, unless all are."""
     if len(rows) < len(table.rows):
         yield f"{len(rows)} of {len(table.rows)} rows"
     seeds = len(runs) // len(rows)
@@ -275,9 +228,9 @@ def _hardware() -> str:
     return f"{len(devices)} x {devices[0].device_kind}"
 
 
-def _belongs(figure: str, metric: str) -> bool:
+def _belongs(value: str, metric: str) -> bool:
     prefix = {"is": "inception_score"}.get(metric, metric)
-    return figure.startswith(prefix)
+    return value.startswith(prefix)
 
 
 if __name__ == "__main__":

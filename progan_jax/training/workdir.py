@@ -382,7 +382,7 @@ def _warn_of_gap(
         warn(
             f"{workdir / 'stats.jsonl'} has rows up to {_kimg(row)} kimg, and the "
             f"checkpoint of {_kimg(due)} kimg is not in {checkpoints}: {cause} "
-            f"deleted, moved or renamed; going on from {newest}"
+            f"deleted, moved or renamed; continuing from {newest}"
         )
 
 

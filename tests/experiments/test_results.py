@@ -8,7 +8,7 @@ import pytest
 
 from progan_jax.configs import cifar10
 from progan_jax.experiments.results import (
-    choosing_figure,
+    choosing_value,
     mean_floor,
     order_agreement,
     read_outcome,
@@ -25,7 +25,7 @@ TABLE = Table(
     title="t",
     source="s",
     metrics=("swd", "is"),
-    figures=("swd_average", "inception_score_mean"),
+    columns=("swd_average", "inception_score_mean"),
     best="inception_score_mean",
     fallback="swd_average",
     num_runs=2,
@@ -36,7 +36,7 @@ REDUCTION = Reduction(scale=0.01)
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Makes a run's folder of records: metric, nimg, figures, number of images.
+    """Makes a run's folder of records: metric, nimg, values, number of images.
 
     The snapshot at nimg `coarse` is of an earlier stage.
     """
@@ -83,7 +83,7 @@ def test_a_snapshot_of_an_earlier_stage_is_never_the_best(make_run):
     assert make_run(ROWS[0], 2, records[:1], coarse=1000).best("swd_average") is None
 
 
-def test_points_are_snapshots_in_order_with_hours_and_figures(make_run):
+def test_points_are_snapshots_in_order_with_hours_and_values(make_run):
     outcome = make_run(ROWS[0], 1, [score(2000, 3.0), swd(2000, 7.0), swd(1000, 8.0)])
     assert [p.kimg for p in outcome.progress.points] == [1, 2]
     assert outcome.progress.points[1].figures == {
@@ -94,7 +94,7 @@ def test_points_are_snapshots_in_order_with_hours_and_figures(make_run):
     assert math.isnan(outcome.progress.points[0].hours)
 
 
-def test_figures_of_other_numbers_of_images_are_left_out(make_run):
+def test_values_of_other_numbers_of_images_are_left_out(make_run):
     outcome = make_run(ROWS[0], 1, [swd(1000, 1.0, images=16384), swd(None, 2.0)])
     assert outcome.progress.points == []
     assert outcome.progress.floor == {"swd_average": 2.0}
@@ -116,16 +116,16 @@ def test_each_run_is_taken_at_its_best_snapshot(make_run):
         make_run(ROWS[0], 2, [score(1000, 5.0), score(2000, 6.0), swd(2000, 7.0)]),
     ]
     summary = summarise(ROWS[0], outcomes, TABLE)
-    assert summary.figures["inception_score_mean"] == (5.0, pytest.approx(2**0.5))
-    assert summary.figures["swd_average"] == (8.0, pytest.approx(2**0.5))
+    assert summary.values["inception_score_mean"] == (5.0, pytest.approx(2**0.5))
+    assert summary.values["swd_average"] == (8.0, pytest.approx(2**0.5))
     assert (summary.kimg, summary.seeds, summary.diverged) == (1.5, 2, 0)
     assert summary.hours == 1.5
 
 
 def test_without_weights_the_fallback_chooses_and_less_is_better(make_run):
     outcomes = [make_run(ROWS[0], 1, [swd(1000, 5.0), swd(2000, 9.0)])]
-    assert choosing_figure(TABLE, outcomes) == "swd_average"
-    mean, deviation = summarise(ROWS[0], outcomes, TABLE).figures["swd_average"]
+    assert choosing_value(TABLE, outcomes) == "swd_average"
+    mean, deviation = summarise(ROWS[0], outcomes, TABLE).values["swd_average"]
     assert mean == 5
     assert math.isnan(deviation)
 
@@ -137,7 +137,7 @@ def test_a_run_that_diverged_is_counted_and_keeps_what_it_reached(make_run):
     ]
     summary = summarise(ROWS[0], outcomes, TABLE)
     assert (summary.seeds, summary.diverged) == (2, 2)
-    assert summary.figures["swd_average"][0] == 5
+    assert summary.values["swd_average"][0] == 5
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ FLOOR = {"fid": 2.0, "swd_average": 1.5}
 
 @pytest.fixture
 def summary():
-    figures = {"swd_average": (7.125, 0.5), "fid": (30.0, math.nan)}
-    return Summary(ROW, figures, kimg=123.4, hours=1.25, seeds=2, diverged=1)
+    values = {"swd_average": (7.125, 0.5), "fid": (30.0, math.nan)}
+    return Summary(ROW, values, kimg=123.4, hours=1.25, seeds=2, diverged=1)
 
 
 def cells(page, start):
@@ -34,12 +34,12 @@ def test_ours_stands_below_the_published_row(summary):
     assert published[2:] == ["8.56 ± 0.06", "", "", "", "", ""]
     ours = cells(page, "| ours | Progressive GAN, ours")
     assert ours[2:] == ["", "30.00", "7.12 ± 0.50", "123.4", "1.25", "2, 1 diverged"]
-    assert cells(page, "|  | reals in place of fakes")[2:5] == ["", "2.00", "1.50"]
+    assert cells(page, "|  | real images")[2:5] == ["", "2.00", "1.50"]
     assert "| WGAN-GP, published | 7.86 ± 0.07 |" in page
     assert "best snapshot of the final resolution by inception_score_mean;" in page
 
 
-def test_figures_without_weights_say_so(summary):
+def test_values_without_weights_say_so(summary):
     missing = frozenset({"inception_score_mean"})
     page = to_markdown("cifar10_is", TABLE, [summary], {}, missing, [])
     assert cells(page, "| ours | Progressive GAN, ours")[2] == "no weights"

@@ -188,7 +188,7 @@ def test_a_changed_character_of_the_meta_data_costs_the_checkpoint(
     assert restore(tmp_path)[1]["value"] == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: checkpoint 2000 is damaged")
-    assert line.endswith("going on from 1000")
+    assert line.endswith("continuing from 1000")
 
 
 @pytest.mark.parametrize("damaged", ['"nimg": 2001', '"nimf": 2000'])
@@ -252,7 +252,7 @@ def test_no_newest_is_passed_over_without_a_warning(tmp_path, capsys, loss):
     assert state["count"] == 1
     lines = capsys.readouterr().err.splitlines()
     assert all(line.startswith("warning: checkpoint 2") for line in lines)
-    assert any(line.endswith("going on from 1000") for line in lines)
+    assert any(line.endswith("continuing from 1000") for line in lines)
 
 
 def test_a_lost_newest_is_told_by_number_and_folder(tmp_path, capsys):
@@ -262,7 +262,7 @@ def test_a_lost_newest_is_told_by_number_and_folder(tmp_path, capsys):
     restore(folder)
     assert capsys.readouterr().err == (
         f"warning: checkpoint 2000 was written and is not in {folder}: it was deleted, "
-        "moved or renamed; going on from 1000\n"
+        "moved or renamed; continuing from 1000\n"
     )
 
 
@@ -443,7 +443,7 @@ def test_meta_data_without_a_checksum_that_ask_for_another_form_cost_the_checkpo
     assert meta["nimg"] == 2000
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: checkpoint 3000 is damaged (holds int32 [] as")
-    assert line.endswith("going on from 2000")
+    assert line.endswith("continuing from 2000")
 
 
 def test_checkpoints_without_a_checksum_are_refused_if_none_is_of_the_programs_form(

@@ -74,14 +74,6 @@ def test_a_folder_of_another_user_is_refused(home, capsys, monkeypatch):
     assert_warned(capsys, "belongs to another user")
 
 
-def test_a_folder_that_others_may_replace_is_refused(home, capsys):
-    folder = home / ".cache" / "progan_jax" / "xla"
-    folder.mkdir(mode=0o700, parents=True)
-    folder.parent.chmod(0o777)
-    assert kept_in() is None
-    assert_warned(capsys, f"others may replace {folder}")
-
-
 def test_without_a_place_for_it_nothing_is_kept(home, capsys):
     (home / ".cache").write_text("no folder")
     assert kept_in() is None

@@ -1,4 +1,4 @@
-"""A small table, trained and measured, stopped and gone on with."""
+"""A small table that is trained, measured, stopped and continued."""
 
 import csv
 import dataclasses
@@ -17,7 +17,7 @@ TINY = Table(
     title="digits",
     source="nobody",
     metrics=("swd", "is"),
-    figures=("swd_16", "swd_average", "inception_score_mean"),
+    columns=("swd_16", "swd_average", "inception_score_mean"),
     best="inception_score_mean",
     fallback="swd_average",
     num_runs=1,
@@ -71,9 +71,9 @@ def test_a_row_is_trained_measured_and_tabulated_once(reproduce, table, capsys):
         reproduce.main("tiny", SMALL)
         assert "trained already, reused" in capsys.readouterr().out
         assert (table / "e-star/seed-1000/metrics.jsonl").read_text() == measured
-    with flagsaver.flagsaver(scale=0.005), pytest.raises(UserError) as refused:
+    refusal = r"^config\.schedule\..*, but the run in .*e-star"
+    with flagsaver.flagsaver(scale=0.005), pytest.raises(UserError, match=refusal):
         reproduce.main("tiny", SMALL)
-    assert "holds runs of scale = 0.004, not 0.005" in str(refused.value)
 
 
 def test_a_run_that_diverges_stands_in_the_table_and_is_not_tried_again(
@@ -95,7 +95,7 @@ def test_a_run_that_diverges_stands_in_the_table_and_is_not_tried_again(
 def test_a_stop_writes_no_table(reproduce, table, monkeypatch, capsys):
     monkeypatch.setattr(runs, "train", lambda config, workdir: None)
     reproduce.main("tiny", SMALL)
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     assert not (table / "tiny.md").exists()
 
 
@@ -129,12 +129,10 @@ def test_jobs_are_commands_that_train_the_same_runs(reproduce, table, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"rows": []}, r"--rows=: '' is no row of the table; choose from a, e\*"),
-        ({"rows": ["z"]}, r"'z' is no row of the table; choose from a, e\*"),
-        ({"runs": 0}, "--runs=0 must be at least 1"),
+        ({"rows": []}, r"--rows=: '' is not a row of the table; choose from a, e\*"),
+        ({"rows": ["z"]}, r"'z' is not a row of the table; choose from a, e\*"),
         ({"scale": -1.0}, "--scale=-1.0 must be above 0"),
         ({"max_resolution": 24}, "--max_resolution=24 must be a power of two"),
-        ({"fmap_max": 0}, "--fmap_max=0 must be at least 1"),
     ],
 )
 def test_a_mistake_is_one_clear_line(reproduce, table, flags, words):
@@ -174,7 +172,9 @@ def test_rows_that_are_named_twice_are_run_once(reproduce, table, capsys):
 
 
 def test_an_unknown_table_and_images_that_are_not_there_are_told(reproduce, table):
-    with pytest.raises(UserError, match="'table2' is no table; choose from cifar10_is"):
+    with pytest.raises(
+        UserError, match="'table2' is not a table; choose from cifar10_is"
+    ):
         reproduce.main("table2", [])
     with pytest.raises(UserError, match=r"config\.data\.data_dir = ''"):
         reproduce.main("tiny", [*SMALL, "--config.data.name=none"])
@@ -184,7 +184,7 @@ def test_an_unknown_table_and_images_that_are_not_there_are_told(reproduce, tabl
 def test_a_classifier_that_is_not_there_is_told_before_anything_is_trained(
     reproduce, table, monkeypatch
 ):
-    modes = dataclasses.replace(TINY, metrics=("modes",), figures=("modes_found",))
+    modes = dataclasses.replace(TINY, metrics=("modes",), columns=("modes_found",))
     monkeypatch.setitem(TABLES, "tiny", modes)
     with pytest.raises(UserError, match=r"config\.eval\.classifier = '': .* need"):
         reproduce.main("tiny", SMALL)
@@ -192,11 +192,3 @@ def test_a_classifier_that_is_not_there_is_told_before_anything_is_trained(
     with pytest.raises(UserError, match=r"config\.eval\.classifier = 'none': "):
         reproduce.main("tiny", [*SMALL, named])
     assert not table.exists()
-
-
-def test_the_record_tells_what_the_folder_is_for(reproduce, table, monkeypatch):
-    monkeypatch.setattr(runs, "train", lambda config, workdir: None)
-    reproduce.main("tiny", [*SMALL, "--config.data.data_dir=/somewhere"])
-    record = json.loads((table / "reproduce.json").read_text())
-    assert (record["table"], record["fmap_max"]) == ("tiny", 8)
-    assert record["overrides"] == sorted(SMALL[1:])

@@ -410,7 +410,7 @@ def test_a_run_without_a_note_warns_if_its_last_checkpoint_is_missing(
     assert capsys.readouterr().err == (
         f"warning: {workdir}/stats.jsonl has rows up to 0.112 kimg, and the checkpoint "
         f"of 0.112 kimg is not in {workdir}/checkpoints: a kill cut it short, or it "
-        "was deleted, moved or renamed; going on from 80\n"
+        "was deleted, moved or renamed; continuing from 80\n"
     )
 
 
@@ -435,7 +435,7 @@ def test_rows_that_need_a_later_checkpoint_warn_that_it_is_gone(
     assert capsys.readouterr().err == (
         f"warning: {workdir}/stats.jsonl has rows up to {(due + 16) / 1000:g} kimg, "
         f"and the checkpoint of {due / 1000:g} kimg is not in {workdir}/checkpoints: "
-        "it was deleted, moved or renamed; going on from 80\n"
+        "it was deleted, moved or renamed; continuing from 80\n"
     )
 
 
