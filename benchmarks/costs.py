@@ -1,9 +1,9 @@
-"""Where a (D, G) pair's time must go: `python -m benchmarks.costs --config=FILE`.
+"""The least time of a (D, G) pair: `python -m benchmarks.costs --config=FILE`.
 
 Prints two Markdown tables by resolution, for one device. The first has the work of a
-pair by the formulas of benchmarks/roofline.py beside the compiler's count of the same
-steps, and the two floors that follow from the device's measured peaks. The second has
-the share of each resolution's layers in the convolutions and matrix products.
+pair by the formulas of benchmarks/roofline.py, the compiler's count of the same steps,
+and the two floors that follow from the device's measured peaks. The second has the
+share of each resolution's layers in the convolutions and matrix products.
 
     --batch=16 --share=8   as for benchmarks.train_step
     --compile_to=32        compile up to this side, for the bytes; the rest is counted

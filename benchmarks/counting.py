@@ -1,8 +1,8 @@
 """The multiplications and additions of a program, by the resolution of its layers.
 
-Counted are convolutions and matrix products, as they stand in the program before it is
-compiled, for the platform at hand; taps on padding and on the zeros of a dilation are
-left out, as XLA's own count leaves them out.
+Only convolutions and matrix products count, as they are in the program before it is
+compiled for this platform. Taps on padding and on the zeros of a dilation do not count,
+as in XLA's own count.
 """
 
 import math
@@ -24,7 +24,7 @@ _LAYER = re.compile(r"_(\d+)x\d+")
 
 
 class _OnePair(NamedTuple):
-    """The reals of a pair, in the form that the steps take."""
+    """The real images of a pair, in the form that the steps take."""
 
     images: jax.Array
     labels: jax.Array

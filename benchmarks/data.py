@@ -1,11 +1,11 @@
-"""How fast images are prepared, read and fed: `python -m benchmarks.data`.
+"""The speed of preparing, reading and feeding images: `python -m benchmarks.data`.
 
 Prints three Markdown tables. Sets of noise are prepared with one worker in a temporary
 folder, then read in the order of the index stream: by one thread in large blocks, which
-tells what a core can do, and as a run reads them, ahead and in threads. Noise does not
-compress, which WebP feels: levels that are stored so are slower than photographs'.
+shows what a core can do, and as a run reads them, ahead and in threads. Noise does not
+compress: levels that are stored as WebP are slower than those of photographs.
 
-The second table is of a feed beside a program that keeps a device busy: how long the
+The second table is of a feed while a program keeps a device busy: how long the
 host takes for the batches of a dispatch, which a run hides as long as the dispatch
 before takes longer. The third is of preparing photographs, by the kind of source.
 """

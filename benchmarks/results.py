@@ -95,7 +95,7 @@ def row_line(record: dict[str, Any], row: Row) -> str:
 
 
 def projection(schedule: Schedule, rows: list[Row]) -> str:
-    """Returns what the whole schedule takes at these speeds, growing and not growing.
+    """Returns the hours of the schedule at these speeds, with and without growth.
 
     Args:
       schedule: Of the run, with the batches of one device.
@@ -110,7 +110,7 @@ def projection(schedule: Schedule, rows: list[Row]) -> str:
     still = sum(shown) * seconds[stages[-1].resolution]
     return (
         f"The schedule's {sum(shown) / 1000:,.0f} kimg, without evaluation, saving and "
-        f"what devices tell each other, with these batches on each device: "
+        f"communication between devices, with these batches on each device: "
         f"{growing / 3600:,.2f} hours on one, {growing / 8 / 3600:,.2f} on eight. As "
         f"many images at {stages[-1].resolution}x{stages[-1].resolution} alone: "
         f"{still / 3600:,.2f} and {still / 8 / 3600:,.2f} hours, "

@@ -1,4 +1,4 @@
-"""What the device can do, measured, and what a (D, G) pair must cost at least.
+"""The measured peaks of the device, and the least time of a (D, G) pair.
 
 The floor of a pair is the larger of two times:
   arithmetic  20 forward passes x 2 x multiply-adds x images / measured matmul peak

@@ -1,10 +1,10 @@
-"""What growing saves, really trained: `python -m benchmarks.schedule --config=FILE`.
+"""The time that growing saves: `python -m benchmarks.schedule --config=FILE`.
 
-After the BENCHMARK preset of the authors' program: the whole schedule by `train`, with
-3 kimg to each half of a stage, on noise in a temporary folder; then as many images at
-the final resolution alone. Growth, checkpoints and the rest of a run are in it. A few
-kimg have each stage weigh alike and compilation weigh much: what a real schedule saves
-is what benchmarks.train_step projects.
+After the BENCHMARK preset of the authors' program: the complete schedule by `train`,
+with 3 kimg to each half of a stage, on noise in a temporary folder; then as many images
+at the final resolution alone. Growth, checkpoints and the rest of a run are included.
+With a few kimg each stage weighs the same and compilation much: for what a real
+schedule saves see the projection of benchmarks.train_step.
 
     --kimg_per_stage=1   length of a fade and of training without one
 """
@@ -44,7 +44,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 def main() -> None:
     """Trains twice and prints both tables and the ratios."""
     config: Any = CONFIG.value
-    # A program that is found would be loaded in the time that is told as compilation.
+    # A cached program would be loaded in the time that is reported as compilation.
     jax.config.update("jax_enable_compilation_cache", False)
     set_precision(config)
     _shorten(config)
@@ -92,7 +92,7 @@ def _write_noise(config: Any, folder: Path) -> None:
 
 
 def _train(config: Any, workdir: Path) -> Stages:
-    """Trains a whole run; returns where its time went."""
+    """Trains a complete run; returns its time by stage."""
     log, compiled = workdir / "stats.jsonl", Counter()
 
     def listen(event: str, seconds: float, **details: object) -> None:

@@ -1,4 +1,4 @@
-"""Several seeds in one program against one after another.
+"""The speed of several seeds in one program, compared with one after another.
 
     python -m benchmarks.seeds --config=configs/cifar10.py [--seeds=1,2,5,10]
         [--resolutions=4,8] [--seconds=5]

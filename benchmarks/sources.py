@@ -1,4 +1,4 @@
-"""How fast photographs of 178x218 are prepared at 128x128, by the kind of source.
+"""The speed of preparing photographs of 178x218 at 128x128, by the kind of source.
 
 They are cut from scikit-learn's two photographs (`pip install scikit-learn`);
 `benchmarks.data` prints the rows.

@@ -1,4 +1,4 @@
-"""Where the time of a whole run went, by stage; see benchmarks.schedule."""
+"""The time of a complete run, by stage; see benchmarks.schedule."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ def by_stage(
       rows: Of stats.jsonl, of a run that was never stopped.
       compiled: Seconds of compilation before the k-th row was written, by k, and by
         -1 before the first tick was timed.
-      wall: Seconds of the whole run.
+      wall: Seconds of the complete run.
     """
     stages: Stages = {}
     before = 0

@@ -1,4 +1,4 @@
-"""Flags that choose what of a configuration a benchmark takes, and their check."""
+"""Flags that choose the stages of a benchmark, and their check."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What images cost as stored: `python -m benchmarks.storage --faces=ZIP`.
+"""The size and speed of stored images: `python -m benchmarks.storage --faces=ZIP`.
 
 Prints a Markdown table: bytes, and images that one core encodes and decodes, in several
 encodings. Nothing is enlarged, which would make photographs too easy to compress: the

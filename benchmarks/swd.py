@@ -1,4 +1,4 @@
-"""How fast the sliced Wasserstein distance is: `python -m benchmarks.swd`.
+"""The speed of the sliced Wasserstein distance: `python -m benchmarks.swd`.
 
 Prints a Markdown table: this project's, and the plain NumPy and SciPy program that its
 tests compare it with, on the same noise, one after the other. --large adds the

@@ -1,13 +1,13 @@
-"""How fast the training steps are: `python -m benchmarks.train_step --config=FILE`.
+"""The speed of the training steps: `python -m benchmarks.train_step --config=FILE`.
 
 Prints a Markdown table by resolution, on one device: time of a (D, G) pair, images per
-second, share of the device's measured peaks, peak memory and compile time; then what
-the whole schedule would take. Pixels are noise, and nothing is logged or saved.
+second, share of the device's measured peaks, peak memory and compile time; then the
+hours of the complete schedule. Pixels are noise, and nothing is logged or saved.
 
     --config.model.dtype=bfloat16   any field of the configuration, as for a run
     --batch=16                      one batch size for all resolutions
     --share=8                       the share of one of eight devices of the batch
-    --peer=gan_zoo --peer_path=DIR  another program beside ours, in turns: A B A B
+    --peer=gan_zoo --peer_path=DIR  another program and ours, in turns: A B A B
     --json=benchmarks/results/X.json  the record, which benchmarks.results prints again
 
 benchmarks/roofline.py has the formulas of the floors, benchmarks/peers.py the peers.
@@ -102,7 +102,7 @@ def _check_peer_path() -> None:
 
 
 def _check_peer(config: Any) -> None:
-    """Builds the smallest of the peer's networks: what is missing is told early."""
+    """Builds the smallest of the peer's networks, to find a missing part early."""
     try:
         _ask(_peer_command(), _peer_request(config, 4) | {"seconds": 0})
     except UserError as error:
@@ -113,7 +113,7 @@ def _check_peer(config: Any) -> None:
 
 
 def _train_as_the_peer(config: Any) -> list[str]:
-    """Sets what the peers do otherwise; returns the fields that it changed."""
+    """Sets the fields in which the peers differ; returns those that it changed."""
     other = {k: v for k, v in _AS_THE_PEERS.items() if get_field(config, k) != v}
     config.update_from_flattened_dict(other)
     return [f"config.{field} = {value!r}" for field, value in other.items()]
@@ -124,7 +124,7 @@ def _check_json(file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_dir():
             raise IsADirectoryError("it is a folder")
-        # As the record is: beside its place, then moved there.
+        # The record is written there too, and then moved to its place.
         tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.").close()
     except OSError as error:
         raise UserError(
@@ -209,7 +209,7 @@ def _ask(command: list[str], request: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"{command[0]}: {error.strerror}; name a Python") from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise UserError(f"{' '.join(command)} failed with: {reason}; mend that")
+        raise UserError(f"{' '.join(command)} failed with: {reason}; fix that")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -9,6 +9,9 @@ import pytest
 
 from benchmarks.results import table
 
+# Each is a process of its own: about a minute in all.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NARROW = (
     "--config=configs/cifar10.py",
@@ -115,7 +118,6 @@ def test_a_number_of_seeds_that_is_none_is_refused():
     assert "--seeds=1,0: each must be at least 1; write 1,2,5" in the_error(done)
 
 
-@pytest.mark.slow
 def test_growing_and_not_growing_are_trained_on_as_many_images(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
