@@ -42,7 +42,7 @@ def test_rate_is_that_of_all_runs_on_such_devices(make_run, tmp_path):
     ]
     rate = sustained_rate(runs)
     assert rate.flops == 2e9 * 2000 / 40
-    assert rate.reason == "as runs of the table took here"
+    assert rate.reason == "measured in runs of the table here"
     assert rate.hours(3600 * 1e11) == "about 1 h"
 
 

@@ -30,6 +30,7 @@ SMALL = [
     "--config.runtime.num_devices=1",
     "--config.train.grid=4x2",
     "--config.model.latent_size=8",
+    "--config.schedule.start_resolution=16",  # One stage: one program.
 ]
 
 
