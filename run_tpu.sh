@@ -3,8 +3,8 @@
 #   ./run_tpu.sh NAME ZONE [--dry_run] -- --config=configs/X.py [--workdir=gs://B/RUN] ...
 # Copies this checkout to every worker, makes the environment there if it is missing or
 # old, mounts the buckets that the flags name at ~/gcs/BUCKET, and starts one process on
-# each worker. The same command goes on after a stop. --dry_run prints every command,
-# quoted for a shell, and does nothing. See docs/tpu.md.
+# each worker. The same command continues after a stop. --dry_run only prints every
+# command, quoted for a shell. See docs/tpu.md.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -48,7 +48,7 @@ fi
 [[ ${1:-} == -- ]] || usage "'--' must come before the flags of the run"
 shift
 
-# What the workers would refuse minutes later.
+# Check here what the workers would refuse minutes later.
 config=''
 for ((i = 1; i <= $#; i++)); do
   case ${!i} in
@@ -63,19 +63,19 @@ file=${config%%:*}
 [[ ${file#./} == configs/* ]] || usage "--config=$config must lie in configs/, copy it there"
 [[ -f $file ]] || usage "--config=$config: there is no $file here"
 
-# Buckets are mounted beside the checkout: gs://B/x is ../gcs/B/x from there.
+# Buckets are mounted next to the checkout: gs://B/x is ../gcs/B/x from there.
 arguments='' buckets=' '
 for argument in "$@"; do
   if [[ $argument =~ ^(--[a-z_.]+=)gs://([a-z0-9._-]+)(/.*)?$ ]]; then
     argument="${BASH_REMATCH[1]}../gcs/${BASH_REMATCH[2]}${BASH_REMATCH[3]}"
     [[ $buckets == *" ${BASH_REMATCH[2]} "* ]] || buckets+="${BASH_REMATCH[2]} "
   elif [[ $argument == *gs://* ]]; then
-    usage "'$argument' is no flag with a bucket's folder, write --flag=gs://BUCKET/FOLDER"
+    usage "'$argument' is not a flag with a bucket's folder, write --flag=gs://BUCKET/FOLDER"
   fi
   arguments+=" $(printf '%q' "$argument")"
 done
 
-# The workers get no repository that could tell.
+# The workers get no repository to read the commit from.
 commit=$(git rev-parse HEAD 2>/dev/null || true)
 if [[ -n $commit && -n $(git status --porcelain --untracked-files=no) ]]; then
   commit+=+dirty
@@ -87,7 +87,7 @@ run tar --create --gzip --file="$archive" \
 run gcloud compute tpus tpu-vm scp "$archive" "$name:progan_jax.tar.gz" \
   --zone="$zone" --worker=all
 
-# uv brings a Python of its own where the machine's is older than 3.11.
+# uv installs a Python where the machine's is older than 3.11.
 on_workers 'set -eu
 mkdir -p progan_jax && cd progan_jax
 rm -rf progan_jax configs constraints && tar -xzf ../progan_jax.tar.gz
@@ -97,7 +97,7 @@ python3 -m uv --version >/dev/null 2>&1 || python3 -m pip install --quiet --user
 python3 -m uv pip install --quiet --python ~/.venvs/progan_jax/bin/python \
   --constraint constraints/py312.txt --editable ".[tpu]"'
 
-# gcsfuse refuses to rename folders, by which checkpoints become whole, unless it is told.
+# Checkpoints are completed by renaming their folder, which gcsfuse refuses by default.
 for bucket in $buckets; do
   on_workers "set -eu
 if ! command -v gcsfuse >/dev/null; then

@@ -153,11 +153,11 @@ def test_the_configuration_may_be_named_from_here(gcloud, flag):
         ),
         (
             ["pod", "a", "--", RUN[0], "--workdir", "gs://B/x"],
-            "'gs://B/x' is no flag with a bucket's folder, write --flag=gs://",
+            "'gs://B/x' is not a flag with a bucket's folder, write --flag=gs://",
         ),
         (
             ["pod", "a", "--", RUN[0], "--config.data.data_dir", "gs://sets"],
-            "'gs://sets' is no flag with a bucket's folder, write --flag=gs://",
+            "'gs://sets' is not a flag with a bucket's folder, write --flag=gs://",
         ),
         (["pod", "a", "--", *RUN, "--dry_run"], "--dry_run comes before '--'"),
     ],
