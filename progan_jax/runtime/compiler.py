@@ -1,8 +1,7 @@
 """XLA: compiler options, costs of a compiled program, and the cache of programs.
 
-To load a kept program is to run code, so the folder must be this user's alone: it lies
-in the user's cache, or where $PROGAN_JAX_CACHE points, and never beside a run, which
-may be shared.
+Loading a cached program runs code, so the cache must be this user's alone: it is never
+beside a run or in $PROGAN_JAX_CACHE, which may be shared.
 """
 
 import os
