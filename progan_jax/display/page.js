@@ -5,7 +5,7 @@
   if (!player) return;
   const frames = [...document.querySelectorAll("#frames > li")];
   const slider = document.getElementById("moment");
-  const told = document.getElementById("told");
+  const caption = document.getElementById("shown");
   const button = document.getElementById("play");
   const captions = frames.map((frame) => frame.querySelector("figcaption").textContent);
   let timer = 0;
@@ -13,7 +13,7 @@
   const show = () => {
     const chosen = Number(slider.value);
     frames.forEach((frame, number) => { frame.hidden = number !== chosen; });
-    told.textContent = captions[chosen];
+    caption.textContent = captions[chosen];
     slider.setAttribute("aria-valuetext", captions[chosen]);
   };
   const pause = () => {

@@ -1,4 +1,4 @@
-"""The page of a run: one file, which needs no other and asks no server for any."""
+"""The report of a run: one HTML file that loads no other."""
 
 import base64
 import hashlib
@@ -6,12 +6,7 @@ from pathlib import Path
 from string import Template
 
 from progan_jax import __version__
-from progan_jax.display.pictures import (
-    Pictures,
-    pictures_section,
-    read_pictures,
-    read_previews,
-)
+from progan_jax.display.pictures import Pictures, pictures_section, read_pictures
 from progan_jax.display.run_record import RunRecord, read_run
 from progan_jax.display.sections import (
     config_section,
@@ -21,7 +16,7 @@ from progan_jax.display.sections import (
     summary,
     training_section,
 )
-from progan_jax.display.svg import escape
+from progan_jax.display.markup import escape
 from progan_jax.errors import UserError, warn
 from progan_jax.files import write_whole
 
@@ -37,18 +32,17 @@ def write_report(run: Path, out: Path) -> Pictures:
 
     Args:
       run: Its folder, which is only read.
-      out: The HTML file; what it holds of the pictures already is used.
+      out: The HTML file.
 
     Returns:
       The pictures in it.
 
     Raises:
-      UserError: if the folder is no run's, if no tick of it has ended, or if the file
-        cannot be written.
+      UserError: if the folder is not a run's, if no tick of it has ended, or if the
+        file cannot be written.
     """
     record = read_run(run)
-    known, final = read_previews(out), record.config.model.resolution
-    pictures = read_pictures(run / "grids", final, known)
+    pictures = read_pictures(run / "grids", record.config.model.resolution)
     try:
         # Not that of the run, which may have been deleted since it was read.
         if out.parent != run:
@@ -62,7 +56,7 @@ def write_report(run: Path, out: Path) -> Pictures:
 
 
 def try_to_write_report(run: Path) -> None:
-    """Writes a run's report into its folder; no failure of it ends the training."""
+    """Writes a run's report into its folder; a failure is a warning."""
     try:
         write_report(run, run / NAME)
     except Exception as error:
@@ -89,6 +83,6 @@ def render(record: RunRecord, pictures: Pictures) -> str:
 
 
 def _hash(text: str) -> str:
-    """Returns what lets a browser run this text and no other."""
+    """Returns the hash by which a Content-Security-Policy names an inline text."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"sha256-{digest}"

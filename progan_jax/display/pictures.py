@@ -1,14 +1,8 @@
-"""The grids of a run, reduced so that one page holds them all, under a slider.
-
-Those that an earlier page holds are taken from there.
-"""
+"""The grids of a run, reduced so that one page holds them all, under a slider."""
 
 import base64
 import io
-import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from progan_jax.display.svg import details, escape, paragraph, section
+from progan_jax.display.markup import details, escape, paragraph, section
 from progan_jax.inference.snapshot import parse_moment
 
 _COLUMNS, _ROWS = 12, 8  # Images of a grid that are shown, at most.
@@ -27,147 +21,49 @@ _LOSSLESS_PIXELS = 2**15  # Blocks of few pixels, which lossy WebP would blur.
 
 _QUALITY = 85
 
-_STYLE = f"{_COLUMNS}x{_ROWS} {_WIDTH} {_QUALITY}"
+_MOST_PICTURES = 60
 
-# What Pillow raises for pictures that are damaged, or too large to be one.
+_MOST_BYTES = 7_000_000  # 9.3 MB as Base64.
+
+# What Pillow raises for pictures that are damaged or too large.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
-_IN_PAGE = re.compile(
-    r'width="(\d+)" height="(\d+)" data-grid="([\w. ]+)" '
-    r'src="data:image/webp;base64,([A-Za-z0-9+/=]+)"'
-)
-
-
-class Preview(NamedTuple):
-    """A grid, or its upper left part, as WebP.
-
-    Attributes:
-      width: Of the picture at the run's final resolution, in pixels.
-      height: Likewise.
-      key: Tells the grid, when it was drawn, and how the picture is made of it.
-      webp: The picture, at the stage's own resolution.
-    """
-
-    width: int
-    height: int
-    key: str
-    webp: bytes
-
-    @property
-    def attributes(self) -> str:
-        """The picture as attributes of an image in a page."""
-        data = base64.b64encode(self.webp).decode()
-        return (
-            f'width="{self.width}" height="{self.height}" data-grid="{self.key}" '
-            f'src="data:image/webp;base64,{data}"'
-        )
-
-
-def read_previews(page: Path) -> dict[str, Preview]:
-    """Returns the pictures of an earlier page by their keys; none if there is no page.
-
-    To decode a large grid takes long, and a page of a long run shows many.
-    """
-    try:
-        text = page.read_text(errors="replace")
-    except OSError:
-        return {}
-    found = {}
-    for width, height, key, data in _IN_PAGE.findall(text):
-        with suppress(ValueError):  # Whoever edited the page has to draw anew.
-            webp = base64.b64decode(data, validate=True)
-            found[key] = Preview(int(width), int(height), key, webp)
-    return found
-
-
-def read_grid(path: Path) -> Image.Image:
-    """Returns the picture in a PNG as RGB; raises UNREADABLE if it is damaged."""
-    with Image.open(path) as image:
-        image.verify()  # Decoding does not compare the checksums.
-    with Image.open(path) as image:
-        return image.convert("RGB")
-
-
-def preview(
-    grid: Path, resolution: int, final: int, known: Mapping[str, Preview]
-) -> Preview | None:
-    """Returns a grid's picture; None if it cannot be read.
-
-    Args:
-      grid: A PNG of square images.
-      resolution: Of the stage that drew them, in pixels.
-      final: To which they are enlarged in the grid.
-      known: Pictures that need not be made again.
-    """
-    try:
-        key = f"{grid.name} {grid.stat().st_mtime_ns} {_STYLE}"
-        return known.get(key) or _make(grid, key, resolution, final)
-    except UNREADABLE:
-        return None
-
-
-# Some are made and not shown, as the page has no room; a run that goes on asks
-# for them again.
-@lru_cache(maxsize=256)
-def _make(grid: Path, key: str, resolution: int, final: int) -> Preview:
-    image = read_grid(grid)
-    columns = min(_COLUMNS, image.width // final)
-    rows = min(_ROWS, image.height // final)
-    if not columns or not rows:
-        raise ValueError("smaller than one image")
-    part = image.crop((0, 0, columns * final, rows * final))
-    # Each pixel is a block of equal ones there: one of them is enough.
-    native = (columns * resolution, rows * resolution)
-    small = part.resize(native, Image.Resampling.NEAREST)
-    webp = _to_webp(small.reduce(max(1, -(-small.width // _WIDTH))))
-    return Preview(part.width, part.height, key, webp)
-
-
-def _to_webp(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    lossless = image.width * image.height <= _LOSSLESS_PIXELS
-    quality = 100 if lossless else _QUALITY
-    image.save(buffer, "webp", lossless=lossless, quality=quality, method=2)
-    return buffer.getvalue()
-
 
 _Item = TypeVar("_Item")
 
-_FAKES = "fakes_"
-
-_MOST_PICTURES = 60
-
-_MOST_BYTES = 7_000_000  # Base64 makes 9.3 MB of it.
-
 
 class Grid(NamedTuple):
-    """A grid of fakes, as its name tells."""
+    """A grid of fakes, with the moment in its name.
+
+    Attributes:
+      kimg: When it was drawn; 0 for the grid of real images.
+      resolution: Of the stage, in pixels.
+      path: The PNG.
+    """
 
     kimg: float
     resolution: int
     path: Path
 
+    @property
+    def moment(self) -> str:
+        """The moment as text."""
+        return f"{self.kimg:,.10g} kimg, {self.resolution}x{self.resolution}"
 
-@dataclass(frozen=True)
-class Picture:
-    """A grid as the page shows it.
+
+class Picture(NamedTuple):
+    """A grid, or its upper left part, as the page shows it.
 
     Attributes:
-      file: Name of the grid.
-      kimg: In that name; 0 of the reals.
-      resolution: Of the stage, in pixels.
-      preview: Its pixels.
+      grid: The grid.
+      width: Of the part at the run's final resolution, in pixels.
+      height: Likewise.
+      webp: The part at the stage's own resolution.
     """
 
-    file: str
-    kimg: float
-    resolution: int
-    preview: Preview
-
-    @property
-    def is_coarse(self) -> bool:
-        """Whether it has so few pixels that they are shown as squares."""
-        return self.resolution <= 32
+    grid: Grid
+    width: int
+    height: int
+    webp: bytes
 
 
 @dataclass(frozen=True)
@@ -177,8 +73,8 @@ class Pictures:
     Attributes:
       fakes: Oldest first.
       reals: The training images, if their grid is there.
-      num_fakes: Grids of fakes in the folder.
-      unreadable: Names of those that are no pictures.
+      num_fakes: Number of grids of fakes in the folder.
+      unreadable: Names of the files that cannot be read.
     """
 
     fakes: Sequence[Picture]
@@ -191,24 +87,22 @@ def list_grids(folder: Path) -> list[Grid]:
     """Returns the grids of fakes in a folder, oldest first."""
     return sorted(
         Grid(*moment, path)
-        for path in folder.glob(f"{_FAKES}*_r*.png")
-        if (moment := parse_moment(path.stem.removeprefix(_FAKES)))
+        for path in folder.glob("fakes_*_r*.png")
+        if (moment := parse_moment(path.stem.removeprefix("fakes_")))
     )
 
 
-def read_pictures(folder: Path, final: int, known: Mapping[str, Preview]) -> Pictures:
-    """Returns the grids of a run, thinned out evenly if they are many.
+def read_pictures(folder: Path, final: int) -> Pictures:
+    """Returns the grids of a run, thinned out evenly if there are many.
 
     Args:
       folder: With the run's grids.
       final: Resolution of the run, to which the images in the grids are enlarged.
-      known: Pictures of an earlier page.
     """
     grids, reals = list_grids(folder), Grid(0, final, folder / "reals.png")
     chosen = thin(grids, _MOST_PICTURES)
     wanted = [*chosen, reals] if reals.path.exists() else chosen
-    with ThreadPoolExecutor() as pool:
-        read = list(pool.map(lambda grid: _read(grid, final, known), wanted))
+    read = [_read(grid, final) for grid in wanted]
     fakes = [picture for picture in read[: len(chosen)] if picture is not None]
     return Pictures(
         fakes=fit(fakes, _MOST_BYTES),
@@ -222,11 +116,19 @@ def read_pictures(folder: Path, final: int, known: Mapping[str, Preview]) -> Pic
     )
 
 
+def read_grid(path: Path) -> Image.Image:
+    """Returns the picture in a PNG as RGB; raises UNREADABLE if it is damaged."""
+    with Image.open(path) as image:
+        image.verify()  # Decoding does not compare the checksums.
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
 def thin(items: Sequence[_Item], most: int) -> list[_Item]:
     """Returns up to about `most` of the items at equal distances, and the last one.
 
-    The distance is a power of two, so that a run that goes on shows what it has shown
-    before, or every other one of it: nothing has to be read anew.
+    The distance is a power of two, so that a longer run shows what it showed before,
+    or every other item of it: few pictures have to be read again.
     """
     step = 1
     while len(items) > most * step:
@@ -236,85 +138,104 @@ def thin(items: Sequence[_Item], most: int) -> list[_Item]:
 
 
 def fit(pictures: Sequence[Picture], most_bytes: int) -> list[Picture]:
-    """Returns pictures, thinned out until they have so many bytes, at the most."""
+    """Returns pictures, thinned out until they have at most so many bytes."""
     fitting = list(pictures)
-    while len(fitting) > 2 and sum(len(p.preview.webp) for p in fitting) > most_bytes:
+    while len(fitting) > 2 and sum(len(p.webp) for p in fitting) > most_bytes:
         fitting = thin(fitting, (len(fitting) + 1) // 2)
     return fitting
 
 
-def _read(grid: Grid, final: int, known: Mapping[str, Preview]) -> Picture | None:
+def _read(grid: Grid, final: int) -> Picture | None:
     """Returns a grid's picture; None if it cannot be read."""
-    made = preview(grid.path, grid.resolution, final, known)
-    return made and Picture(grid.path.name, grid.kimg, grid.resolution, made)
+    try:
+        return _reduce(grid, final, grid.path.stat().st_mtime_ns)
+    except UNREADABLE:
+        return None
+
+
+# Decoding a large grid takes long, and the next page shows mostly the same grids.
+@lru_cache(maxsize=256)
+def _reduce(grid: Grid, final: int, mtime_ns: int) -> Picture:
+    del mtime_ns  # Of the cache's key alone.
+    image = read_grid(grid.path)
+    columns = min(_COLUMNS, image.width // final)
+    rows = min(_ROWS, image.height // final)
+    if not columns or not rows:
+        raise ValueError("smaller than one image")
+    part = image.crop((0, 0, columns * final, rows * final))
+    # Each pixel is a block of equal ones there: one of them is enough.
+    native = (columns * grid.resolution, rows * grid.resolution)
+    small = part.resize(native, Image.Resampling.NEAREST)
+    webp = _to_webp(small.reduce(max(1, -(-small.width // _WIDTH))))
+    return Picture(grid, part.width, part.height, webp)
+
+
+def _to_webp(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    lossless = image.width * image.height <= _LOSSLESS_PIXELS
+    quality = 100 if lossless else _QUALITY
+    image.save(buffer, "webp", lossless=lossless, quality=quality, method=2)
+    return buffer.getvalue()
 
 
 def pictures_section(pictures: Pictures, row_classes: Sequence[str] = ()) -> str:
-    """Returns the grids, to be stepped through, and the training images beside.
+    """Returns the grids under a slider, and the training images beside.
 
     Args:
       pictures: Of the run.
-      row_classes: Names of the classes that the rows show, if each shows one.
+      row_classes: Names of the classes of the rows, if each row shows one class.
     """
     if not pictures.fakes:
-        return section("pictures", "Pictures", _told(pictures))
+        return section("pictures", "Pictures", _note(pictures))
     frames = "\n".join(_frame(picture) for picture in pictures.fakes)
     player = _player(pictures.fakes)
-    fakes = f'<div><h3>Fakes</h3>\n<ol id="frames">\n{frames}\n</ol>\n{player}</div>'
-    body = f'<div class="grids">\n{fakes}\n{_reals(pictures.reals)}\n</div>'
+    body = f'<div><h3>Fakes</h3>\n<ol id="frames">\n{frames}\n</ol>\n{player}</div>'
+    if pictures.reals:
+        image = _image(pictures.reals, "Training images")
+        body += f"\n<div><h3>Training images</h3>\n{image}</div>"
+    body = f'<div class="grids">\n{body}\n</div>'
     if row_classes:
         body += paragraph(f"Each row shows one class: {', '.join(row_classes)}.")
-    return section("pictures", "Pictures", body + _told(pictures))
+    return section("pictures", "Pictures", body + _note(pictures))
 
 
 def _player(fakes: Sequence[Picture]) -> str:
-    """Returns what steps through the pictures; the script of the page shows it."""
-    newest, told = len(fakes) - 1, _moment(fakes[-1])
+    """Returns the slider and its button, which the page's script makes visible."""
+    newest, moment = len(fakes) - 1, fakes[-1].grid.moment
     return (
         '<div class="player" id="player" hidden>\n'
         '<button type="button" id="play">Play</button>\n'
         '<label for="moment">Moment of the training</label>\n'
         f'<input type="range" id="moment" min="0" max="{newest}" step="1" '
-        f'value="{newest}" aria-valuetext="{told}">\n'
-        f'<output for="moment" id="told">{told}</output>\n</div>'
+        f'value="{newest}" aria-valuetext="{moment}">\n'
+        f'<output for="moment" id="shown">{moment}</output>\n</div>'
     )
 
 
 def _frame(picture: Picture) -> str:
-    text = f"Fakes after {_moment(picture)}"
+    moment = picture.grid.moment
     return (
-        f"<li><figure>{_image(picture, text)}<figcaption>{_moment(picture)}"
+        f"<li><figure>{_image(picture, f'Fakes after {moment}')}<figcaption>{moment}"
         "</figcaption></figure></li>"
     )
 
 
-def _reals(picture: Picture | None) -> str:
-    if picture is None:
-        return ""
-    return f"<div><h3>Training images</h3>\n{_image(picture, 'Training images')}</div>"
-
-
 def _image(picture: Picture, text: str) -> str:
-    kind = ' class="coarse"' if picture.is_coarse else ""
-    return f'<img{kind} alt="{escape(text)}" {picture.preview.attributes}>'
-
-
-def _moment(picture: Picture) -> str:
-    r = picture.resolution
-    return f"{picture.kimg:,.10g} kimg, {r}x{r}"
-
-
-def _told(pictures: Pictures) -> str:
-    """Returns which grids are shown, and which could not be."""
-    shown, there = len(pictures.fakes), pictures.num_fakes
-    told = "No grid is drawn yet." if not there else f"All {there} grids are shown."
-    lines = [told]
-    if shown < there - len(pictures.unreadable):
-        lines = [f"{shown} of {there} grids are shown, at about equal distances."]
-    if pictures.unreadable:
-        lines = [] if shown + len(pictures.unreadable) >= there else lines
-        lines.append(f"Left out as unreadable: {', '.join(pictures.unreadable)}.")
-    names = ", ".join(picture.file for picture in pictures.fakes)
-    return paragraph(" ".join(lines)) + (
-        details("Files of the grids", paragraph(names)) if names else ""
+    # Few pixels are shown as squares.
+    kind = ' class="coarse"' if picture.grid.resolution <= 32 else ""
+    data = base64.b64encode(picture.webp).decode()
+    return (
+        f'<img{kind} alt="{escape(text)}" width="{picture.width}" '
+        f'height="{picture.height}" src="data:image/webp;base64,{data}">'
     )
+
+
+def _note(pictures: Pictures) -> str:
+    """Returns which grids are shown, and which cannot be read."""
+    shown, total = len(pictures.fakes), pictures.num_fakes
+    text = f"{shown} of {total} grids are shown." if total else "No grid is drawn yet."
+    if pictures.unreadable:
+        text += f" Left out as unreadable: {', '.join(pictures.unreadable)}."
+    names = ", ".join(picture.grid.path.name for picture in pictures.fakes)
+    folded = details("Files of the grids", paragraph(names)) if names else ""
+    return paragraph(text) + folded

@@ -1,144 +1,131 @@
-"""The parts of a run's report: progress, stages, curves, metrics, settings."""
+"""The sections of a run's report: progress, stages, curves, metrics, settings."""
 
+import base64
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from progan_jax.configs import base
-from progan_jax.display.run_record import Row, RunRecord, condense
-from progan_jax.display.svg import (
-    Chart,
-    Line,
+from progan_jax.display.charts import Chart, Points, draw
+from progan_jax.display.markup import (
     details,
-    draw,
     escape,
     facts,
     paragraph,
     section,
     table,
 )
+from progan_jax.display.run_record import Row, RunRecord, condense
 from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.metrics.scoreboard import Progress
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.logging import format_duration
 from progan_jax.training.schedule import Stage
 
-# Titles, and what they are drawn of, by its name in stats.jsonl.
+_SPEED = "Images per second"
+
+# Scalars of stats.jsonl in each chart, and their names in the legend.
 _CURVES: Mapping[str, Mapping[str, str]] = {
     "Losses": {"Loss/d_loss": "D", "Loss/g_loss": "G"},
-    "Scores that D gives": {"Loss/real_scores": "reals", "Loss/fake_scores": "fakes"},
-    "Norm of D's gradient": {"Loss/mixed_norms": "between reals and fakes"},
-    "Spread of a batch, as D sees it": {
-        "Health/stddev_reals": "reals",
+    "Scores of D": {"Loss/real_scores": "real images", "Loss/fake_scores": "fakes"},
+    "Norm of D's gradient between real images and fakes": {"Loss/mixed_norms": ""},
+    "Standard deviation over a batch, in D": {
+        "Health/stddev_reals": "real images",
         "Health/stddev_fakes": "fakes",
     },
     "Class terms of the losses": {
-        "Loss/label_penalty_reals": "reals",
+        "Loss/label_penalty_reals": "real images",
         "Loss/label_penalty_fakes": "fakes",
     },
     "Noise in D's layers": {"Health/noise_strength": ""},
     "Updates skipped": {"Health/skipped": ""},
-    "Images per second": {"Timing/img_per_sec": ""},
+    _SPEED: {"Timing/img_per_sec": ""},
 }
 
 _MOST_TICKS = 300
 
 _SWD = "Sliced Wasserstein distance x 1e3"
 
-# Levels of one distance stand in one chart.
-_LEVELS = {"swd_": _SWD, "stage_swd_": f"{_SWD}, as stages end"}
+# All levels of a distance are drawn in one chart.
+_LEVELS = {"swd_": _SWD, "stage_swd_": f"{_SWD}, at the end of stages"}
 
 _TITLES = {"ms_ssim": "MS-SSIM", "fid": "FID", "sfid": "sFID", "rfid": "rFID"}
 
-# What differs by factors, stage by stage or level by level.
-_LOGARITHMIC = ("Images per second", *_LEVELS.values())
-
 
 def training_charts(record: RunRecord) -> str:
-    """Returns the curves of the ticks."""
+    """Returns the charts of the ticks."""
     rows = condense(record.rows, _MOST_TICKS)
-    charts = [_of_ticks(rows, title, names) for title, names in _CURVES.items()]
-    return _show([c for c in charts if c is not None], "ticks")
+    charts = []
+    for title, names in _CURVES.items():
+        lines = {label or title: _curve(rows, name) for name, label in names.items()}
+        lines = {k: curve for k, curve in lines.items() if any(y for _, y in curve)}
+        stages = _stage_starts(rows)
+        charts.append(Chart(title, lines, stages, is_log=title == _SPEED))
+    return _show(charts)
 
 
 def ticks_per_point(record: RunRecord) -> int:
-    """Returns how many ticks a point of the curves is the mean of."""
+    """Returns the number of ticks that a point of the curves is the mean of."""
     return -(-len(record.rows) // _MOST_TICKS)
 
 
 def schedule_chart(record: RunRecord) -> str:
-    """Returns the stages and their fades: as far as the run has come, and the rest.
+    """Returns the chart of the resolution: until now, and as planned.
 
-    A run that does not grow has no such chart.
+    It is empty for a run that does not grow.
     """
     sides = [stage.resolution for stage in record.schedule.stages()]
     if len(sides) == 1:
         return ""
-    shown = [(0.0, float(sides[0])), *_sides_shown(record.rows)]
-    lines = [Line("shown", shown)]
+    lines = {"until now": [(0.0, float(sides[0])), *_resolutions(record.rows)]}
     if not record.is_finished:
-        lines.append(Line("planned", [shown[-1], *_planned(record)]))
-    ticks = [(float(side), str(side)) for side in sides]
-    chart = Chart("Resolution, with its fades", lines, ticks=ticks, is_log=True)
-    return _show([chart], "schedule")
+        lines["planned"] = [lines["until now"][-1], *_planned(record)]
+    return _show([Chart("Resolution and its fades", lines, ticks=sides, is_log=True)])
 
 
 def metric_charts(record: RunRecord) -> str:
-    """Returns the figures of the snapshots; the levels of the SWD in one chart."""
-    names = shown_figures(record.progress)
+    """Returns the charts of the snapshots' values; all levels of the SWD in one."""
+    names = shown_values(record.progress)
+    groups = {
+        title: [name for name in names if name.startswith(prefix)]
+        for prefix, title in _LEVELS.items()
+    }
+    single = [name for name in names if not name.startswith(tuple(_LEVELS))]
+    groups |= {title_of(name): [name] for name in single}
+    points, floor = record.progress.points, record.progress.floor
     charts = []
-    for prefix, title in _LEVELS.items():
-        levels = [name for name in names if name.startswith(prefix)]
-        charts.append(_of_figures(record, title, levels))
-    for name in names:
-        if not name.startswith(tuple(_LEVELS)):
-            charts.append(_of_figures(record, title_of(name), [name]))
-    return _show([c for c in charts if c is not None], "metrics")
+    for title, group in groups.items():
+        lines = {
+            title_of(name): [
+                (p.kimg, p.figures[name]) for p in points if name in p.figures
+            ]
+            for name in group
+        }
+        if len(group) == 1 and group[0] in floor:
+            value = floor[group[0]]
+            lines["real images"] = [(0.0, value), (points[-1].kimg, value)]
+        is_log = title in _LEVELS.values()
+        stages = _stage_starts(record.rows)
+        charts.append(Chart(title, lines, stages, is_log=is_log, has_dots=True))
+    return _show(charts)
 
 
-def shown_figures(progress: Progress) -> list[str]:
-    """Returns the names of the figures, but for deviations and shares of classes."""
+def shown_values(progress: Progress) -> list[str]:
+    """Returns the names of the values, except deviations and shares of classes."""
     names = progress.names()
     return [n for n in names if not n.endswith("_std") and "_share_" not in n]
 
 
-def title_of(figure: str) -> str:
-    """Returns a figure's name for people."""
-    title = figure.removesuffix("_mean").replace("_", " ")
-    return _TITLES.get(figure, title.replace("swd", "SWD").replace("kid", "KID"))
+def title_of(name: str) -> str:
+    """Returns the title of a metric's value."""
+    title = name.removesuffix("_mean").replace("_", " ")
+    return _TITLES.get(name, title.replace("swd", "SWD").replace("kid", "KID"))
 
 
-def _of_ticks(
-    rows: Sequence[Row], title: str, names: Mapping[str, str]
-) -> Chart | None:
-    lines = []
-    for name, label in names.items():
-        points = [(row["Progress/kimg"], row.get(name)) for row in rows]
-        if any(value for _, value in points):
-            lines.append(Line(label, points))
-    return _chart(title, lines, rows)
-
-
-def _of_figures(record: RunRecord, title: str, names: Sequence[str]) -> Chart | None:
-    points, floor = record.progress.points, record.progress.floor
-    lines = [
-        Line(
-            title_of(n) + (f" (reals {floor[n]:.4g})" if n in floor else ""),
-            [(p.kimg, p.figures[n]) for p in points if n in p.figures],
-            has_dots=True,
-        )
-        for n in names
-    ]
-    return _chart(title, lines, record.rows)
-
-
-def _chart(title: str, lines: Sequence[Line], rows: Sequence[Row]) -> Chart | None:
-    if not any(line.values() for line in lines):
-        return None
-    lowest = min(value for line in lines for value in line.values())
-    is_log = title in _LOGARITHMIC and lowest > 0
-    return Chart(title, lines, _stage_starts(rows), is_log=is_log)
+def _curve(rows: Sequence[Row], name: str) -> Points:
+    return [(row["Progress/kimg"], row.get(name)) for row in rows]
 
 
 def _stage_starts(rows: Sequence[Row]) -> list[tuple[float, str]]:
@@ -151,8 +138,8 @@ def _stage_starts(rows: Sequence[Row]) -> list[tuple[float, str]]:
     return marks if len(marks) > 1 else []
 
 
-def _sides_shown(rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
-    """Yields kimg and resolution, in a fade that between the two."""
+def _resolutions(rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
+    """Yields kimg and resolution, which during a fade lies between the two."""
     for row in condense(rows, _MOST_TICKS):
         side, alpha = row["Progress/resolution"] or 4, row["Progress/alpha"] or 0
         yield row["Progress/kimg"] or 0, side * 2 ** (alpha - 1)
@@ -167,55 +154,42 @@ def _planned(record: RunRecord) -> Iterator[tuple[float, float]]:
                 yield end / 1000, stage.resolution
 
 
-def _show(charts: Sequence[Chart], name: str) -> str:
-    figures = [_figure(chart, f"{name}-{n}") for n, chart in enumerate(charts)]
+def _show(charts: Sequence[Chart]) -> str:
+    """Returns the charts that have values, each above a table of its numbers."""
+    figures = [
+        f'<figure class="chart">\n<figcaption><h3>{escape(chart.title)}</h3>'
+        f"</figcaption>\n{_picture(chart)}\n{details('Numbers', _numbers(chart))}\n"
+        "</figure>"
+        for chart in charts
+        if chart.values()
+    ]
     return '<div class="charts">\n' + "\n".join(figures) + "\n</div>"
 
 
-def _figure(chart: Chart, name: str) -> str:
-    """Returns a chart under its title and legend, its numbers folded below."""
-    hidden = chart.hidden()
-    note = f"{hidden} value(s) beyond the edges" if hidden else ""
-    return (
-        f'<figure class="chart">\n<figcaption><h3>{escape(chart.title)}</h3>'
-        f"{_legend(chart)}</figcaption>\n{draw(chart, name)}\n"
-        + (f'<p class="note">{note}</p>\n' if note else "")
-        + details("Numbers", _numbers(chart))
-        + "\n</figure>"
-    )
-
-
-def _legend(chart: Chart) -> str:
-    if not any(line.name for line in chart.lines):
-        return ""
-    items = "".join(
-        f'<li><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><g '
-        f'class="line line-{n % 6}"><path d="M0 4H22"/></g></svg>{escape(line.name)}'
-        "</li>"
-        for n, line in enumerate(chart.lines)
-    )
-    return f'<ul class="legend">{items}</ul>'
+def _picture(chart: Chart) -> str:
+    data = base64.b64encode(draw(chart).encode()).decode()
+    source = f"data:image/svg+xml;base64,{data}"
+    return f'<img alt="{escape(chart.describe())}" src="{source}">'
 
 
 def _numbers(chart: Chart) -> str:
-    places = sorted({x for line in chart.lines for x, _ in line.points})
-    columns = [dict(line.points) for line in chart.lines]
+    places = sorted({x for points in chart.lines.values() for x, _ in points})
+    columns = [dict(points) for points in chart.lines.values()]
     rows = [
         [f"{x:,.6g}", *(_number(column.get(x)) for column in columns)] for x in places
     ]
-    header = ["kimg", *(line.name or chart.title for line in chart.lines)]
-    return table(f"{chart.title}: numbers", header, rows)
+    return table(f"{chart.title}: numbers", ["kimg", *chart.lines], rows)
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
 
 
-_MORE_IS_NOT_BETTER = ("ms_ssim",)
+_NEITHER_IS_BETTER = ("ms_ssim",)  # It should be that of the real images.
 
 
 def summary(record: RunRecord) -> str:
-    """Returns how far the run has come, in a few numbers."""
+    """Returns the progress of the run in a few numbers."""
     last, end = record.rows[-1], record.schedule.end_nimg() / 1000
     side, alpha = int(last["Progress/resolution"]), last["Progress/alpha"]
     left = format_duration(last.get("Timing/eta_sec") or 0)
@@ -226,13 +200,13 @@ def summary(record: RunRecord) -> str:
             ("Resolution", f"{side}x{side}", f"alpha {alpha:.2f}"),
             ("Trained for", time, "" if record.is_finished else f"about {left} left"),
             ("Speed", f"{last['Timing/img_per_sec']:,.0f} images/s", "last tick"),
-            *_best_figures(record),
+            *_best_values(record),
         ]
     )
 
 
 def schedule_section(record: RunRecord) -> str:
-    """Returns the stages: planned, and how fast they were."""
+    """Returns the stages: plan, throughput and time of each."""
     header = ["stage", "from kimg", "fade until", "until kimg", "batch", "G rate"]
     header += ["D rate", "shown kimg", "images/s", "time"]
     rows = [_stage_row(record, stage) for stage in record.schedule.stages()]
@@ -246,54 +220,50 @@ def schedule_section(record: RunRecord) -> str:
 def training_section(record: RunRecord) -> str:
     """Returns the curves of the ticks."""
     each = ticks_per_point(record)
-    told = f"{len(record.rows):,} ticks, from stats.jsonl."
-    told += f" {record.lost_rows:,} more are lost." if record.lost_rows else ""
-    told += f" Each point is the mean of {each} ticks of a stage." if each > 1 else ""
+    text = f"{len(record.rows):,} ticks, from stats.jsonl."
+    text += f" {record.lost_rows:,} more are lost." if record.lost_rows else ""
+    text += f" Each point is the mean of {each} ticks of a stage." if each > 1 else ""
     if len({row["Progress/resolution"] for row in record.rows}) > 1:
-        told += " Numbers at the top name the resolution that begins there."
-    body = paragraph(told) + training_charts(record)
+        text += " Numbers above the charts are the resolutions that begin there."
+    body = paragraph(text) + training_charts(record)
     return section("training", "Training", body)
 
 
 def metrics_section(record: RunRecord) -> str:
-    """Returns the figures of the snapshots."""
+    """Returns the metrics of the snapshots."""
     progress = record.progress
     if not progress.names():
-        nothing = "Nothing is measured yet; --mode=eval measures every snapshot."
-        return section("metrics", "Metrics", paragraph(nothing))
-    names = shown_figures(progress)
+        text = "Nothing is measured yet; --mode=eval measures every snapshot."
+        return section("metrics", "Metrics", paragraph(text))
+    names = shown_values(progress)
     best = {name: _best(record, name) for name in names}
-    rows = [["reals", "", *(_figure_cell(progress.floor.get(n)) for n in names)]]
+    rows = [["real images", "", *(_number(progress.floor.get(n)) for n in names)]]
     rows = rows if progress.floor else []
     for p in progress.points:
-        marks = [" (best)" if best[n] == p.kimg else "" for n in names]
         cells = [
-            _figure_cell(p.figures.get(n)) + m
-            for n, m in zip(names, marks, strict=True)
+            _number(p.figures.get(n)) + (" (best)" if best[n] == p.kimg else "")
+            for n in names
         ]
         rows.append([f"{p.kimg:,.1f}", f"{p.resolution:g}", *cells])
     header = ["kimg", "resolution", *map(title_of, names)]
-    caption = "Figures of the snapshots, by each metric's newest settings"
+    caption = "Metrics of the snapshots, each under its newest settings"
     body = metric_charts(record) + table(caption, header, rows)
     return section("metrics", "Metrics", body)
 
 
-def _best_figures(record: RunRecord) -> Iterator[tuple[str, str, str]]:
-    """Yields the best of up to two figures, with the kimg of its snapshot."""
-    names = shown_figures(record.progress)
-    averages = [n for n in names if not re.search(r"swd_\d+$", n)]
-    for name in [n for n in averages if n not in _MORE_IS_NOT_BETTER][:2]:
+def _best_values(record: RunRecord) -> Iterator[tuple[str, str, str]]:
+    """Yields the best of up to two values, with the kimg of its snapshot."""
+    names = [n for n in shown_values(record.progress) if not re.search(r"swd_\d+$", n)]
+    for name in [n for n in names if n not in _NEITHER_IS_BETTER][:2]:
         kimg = _best(record, name)
-        for point in record.progress.points:
-            if point.kimg == kimg:
-                value = f"{point.figures[name]:.4g}"
-                yield f"Best {title_of(name)}", value, f"at {kimg:,.1f} kimg"
+        values = {p.kimg: p.figures.get(name) for p in record.progress.points}
+        yield f"Best {title_of(name)}", _number(values[kimg]), f"at {kimg:,.1f} kimg"
 
 
-def _best(record: RunRecord, name: str) -> float | None:
-    """Returns the kimg of the snapshot that is best by a figure, if any can be."""
-    if name in _MORE_IS_NOT_BETTER:
-        return None
+def _best(record: RunRecord, name: str) -> float:
+    """Returns the kimg of the snapshot with the best value; NaN if none is better."""
+    if name in _NEITHER_IS_BETTER:
+        return math.nan
     sign = -1 if is_higher_better(name) else 1
     measured = [p for p in record.progress.points if name in p.figures]
     return min(measured, key=lambda p: sign * p.figures[name]).kimg
@@ -315,7 +285,7 @@ def _stage_row(record: RunRecord, stage: Stage) -> list[str]:
 
 
 def _speed(rows: Sequence[Row], resolution: int) -> list[str]:
-    """Returns kimg shown at a resolution, images/s, and time with all pauses."""
+    """Returns kimg shown at a resolution, images/s, and time including pauses."""
     start = {"Progress/kimg": 0.0, "Timing/total_sec": 0.0}
     steps = [
         (before, row)
@@ -334,12 +304,8 @@ def _speed(rows: Sequence[Row], resolution: int) -> list[str]:
     return [f"{kimg:,.1f}", speed, format_duration(time)]
 
 
-def _figure_cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
 def config_section(record: RunRecord) -> str:
-    """Returns what the configuration changes of configs/base.py, and all of it."""
+    """Returns the fields that differ from configs/base.py, and all fields."""
     fields = list_fields(record.config)
     everything = table(
         "All fields of the configuration",
@@ -357,13 +323,13 @@ def config_section(record: RunRecord) -> str:
         for name, value in fields.items()
         if name not in paper or paper[name] != value
     ]
-    told = "What differs from configs/base.py, the paper's recipe"
-    differing = table(told, ["field", "this run", "base"], rows)
+    caption = "Fields that differ from configs/base.py, the paper's recipe"
+    differing = table(caption, ["field", "this run", "base"], rows)
     return section("configuration", "Configuration", differing + body)
 
 
 def starts_section(record: RunRecord) -> str:
-    """Returns when, where and by which versions the run was started."""
+    """Returns date, devices and versions of each start of the run."""
     packages = {name for start in record.starts for name in _versions(start)}
     header = ["date", "commit", "devices", "Python", *sorted(packages)]
     rows = [
@@ -376,7 +342,7 @@ def starts_section(record: RunRecord) -> str:
         ]
         for start in record.starts
     ]
-    body = table("Every start of the run", header, rows)
+    body = table("Starts of the run", header, rows)
     return section("starts", "Starts", body)
 
 

@@ -1,9 +1,5 @@
-"""Curves of runs: figures and images against time, drawn from the runs' own records.
+"""Plots of several runs: values of metrics and images shown against time."""
 
-Drawn by Matplotlib, which the extra `plots` installs.
-"""
-
-import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from progan_jax.display.charts import Points, draw_lines, use_logarithm
 from progan_jax.metrics.scoreboard import Progress
 
 _TIMES = ("kimg", "hours")
@@ -20,73 +17,78 @@ _LEVEL = re.compile(r"swd_\d+")
 _SHARE = re.compile(r"classifier_share_\d+")
 
 
-def can_draw() -> bool:
-    """Returns whether Matplotlib is there."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def draw_figures(path: Path, runs: Sequence[Progress], figures: Sequence[str]) -> None:
-    """Draws a column for each figure: above against kimg, below against hours.
+def draw_values(path: Path, runs: Sequence[Progress], names: Sequence[str]) -> None:
+    """Draws a column for each value: above against kimg, below against hours.
 
     Args:
-      path: PNG file; not written if no run has any of the figures.
+      path: PNG file; not written if no run has any of the values.
       runs: Those of one label share a colour.
-      figures: By the names that the metrics give them.
+      names: Of the values, as the metrics name them.
     """
-    there = {name for run in runs for name in run.names()}
-    figures = [name for name in figures if name in there]
-    if not figures:
+    measured = {name for run in runs for name in run.names()}
+    names = [name for name in names if name in measured]
+    if not names:
         return
-    canvas, axes = _canvas(2, len(figures))
-    for column, figure in enumerate(figures):
+    figure, axes = _subplots(2, len(names))
+    for column, name in enumerate(names):
         for row, time in enumerate(_TIMES):
-            _draw_figure(axes[row, column], runs, figure, time)
+            axis = axes[row, column]
+            draw_lines(axis, [(run.label, _points(run, name, time)) for run in runs])
+            floors = [run.floor[name] for run in runs if name in run.floor]
+            if floors:
+                floor = float(np.mean(floors))
+                axis.axhline(floor, color="grey", linestyle=":", label="real images")
+            title = name.removesuffix("_mean").replace("_", " ")
+            axis.set(xlabel=time, ylabel=title)
     axes[0, 0].legend(fontsize="small")
-    canvas.savefig(path, dpi=100)
+    figure.savefig(path)
 
 
 def draw_levels(path: Path, runs: Sequence[Progress]) -> None:
     """Draws the sliced Wasserstein distance of each level, a column for each label.
 
-    This is the figure by which the paper shows how growing converges: all levels at
-    once without it, one after the other with it.
+    By such a plot the paper shows how growing converges: all levels at once without
+    it, one after the other with it (Fig. 4).
 
     Args:
       path: PNG file; not written if no run has any level.
       runs: Those of one label share a column.
     """
-    labels = list(dict.fromkeys(run.label for run in runs if _levels([run])))
-    if not labels:
+    names = {name for run in runs for name in run.names() if _LEVEL.fullmatch(name)}
+    sides = sorted((int(name.removeprefix("swd_")) for name in names), reverse=True)
+    columns = [run.label for run in runs if names & set(run.names())]
+    columns = list(dict.fromkeys(columns))
+    if not columns:
         return
-    canvas, axes = _canvas(2, len(labels), sharex="row", sharey=True)
-    levels = _levels(runs)
-    for column, label in enumerate(labels):
-        own = [run for run in runs if run.label == label]
+    figure, axes = _subplots(2, len(columns), sharex="row", sharey=True)
+    for column, label in enumerate(columns):
         for row, time in enumerate(_TIMES):
             axis = axes[row, column]
-            for number, level in enumerate(levels):
-                side = level.removeprefix("swd_")
-                _draw_line(axis, own, level, time, f"C{number}", f"{side}x{side}")
-            axis.set(title=label, xlabel=time, ylabel="SWD x 1e3", yscale="log")
-            for ticks in ("major", "minor"):  # As 60 and not as 6 x 10^1.
-                getattr(axis.yaxis, f"set_{ticks}_formatter")("{x:g}")
+            lines = [
+                (f"{side}x{side}", _points(run, f"swd_{side}", time))
+                for side in sides
+                for run in runs
+                if run.label == label
+            ]
+            draw_lines(axis, lines)
+            axis.set(title=label, xlabel=time, ylabel="SWD x 1e3")
+    use_logarithm(axes[0, 0])
     axes[0, 0].legend(fontsize="small")
-    canvas.savefig(path, dpi=100)
+    figure.savefig(path)
 
 
 def draw_throughput(path: Path, runs: Sequence[Progress]) -> None:
     """Draws images shown against training time, which shows what growing saves."""
-    canvas, axes = _canvas(1, 1)
-    axis, colours = axes[0, 0], _colours(runs)
-    for run in runs:
-        axis.plot(*zip((0, 0), *run.shown, strict=True), color=colours[run.label])
-    _name_colours(axis, colours)
+    figure, axes = _subplots(1, 1)
+    axis = axes[0, 0]
+    draw_lines(axis, [(run.label, [(0, 0), *run.shown]) for run in runs], marker="")
     axis.set(xlabel="hours", ylabel="kimg")
-    canvas.savefig(path, dpi=100)
+    axis.legend(fontsize="small")
+    figure.savefig(path)
 
 
 def draw_classes(path: Path, runs: Sequence[Progress]) -> None:
-    """Draws the shares of classes among each run's newest classified images.
+    """Draws the shares of classes in the newest classified images of each run.
 
     Args:
       path: PNG file; not written if no run's images were classified.
@@ -95,7 +97,7 @@ def draw_classes(path: Path, runs: Sequence[Progress]) -> None:
     classified = [(run, shares) for run in runs if (shares := _shares(run))]
     if not classified:
         return
-    canvas, axes = _canvas(1, 1)
+    figure, axes = _subplots(1, 1)
     axis, width = axes[0, 0], 0.8 / len(classified)
     for number, (run, shares) in enumerate(classified):
         left = np.arange(len(shares)) + width * number
@@ -103,56 +105,20 @@ def draw_classes(path: Path, runs: Sequence[Progress]) -> None:
     axis.set(xlabel="class", ylabel="% of images")
     axis.set_xticks(np.arange(len(shares)) + 0.4, range(len(shares)))
     axis.legend(fontsize="small")
-    canvas.savefig(path, dpi=100)
+    figure.savefig(path)
 
 
-def _draw_figure(axis: Any, runs: Sequence[Progress], figure: str, time: str) -> None:
-    for label, colour in _colours(runs).items():
-        own = [run for run in runs if run.label == label]
-        _draw_line(axis, own, figure, time, colour, label)
-    floors = [run.floor[figure] for run in runs if figure in run.floor]
-    if floors:
-        axis.axhline(float(np.mean(floors)), color="grey", linestyle=":", label="reals")
-    axis.set(xlabel=time, ylabel=figure.removesuffix("_mean").replace("_", " "))
-
-
-def _draw_line(
-    axis: Any, runs: Sequence[Progress], figure: str, time: str, colour: str, name: str
-) -> None:
-    """Draws one line a run, all in one colour, of which the first has the name."""
-    for number, run in enumerate(runs):
-        points = [p for p in run.points if figure in p.figures]
-        axis.plot(
-            [getattr(p, time) for p in points],
-            [p.figures[figure] for p in points],
-            marker=".",
-            color=colour,
-            label=None if number else name,
-        )
-
-
-def _canvas(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
+def _subplots(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    canvas = Figure(figsize=(1.5 + 4 * columns, 0.5 + 3.5 * rows), layout="constrained")
-    return canvas, canvas.subplots(rows, columns, squeeze=False, **options)
+    figure = Figure(figsize=(1.5 + 4 * columns, 0.5 + 3.5 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def _colours(runs: Sequence[Progress]) -> dict[str, str]:
-    labels = dict.fromkeys(run.label for run in runs)
-    return {label: f"C{number % 10}" for number, label in enumerate(labels)}
-
-
-def _name_colours(axis: Any, colours: dict[str, str]) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [Line2D([], [], color=colour) for colour in colours.values()]
-    axis.legend(lines, list(colours), fontsize="small")
-
-
-def _levels(runs: Sequence[Progress]) -> list[str]:
-    names = {name for run in runs for name in run.names() if _LEVEL.fullmatch(name)}
-    return sorted(names, key=lambda name: -int(name.removeprefix("swd_")))
+def _points(run: Progress, name: str, time: str) -> Points:
+    return [
+        (getattr(p, time), p.figures[name]) for p in run.points if name in p.figures
+    ]
 
 
 def _shares(run: Progress) -> list[float]:

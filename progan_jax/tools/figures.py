@@ -1,17 +1,15 @@
-"""Draws what runs have recorded: figures of snapshots, images against time.
+"""Plots of runs: values of metrics, levels, throughput and classes, as PNG.
 
     python -m progan_jax.tools.figures --runs=DIR[,DIR...] --out=DIR
         [--labels=growing,fixed] [--figures=swd_average,fid]
 
-Figures are those that --mode=eval has measured, under each run's newest settings.
+The values are those that --mode=eval has measured, under each run's newest settings.
 Written are, as far as there is something to draw:
 
-    figures.png     figures against images shown and against training time
+    figures.png     values against images shown and against training time
     levels.png      the sliced Wasserstein distance of each level against both
     throughput.png  images shown against training time
     classes.png     shares of the classes, of each run's newest snapshot
-
-Needs Matplotlib, which the extra `plots` installs.
 """
 
 from collections.abc import Sequence
@@ -31,7 +29,7 @@ OUT = flags.DEFINE_string("out", None, "Folder for the PNGs.")
 
 LABELS = flags.DEFINE_list("labels", None, "Names of the runs; their folders' if unset")
 
-FIGURES = flags.DEFINE_list("figures", None, "What figures.png shows; all if unset.")
+FIGURES = flags.DEFINE_list("figures", None, "Values in figures.png; all if unset.")
 
 
 def main() -> None:
@@ -41,19 +39,21 @@ def main() -> None:
             f"--{'out' if RUNS.value else 'runs'} is missing: write --runs=DIR,DIR "
             "--out=DIR"
         )
-    if not curves.can_draw():
-        raise UserError(
-            "Matplotlib is missing; install it with: pip install 'progan_jax[plots]'"
-        )
     runs = _read(RUNS.value, LABELS.value)
-    figures = _choose(runs, FIGURES.value)
+    names = _choose(runs, FIGURES.value)
     out = Path(OUT.value)
+    files = [out / f"{n}.png" for n in ("figures", "levels", "throughput", "classes")]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        drawn = _draw(out, runs, figures)
+        for file in files:
+            file.unlink(missing_ok=True)
+        curves.draw_values(files[0], runs, names)
+        curves.draw_levels(files[1], runs)
+        curves.draw_throughput(files[2], runs)
+        curves.draw_classes(files[3], runs)
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another folder") from error
-    print("\n".join(map(str, drawn)))
+    print("\n".join(str(file) for file in files if file.exists()))
 
 
 def _read(folders: Sequence[str], labels: Sequence[str] | None) -> list[Progress]:
@@ -65,36 +65,22 @@ def _read(folders: Sequence[str], labels: Sequence[str] | None) -> list[Progress
         )
     runs = []
     for folder, label in zip(map(Path, folders), labels, strict=True):
-        read_config(folder, "--runs")  # Refuses what is no run's folder.
+        read_config(folder, "--runs")  # Refuses a folder that is not a run's.
         runs.append(read_progress(folder, label, latest_settings(folder)))
     return runs
 
 
 def _choose(runs: Sequence[Progress], wanted: Sequence[str] | None) -> list[str]:
-    there = list(dict.fromkeys(name for run in runs for name in run.names()))
-    for name in wanted or ():
-        if name not in there:
+    measured = list(dict.fromkeys(name for run in runs for name in run.names()))
+    if wanted is None:
+        return [n for n in measured if not n.endswith("_std") and "share" not in n]
+    for name in wanted:
+        if name not in measured:
             raise UserError(
-                f"--figures={','.join(wanted or ())}: no run has {name!r}; choose from "
-                f"{', '.join(there) or 'what --mode=eval will have measured'}"
+                f"--figures={','.join(wanted)}: no run has {name!r}; choose from "
+                f"{', '.join(measured) or 'what --mode=eval will have measured'}"
             )
-    if wanted is not None:
-        return list(wanted)
-    return [n for n in there if not n.endswith("_std") and "share" not in n]
-
-
-def _draw(out: Path, runs: Sequence[Progress], figures: Sequence[str]) -> list[Path]:
-    """Returns the files that were written."""
-    files = {
-        n: out / f"{n}.png" for n in ("figures", "levels", "throughput", "classes")
-    }
-    for file in files.values():
-        file.unlink(missing_ok=True)
-    curves.draw_figures(files["figures"], runs, figures)
-    curves.draw_levels(files["levels"], runs)
-    curves.draw_throughput(files["throughput"], runs)
-    curves.draw_classes(files["classes"], runs)
-    return [file for file in files.values() if file.exists()]
+    return list(wanted)
 
 
 if __name__ == "__main__":

@@ -204,11 +204,10 @@ def _write(
     page = to_markdown(name, table, summaries, mean_floor(outcomes), absent, heading)
     write_whole(workdir / f"{name}.md", page)
     write_whole(workdir / f"{name}.csv", to_csv(table, summaries))
-    if curves.can_draw():
-        progress = [outcome.progress for outcome in outcomes]
-        curves.draw_figures(workdir / f"{name}.png", progress, table.columns)
-        curves.draw_levels(workdir / f"{name}-levels.png", progress)
-        curves.draw_throughput(workdir / f"{name}-throughput.png", progress)
+    progress = [outcome.progress for outcome in outcomes]
+    curves.draw_values(workdir / f"{name}.png", progress, table.columns)
+    curves.draw_levels(workdir / f"{name}-levels.png", progress)
+    curves.draw_throughput(workdir / f"{name}-throughput.png", progress)
     print(page)
 
 

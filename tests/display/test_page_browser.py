@@ -39,7 +39,7 @@ def test_arrow_keys_on_the_slider_change_the_picture(page):
     slider.send_keys("\ue012")  # Left.
     assert shown(page) == ["Fakes after 8 kimg, 8x8"]
     assert slider.get_attribute("aria-valuetext") == "8 kimg, 8x8"
-    assert page.find_element("id", "told").text == "8 kimg, 8x8"
+    assert page.find_element("id", "shown").text == "8 kimg, 8x8"
     slider.send_keys("\ue011")  # Home.
     assert shown(page) == ["Fakes after 0 kimg, 4x4"]
 

@@ -2,45 +2,45 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from progan_jax.display.page import write_report
 from progan_jax.display.pictures import (
+    Grid,
     Picture,
-    Preview,
     fit,
+    read_grid,
     read_pictures,
-    read_previews,
     thin,
 )
 
 
 def pixels(picture):
-    return np.asarray(Image.open(io.BytesIO(picture.preview.webp)).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(picture.webp)).convert("RGB"))
 
 
 def test_an_early_stages_picture_has_its_own_pixels_exactly(run):
-    first = read_pictures(run / "grids", 16, {}).fakes[0]
-    with Image.open(run / "grids" / first.file) as grid:
+    first = read_pictures(run / "grids", 16).fakes[0]
+    with Image.open(first.grid.path) as grid:
         enlarged = np.asarray(grid)
     assert pixels(first).shape == (2 * 4, 4 * 4, 3)
     blown_up = np.kron(pixels(first), np.ones((4, 4, 1), np.uint8))
     np.testing.assert_array_equal(blown_up, enlarged)
-    assert first.preview[:2] == (64, 32)
-    assert (first.kimg, first.resolution, first.is_coarse) == (0, 4, True)
+    assert first[1:3] == (64, 32)
+    assert first.grid[:2] == (0, 4)
 
 
 def test_a_large_grid_is_cut_to_whole_images_and_made_smaller(tmp_path):
     grey = Image.fromarray(np.full((2 * 1024, 3 * 1024), 7, np.uint8))
     grey.save(tmp_path / "fakes_015000_r1024.png")
-    (picture,) = read_pictures(tmp_path, 1024, {}).fakes
-    assert picture.preview[:2] == (3072, 2048)
+    (picture,) = read_pictures(tmp_path, 1024).fakes
+    assert picture[1:3] == (3072, 2048)
     assert pixels(picture).shape == (512, 768, 3)
     small = Image.fromarray(np.zeros((20 * 8, 20 * 8), np.uint8))
     small.save(tmp_path / "fakes_000001_r008.png")
-    (picture,) = read_pictures(tmp_path, 8, {}).fakes[:1]
+    (picture,) = read_pictures(tmp_path, 8).fakes[:1]
     assert pixels(picture).shape == (8 * 8, 12 * 8, 3)
 
 
@@ -56,22 +56,22 @@ def test_broken_grids_are_left_out_by_name(run):
     changed.write_bytes(data)
     with Image.open(changed) as image:
         image.load()
-    pictures = read_pictures(run / "grids", 16, {})
+    pictures = read_pictures(run / "grids", 16)
     assert pictures.unreadable == [
         "fakes_000004_r004.png",
         "fakes_000005_r004.png",
         "fakes_000008_r008.png",
     ]
-    assert [p.kimg for p in pictures.fakes] == [0, 12]
+    assert [p.grid.kimg for p in pictures.fakes] == [0, 12]
     assert pictures.num_fakes == 5
 
 
 def test_a_grid_that_is_drawn_anew_is_read_anew(run):
     path = run / "grids" / "fakes_000012_r008.png"
-    before = read_pictures(run / "grids", 16, {}).fakes[-1]
+    before = read_pictures(run / "grids", 16).fakes[-1]
     Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(path)
     os.utime(path, ns=(1, 1))
-    assert not pixels(read_pictures(run / "grids", 16, {}).fakes[-1]).any()
+    assert not pixels(read_pictures(run / "grids", 16).fakes[-1]).any()
     assert pixels(before).any()
 
 
@@ -94,35 +94,26 @@ def test_a_run_that_goes_on_shows_no_older_picture_that_it_did_not_show():
 
 
 def test_pictures_are_thinned_out_until_they_fit():
-    ten = Preview(1, 1, "", bytes(10))
-    pictures = [Picture(str(n), n, 4, ten) for n in range(50)]
+    grids = [Grid(n, 4, Path(str(n))) for n in range(50)]
+    pictures = [Picture(grid, 1, 1, bytes(10)) for grid in grids]
     assert len(fit(pictures, 500)) == 50
     kept = fit(pictures, 120)
-    assert sum(len(p.preview.webp) for p in kept) <= 120
-    assert (kept[0].kimg, kept[-1].kimg) == (0, 49)
+    assert sum(len(p.webp) for p in kept) <= 120
+    assert (kept[0].grid.kimg, kept[-1].grid.kimg) == (0, 49)
     assert len(fit(pictures, 1)) == 2
 
 
-def test_pictures_of_an_earlier_page_are_not_made_again(run, monkeypatch):
-    grids, page = run / "grids", run / "report.html"
-    before = read_pictures(grids, 16, {})
-    write_report(run, page)
-    known = read_previews(page)
-    assert len(known) == 5
+def test_pictures_are_made_again_only_for_grids_that_changed(run, monkeypatch):
+    grids = run / "grids"
+    before = read_pictures(grids, 16)
     Image.new("RGB", (64, 32)).save(grids / "fakes_000012_r008.png")
     os.utime(grids / "fakes_000012_r008.png", ns=(1, 1))
-    made = []
+    read = []
     monkeypatch.setattr(
-        "progan_jax.display.pictures._make", lambda grid, *_: made.append(grid.name)
+        "progan_jax.display.pictures.read_grid",
+        lambda path: read.append(path.name) or read_grid(path),
     )
-    again = read_pictures(grids, 16, known)
-    assert made == ["fakes_000012_r008.png"]
-    assert again.fakes == before.fakes[:-1]
+    again = read_pictures(grids, 16)
+    assert read == ["fakes_000012_r008.png"]
+    assert again.fakes[:-1] == before.fakes[:-1]
     assert again.reals == before.reals
-
-
-def test_a_page_that_is_none_holds_no_pictures(tmp_path):
-    assert read_previews(tmp_path / "report.html") == {}
-    edited = 'width="1" height="1" data-grid="a 1" src="data:image/webp;base64,A=AA"'
-    (tmp_path / "report.html").write_bytes(b"\xff<img>" + edited.encode())
-    assert read_previews(tmp_path / "report.html") == {}

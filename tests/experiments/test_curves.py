@@ -33,22 +33,22 @@ def lines_of(axis):
     return {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
 
 
-def test_figures_stand_against_images_above_and_hours_below(drawn, tmp_path):
+def test_values_stand_against_images_above_and_hours_below(drawn, tmp_path):
     runs = [run("growing"), run("fixed")]
-    curves.draw_figures(tmp_path / "x.png", runs, ["fid", "is"])
+    curves.draw_values(tmp_path / "x.png", runs, ["fid", "is"])
     above, below = drawn[0].axes
     assert lines_of(above)["growing"] == [[1, 100], [2, 50]]
     assert lines_of(below)["fixed"] == [[0.1, 100], [0.2, 50]]
-    assert [y for _, y in lines_of(above)["reals"]] == [2, 2]
+    assert [y for _, y in lines_of(above)["real images"]] == [2, 2]
     assert (tmp_path / "x.png").exists()
 
 
 def test_runs_of_one_label_share_a_colour_and_a_line_of_the_legend(drawn, tmp_path):
-    curves.draw_figures(tmp_path / "x.png", [run("a"), run("a"), run("b")], ["fid"])
+    curves.draw_values(tmp_path / "x.png", [run("a"), run("a"), run("b")], ["fid"])
     first, second, other = (line.get_color() for line in drawn[0].axes[0].lines[:3])
     assert first == second != other
     legend = [text.get_text() for text in drawn[0].axes[0].get_legend().texts]
-    assert legend == ["a", "b", "reals"]
+    assert legend == ["a", "b", "real images"]
 
 
 def test_levels_have_a_column_for_each_label_and_the_finest_first(drawn, tmp_path):
@@ -79,7 +79,7 @@ def test_classes_are_those_of_the_newest_snapshot_that_was_classified(drawn, tmp
 
 def test_what_nobody_measured_is_not_drawn(tmp_path):
     empty = [Progress("a", [], {}, [])]
-    curves.draw_figures(tmp_path / "x.png", empty, ["fid"])
+    curves.draw_values(tmp_path / "x.png", empty, ["fid"])
     curves.draw_levels(tmp_path / "x.png", empty)
     curves.draw_classes(tmp_path / "x.png", empty)
     assert not (tmp_path / "x.png").exists()

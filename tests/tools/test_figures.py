@@ -1,15 +1,17 @@
-"""Figures of runs whose records are written by hand."""
+"""Plots of runs whose records are written by hand."""
 
 import json
-import subprocess
-import sys
+import re
 
 import pytest
+from absl.testing import flagsaver
+
+from progan_jax.errors import UserError
 
 
 @pytest.fixture
 def run(tmp_path, tiny_config):
-    """A run's folder with one snapshot's figures."""
+    """A run's folder with one snapshot's values."""
     folder = tmp_path / "run"
     folder.mkdir()
     record = {
@@ -28,33 +30,38 @@ def run(tmp_path, tiny_config):
     return folder
 
 
-def draw(tmp_path, runs, *flags):
-    runs = [f"--runs={','.join(map(str, runs))}"] if runs else []
-    command = [sys.executable, "-m", "progan_jax.tools.figures", *runs, *flags]
-    return subprocess.run(
-        [*command, f"--out={tmp_path / 'out'}"], capture_output=True, text=True
-    )
+@pytest.fixture
+def draw(tmp_path, import_tool):
+    """Returns a function that draws into a folder by the tool."""
+    figures = import_tool("figures")
+
+    def draw_by_flags(runs, **flags):
+        with flagsaver.flagsaver(
+            runs=list(map(str, runs)), out=str(tmp_path / "out"), **flags
+        ):
+            figures.main()
+
+    return draw_by_flags
 
 
-def test_what_there_is_is_drawn_and_named(run, tmp_path):
-    done = draw(tmp_path, [run, run], "--labels=a,b")
+def test_what_there_is_is_drawn_and_named(run, tmp_path, draw, capsys):
+    draw([run, run], labels=["a", "b"])
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"figures.png", "levels.png", "throughput.png"}
-    assert {path.rsplit("/", 1)[1] for path in done.stdout.split()} == written
+    printed = capsys.readouterr().out.split()
+    assert {path.rsplit("/", 1)[1] for path in printed} == written
 
 
 @pytest.mark.parametrize(
     ("runs", "flags", "message"),
     [
-        ([], [], "--runs is missing: write --runs=DIR,DIR --out=DIR"),
-        (["run"], ["--labels=a,b"], "--labels=a,b must name each of the 1 folder(s)"),
-        (["run"], ["--figures=fid"], "no run has 'fid'; choose from swd_16, swd_aver"),
-        (["none"], [], "it is no folder of a run"),
+        ([], {}, "--runs is missing: write --runs=DIR,DIR --out=DIR"),
+        (["run"], {"labels": ["a", "b"]}, "--labels=a,b must name each of the 1"),
+        (["run"], {"figures": ["fid"]}, "no run has 'fid'; choose from swd_16, swd_av"),
+        (["none"], {}, "it is no folder of a run"),
     ],
 )
-def test_mistakes_are_one_line(run, tmp_path, runs, flags, message):
-    done = draw(tmp_path, [tmp_path / name for name in runs], *flags)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+def test_mistakes_are_one_line(run, tmp_path, draw, runs, flags, message):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        draw([tmp_path / name for name in runs], **flags)
+    assert "\n" not in str(error.value)
