@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 
 from progan_jax import __version__
+from progan_jax.display.markup import escape
 from progan_jax.display.pictures import Pictures, pictures_section, read_pictures
 from progan_jax.display.run_record import RunRecord, read_run
 from progan_jax.display.sections import (
@@ -16,7 +17,6 @@ from progan_jax.display.sections import (
     summary,
     training_section,
 )
-from progan_jax.display.markup import escape
 from progan_jax.errors import UserError, warn
 from progan_jax.files import write_whole
 
