@@ -234,9 +234,9 @@ class _Run:
         if self.record is None:
             return
         if stopped:
-            self.record.tell_stop(self.nimg, self.stop.signal_name)
+            self.record.print_stop(self.nimg, self.stop.signal_name)
         else:
-            self.record.tell_end(self.nimg)
+            self.record.print_end(self.nimg)
         self.record.close()
 
     def _check_skipped(self, in_row: jax.Array) -> None:

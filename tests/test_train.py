@@ -20,7 +20,7 @@ from progan_jax.files import seal
 from progan_jax.inference.snapshot import read_snapshot
 from progan_jax.prepare.readers import DigitsReader
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
-from progan_jax.record import Reporter
+from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.logging import RunLog
 from progan_jax.runtime.mesh import make_mesh
@@ -533,10 +533,10 @@ def test_a_run_that_begins_anew_counts_what_is_trained_again(
         interrupt(patch, 1, crash)
         with pytest.raises(Crash):
             train(tiny_config, tmp_path / "run")
-    assert capsys.readouterr().err == (
-        f"warning: {tmp_path / 'run'} has 2 row(s) up to 0.064 kimg and no checkpoint, "
-        "as the first was not written yet: these ticks are trained again\n"
-    )
+    assert (
+        "2 row(s) up to 0.064 kimg are of ticks after the start, as there is no "
+        "checkpoint: these ticks are trained again\n"
+    ) in capsys.readouterr().out
 
 
 def test_a_row_is_written_when_the_checkpoint_before_it_is_on_the_disk(
@@ -571,8 +571,8 @@ def test_a_run_whose_folder_is_deleted_ends_in_a_line_and_makes_no_other(
 def test_a_run_that_is_moved_at_the_end_of_a_tick_leaves_nothing_where_it_was(
     tiny_config, tmp_path, monkeypatch, moment
 ):
-    def move_after(reporter, *arguments):
-        result = act(reporter, *arguments)
+    def move_after(record, *arguments):
+        result = act(record, *arguments)
         # Not at the grid of the beginning.
         if not moved.exists() and (workdir / "stats.jsonl").stat().st_size:
             workdir.rename(moved)
@@ -581,8 +581,8 @@ def test_a_run_that_is_moved_at_the_end_of_a_tick_leaves_nothing_where_it_was(
     workdir, moved = tmp_path / "run", tmp_path / "moved"
     tiny_config.train.checkpoint_ticks = 100  # None is being written then.
     tiny_config.eval.stage_swd_images = 8 if moment == "measure_swd" else 0
-    act = getattr(Reporter, moment)
-    monkeypatch.setattr(Reporter, moment, move_after)
+    act = getattr(Record, moment)
+    monkeypatch.setattr(Record, moment, move_after)
     with pytest.raises(UserError, match="was deleted, moved or unmounted"):
         train(tiny_config, workdir)
     assert moved.exists()
