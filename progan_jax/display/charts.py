@@ -16,7 +16,7 @@ INK, _RULE = "#5a626d", "#cccccc"
 
 _DASHES: Any = ("-", (0, (6, 3)), (0, (2, 2)), (0, (8, 3, 2, 3)), (0, (12, 4)))
 
-_STYLE = {
+_STYLE: Any = {
     "axes.edgecolor": _RULE,
     "axes.formatter.limits": (-4, 6),
     "axes.formatter.useoffset": False,

@@ -4,6 +4,7 @@ Gradio is imported when it is needed; the extra "explore" brings it.
 """
 
 import errno
+import html
 import importlib
 import os
 import socket
@@ -12,11 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from progan_jax.display.answers import Answers, heading, message
+from progan_jax.display.answers import Answers
 from progan_jax.display.gate import Gate
 from progan_jax.errors import UserError
-from progan_jax.inference.generator import list_classes
-from progan_jax.inference.publish import markdown_text
+from progan_jax.inference.generator import name_class
 
 _OLDEST = (6, 26)
 
@@ -30,7 +30,7 @@ _REACH = 5  # Standard deviations, to either side.
 
 
 def import_gradio() -> Any:
-    """Returns Gradio, told to report nothing to anybody.
+    """Returns Gradio, with its analytics off.
 
     Raises:
       UserError: if it is not installed, or too old.
@@ -70,11 +70,12 @@ def build_page(
       UserError: if the first pictures cannot be drawn.
     """
     with gradio.Blocks(analytics_enabled=False, title=title) as blocks:
-        gradio.HTML(heading(title, _facts(answers)))
-        page = _Page(gradio, answers, str(seed), "" if label is None else str(label))
+        facts = html.escape(_facts(answers))
+        gradio.HTML(f"<h1>{html.escape(title)}</h1>\n<p>{facts}</p>")
+        page = _Page(gradio, answers, seed, label)
         for name, add in (
             ("Sample", page.add_samples),
-            ("Interpolate", page.add_way),
+            ("Interpolate", page.add_interpolation),
             ("Edit", page.add_edits),
         ):
             with gradio.Tab(name), gradio.Row():
@@ -85,26 +86,29 @@ def build_page(
 def _facts(answers: Answers) -> str:
     generator = answers.explorer.generator
     side, info = generator.resolution, generator.info
-    told = [
+    facts = [
         f"{generator.name}: {side}x{side} pixels",
         f"{generator.latent_dim} latents",
         f"{generator.num_classes or 'no'} classes",
     ]
     if "licence" in info:
-        told.append(f"licence {info['licence']['name']}")
-    return ", ".join(told)
+        facts.append(f"licence {info['licence']['name']}")
+    return ", ".join(facts)
 
 
 class _Page:
     """The page's tabs; each is pictures, and fields beside or below."""
 
-    def __init__(self, gradio: Any, answers: Answers, seed: str, label: str) -> None:
+    def __init__(
+        self, gradio: Any, answers: Answers, seed: int, label: int | None
+    ) -> None:
         self._gradio, self._answers = gradio, answers
         self._seed, self._label = seed, label
-        generator = answers.explorer.generator
-        self._classes, self._names = generator.num_classes, generator.class_names
+        self._generator = answers.explorer.generator
+        # Edits and interpolations need a class, if there are any.
+        self._one_class = 0 if self._generator.num_classes and label is None else label
         # Where an answer takes a second, the old picture fades until it is there.
-        waits = generator.resolution >= _SLOW
+        waits = self._generator.resolution >= _SLOW
         self._event = _EVENT | {"show_progress": "minimal" if waits else "hidden"}
 
     def add_samples(self) -> None:
@@ -117,31 +121,31 @@ class _Page:
             grid = gradio.HTML(answer(self._seed, self._label, first))
         with self._column():
             seed = self._seed_field("Seed", self._seed)
-            label = self._class_field(self._label, "; empty for random ones")
+            label = self._class_field(self._label, [("random", None)])
             count = gradio.Dropdown(counts, value=first, label="Images")
-            draw, problem = self._button("Draw"), gradio.HTML()
-        triggers = [draw.click, seed.submit, label.submit, count.input]
-        self._react(triggers, answer, [seed, label, count], [grid, problem])
+            draw = self._button("Draw")
+        triggers = [draw.click, seed.submit, label.input, count.input]
+        self._react(triggers, answer, [seed, label, count], grid)
 
-    def add_way(self) -> None:
-        """Adds two seeds, what lies between them, and the way as a strip."""
+    def add_interpolation(self) -> None:
+        """Adds two seeds, an image between them, and the way as a strip."""
         gradio, answers = self._gradio, self._answers
-        texts = (self._seed, str((int(self._seed) + 1) % 2**32), self._one_class())
+        values = self._seed, (self._seed + 1) % 2**32, self._one_class
         with self._column():
-            image = gradio.HTML(answers.between(*texts, 0.5))
-            strip = gradio.HTML(answers.strip(*texts))
+            image = gradio.HTML(answers.between(*values, 0.5))
+            strip = gradio.HTML(answers.strip(*values))
         with self._column():
             fields = [
-                self._seed_field("Seed A", texts[0]),
-                self._seed_field("Seed B", texts[1]),
-                self._class_field(texts[2]),
+                self._seed_field("Seed A", values[0]),
+                self._seed_field("Seed B", values[1]),
+                self._class_field(values[2]),
             ]
             weight = self._slider("Way from A (0) to B (1)", 0, 1, 0.5, 0.01)
-            draw, problem = self._button("Draw"), gradio.HTML()
-        triggers = [draw.click, *(field.submit for field in fields)]
-        self._react(triggers, answers.strip, fields, [strip, problem])
+            draw = self._button("Draw")
+        triggers = [draw.click, fields[0].submit, fields[1].submit, fields[2].input]
+        self._react(triggers, answers.strip, fields, strip)
         triggers = [*triggers, weight.change]
-        self._react(triggers, answers.between, [*fields, weight], [image, problem])
+        self._react(triggers, answers.between, [*fields, weight], image)
 
     def add_edits(self) -> None:
         """Adds a seed, its image, and a slider for each principal direction."""
@@ -149,17 +153,17 @@ class _Page:
         shares = list(enumerate(self._answers.explorer.directions.shares, 1))
         zeros = [0.0] * len(shares)
         with self._column("kept"):
-            image = gradio.HTML(answer(self._seed, self._one_class(), *zeros))
+            image = gradio.HTML(answer(self._seed, self._one_class, *zeros))
         with self._column():
             seed = self._seed_field("Seed", self._seed)
-            label = self._class_field(self._one_class())
-            draw, problem = self._button("Draw"), gradio.HTML()
+            label = self._class_field(self._one_class)
+            draw = self._button("Draw")
             names = (f"Direction {n} ({s:.1%} of the change)" for n, s in shares)
             sliders = [self._slider(name, -_REACH, _REACH, 0, 0.1) for name in names]
             reset = gradio.Button("Reset")
-        triggers = [draw.click, seed.submit, label.submit]
+        triggers = [draw.click, seed.submit, label.input]
         triggers += [slider.change for slider in sliders]
-        self._react(triggers, answer, [seed, label, *sliders], [image, problem])
+        self._react(triggers, answer, [seed, label, *sliders], image)
         reset.click(lambda: zeros, None, sliders, **self._event)
 
     def _column(self, *classes: str) -> Any:
@@ -175,41 +179,36 @@ class _Page:
             low, high, value=value, step=step, label=name, buttons=[]
         )
 
-    def _seed_field(self, name: str, value: str) -> Any:
-        rule = "A whole number from 0 to 4294967295"
-        return self._gradio.Textbox(value, label=name, info=rule, max_lines=1)
+    def _seed_field(self, name: str, value: int) -> Any:
+        return self._gradio.Number(value, label=name, precision=0)
 
-    def _class_field(self, value: str, more: str = "") -> Any:
-        """Returns the field of the class, which is not shown where there are none."""
-        rule = f"A whole number from 0 to {self._classes - 1}"
-        if self._names:
-            # Gradio reads it as Markdown, and names come from a file.
-            rule = f"By number or name: {markdown_text(list_classes(self._names))}"
-        rule += more
-        shown = self._classes > 0
-        return self._gradio.Textbox(
-            value, label="Class", info=rule, max_lines=1, visible=shown
+    def _class_field(
+        self, value: int | None, first: Sequence[tuple[str, None]] = ()
+    ) -> Any:
+        """Returns the field of the class, hidden where there are none."""
+        names, count = self._generator.class_names, self._generator.num_classes
+        choices = [(name_class(label, names), label) for label in range(count)]
+        return self._gradio.Dropdown(
+            [*first, *choices], value=value, label="Class", visible=count > 0
         )
-
-    def _one_class(self) -> str:
-        return self._label or ("0" if self._classes else "")
 
     def _react(
         self,
         triggers: Sequence[Any],
         answer: Callable[..., str],
         inputs: Sequence[Any],
-        outputs: Sequence[Any],
+        output: Any,
     ) -> None:
-        """Lets the triggers fill a picture, or else the place of what is wrong."""
+        """Lets the triggers fill a picture; mistakes are shown beside and leave it."""
 
-        def guarded(*values: Any) -> tuple[Any, str]:
+        def guarded(*values: Any) -> Any:
             try:
-                return answer(*values), message("")
+                return answer(*values)
             except UserError as error:
-                return self._gradio.skip(), message(str(error))
+                self._gradio.Warning(html.escape(str(error)))
+                return self._gradio.skip()
 
-        self._gradio.on(triggers, guarded, list(inputs), list(outputs), **self._event)
+        self._gradio.on(triggers, guarded, list(inputs), output, **self._event)
 
 
 # Of an event: the last one counts, and no other program calls it.

@@ -45,10 +45,9 @@ def main(model: str) -> None:
     if CLASS.value is not None:
         label = find_class("--class", CLASS.value, generator.num_classes, names)
     keep_compiled()
-    print(f"{generator.name}: compiling, and looking for its directions", flush=True)
-    explorer = Explorer(generator)
-    explorer.warm_up()
-    page = build_page(gradio, Answers(explorer), model, SEED.value, label)
+    print(f"{generator.name}: compiling, and computing its directions", flush=True)
+    answers = Answers(Explorer(generator))
+    page = build_page(gradio, answers, model, SEED.value, label)
     print(f"{start(gradio, page, PORT.value)} shows it; Ctrl-C ends", flush=True)
     wait()
 

@@ -64,15 +64,3 @@ def test_an_edit_is_the_image_of_the_latent_that_it_names(make_generator):
     images = generator(5 * moved[None])
     amounts = [2.0, -3.0, 0, 0, 0, 0, 0, 0]
     close(explorer.edited(9, amounts, None), to_uint8(images).astype(int))
-
-
-def test_after_warming_up_nothing_is_compiled(make_generator):
-    explorer = Explorer(make_generator())
-    explorer.warm_up()
-    programs = dict(explorer.generator._samplers)
-    for count in (1, 4, 9, 64):
-        explorer.sample(1, count, None)
-    explorer.between((1, 2), np.linspace(0, 1, 8), None)
-    explorer.edited(1, [1.0] * 8, None)
-    assert explorer.generator._samplers == programs
-    assert all(s._call._cache_size() == 1 for s in programs.values())

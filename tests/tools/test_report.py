@@ -1,14 +1,12 @@
 """The tool, on a run that was recorded by hand."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import pytest
+from absl.testing import flagsaver
 
-ROOT = Path(__file__).parents[2]
+from progan_jax.errors import UserError
 
 
 @pytest.fixture
@@ -31,23 +29,25 @@ def run(tmp_path, tiny_config):
     return folder
 
 
-def report(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "progan_jax.tools.report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
+@pytest.fixture
+def report(import_tool):
+    """Returns a function that writes a run's report by the tool."""
+    tool = import_tool("report")
+
+    def report_by_flags(folder, **flags):
+        with flagsaver.flagsaver(**flags):
+            tool.main(str(folder))
+
+    return report_by_flags
 
 
-def test_the_page_is_written_and_what_is_broken_is_told(run):
+def test_the_page_is_written_and_unreadable_grids_are_named(run, report, capsys):
     (run / "grids" / "fakes_000000_r004.png").write_bytes(b"no picture")
-    done = report(run)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{run / 'report.html'}: 0.0 MiB, 0 of 1 grids")
-    assert done.stderr == (
+    report(run)
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{run / 'report.html'}: 0.")
+    assert printed.out.endswith(" MiB, 0 of 1 grids\n")
+    assert printed.err == (
         "warning: left out, as they cannot be read: fakes_000000_r004.png in "
         f"{run / 'grids'}\n"
     )
@@ -55,21 +55,13 @@ def test_the_page_is_written_and_what_is_broken_is_told(run):
     assert "Left out as unreadable: fakes_000000_r004.png." in text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["twice"], "one RUN is needed, and 2 are given; see --help"),
-        (["--out=/proc/x/report.html"], "--out=/proc/x/report.html: it cannot be"),
-        (["--out=/proc"], "--out=/proc: it cannot be written"),
-    ],
-)
-def test_mistakes_end_in_one_line_and_code_2(run, arguments, message):
-    assert_refused(report(run, *arguments), message)
+@pytest.mark.parametrize("out", ["/proc/x/report.html", "/proc"])
+def test_a_file_that_cannot_be_written_is_one_line(run, report, out):
+    check(lambda: report(run, out=out), f"--out={out}: it cannot be written")
 
 
-def test_a_folder_that_is_no_runs_is_named(tmp_path):
-    message = f"RUN={tmp_path}: it is no folder of a run"
-    assert_refused(report(tmp_path), message)
+def test_a_folder_that_is_not_a_runs_is_named(tmp_path, report):
+    check(lambda: report(tmp_path), f"RUN={tmp_path}: it is no folder of a run")
 
 
 GROUPS = ("data", "loss", "model", "optim", "runtime", "schedule", "train", "eval")
@@ -87,13 +79,14 @@ GROUPS = ("data", "loss", "model", "optim", "runtime", "schedule", "train", "eva
         ),
     ],
 )
-def test_folders_that_tell_too_little_end_in_one_line(run, file, content, message):
+def test_folders_that_lack_something_end_in_one_line(
+    run, report, file, content, message
+):
     (run / file).write_text(content)
-    assert_refused(report(run), message)
+    check(lambda: report(run), message)
 
 
-def assert_refused(done, message):
-    assert done.returncode == 2, done.stdout
-    assert done.stderr.startswith("error: ")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def check(command, message):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        command()
+    assert "\n" not in str(error.value)
