@@ -1,8 +1,8 @@
-"""The directions of the latent space along which a generator's images change most.
+"""Directions of the latent space along which a generator's images change most.
 
-Latents are alike in all directions, so that only the network can tell some apart. Here
-the network is its layers up to a small resolution, in place of which stands the linear
-map nearest to them; the principal directions are that map's singular vectors.
+The distribution of the latents is the same in all directions, so only the network
+makes some of them differ. Its layers up to a small resolution are approximated by a
+linear map; the principal directions are the singular vectors of that map.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from progan_jax.models.common import block_name
 
 _RESOLUTION = 8  # Of the layers; finer ones take four times as long each.
 
-_LATENTS = 1024  # At least so many are looked at.
+_LATENTS = 1024  # For the regression, at least.
 
 
 @dataclass(frozen=True)
 class Directions:
-    """Principal directions, the one that changes most first.
+    """Principal directions, the one of the largest change first.
 
     Attributes:
       vectors: [K, latent_size], orthonormal; of each, the largest number is positive.
@@ -37,7 +37,7 @@ def find_directions(generator: TrainedGenerator, count: int) -> Directions:
     """Returns the principal directions of a generator; always the same ones.
 
     Args:
-      generator: Of which the layers up to 8x8 are taken.
+      generator: Its layers up to 8x8 are used.
       count: K at most; there are no more than latents are wide.
 
     Source: Härkönen et al. 2020 (GANSpace), who take the principal components of an
@@ -55,9 +55,9 @@ def fit_slopes(
 ) -> np.ndarray:
     """Returns the linear map that is nearest to `layers`, in least squares.
 
-    The latents that they are asked for lie on the sphere of radius
-    sqrt(latent_size), in orthogonal sets and their opposites: so the columns of the
-    regression are orthogonal, and what is even in the latents drops out.
+    The latents of the regression lie on the sphere of radius sqrt(latent_size), in
+    orthogonal sets and their opposites: its columns are orthogonal, and even functions
+    of the latents drop out.
 
     Args:
       layers: From latents [latent_size, latent_size] to as many rows [M].
@@ -94,8 +94,8 @@ def decompose(slopes: np.ndarray, count: int) -> Directions:
 def move(latent: np.ndarray, vectors: np.ndarray, amounts: np.ndarray) -> np.ndarray:
     """Moves a latent along directions, and back to the length that it had.
 
-    A generator that normalises its latents sees them all on the sphere of radius
-    sqrt(latent_size), and others were trained with hardly any latents off it.
+    A generator that normalises its latents projects them on the sphere of radius
+    sqrt(latent_size), and others were trained with latents close to it.
 
     Args:
       latent: [latent_size], not zero.

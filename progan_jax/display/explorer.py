@@ -1,6 +1,6 @@
-"""The explorer's page, served to this machine alone.
+"""The explorer's page, served to this machine only.
 
-Gradio is imported when it is needed; the extra "explore" brings it.
+Gradio, of the extra "explore", is imported when it is needed.
 """
 
 import errno
@@ -211,7 +211,7 @@ class _Page:
         self._gradio.on(triggers, guarded, list(inputs), output, **self._event)
 
 
-# Of an event: the last one counts, and no other program calls it.
+# Of several events in a row the last one counts, and no other program calls one.
 _EVENT = {"trigger_mode": "always_last", "api_visibility": "private"}
 
 HOST = "127.0.0.1"
@@ -226,7 +226,7 @@ def check_port(port: int) -> None:
     if not 1 <= port <= 65535:
         raise UserError(f"--port={port} must lie in [1, 65535]; change it")
     with socket.socket() as probe:
-        # A port that was in use a moment ago is free, but for packets still to come.
+        # A port that was just closed may be bound, although packets may still come.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -246,7 +246,7 @@ def start(gradio: Any, blocks: Any, port: int) -> str:
     Raises:
       UserError: if the server does not start.
     """
-    # Gradio asks its own server whether it is there, and no proxy should answer.
+    # Gradio sends a request to its own server, which must not go through a proxy.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = HOST
     font = list(_FONTS)
     # Of the extra "explore", as Gradio is.
@@ -270,7 +270,7 @@ def start(gradio: Any, blocks: Any, port: int) -> str:
             theme=gradio.themes.Base(font=font, font_mono=["monospace"]),
             css_paths=_STYLE,
         )
-    except Exception as error:  # It raises several kinds, some of them plain.
+    except Exception as error:  # Of several types, some of them Exception itself.
         check_port(port)
         line = " ".join(str(error).split()).rstrip(".")
         raise UserError(

@@ -1,8 +1,7 @@
-"""Pictures into a film: MP4 by imageio-ffmpeg, animated WebP and GIF by Pillow."""
+"""Films of pictures: MP4 by imageio-ffmpeg, animated WebP and GIF by Pillow."""
 
 import importlib
 import itertools
-import subprocess
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,15 +18,15 @@ SUFFIXES = (".mp4", ".webp", ".gif")
 
 _QUALITY = 7  # Of 10; H.264's constant rate factor 15.
 
-# Of the time that a picture is shown, in ms.
+# Of the duration of a picture, in ms.
 _UNITS = {".webp": 1, ".gif": 10}
 
-# Browsers show a picture for 100 ms if it is to be for 10 ms or less.
+# Frames per second; browsers show a picture of 10 ms or less for 100 ms.
 _FASTEST = {".webp": 90, ".gif": 50}
 
 
 def check_encoder(path: Path, fps: int) -> None:
-    """Refuses a film that cannot be written.
+    """Checks that a film can be written.
 
     Args:
       path: Of the film.
@@ -35,7 +34,7 @@ def check_encoder(path: Path, fps: int) -> None:
 
     Raises:
       UserError: if the suffix is none of SUFFIXES, MP4's encoder is missing, or
-        browsers would not show it so fast.
+        browsers would show the film more slowly.
     """
     kind = path.suffix.lower()
     if kind not in SUFFIXES:
@@ -49,11 +48,15 @@ def check_encoder(path: Path, fps: int) -> None:
             "frames in a second too slowly; lower it, or let the name end in .mp4"
         )
     if kind == ".mp4":
-        _check_ffmpeg(path)
+        try:
+            _import_ffmpeg(path).get_ffmpeg_exe()
+        except RuntimeError as error:
+            line = str(error).splitlines()[0]
+            raise UserError(f"--out={path}: imageio-ffmpeg: {line}") from error
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
-    """Writes a film that is whole or not there.
+    """Writes a film; one that fails leaves an older file as it was.
 
     Args:
       path: Its suffix is one of SUFFIXES.
@@ -69,7 +72,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
     rest = iter(frames)
     first = next(rest, None)
     if first is None:
-        raise UserError(f"--out={path}: there is no picture to be shown in it")
+        raise UserError(f"--out={path}: it would have no picture")
     kind = path.suffix.lower()
     write = _write_mp4 if kind == ".mp4" else _write_animation
     unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -82,7 +85,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
         reason = str(error).splitlines()[0]
         raise UserError(f"--out={path}: {reason}; choose another file") from error
     finally:
-        with suppress(OSError):  # Moved, or never made.
+        with suppress(OSError):  # Moved, or never written.
             unfinished.unlink()
     return count
 
@@ -90,7 +93,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
     first = next(frames)
     height, width, _ = first.shape
-    writer = _ffmpeg(path).write_frames(
+    writer = _import_ffmpeg(path).write_frames(
         path,
         (width, height),
         fps=fps,
@@ -100,7 +103,7 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
         output_params=["-movflags", "+faststart"],
     )
     with warnings.catch_warnings():
-        # JAX warns of forks; this one's child becomes ffmpeg at once.
+        # JAX warns of forks, but this child becomes ffmpeg at once.
         warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         writer.send(None)
     count = 0
@@ -112,7 +115,7 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
 
 
 def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
-    """Writes WebP or GIF, which Pillow takes as a whole."""
+    """Writes WebP or GIF, for which Pillow needs all frames at once."""
     first, *rest = (Image.fromarray(frame) for frame in frames)
     options: dict[str, Any] = {"quality": 85, "method": 2}
     kind = path.suffix.lower()
@@ -131,19 +134,7 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: int) -> int:
     return count
 
 
-def _check_ffmpeg(path: Path) -> None:
-    ffmpeg = _ffmpeg(path)
-    try:
-        program = ffmpeg.get_ffmpeg_exe()
-        subprocess.run([program, "-version"], check=True, capture_output=True)
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        raise UserError(
-            f"--out={path}: imageio-ffmpeg finds no ffmpeg that runs; reinstall it, "
-            "set IMAGEIO_FFMPEG_EXE to one, or let the name end in .webp or .gif"
-        ) from error
-
-
-def _ffmpeg(path: Path) -> Any:
+def _import_ffmpeg(path: Path) -> Any:
     try:
         return importlib.import_module("imageio_ffmpeg")
     except ImportError as error:

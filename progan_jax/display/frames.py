@@ -1,4 +1,4 @@
-"""The frames of a film, and the paths through the latents that it follows."""
+"""Frames of films, and the paths through the latents that they follow."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from progan_jax.inference.snapshot import list_snapshots, parse_moment
 
 _BATCH = 64
 
-_LEAST_SIDE = 512  # Smaller pictures are enlarged by a whole number, up to this.
+_LEAST_SIDE = 512  # Smaller pictures are enlarged up to this, by a whole number.
 
 _CAPTION = 40  # Pixels of the line below a picture; even, as MP4 needs.
 
@@ -45,7 +45,7 @@ def interpolation_frames(
     at_once = min(frames, max(1, _BATCH // images))
     classes = None if labels is None else np.tile(labels, at_once)
     for start in range(0, frames, at_once):
-        # A short last part is filled up: one program serves all.
+        # A short last part is filled up, so that all use one program.
         part = path[np.arange(start, start + at_once) % frames]
         drawn = to_uint8(generator(part.reshape(-1, size), classes))
         for frame in drawn.reshape(at_once, images, *drawn.shape[1:])[: frames - start]:
@@ -55,8 +55,8 @@ def interpolation_frames(
 def timelapse_frames(grids: Sequence[Grid], hold: int) -> Iterator[np.ndarray]:
     """Yields a run's grids, each `hold` times, with kimg and resolution below.
 
-    Grids that cannot be read, or are of another size than the first, are left out with
-    a warning.
+    A grid that cannot be read, or has another size than the first, is left out with a
+    warning.
 
     Yields:
       uint8 [H, W, 3].
@@ -70,7 +70,7 @@ def timelapse_frames(grids: Sequence[Grid], hold: int) -> Iterator[np.ndarray]:
             continue
         size = size or picture.size
         if picture.size != size:
-            warn(f"{grid.path} is left out: it is of another size than the first grid")
+            warn(f"{grid.path} is left out: its size is not that of the first grid")
             continue
         side = f"{grid.resolution}x{grid.resolution}"
         frame = caption(np.asarray(picture), f"{grid.kimg:,.10g} kimg   {side}")
@@ -103,8 +103,8 @@ def growth_picture(
         images = to_uint8(generator.sample(num, seed, label))
         row = _enlarge(tile(upscale_nearest(images, final // resolution), num))
         kimg = generator.info["stage"]["nimg"] / 1000
-        told = f"{resolution}x{resolution}   {kimg:,.0f} kimg"
-        rows.append(caption(row, told))
+        text = f"{resolution}x{resolution}   {kimg:,.0f} kimg"
+        rows.append(caption(row, text))
     return np.concatenate(rows), len(rows)
 
 
@@ -139,8 +139,8 @@ def wander(
       frames: Moments of the path.
       images: Paths side by side.
       latent_size: Width of the latents.
-      smoothing: Standard deviation of the Gaussian, in frames; 0 leaves the latents as
-        independent as they are.
+      smoothing: Standard deviation of the Gaussian, in frames; with 0 the latents stay
+        independent.
 
     Returns:
       float32 [frames, images, latent_size], of mean square 1.
@@ -174,12 +174,12 @@ def travel(seeds: Sequence[int], frames: int, latent_size: int) -> np.ndarray:
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
-    """Goes from a to b along an arc, its length from the one's to the other's.
+    """Returns the latent on the arc from a to b; lengths are interpolated linearly.
 
     Args:
       a: A latent [latent_size], not zero.
-      b: Another; if it points exactly away from a, there is no one arc, and the way
-        is straight.
+      b: Another; if it points exactly away from a, no arc is unique, and the
+        interpolation is linear.
       t: Weight of b, 0..1.
 
     Source: Shoemake 1985, for unit vectors.

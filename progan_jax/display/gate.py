@@ -1,4 +1,4 @@
-"""Which requests the page's server answers: those of its own page, on this machine.
+"""A filter that lets the explorer's server answer its own page on this machine only.
 
 A web page elsewhere can make the user's browser send requests to this machine, under
 this machine's name or, by DNS rebinding, under its own.
@@ -11,7 +11,7 @@ from typing import Any
 # Names of this machine, with a port or without.
 _HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", re.IGNORECASE)
 
-# All that the page sends; Gradio takes uploads and direct calls of its events as well.
+# The POST requests of the page; Gradio also takes uploads and direct calls.
 _POSTS = tuple(f"/gradio_api/{name}" for name in ("queue/join", "cancel", "reset"))
 
 _READS = ("GET", "HEAD")

@@ -1,4 +1,4 @@
-"""What a run has recorded of itself, as its report needs it."""
+"""Records of a run, as its report needs them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ Row = Mapping[str, Any]
 
 _METRIC = "Metrics/"
 
-# What every tick tells.
+# Scalars of every tick.
 _NEEDED = (
     "Progress/nimg",
     "Progress/kimg",
@@ -43,7 +43,7 @@ _NEEDED = (
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its folder tells it.
+    """A run as recorded in its folder.
 
     Attributes:
       workdir: The folder.
@@ -51,8 +51,8 @@ class RunRecord:
       starts: Date, versions, commit and devices of each start.
       rows: Of stats.jsonl, one for each tick; at least one.
       schedule: As the configuration plans it.
-      progress: Figures of the snapshots, under the newest settings of each metric; as
-        the ticks tell them where nothing else was measured.
+      progress: Values of the snapshots, under the newest settings of each metric; those
+        of the ticks if nothing else was measured.
     """
 
     workdir: Path
@@ -64,13 +64,13 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """What was trained, in short."""
+        """Name and resolution of the image set."""
         side = self.config.model.resolution
         return f"{self.config.data.name or 'unnamed'}, {side}x{side}"
 
     @property
     def row_classes(self) -> Sequence[str]:
-        """Names of the classes of the grids' rows; none where these are mixed."""
+        """Names of the classes of the grids' rows; none if rows are mixed."""
         newest = list_snapshots(self.workdir)[-1:]
         if not self.config.train.get("grid_by_class") or not newest:
             return ()
@@ -82,14 +82,14 @@ class RunRecord:
 
     @property
     def lost_rows(self) -> int:
-        """How many ticks the run has come to that have no row any more."""
+        """The number of ticks whose rows are lost."""
         newest = read_newest(self.workdir / "checkpoints") or 0
         shown = max(newest, self.rows[-1]["Progress/nimg"])
         return max(self.schedule.ticks_until(shown) - len(self.rows), 0)
 
     @property
     def is_finished(self) -> bool:
-        """Whether the schedule has come to its end."""
+        """Whether the schedule has ended."""
         return self.rows[-1]["Progress/nimg"] >= self.schedule.end_nimg()
 
 
@@ -100,7 +100,7 @@ def read_run(workdir: Path) -> RunRecord:
       workdir: Its folder.
 
     Raises:
-      UserError: if it is no run's folder, or no tick of the run has ended.
+      UserError: if the folder is not a run's, or no tick of the run has ended.
     """
     config = read_config(workdir, "RUN")
     starts = read_record(workdir, "RUN")["starts"]
@@ -108,8 +108,8 @@ def read_run(workdir: Path) -> RunRecord:
     rows = [row for row in rows if has_numbers(row, _NEEDED)]
     if not rows:
         raise UserError(
-            f"RUN={workdir}: its stats.jsonl has no tick yet; let the run come "
-            "to the end of one"
+            f"RUN={workdir}: its stats.jsonl has no tick yet; let the run train "
+            "until the end of one"
         )
     progress = read_progress(workdir, workdir.name, latest_settings(workdir))
     if not progress.points:
@@ -119,7 +119,7 @@ def read_run(workdir: Path) -> RunRecord:
 
 
 def condense(rows: Sequence[Row], most: int) -> list[dict[str, float | None]]:
-    """Returns about `most` rows at the most, each the mean of some in a row.
+    """Returns up to about `most` rows, each the mean of some consecutive ones.
 
     The kimg of a mean is that of its last row, and no mean spans two stages.
     """
@@ -155,7 +155,7 @@ def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
 
 
 def _finite(row: Row) -> Row:
-    """Returns a row with None for what a curve cannot show."""
+    """Returns a row with None for values that are not finite numbers."""
     return {
         name: value if isinstance(value, int | float) and math.isfinite(value) else None
         for name, value in row.items()

@@ -1,10 +1,10 @@
-"""Opens a local page of a trained generator: samples, ways between them, edits.
+"""Opens a local page of a trained generator: samples, interpolations, edits.
 
     python -m progan_jax.tools.explore MODEL [--port=7860] [--snapshot=best]
 
 MODEL is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, or a pickle of
-the authors' program. The page needs the extra `explore`; this machine alone can open
-it, and it loads nothing from elsewhere. Ctrl-C ends it.
+the authors' program. The page needs the extra `explore`; only this machine can open it,
+and it loads nothing from elsewhere. Ctrl-C ends it.
 """
 
 from absl import flags

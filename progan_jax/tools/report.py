@@ -1,10 +1,10 @@
-"""Writes the report of a run: one page of HTML that needs nothing else.
+"""Writes the report of a run: one self-contained HTML page.
 
     python -m progan_jax.tools.report RUN [--out=FILE]
 
-It tells what was trained and how, and shows the schedule, the curves, the figures of
-the snapshots, and the grids under a slider. A run in training writes RUN/report.html by
-itself at every snapshot, --mode=eval writes it anew, and so does this.
+It shows the configuration, the schedule, the curves, the metrics of the snapshots, and
+the grids under a slider. A training run writes RUN/report.html by itself at its
+snapshots, and --mode=eval rewrites it.
 """
 
 from pathlib import Path

@@ -5,7 +5,7 @@
     python -m progan_jax.tools.video RUN --timelapse
     python -m progan_jax.tools.video RUN --growth
 
-MODEL is what progan_jax.load takes. The first wanders through the latents and ends
+MODEL is what progan_jax.load takes. The first moves through the latents and ends
 where it begins, as in the paper's video; the second goes from the first image of one
 seed to that of the next; --timelapse shows the run's grids, and --growth is one PNG:
 the same latents by each stage's last snapshot. Films are MP4, which needs the extra
@@ -107,7 +107,7 @@ def _check_flags() -> None:
     kinds = {"seeds": SEEDS.value, "timelapse": TIMELAPSE.value, "growth": GROWTH.value}
     asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
     if len(asked) > 1:
-        raise UserError(f"{' and '.join(asked)} are two films; ask for one at a time")
+        raise UserError(f"{' and '.join(asked)} exclude each other; give one of them")
     check_seed("--seed", SEED.value)
     if not 1 <= FPS.value <= 120:
         raise UserError(f"--fps={FPS.value} must lie in [1, 120]; change it")
@@ -122,9 +122,9 @@ def _write_interpolation(model: str) -> str:
     columns, rows = _grid(seeds)
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
-    told = "-".join(map(str, seeds)) if seeds else SEED.value
+    seed = "-".join(map(str, seeds)) if seeds else SEED.value
     label = _find_class(generator)
-    name = f"{generator.name.replace('/', '_')}_seed{told}{_class_told(label)}.mp4"
+    name = f"{generator.name.replace('/', '_')}_seed{seed}{_class_suffix(label)}.mp4"
     out = _out(own_folder(model), name)
     check_encoder(out, FPS.value)
     frames = max(1, round((SECONDS.value or 60) * FPS.value))
@@ -157,7 +157,7 @@ def _write_growth(folder: Path) -> str:
     if snapshot == folder:
         raise UserError(f"RUN={folder}: it is one snapshot; name the run's folder")
     label = _find_class(open_snapshot(snapshot))
-    out = _out(folder, f"growth_seed{SEED.value}{_class_told(label)}.png")
+    out = _out(folder, f"growth_seed{SEED.value}{_class_suffix(label)}.png")
     if out.suffix != ".png":
         raise UserError(f"--out={out}: with --growth the name must end in .png")
     keep_compiled()
@@ -204,7 +204,7 @@ def _classes(num_classes: int, images: int, label: int | None) -> np.ndarray | N
     return rng.integers(0, num_classes, images, np.int32) if num_classes else None
 
 
-def _class_told(label: int | None) -> str:
+def _class_suffix(label: int | None) -> str:
     return "" if label is None else f"_class{label}"
 
 

@@ -117,7 +117,10 @@ def test_classes_are_chosen_by_name_for_films_and_growth(
         ({"smoothing": float("nan")}, "--smoothing=nan must lie in [0, 600]"),
         ({"class": 1}, "--class=1: this generator has no classes"),
         ({"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
-        ({"timelapse": True, "growth": True}, "--timelapse and --growth are two films"),
+        (
+            {"timelapse": True, "growth": True},
+            "--timelapse and --growth exclude each other",
+        ),
         ({"growth": True}, "with --growth the name must end in .png"),
         (
             {"out": "film.avi"},
