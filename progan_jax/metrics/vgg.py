@@ -106,7 +106,7 @@ def load_vgg(file: Path | None) -> Weights:
     """
     if file is None or not file.is_file():
         raise UserError(
-            f"VGG-19 weights: there is no file {file}; name torchvision's "
+            f"VGG-19 weights: there is no file {file or ''}; name torchvision's "
             "vgg19-dcbb9e9d.pth or its arrays as safetensors (see docs/metrics.md)"
         )
     arrays = read_pth(file) if file.suffix == ".pth" else read_safetensors(file)[0]

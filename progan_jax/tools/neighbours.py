@@ -1,18 +1,18 @@
-"""Draws the real images nearest to a snapshot's: does the generator copy its data?
+"""Draws the real images nearest to a generator's: does it copy its data?
 
     python -m progan_jax.tools.neighbours MODEL [--features=vgg19 --weights=FILE]
 
-MODEL is what progan_jax.load takes, if it was trained on a set that is at hand: a run,
-or a snapshot or a published network with --data_dir. The fakes are the first images of
-tools.sample under the same seed; the reals are all images of that set. Written are a
-figure, fakes in the top row and their neighbours below them, the nearest first, and a
-table of the neighbours' places in the set, with their classes if they have any:
-MODEL/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by default.
+MODEL is anything that progan_jax.load takes, if it was trained on a set that is at
+hand: a run, or a snapshot or a published network with --data_dir. The fakes are the
+first images of tools.sample under the same seed; they are compared with all images of
+that set. Written are a picture, fakes in the top row and their neighbours below them,
+the nearest first, and a table of the neighbours' places in the set, with their classes
+if they have any: MODEL/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by
+default.
 """
 
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from progan_jax.metrics.image_sources import check_trained_on, chunk_size
 from progan_jax.metrics.inception import InceptionExtractor
 from progan_jax.metrics.inception_graph import TAPS
 from progan_jax.metrics.inception_weights import load_inception
-from progan_jax.metrics.inputs import Features
 from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, pixels
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
 from progan_jax.runtime.command_line import run_with_arguments
@@ -65,7 +64,7 @@ OUT = flags.DEFINE_string("out", None, "Files to write, without a suffix.")
 
 
 def main(model: str) -> None:
-    """Reads the flags, searches, draws and writes."""
+    """Reads the flags, finds the neighbours, and writes picture and table."""
     _check_flags()
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
@@ -76,11 +75,13 @@ def main(model: str) -> None:
     fakes = to_uint8(generator.sample(NUM.value, SEED.value))
     fakes = upscale_nearest(fakes, config.model.resolution // generator.resolution)
     found = _search(fakes, pyramid, features)
-    shown = generator.name.replace("/", "_")
-    name = f"{shown}_{FEATURES.value}_seed{SEED.value}"
+    name = f"{generator.name.replace('/', '_')}_{FEATURES.value}_seed{SEED.value}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "neighbours" / name
     try:
-        _write(out, fakes, found, pyramid)
+        images = pyramid.levels[fakes.shape[1]][found.indices.ravel()]
+        images = images.reshape(*found.indices.shape, *images.shape[1:])
+        write_png(out.with_name(out.name + ".png"), draw(fakes, images))
+        write_whole(out.with_name(out.name + ".csv"), _table(found, pyramid))
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another place") from error
     print(f"{len(fakes)} fakes above {K.value} neighbours each: {out}.png, {out}.csv")
@@ -104,8 +105,8 @@ def _config(model: str, generator: TrainedGenerator) -> Any:
         return read_config(Path(model), "MODEL")
     if "config" not in generator.info:
         raise UserError(
-            f"MODEL={model}: it does not say on which images it was trained, as no "
-            "imported network does; name a run, or what a run has published"
+            f"MODEL={model}: it does not say which images it was trained on, as no "
+            "imported network does; name a run, or a network that a run published"
         )
     try:
         return complete_config(generator.info["config"])
@@ -127,22 +128,13 @@ def _load_set(config: Any) -> Pyramid:
 
 
 def _open_features(resolution: int) -> Any:
-    """Returns the function of images to features that the flags name."""
+    """Returns the function from images to features that the flags name."""
     if FEATURES.value == "pixels":
         return pixels
     weights = Path(WEIGHTS.value) if WEIGHTS.value else None
-    if FEATURES.value == "vgg19":
-        side = resolution // 2 if CENTRE_CROP.value else resolution
-        return _vgg(weights, side)
-    return InceptionExtractor(load_inception(weights)).at(FEATURES.value)
-
-
-def _vgg(weights: Path | None, side: int) -> Features:
-    if weights is None:
-        raise UserError(
-            "--weights is missing: vgg19 needs torchvision's vgg19-dcbb9e9d.pth or its "
-            "arrays as safetensors (see docs/metrics.md)"
-        )
+    if FEATURES.value != "vgg19":
+        return InceptionExtractor(load_inception(weights)).at(FEATURES.value)
+    side = resolution // 2 if CENTRE_CROP.value else resolution
     if side < SMALLEST_SIDE:
         raise UserError(
             f"--features=vgg19 needs {SMALLEST_SIDE} pixels a side, here {side}; "
@@ -152,42 +144,32 @@ def _vgg(weights: Path | None, side: int) -> Features:
 
 
 def _search(fakes: np.ndarray, pyramid: Pyramid, features: Any) -> Neighbours:
-    reals = _reals(pyramid, fakes.shape[1])
+    level, size = pyramid.levels[fakes.shape[1]], chunk_size(2 * fakes.shape[1])
+    starts = range(0, len(level), size)
+    chunks = (level[np.arange(i, min(i + size, len(level)))] for i in starts)
+    bar = tqdm(chunks, total=len(starts), unit="chunk", disable=None, leave=False)
     try:
         return nearest_neighbours(
-            fakes, reals, features, k=K.value, centre_crop=CENTRE_CROP.value
+            fakes, bar, features, k=K.value, centre_crop=CENTRE_CROP.value
         )
     except ValueError as error:
         raise UserError(f"--features={FEATURES.value}: {error}") from error
 
 
-def _reals(pyramid: Pyramid, resolution: int) -> Iterator[np.ndarray]:
-    """Yields all images of the set in its own order, behind a bar."""
-    level, size = pyramid.levels[resolution], min(chunk_size(resolution), 1024)
-    with tqdm(total=len(level), unit="img", disable=None, leave=False) as bar:
-        for start in range(0, len(level), size):
-            yield level[np.arange(start, min(start + size, len(level)))]
-            bar.update(min(size, len(level) - start))
-
-
-def _write(out: Path, fakes: np.ndarray, found: Neighbours, pyramid: Pyramid) -> None:
-    write_png(out.with_name(out.name + ".png"), draw(fakes, found))
+def _table(found: Neighbours, pyramid: Pyramid) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     labels, names = pyramid.labels, pyramid.class_names
-    classes = [] if labels is None else ["class"]
-    writer.writerow(("fake", "rank", "real", "distance", *classes))
-    for fake, (places, distances) in enumerate(
-        zip(found.indices, found.distances, strict=True)
-    ):
-        for rank, (place, distance) in enumerate(zip(places, distances, strict=True)):
-            of = (
-                []
-                if labels is None
-                else [names[labels[place]] if names else labels[place]]
-            )
-            writer.writerow((fake, rank + 1, place, f"{distance:.6g}", *of))
-    write_whole(out.with_name(out.name + ".csv"), buffer.getvalue())
+    writer.writerow(
+        ["fake", "rank", "real", "distance", *([] if labels is None else ["class"])]
+    )
+    for (fake, rank), place in np.ndenumerate(found.indices):
+        row = [fake, rank + 1, place, f"{found.distances[fake, rank]:.6g}"]
+        if labels is not None:
+            label = labels[place]
+            row.append(names[label] if names else label)
+        writer.writerow(row)
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":

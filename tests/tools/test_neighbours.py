@@ -1,4 +1,4 @@
-"""The tool, as its user types it, on a short run on forty images of noise."""
+"""The tool on a short run on forty images of noise."""
 
 import csv
 import json
@@ -12,18 +12,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 from PIL import Image
 from safetensors.numpy import save_file
 
+from progan_jax.errors import UserError
 from progan_jax.inference.generator import open_snapshot, to_uint8
 from progan_jax.inference.publish import write_publication
 from progan_jax.inference.snapshot import list_snapshots, read_snapshot, write_snapshot
 from progan_jax.metrics.vgg import VGG19
 from progan_jax.train import train
 from tests.pickles import dumps, golden_networks
-
-ROOT = Path(__file__).parents[2]
-
 
 REALS = np.random.default_rng(0).integers(0, 256, (40, 32, 32), np.uint8)
 
@@ -57,31 +56,26 @@ def run(tmp_path_factory):
     return folder
 
 
-def neighbours(run, *arguments):
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "progan_jax.tools.neighbours",
-            str(run),
-            "--num=3",
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=300,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
+@pytest.fixture
+def neighbours(import_tool):
+    """Returns a function that runs the tool with flags."""
+    tool = import_tool("neighbours")
+
+    def call(model, **values):
+        with flagsaver.flagsaver(num=3, **values):
+            tool.main(str(model))
+
+    return call
 
 
-def test_figure_and_table_show_the_reals_nearest_to_the_samples(run):
-    done = neighbours(run, "--k=2", "--seed=5")
-    assert done.returncode == 0, done.stderr
+def test_picture_and_table_show_the_images_nearest_to_the_samples(
+    run, neighbours, capsys
+):
+    neighbours(run, k=2, seed=5)
     newest = list_snapshots(run)[-1]
     out = run / "neighbours" / f"{newest.name}_pixels_seed5"
-    assert done.stdout == f"3 fakes above 2 neighbours each: {out}.png, {out}.csv\n"
-    assert done.stderr == ""
+    told = f"3 fakes above 2 neighbours each: {out}.png, {out}.csv\n"
+    assert capsys.readouterr() == (told, "")
     reals = REALS.astype(np.int64)
     fakes = to_uint8(open_snapshot(newest).sample(3, seed=5))[..., 0].astype(np.int64)
     squares = np.array(
@@ -94,14 +88,14 @@ def test_figure_and_table_show_the_reals_nearest_to_the_samples(run):
     distances = np.sqrt(np.take_along_axis(squares, nearest, axis=1)).ravel()
     found = [float(row["distance"]) for row in rows]
     np.testing.assert_allclose(found, distances, rtol=1e-5)
-    with Image.open(f"{out}.png") as figure:
-        pixels = np.asarray(figure)
+    with Image.open(f"{out}.png") as picture:
+        pixels = np.asarray(picture)
     assert pixels.shape == (3 * 64 + 8 + 2, 3 * 66 - 2)
     np.testing.assert_array_equal(pixels[:64:2, 66:130:2], fakes[1])
     np.testing.assert_array_equal(pixels[138::2, 66:130:2], reals[nearest[1, 1]])
 
 
-def test_centres_are_compared_by_the_papers_network(run, tmp_path):
+def test_centres_are_compared_by_the_papers_network(run, tmp_path, neighbours):
     image = np.zeros((1, 16, 16, 3), np.float32)
     layers = VGG19().init(jax.random.key(0), image)["params"]
     arrays = {
@@ -110,66 +104,80 @@ def test_centres_are_compared_by_the_papers_network(run, tmp_path):
         for name, array in parts.items()
     }
     save_file(arrays, tmp_path / "vgg.safetensors")
-    weights = f"--weights={tmp_path / 'vgg.safetensors'}"
-    out = f"--out={tmp_path / 'figure'}"
-    done = neighbours(run, "--features=vgg19", weights, "--centre_crop", out, "--k=1")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "figure.png").exists()
-    assert len((tmp_path / "figure.csv").read_text().splitlines()) == 4
+    neighbours(
+        run,
+        features="vgg19",
+        weights=str(tmp_path / "vgg.safetensors"),
+        centre_crop=True,
+        out=str(tmp_path / "picture"),
+        k=1,
+    )
+    assert (tmp_path / "picture.png").exists()
+    assert len((tmp_path / "picture.csv").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("values", "message"),
     [
-        (["twice"], "error: one MODEL is needed, and 2 are given; see --help"),
-        (["--k=0"], "error: --k=0 must be at least 1"),
-        (["--k=41"], "error: --k=41: noise has 40 images; lower it"),
-        (["--weights=W"], "error: --weights=W: pixels need none"),
-        (["--features=vgg19"], "error: --weights is missing: vgg19 needs"),
+        ({"k": 0}, "--k=0 must be at least 1"),
+        ({"k": 41}, "--k=41: noise has 40 images; lower it"),
+        ({"weights": "W"}, "--weights=W: pixels need none"),
+        ({"features": "vgg19"}, "VGG-19 weights: there is no file ; name torchvision"),
         (
-            ["--features=vgg19", "--weights=/nowhere"],
-            "error: VGG-19 weights: there is no file /nowhere",
+            {"features": "vgg19", "weights": "/nowhere"},
+            "VGG-19 weights: there is no file /nowhere",
         ),
-        (["--features=768", "--weights=/nowhere"], "error: "),
-        (["--out=/dev/null/x"], "error: --out=/dev/null/x: "),
+        ({"features": "768", "weights": "/nowhere"}, "/nowhere: there is no such file"),
+        ({"out": "/dev/null/x"}, "--out=/dev/null/x: "),
     ],
 )
-def test_mistakes_end_in_one_line_and_code_2(run, arguments, message):
-    done = neighbours(run, *arguments)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(message), done.stderr
+def test_mistakes_are_one_line(run, values, message, neighbours):
+    with pytest.raises(UserError) as caught:
+        neighbours(run, **values)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_ends_the_command_with_code_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "progan_jax.tools.neighbours", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: MODEL={tmp_path}")
     assert done.stderr.count("\n") == 1
 
 
-def test_a_snapshot_that_diverged_is_not_drawn(run):
+def test_a_snapshot_that_diverged_is_not_drawn(run, neighbours):
     folder = list_snapshots(run)[-1]
     params, info = read_snapshot(folder)
     diverged = folder.with_name("000009_r032")
     write_snapshot(diverged, jax.tree.map(lambda x: x * np.nan, params), info)
-    done = neighbours(run, "--snapshot=000009_r032")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: snapshot {diverged.name}: its images")
+    with pytest.raises(UserError, match=f"snapshot {diverged.name}: its images"):
+        neighbours(run, snapshot="000009_r032")
     shutil.rmtree(diverged)
 
 
-def test_a_published_network_is_compared_with_a_set_that_is_at_hand(run, tmp_path):
+def test_a_published_network_is_compared_with_a_set_that_is_at_hand(
+    run, tmp_path, neighbours
+):
     out = tmp_path / "published"
     licence = {"name": "mit"}
     write_publication(list_snapshots(run)[-1], out, licence, title="N", source="s")
     config = json.loads((run / "config.json").read_text())["config"]
-    done = neighbours(out, f"--data_dir={config['data']['data_dir']}", "--k=1")
-    assert (done.returncode, done.stderr) == (0, "")
+    neighbours(out, data_dir=config["data"]["data_dir"], k=1)
     table = (out / "neighbours" / "published_pixels_seed0.csv").read_text()
-    ours = neighbours(run, "--k=1", f"--out={tmp_path / 'ours'}")
-    assert ours.returncode == 0, ours.stderr
+    neighbours(run, k=1, out=str(tmp_path / "ours"))
     assert (tmp_path / "ours.csv").read_text() == table
     assert table.startswith("fake,rank,real,distance,class\n")
     assert all(line.endswith(",0") for line in table.splitlines()[1:])
 
 
-def test_a_network_that_tells_of_no_images_is_a_mistake(tmp_path):
+def test_a_network_that_does_not_name_its_images_is_a_mistake(tmp_path, neighbours):
     path = tmp_path / "theirs.pkl"
     path.write_bytes(dumps(golden_networks("fused")))
-    done = neighbours(path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: MODEL={path}: it does not say on which")
+    with pytest.raises(UserError, match=r"MODEL=.*it does not say which images"):
+        neighbours(path)
