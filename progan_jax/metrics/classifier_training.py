@@ -1,4 +1,4 @@
-"""Trains a classifier: one jitted step, augmentation in it, one cycle of the rate."""
+"""The training of a classifier: one jitted step, with augmentation and a rate cycle."""
 
 import math
 import time
@@ -40,8 +40,8 @@ class TrainOptions:
 
     Attributes:
       epochs: Passes over the images.
-      minutes: Of wall clock at most. Where it is ahead of the epochs, the learning
-        rate follows it, so that the cycle always ends; the figures then depend on the
+      minutes: Of wall clock at most. If it ends before the epochs do, the learning
+        rate follows it, so that the cycle always ends; the result then depends on the
         machine's speed, and otherwise on the seed alone.
       seed: Of weights, order and augmentation.
       mirror: Images may be flipped left to right.
@@ -54,7 +54,7 @@ class TrainOptions:
 
 
 class Epoch(NamedTuple):
-    """One row of the curve; the times count from the start of the training."""
+    """The values of one epoch; times are from the start of the training."""
 
     epoch: int
     loss: float
@@ -81,15 +81,15 @@ def train(
     on_step: Callable[[float], None] = lambda progress: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> tuple[dict[str, Any], list[Epoch]]:
-    """Returns the variables, NumPy arrays, and the curve.
+    """Returns the variables, NumPy arrays, and the values of all epochs.
 
     Args:
-      network: Linen module of `classifier_networks`.
-      train_set: To learn from.
+      network: Linen module of `classifier.ARCHITECTURES`.
+      train_set: For training.
       test_set: For the accuracy after every epoch; nothing else depends on it.
       options: See there.
       on_step: Called with the progress, from 0 to 1, after every step.
-      on_epoch: Called with every row of the curve.
+      on_epoch: Called with the values of every epoch.
 
     Raises:
       UserError: if the loss is not finite.
@@ -115,7 +115,7 @@ def train(
 
 
 class _Pace:
-    """What comes when: the order of the images, and how far the training has come."""
+    """The order of the images, and the progress of the training."""
 
     def __init__(self, options: TrainOptions, num_images: int) -> None:
         self._options, self._num_images = options, num_images
@@ -229,7 +229,7 @@ def _transform() -> optax.GradientTransformation:
 
 
 def _cycle(progress: float) -> float:
-    """Rises from 0 to 1 over the first part of the training and falls to 0 again."""
+    """Rises from 0 to 1 over the first part of the training, then falls to 0."""
     return min(progress / _RISE, (1 - progress) / (1 - _RISE))
 
 

@@ -19,7 +19,7 @@ OUT = flags.DEFINE_string("out", None, "File to write; in the cache by default."
 
 
 def main(file: str) -> None:
-    """Reads, checks, writes, and tells which taps the weights reach."""
+    """Reads, checks, writes, and prints which tap the weights reach."""
     out = Path(OUT.value) if OUT.value else cache_dir() / CONVERTED
     if out.suffix != ".safetensors":
         raise UserError(f"--out={out} must end in .safetensors; rename it")
@@ -27,7 +27,7 @@ def main(file: str) -> None:
     if not OUT.value and highest_tap(weights) != "logits":
         raise UserError(
             f"--out is missing: {file} ends at tap {highest_tap(weights)}, and the "
-            "cache is for whole weights; name a file"
+            "cache is for complete weights; name a file"
         )
     try:
         write_weights(out, weights)

@@ -1,10 +1,10 @@
-"""Trains the classifier of the classifier score, or that of the mode counts.
+"""Trains the classifier of the classifier score, or of the mode counts.
 
     python -m progan_jax.tools.train_classifier --config=configs/cifar10.py \
         --config.data.data_dir=DIR --mirror --out=classifiers/cifar10
 
-The set is the configuration's: config.data.name, data_dir and split, at
-config.model.resolution. Written are OUT.safetensors, OUT.json and the curve over the
+The set is that of the configuration: config.data.name, data_dir and split, at
+config.model.resolution. Written are OUT.safetensors, OUT.json and the values of all
 epochs, OUT.csv.
 """
 
@@ -72,7 +72,7 @@ _BAR = "{percentage:5.1f}%|{bar}| {elapsed}<{remaining}"
 
 
 def main() -> None:
-    """Reads the flags, trains, writes and tells."""
+    """Reads the flags, trains, writes, and prints the classifier."""
     out = _check_flags()
     keep_compiled()
     train_set, test_set, pyramid = _load_sets(CONFIG.value)
@@ -83,11 +83,34 @@ def main() -> None:
         seed=SEED.value,
         mirror=MIRROR.value,
     )
-    info = _describe(CONFIG.value, pyramid)
+    info = {
+        "architecture": ARCHITECTURE.value,
+        "width": WIDTH.value,
+        "num_classes": pyramid.num_classes,
+        "resolution": pyramid.resolution,
+        "channels": pyramid.channels,
+        "data_set": {
+            "name": pyramid.name,
+            "split": CONFIG.value.data.split,
+            "fingerprint": pyramid.fingerprint,
+        },
+    }
     variables, curve = _train(info, train_set, test_set, options)
+    last = curve[-1]
     info |= {
-        "test_accuracy": curve[-1].test_accuracy,
-        "training": _tell_training(options, train_set, test_set, curve),
+        "test_accuracy": last.test_accuracy,
+        "training": {
+            "seed": options.seed,
+            "mirror": options.mirror,
+            "epochs": options.epochs,
+            "epochs_begun": len(curve),
+            "minutes": options.minutes if math.isfinite(options.minutes) else None,
+            "images": len(train_set.images),
+            "test_images": len(test_set.images),
+            "test_split": TEST_SPLIT.value or "every tenth image",
+            "wall_sec": round(last.wall_sec, 1),
+            "cpu_sec": round(last.cpu_sec, 1),
+        },
         "environment": environment(),
     }
     classifier = make_classifier(variables, info)
@@ -109,7 +132,7 @@ def _check_flags() -> Path:
 
 
 def _check_place(out: Path) -> None:
-    """Refuses a place that is taken or cannot be written to, before time is spent."""
+    """Raises UserError if a classifier is there, or the folder is not writable."""
     if out.with_name(out.name + ".json").exists():
         raise UserError(
             f"--out={out}: there is a classifier already; name another, or remove it"
@@ -122,7 +145,7 @@ def _check_place(out: Path) -> None:
 
 
 def _load_sets(config: Any) -> tuple[LabelledImages, LabelledImages, Pyramid]:
-    """Returns what is learnt from, what is tested, and the set of the former."""
+    """Returns the images for training and for testing, and the set of the former."""
     side = config.model.resolution
     if side not in SIDES:
         raise UserError(
@@ -131,15 +154,15 @@ def _load_sets(config: Any) -> tuple[LabelledImages, LabelledImages, Pyramid]:
         )
     if TEST_SPLIT.value == config.data.split:
         raise UserError(
-            f"--test_split={TEST_SPLIT.value} is config.data.split, whose images are "
-            "learnt by heart; name another split, or none by --test_split="
+            f"--test_split={TEST_SPLIT.value} is config.data.split, which is trained "
+            "on; name another split, or none by --test_split="
         )
     pyramid = _load(config, config.data.split)
-    whole = _labelled(pyramid)
+    images = _labelled(pyramid)
     if not TEST_SPLIT.value:
         # Every tenth, since sets may be in the order of their classes.
-        held = np.arange(len(whole.labels)) % 10 == 9
-        return _take(whole, ~held), _take(whole, held), pyramid
+        held = np.arange(len(images.labels)) % 10 == 9
+        return _take(images, ~held), _take(images, held), pyramid
     try:
         test = _load(config, TEST_SPLIT.value)
     except UserError as error:
@@ -147,7 +170,7 @@ def _load_sets(config: Any) -> tuple[LabelledImages, LabelledImages, Pyramid]:
             f"--test_split={TEST_SPLIT.value}: {error}; or hold every tenth image "
             "back by --test_split="
         ) from error
-    return whole, _labelled(test), pyramid
+    return images, _labelled(test), pyramid
 
 
 def _load(config: Any, split: str) -> Pyramid:
@@ -160,29 +183,14 @@ def _load(config: Any, split: str) -> Pyramid:
 def _labelled(pyramid: Pyramid) -> LabelledImages:
     if pyramid.labels is None or pyramid.num_classes < 2:
         raise UserError(
-            f"config.data.name = {pyramid.name!r}: it has no classes to learn; choose "
-            "a labelled set"
+            f"config.data.name = {pyramid.name!r}: it has no classes; choose a set "
+            "that has some"
         )
     return LabelledImages(pyramid.levels[pyramid.resolution][:], pyramid.labels)
 
 
-def _take(whole: LabelledImages, rows: np.ndarray) -> LabelledImages:
-    return LabelledImages(whole.images[rows], whole.labels[rows])
-
-
-def _describe(config: Any, pyramid: Pyramid) -> dict[str, Any]:
-    return {
-        "architecture": ARCHITECTURE.value,
-        "width": WIDTH.value,
-        "num_classes": pyramid.num_classes,
-        "resolution": pyramid.resolution,
-        "channels": pyramid.channels,
-        "data_set": {
-            "name": pyramid.name,
-            "split": config.data.split,
-            "fingerprint": pyramid.fingerprint,
-        },
-    }
+def _take(images: LabelledImages, rows: np.ndarray) -> LabelledImages:
+    return LabelledImages(images.images[rows], images.labels[rows])
 
 
 def _train(
@@ -191,47 +199,22 @@ def _train(
     test_set: LabelledImages,
     options: TrainOptions,
 ) -> tuple[dict[str, Any], list[Epoch]]:
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=1.0, disable=hidden, leave=False, bar_format=_BAR) as bar:
+    with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
 
         def move(progress: float) -> None:
             bar.update(min(progress, 1.0) - bar.n)
 
         def show(epoch: Epoch) -> None:
-            tqdm.write(_line(epoch), file=sys.stdout)
+            line = (
+                f"epoch {epoch.epoch:<3d} loss {epoch.loss:.3f} "
+                f"train {epoch.train_accuracy:.2%} test {epoch.test_accuracy:.2%} "
+                f"wall {epoch.wall_sec:,.0f} s cpu {epoch.cpu_sec:,.0f} s"
+            )
+            tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
 
         network = make_network(info)
         return train(network, train_set, test_set, options, move, show)
-
-
-def _line(epoch: Epoch) -> str:
-    return (
-        f"epoch {epoch.epoch:<3d} loss {epoch.loss:.3f} "
-        f"train {epoch.train_accuracy:.2%} test {epoch.test_accuracy:.2%} "
-        f"wall {epoch.wall_sec:,.0f} s cpu {epoch.cpu_sec:,.0f} s"
-    )
-
-
-def _tell_training(
-    options: TrainOptions,
-    train_set: LabelledImages,
-    test_set: LabelledImages,
-    curve: list[Epoch],
-) -> dict[str, Any]:
-    limited = math.isfinite(options.minutes)
-    return {
-        "seed": options.seed,
-        "mirror": options.mirror,
-        "epochs": options.epochs,
-        "epochs_begun": len(curve),
-        "minutes": options.minutes if limited else None,
-        "images": len(train_set.images),
-        "test_images": len(test_set.images),
-        "test_split": TEST_SPLIT.value or "every tenth image",
-        "wall_sec": round(curve[-1].wall_sec, 1),
-        "cpu_sec": round(curve[-1].cpu_sec, 1),
-    }
 
 
 def _table(curve: Iterable[Epoch]) -> str:

@@ -16,7 +16,7 @@ from progan_jax.metrics.classifier_training import (
 )
 
 # Ten classes as likely as each other: an untrained network is right for a tenth.
-_LEARNT = 0.6
+_LEARNT = 0.35
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def run(digits, architecture="digit", width=8, **options):
     return train(network, *digits, TrainOptions(**{"epochs": 1} | options))
 
 
-@pytest.mark.parametrize(("architecture", "width"), [("digit", 8), ("residual", 32)])
+@pytest.mark.parametrize(("architecture", "width"), [("digit", 8), ("residual", 8)])
 def test_both_architectures_learn_the_digits_in_seconds(digits, architecture, width):
     _, curve = run(digits, architecture, width, epochs=6)
     assert [row.epoch for row in curve] == [1, 2, 3, 4, 5, 6]
@@ -99,7 +99,7 @@ def test_sets_smaller_than_a_batch_are_one_batch(digits):
     assert seen == pytest.approx([1 / 3, 2 / 3, 1])
 
 
-def test_a_loss_that_is_not_finite_is_told(digits, monkeypatch):
+def test_a_loss_that_is_not_finite_is_an_error(digits, monkeypatch):
     monkeypatch.setattr(classifier_training, "_PEAK_RATE", 1e30)
     with pytest.raises(UserError, match=r"loss is nan in epoch 1; .*--seed"):
         run(digits)

@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -136,19 +133,6 @@ def test_mistakes_are_one_line(run, values, message, neighbours):
         neighbours(run, **values)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
-
-
-def test_a_mistake_ends_the_command_with_code_2(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "progan_jax.tools.neighbours", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: MODEL={tmp_path}")
-    assert done.stderr.count("\n") == 1
 
 
 def test_a_snapshot_that_diverged_is_not_drawn(run, neighbours):
