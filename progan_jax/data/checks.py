@@ -1,7 +1,4 @@
-"""What an image set must be; each check raises UserError with the fix.
-
-Among the fixes is the command that prepares a missing set.
-"""
+"""Checks of an image set; each raises UserError with the fix."""
 
 from pathlib import Path
 from typing import Any
@@ -13,22 +10,22 @@ from progan_jax.errors import UserError
 
 
 def check_split(name: str, split: str, sizes: dict[str, int]) -> None:
-    """Refuses a split that is not there or empty; `sizes` has the images of each."""
+    """Refuses a split that is missing or empty; `sizes` are the numbers of images."""
     if not sizes.get(split):
         known = ", ".join(known for known, size in sizes.items() if size)
         raise UserError(
-            f"config.data.split = {split!r}: {name} has no images of such a split; "
+            f"config.data.split = {split!r}: {name} has no images in such a split; "
             f"choose one of: {known}"
         )
 
 
 def check_features(name: str, features: Any, wanted: str = "image") -> None:
-    """Refuses TFDS features unless `wanted` holds bytes of grey or RGB images."""
+    """Refuses TFDS features unless `wanted` holds grey or RGB images of bytes."""
     image = find_feature(features, wanted)
     if image is None:
         raise UserError(
             f"config.data.name = {name!r}: its features "
-            f"({', '.join(sorted(features))}) hold no {wanted!r}; choose a set of "
+            f"({', '.join(sorted(features))}) have no {wanted!r}; choose a set of "
             "images, or prepare it with prepare_data --image_feature=NAME"
         )
     shape = image.shape if isinstance(image.shape, tuple) else ()
@@ -58,61 +55,35 @@ def check_size(name: str, shape: tuple[int, ...], resolution: int) -> None:
 
 def check_memory(name: str, shape: tuple[int, ...], max_memory_mib: float) -> None:
     """Refuses images uint8 `shape` whose pyramid is larger than `max_memory_mib`."""
-    # The smaller levels add a quarter, a sixteenth ...: a third in all.
+    # The smaller levels add 1/4, 1/16, ...: a third in all.
     needed_mib = np.prod(shape, dtype=np.float64) * 4 / 3 / 2**20
     if needed_mib > max_memory_mib:
         raise UserError(
             f"config.data.name = {name!r}: its pyramid takes {needed_mib:,.1f} MiB of "
             f"memory, more than config.data.max_memory_mib = {max_memory_mib:g}; raise "
-            "that if the machine has the memory, or choose a smaller set"
+            "the limit if the machine has the memory, or choose a smaller set"
         )
 
 
-def check_local(field: str, path: str) -> None:
-    """Refuses the address of a bucket, such as gs://BUCKET/DIR."""
-    if "://" in path:
-        raise UserError(
-            f"{field} = {path!r} is no folder of this machine; mount the bucket "
-            "(gcsfuse) or copy it (gcloud storage rsync), as docs/data.md shows, and "
-            "name that folder"
-        )
-
-
-_OWN = "python -m progan_jax.tools.prepare_data"
-
-# Sets of our own recipes, which TFDS does not know by these names.
+# Sets that TFDS does not know by these names, and the recipe that has the command.
 _RECIPES = {
-    "celeba": "folder:img_align_celeba --resolution=128 --crop=celeba",
-    "celeba_hq": (
-        "celeba_hq:img_celeba --landmarks=list_landmarks_celeba.txt --keep=30000 "
-        "--resolution=1024"
-    ),
-    "stacked_mnist": "stacked_mnist:PATH --resolution=32",
+    "celeba": "celeba",
+    "celeba_hq": "celeba_hq",
+    "lsun": "lsun",
+    "stacked_mnist": "mnist_modes",
 }
 
 
 def preparation(name: str, root: Path) -> str:
-    """Returns the command that prepares a set.
-
-    Args:
-      name: Of the set: NAME or NAME/CONFIG.
-      root: Folder of sets, where it is to be.
-    """
+    """Returns how to prepare a set NAME or NAME/CONFIG in the folder of sets `root`."""
     import tensorflow_datasets as tfds
 
-    if name.startswith("lsun/"):
-        # TFDS's own builder needs a package that current TensorFlow does not load.
-        return (
-            f"prepare it by: {_OWN} lmdb:FOLDER --out={root / 'lsun'} "
-            f"--name={name.removeprefix('lsun/')} --resolution=256"
-        )
-    if name in _RECIPES:
-        source, _, options = _RECIPES[name].partition(" ")
-        return f"prepare it by: {_OWN} {source} --name={name} --out={root} {options}"
-    catalogue = tfds.list_builders(with_community_datasets=False)
-    if name.partition("/")[0] not in catalogue:
-        return "prepare it by its own TFDS builder with file_format='array_record'"
-    # Not `tfds build`: TFDS's command line also wants Apache Beam and mlcroissant.
+    first = name.partition("/")[0]
+    if first in _RECIPES:
+        return f"prepare it by the command in configs/{_RECIPES[first]}.py"
+    if first not in tfds.list_builders(with_community_datasets=False):
+        return "prepare your images by progan_jax.tools.prepare_data"
+    # Not `tfds build`: that command also needs Apache Beam and mlcroissant.
     return (
         "prepare it by: pip install -e '.[tf]' && python -c \"import "
         f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{root}', "

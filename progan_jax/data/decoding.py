@@ -1,7 +1,6 @@
-"""From a file's bytes to pixels, and from pixels to a square of the wanted side.
+"""Decoding of image files, and crops and resizing to squares.
 
-A file that cannot be used raises BadImage with the reason; nothing else is raised for
-what lies in a file.
+A file that cannot be used raises BadImage with the reason, whatever it contains.
 """
 
 import io
@@ -19,22 +18,22 @@ Pad = Literal["none", "black", "mirror"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
-# A small file can claim to hold anything. An image may take about 8 bytes of memory for
-# each pixel.
+# A small file can claim any size. Decoding takes about 8 bytes of memory per pixel.
 MAX_BYTES = 2**28
 
 MAX_PIXELS = 2**27
 
-# Photographs of poor quality hold 80 pixels in a byte; a larger image that holds far
-# more in one was made to fill the memory.
+# Photographs of poor quality have 80 pixels per byte. A larger image with far more was
+# made to fill the memory.
 _UNSUSPICIOUS = 2**24
 
 _MAX_PIXELS_PER_BYTE = 256
 
-_STRIP = 2**20  # Pixels that are converted at a time.
+_STRIP = 2**20  # Pixels converted at a time.
 
-# CelebA's aligned images, [h, w]: rows and columns of the square that the paper takes,
-# 128 of the published size, 64 of half of it.
+# Sizes [h, w] of CelebA's aligned images, as published and at half the size: rows and
+# columns of the square that the authors' dataset tool takes (create_celeba: 128x128
+# around the centre cx=89, cy=121).
 _CELEBA = {
     (218, 178): (slice(57, 185), slice(25, 153)),
     (109, 89): (slice(28, 92), slice(12, 76)),
@@ -46,11 +45,7 @@ class BadImage(Exception):
 
 
 def check_bytes(num_bytes: int, most: int = MAX_BYTES) -> None:
-    """Refuses a file of more bytes than photographs have, or than `most`.
-
-    Raises:
-      BadImage: if it has more.
-    """
+    """Raises BadImage if a file has more than `most` bytes."""
     if num_bytes > most:
         raise BadImage(f"it has more than {most / 2**20:,.0f} MiB")
 
@@ -58,20 +53,20 @@ def check_bytes(num_bytes: int, most: int = MAX_BYTES) -> None:
 def decode(data: bytes, channels: int) -> np.ndarray:
     """Returns the pixels of a PNG, JPEG, WebP or BMP file, uint8 [h, w, channels].
 
-    The orientation that a camera notes is applied. Transparent pixels show white,
-    16-bit grey is rounded to 8 bits, palettes and CMYK become RGB. Of several frames
-    the first is taken.
+    The camera's orientation is applied. Transparent pixels are blended with white,
+    16-bit grey is rounded to 8 bits, palettes and CMYK become RGB. Of an animation the
+    first frame is returned.
 
     Args:
       data: The file.
       channels: 1 (grey) or 3 (RGB).
 
     Raises:
-      BadImage: if it is none of these files, damaged or too large.
+      BadImage: if it has another format, is damaged or too large.
     """
     with open_image(data) as image:
         if image.format == "PNG":
-            _open(data).verify()  # Decoding does not compare the checksums.
+            _open(data).verify()  # Decoding does not check the checksums.
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _to_pixels(image, channels)
@@ -82,8 +77,8 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
     """Opens a PNG, JPEG, WebP or BMP file without decoding it.
 
     Raises:
-      BadImage: if it is none of these files or too large; also for whatever else is
-        raised while it is open.
+      BadImage: if it has another format or is too large, and in place of any other
+        exception raised while it is open.
     """
     if not data:
         raise BadImage("the file is empty")
@@ -98,9 +93,9 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
 
 
 def bad_image(error: Exception) -> BadImage:
-    """Returns what a library raised for a damaged file as a bad image, in a line."""
+    """Returns a library's exception for a damaged file as a BadImage of one line."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    # It would name the buffer's address, another one each time.
+    # Without the buffer's address, which differs each time.
     return BadImage(reason.split(" <_io.")[0])
 
 
@@ -112,14 +107,11 @@ def _open(data: bytes) -> Image.Image:
 
 
 def check_pixels(image: Image.Image, num_bytes: int) -> None:
-    """Refuses an image that would take too much memory, before it is decoded.
+    """Raises BadImage if an image, not yet decoded, has too many pixels.
 
     Args:
-      image: As it was opened.
-      num_bytes: Of its file.
-
-    Raises:
-      BadImage: if it has too many pixels, for its file or at all.
+      image: The opened image.
+      num_bytes: Size of its file, which bounds the pixels too.
     """
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
@@ -132,7 +124,7 @@ def check_pixels(image: Image.Image, num_bytes: int) -> None:
 
 
 def _to_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """Converts an image strip by strip: each step of it makes a copy."""
+    """Converts an image strip by strip, since each conversion makes a copy."""
     pixels = np.empty((image.height, image.width, channels), np.uint8)
     rows = max(_STRIP // image.width, 1)
     for top in range(0, image.height, rows):
@@ -169,18 +161,18 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def square(image: np.ndarray, resolution: int, crop: Crop, pad: Pad) -> np.ndarray:
-    """Crops an image to a square and brings it to a side.
+    """Crops an image to a square and resizes it.
 
-    Sides are changed by Pillow's Lanczos filter, whose support grows as the image
-    shrinks, so that nothing aliases.
+    Pillow's Lanczos filter is used, whose support grows as the image shrinks, so that
+    nothing aliases.
 
     Args:
       image: uint8 [h, w, C].
       resolution: Wanted side.
-      crop: "centre" (the largest square), "celeba" (the paper's square of the aligned
-        faces) or "none" (it must be square).
-      pad: How an image smaller than `resolution` is brought to it: "none" enlarges it,
-        "black" and "mirror" put it in the middle.
+      crop: "centre" (the largest square), "celeba" (the authors' square of the aligned
+        faces) or "none" (the image must be square).
+      pad: What happens to an image smaller than `resolution`: "none" enlarges it,
+        "black" and "mirror" pad it on all sides.
 
     Returns:
       uint8 [resolution, resolution, C].

@@ -1,7 +1,7 @@
-"""How images reach the devices, in the order of the index stream.
+"""Batches on the devices, in the order of the index stream.
 
-Two ways of feeding give identical batches: resident (the level lies on the devices and
-indices travel) and streamed (pixels are read ahead and travel).
+Two modes give identical batches: resident (the level is on the devices, and indices are
+sent) and streamed (pixels are read ahead and sent).
 """
 
 import math
@@ -19,11 +19,11 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.data.streaming import PairStream
 from progan_jax.runtime.mesh import lay_out
 
-_DISPATCH_BYTES = 2**28  # Of pixels that one dispatch takes along, over all devices.
+_DISPATCH_BYTES = 2**28  # Streamed pixels of one dispatch, over all devices.
 
 
 class ResidentBatches(struct.PyTreeNode):
-    """Batches gathered on the devices from a level that lies there.
+    """Batches gathered on the devices from a level stored there.
 
     Attributes:
       images: The level, uint8 [n, r, r, C], on every device.
@@ -71,12 +71,12 @@ class StreamedBatches(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class FeedPlan:
-    """In which form and shapes the batches of a level come.
+    """Mode and shapes of the batches of a level.
 
     Attributes:
       mode: "resident" or "streamed".
       level_shape: (n, r, r, C).
-      max_pairs: Pairs that one dispatch may ask for.
+      max_pairs: Most pairs in one dispatch.
       shape: (K, D, N): room for K pairs of D repeats of N images.
     """
 
@@ -91,7 +91,7 @@ class FeedPlan:
         """Returns the shapes, dtypes and shardings of the batches.
 
         Args:
-          replicated: Sharding of what every device holds.
+          replicated: Sharding that puts an array on every device.
           batched: Sharding of arrays [K, D, N, ...] that splits N.
         """
 
@@ -121,19 +121,19 @@ def plan_feed(
     mode: Literal["auto", "resident", "streamed"] = "auto",
     resident_gib: float = 4.0,
 ) -> FeedPlan:
-    """Chooses form and shapes of the batches of a level.
+    """Chooses mode and shapes of the batches of a level.
 
     Args:
       level_shape: (n, r, r, C).
       batch_size: Images of a D step over all devices.
       d_repeats: D steps in a pair.
-      max_pairs: Most pairs that one dispatch asks for; fewer if their pixels,
-        streamed, would take more than 256 MiB.
+      max_pairs: Most pairs in one dispatch; fewer if their streamed pixels would take
+        more than 256 MiB.
       mode: "resident", "streamed" or "auto".
       resident_gib: Largest level that "auto" makes resident, in GiB.
 
     Raises:
-      ValueError: if there is no such mode.
+      ValueError: if the mode is another.
     """
     if mode not in ("auto", "resident", "streamed"):
         raise ValueError(f"mode {mode!r} must be auto, resident or streamed")
@@ -143,8 +143,8 @@ def plan_feed(
     if mode == "streamed":
         pair_bytes = d_repeats * batch_size * math.prod(level_shape[1:])
         max_pairs = min(max_pairs, max(_DISPATCH_BYTES // pair_bytes, 1))
-    # With a single row XLA would leave the indexing out, and round otherwise than with
-    # more: the pairs per dispatch must not show in the numbers.
+    # With a single row XLA drops the indexing and rounds differently: the number of
+    # pairs per dispatch would change the results.
     shape = (max(max_pairs, 2), d_repeats, batch_size)
     return FeedPlan(mode, tuple(level_shape), max_pairs, shape)
 
@@ -152,12 +152,12 @@ def plan_feed(
 class Feed:
     """Batches of one level for dispatches of several (D, G) pairs.
 
-    Each process reads and holds the rows of its own devices alone, when streamed.
+    When streamed, each process reads only the rows of its own devices.
 
     Attributes:
       mode: "resident" or "streamed", as chosen.
-      max_pairs: Pairs that one call of `batches` may ask for.
-      capacity: K, pairs that the arrays of every call have room for.
+      max_pairs: Most pairs in one call of `batches`.
+      capacity: K, the number of pairs that the arrays have room for.
     """
 
     def __init__(
@@ -170,15 +170,15 @@ class Feed:
         batched: NamedSharding,
         stream_workers: int = 0,
     ) -> None:
-        """Lays the level on the devices if the feed is to be resident.
+        """Puts the level on the devices if the mode is "resident".
 
         Args:
           pyramid: The image set.
-          stream: Which image comes when.
-          plan: Form and shapes of the batches of a level; see `plan_feed`.
-          replicated: Sharding of what every device holds.
+          stream: Order of the images.
+          plan: Mode and shapes of the batches; see `plan_feed`.
+          replicated: Sharding that puts an array on every device.
           batched: Sharding of arrays [K, D, N, ...] that splits N.
-          stream_workers: Processes that read ahead for "streamed"; 0 is threads.
+          stream_workers: Processes that read ahead when streamed; 0 uses threads.
         """
         level, labels = pyramid.levels[plan.level_shape[1]], pyramid.labels
         if labels is None:
@@ -207,7 +207,7 @@ class Feed:
     def batches(self, nimg: int, num_pairs: int) -> ResidentBatches | StreamedBatches:
         """Returns the batches of `num_pairs` pairs from image `nimg` of the stream on.
 
-        One shape serves every call: rows past `num_pairs` are zeros, not to be taken.
+        The shape is the same in every call; rows past `num_pairs` are zeros.
 
         Raises:
           ValueError: if num_pairs exceeds max_pairs.
@@ -243,12 +243,12 @@ class Feed:
         return jax.make_array_from_callback(shape, self._batched, shard)
 
     def close(self) -> None:
-        """Ends the reading ahead."""
+        """Stops reading ahead."""
         self._pairs.close()
 
 
 def _local_rows(batched: NamedSharding, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns which of N rows of [K, D, N] lie on this process's devices, sorted."""
+    """Returns the rows of [K, D, N] on this process's devices, sorted."""
     indices = batched.addressable_devices_indices_map(shape).values()
     rows = [np.arange(shape[2])[index[2]] for index in indices if index is not None]
     return np.unique(np.concatenate(rows))

@@ -1,4 +1,4 @@
-"""MNIST and sets of its form: four files in the IDX format, gzipped or not.
+"""MNIST and sets in its format: four IDX files, gzipped or not.
 
 Source: the format is described on MNIST's own page, and in docs/data.md.
 """
@@ -17,26 +17,26 @@ from progan_jax.data.checks import check_memory, check_size, check_split
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.errors import UserError
 
-_MOST_BYTES = 2**31  # Of a file: 2.7 million images of MNIST's size.
+_MOST_BYTES = 2**31  # Of a file: 2.7 million images of 28x28.
 
 _STEMS = {"train": "train", "test": "t10k"}
 
 
 def is_idx(folder: Path) -> bool:
-    """Returns whether a folder holds the images of a split."""
+    """Returns whether a folder has the images of a split."""
     return any(_find(_name(folder, split, "images")) for split in _STEMS)
 
 
 def load_idx(
     folder: Path, split: str, resolution: int, max_memory_mib: float
 ) -> Pyramid:
-    """Loads a split, with as many black pixels all round as make the side full.
+    """Loads a split, padded with black to the next power of two.
 
     Args:
-      folder: Holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same with
-        t10k, each perhaps with .gz.
+      folder: With train-images-idx3-ubyte, train-labels-idx1-ubyte and the same with
+        t10k, each with or without .gz.
       split: "train" or "test".
-      resolution: The power of two from the images' side on: 32 for MNIST's 28.
+      resolution: Side after padding: 32 for MNIST's 28.
       max_memory_mib: Largest pyramid that is made.
 
     Raises:
@@ -48,7 +48,7 @@ def load_idx(
     check_size(folder.name, images.shape[1:], resolution)
     check_memory(folder.name, (*images.shape, 1), max_memory_mib)
     classes = int(labels.max()) + 1
-    # Of other sets of this form, such as Fashion-MNIST, the files do not tell them.
+    # The files have no names: of Fashion-MNIST's classes the numbers mean nothing.
     names = tuple(map(str, range(classes))) if folder.name == "mnist" else ()
     return build_pyramid(
         folder.name, images[..., None], labels.astype(np.int32), classes, names
@@ -59,14 +59,14 @@ def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns padded images uint8 [n, side, side] and labels uint8 [n].
 
     Raises:
-      UserError: if files are missing or damaged, or do not belong together.
+      UserError: if files are missing or damaged, or differ in their counts.
     """
     images = read_idx(_name(folder, split, "images"), num_dims=3)
     labels = read_idx(_name(folder, split, "labels"), num_dims=1)
     if len(labels) != len(images) or not len(images):
         raise UserError(
             f"{folder}: split {split!r} has {len(images)} images and {len(labels)} "
-            "labels; they must be as many: download both files again"
+            "labels; download both files again"
         )
     return _pad(images), labels
 
@@ -75,8 +75,8 @@ def read_idx(path: Path, num_dims: int) -> np.ndarray:
     """Reads an IDX file of bytes, uint8 of `num_dims` dimensions.
 
     Args:
-      path: Without the suffix .gz that it may have.
-      num_dims: That it must have.
+      path: Without the suffix .gz, which the file may have.
+      num_dims: Expected number of dimensions.
 
     Raises:
       UserError: if it is missing, damaged, or of another type.
@@ -95,14 +95,14 @@ def read_idx(path: Path, num_dims: int) -> np.ndarray:
         if size > _MOST_BYTES:
             raise UserError(
                 f"{path}: it announces {size:,} bytes, more than {_MOST_BYTES:,}; "
-                "download it again, or prepare a set of files by prepare_data"
+                "download it again, or prepare image files by prepare_data"
             )
-        # One more shows that there are more: a small file can unpack to any size.
+        # One byte more shows that there are more: a small file can unpack to any size.
         data = file.read(size + 1)
     if len(data) != size:
         held = f"{len(data):,}" if len(data) < size else "more"
         raise UserError(
-            f"{path}: it holds {held} bytes and announces {size:,}; download it again"
+            f"{path}: it has {held} bytes and announces {size:,}; download it again"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
@@ -119,10 +119,12 @@ def _find(path: Path) -> Path | None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[BufferedIOBase]:
-    """Opens a file, unpacked as it is read; UserError if it cannot be read."""
+    """Opens a file, gzipped or not; raises UserError if it cannot be read."""
     found = _find(path)
     if found is None:
-        raise UserError(f"{path}: there is no such file, nor {path.name}.gz; add it")
+        raise UserError(
+            f"{path}: there is no such file, nor {path.name}.gz; download it"
+        )
     try:
         with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as file:
             yield file
@@ -133,10 +135,10 @@ def _open(path: Path) -> Iterator[BufferedIOBase]:
 
 
 def _pad(images: np.ndarray) -> np.ndarray:
-    """Puts [n, h, w] in the middle of black, the side a power of two; if square."""
+    """Pads square [n, h, w] with black on all sides to the next power of two."""
     h, w = images.shape[1:]
     if h != w or not h:
-        return images  # Refused by the check of their size.
+        return images  # Refused by `check_size`.
     margin = (1 << (h - 1).bit_length()) - h
     sides = (margin // 2, margin - margin // 2)
     return np.pad(images, ((0, 0), sides, sides))

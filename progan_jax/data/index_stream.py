@@ -1,4 +1,4 @@
-"""Which image appears when: a pure function of the seed and the images shown."""
+"""The order of the images: a pure function of the seed and the number shown."""
 
 from functools import lru_cache
 
@@ -10,18 +10,18 @@ class IndexStream:
 
     Epoch e takes one 64-bit word for each image from Philox keyed with seed + 2**64 e.
     The images' order is that of their words without the lowest bit; the lowest bit
-    says whether the image is mirrored.
+    says whether the image is mirrored. See docs/data.md.
 
     Attributes:
       num_images: Length of an epoch.
-      mirror: Whether images are mirrored at all; their order does not depend on it.
+      mirror: Whether images are mirrored; their order does not depend on it.
     """
 
     def __init__(self, seed: int, num_images: int, mirror: bool) -> None:
-        """Opens the stream.
+        """Describes the stream.
 
         Args:
-          seed: In [0, 2**64); Philox's key has 128 bits, and the epoch takes the rest.
+          seed: In [0, 2**64): the lower half of Philox's key, the epoch is the upper.
           num_images: At least 1.
           mirror: Whether half of the images are mirrored.
 
@@ -38,15 +38,15 @@ class IndexStream:
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
     def __reduce__(self) -> tuple[type, tuple[int, int, bool]]:
-        # For other processes: the epochs that are kept do not travel.
+        # Pickled without the cached epochs.
         return IndexStream, (self._seed, self.num_images, self.mirror)
 
     def take(self, nimg: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what appears at nimg .. nimg + count - 1, over any number of epochs.
+        """Returns the images at nimg .. nimg + count - 1, across epochs.
 
         Args:
-          nimg: Images shown before, from 0 on.
-          count: How many to return.
+          nimg: Number of images shown before.
+          count: Number of images.
 
         Returns:
           Indices int32 [count] into the set, and mirror bool [count].
@@ -64,8 +64,8 @@ class IndexStream:
         return indices, mirror
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        # NumPy keeps the words of a bit generator the same in every version (NEP 19),
-        # but not the permutations that a Generator makes of them; hence the sorting.
+        # NumPy keeps the output of a bit generator the same in every version (NEP 19),
+        # but not that of Generator.permutation: hence the sorting.
         words = np.random.Philox(key=self._seed + (epoch << 64)).random_raw(
             self.num_images
         )

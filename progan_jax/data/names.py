@@ -1,10 +1,10 @@
-"""Names of files and classes: how they are ordered, compared and shown."""
+"""Names of files and classes: how they are ordered, compared and printed."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
-# A part of a path that is a whole number, but for a suffix: "7", "7.png".
+# A part of a path that is a whole number, apart from a suffix: "7", "7.png".
 _NUMBER = re.compile(r"(?<![^/])[0-9]{1,18}(?=[./]|$)")
 
 
@@ -17,10 +17,10 @@ def in_order(name: str) -> tuple[str, str]:
 
 
 def normal(name: str) -> str:
-    """Returns the one spelling (NFC) of a name that Unicode can spell in several ways.
+    """Returns a name in Unicode's composed form (NFC).
 
-    macOS hands out names with accents as characters of their own, which other systems
-    and people who type lists do not.
+    macOS stores an accent as a character of its own; other systems, and people who type
+    lists, do not.
     """
     return unicodedata.normalize("NFC", name)
 
@@ -43,14 +43,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def describe_classes(num_classes: int, names: Sequence[str]) -> str:
-    """Returns for example "2 classes (cat, dog)", with the first names alone."""
+    """Returns for example "2 classes (cat, dog)"; of many names the first few."""
     return ("1 class" if num_classes == 1 else f"{num_classes} classes") + (
         f" ({first_few(names)})" if names else ""
     )
 
 
 def first_few(names: Sequence[str], most: int = 5) -> str:
-    """Returns names in a line, and how many more there are."""
+    """Returns the first names in a line, and how many more there are."""
     shown = ", ".join(map(printable, names[:most]))
     rest = len(names) - most
     return shown + (f" and {rest:,} more" if rest > 0 else "")

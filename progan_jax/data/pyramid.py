@@ -1,7 +1,6 @@
 """The resolution pyramid of an image set, in memory.
 
-Source: the authors' data sets hold every image at every resolution, each level the
-2x2 mean of the one above, rounded to 8 bits again.
+Source: the authors' datasets also store every image at every resolution.
 """
 
 import hashlib
@@ -13,11 +12,11 @@ import numpy as np
 
 _SMALLEST = 4  # Side of the last level, where training starts.
 
-_CHUNK = 4096  # Images converted to float at a time, to bound memory.
+_CHUNK = 4096  # Images converted to float at a time, to bound the memory.
 
 
 class Level(Protocol):
-    """Images of one resolution: an array, or what is read like one."""
+    """Images of one resolution: an array, or what is indexed like one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -26,7 +25,7 @@ class Level(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of all pixels."""
+        """Returns the number of bytes of all pixels."""
         ...
 
     def __len__(self) -> int: ...
@@ -39,15 +38,14 @@ class Pyramid:
     """An image set at every resolution.
 
     Attributes:
-      name: Of the set.
-      levels: By resolution, uint8 [n, r, r, C]; arrays, or levels on disk that are
-        read as they are indexed.
+      name: Name of the set.
+      levels: By resolution, uint8 [n, r, r, C]; arrays, or levels on disk, which are
+        read when indexed.
       labels: Classes int32 [n], or None.
       num_classes: 0 without labels.
       fingerprint: Hexadecimal digest of the largest level and the labels, by which a
-        run that goes on can tell a changed set.
-      class_names: In the order of the class numbers; () without labels, or where the
-        names are not known.
+        resumed run notices a changed set.
+      class_names: In the order of the class numbers; () without labels or names.
     """
 
     name: str
@@ -74,7 +72,7 @@ class Pyramid:
 
     @property
     def label_counts(self) -> tuple[int, ...]:
-        """Images of each class; empty without labels."""
+        """Number of images of each class; () without labels."""
         if self.labels is None:
             return ()
         return tuple(np.bincount(self.labels, minlength=self.num_classes).tolist())
@@ -87,11 +85,11 @@ def build_pyramid(
     num_classes: int,
     class_names: tuple[str, ...] = (),
 ) -> Pyramid:
-    """Makes every level of an image set, down to 4x4.
+    """Builds every level of an image set, down to 4x4.
 
     Args:
-      name: Of the set.
-      images: uint8 [n, r, r, C], r a power of two from 4 on.
+      name: Name of the set.
+      images: uint8 [n, r, r, C], r a power of two of at least 4.
       labels: Classes int32 [n] in [0, num_classes), or None.
       num_classes: 0 without labels.
       class_names: See `Pyramid`.
@@ -104,7 +102,7 @@ def build_pyramid(
     if images.dtype != np.uint8 or not square or side < 4 or side & (side - 1):
         raise ValueError(
             f"images are {images.dtype} {list(images.shape)}; they must be uint8 "
-            "[n, r, r, C], r a power of two from 4 on"
+            "[n, r, r, C], r a power of two of at least 4"
         )
     levels: dict[int, Any] = {side: images}
     while side > _SMALLEST:
@@ -117,8 +115,8 @@ def build_pyramid(
 def halve(images: np.ndarray) -> np.ndarray:
     """Returns the 2x2 means of uint8 [n, h, w, C], rounded half to even.
 
-    Source: the authors' data set tool rounds each level with `rint` before it makes
-    the next one from it, and so rounds halves to even.
+    Source: TFRecordExporter.add_image of the authors' dataset_tool.py, which also
+    rounds by `rint`, but computes the next level from the means before rounding.
     """
     n, h, w, c = images.shape
     halved = np.empty((n, h // 2, w // 2, c), np.uint8)

@@ -1,7 +1,4 @@
-"""The records of a prepared TFDS set, by index, and what lies in one of them.
-
-TensorFlow is not needed, neither for ArrayRecord files nor for TFRecord files.
-"""
+"""Records of a prepared TFDS set, by index, and their decoding, without TensorFlow."""
 
 import io
 import os
@@ -18,18 +15,18 @@ from progan_jax.data.decoding import BadImage, bad_image, check_pixels
 from progan_jax.data.names import printable
 from progan_jax.errors import UserError
 
-# File formats of TFDS that are read; of those that are there the first is taken.
+# File formats of TFDS that are read; the first that is there is used.
 FORMATS = ("array_record", "tfrecord")
 
-# A TFRecord file is a row of frames: the length of the data (uint64, little-endian),
-# its checksum (4 bytes), the data, their checksum (4 bytes).
+# A TFRecord file is a sequence of frames: the length of the data (uint64, little-
+# endian), its checksum (4 bytes), the data, its checksum (4 bytes).
 # Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
 _BEFORE, _AFTER = 12, 4
 
-# Parses a record to its image, as it is stored, and its class.
+# Parses a record into its image, as it is stored, and its class.
 Parser = Callable[[bytes], tuple[Any, int]]
 
-# Decodes a record to an image [h, w, C] and its class.
+# Decodes a record into an image [h, w, C] and its class.
 Decoder = Callable[[bytes], tuple[np.ndarray, int]]
 
 
@@ -46,18 +43,18 @@ class Records(Protocol):
 
 
 class TfRecords:
-    """The records of TFRecord files; a file's frames are counted when it is needed.
+    """The records of TFRecord files; a file is indexed when it is first read.
 
-    Checksums are not compared: no library that does it fast is among ours. Lengths are,
-    with each other and with the file's size.
+    The lengths must add up to the size of the file. Checksums are not checked: none of
+    our dependencies computes CRC-32C.
     """
 
     def __init__(self, paths: Iterable[Path], lengths: Iterable[int]) -> None:
         """Describes the files.
 
         Args:
-          paths: Of the files, in order.
-          lengths: Records in each.
+          paths: The files, in order.
+          lengths: Number of records in each.
         """
         self._paths = list(paths)
         self._ends = np.cumsum([0, *lengths])
@@ -78,7 +75,7 @@ class TfRecords:
             self._starts[shard] = _find_frames(self._paths[shard], num_records)
         position = index - self._ends[shard]
         start, end = self._starts[shard][position : position + 2]
-        # Opened anew each time: a set may have more files than a process may open.
+        # Opened each time: a set may have more files than a process can open.
         with self._paths[shard].open("rb") as file:
             file.seek(start + _BEFORE)
             return file.read(end - _AFTER - (start + _BEFORE))
@@ -88,7 +85,7 @@ class TfRecords:
 
 
 def _find_frames(path: Path, num_records: int) -> np.ndarray:
-    """Returns where each frame of a file starts and where the last one ends."""
+    """Returns the start of each frame of a file, and the end of the last one."""
     starts = [0]
     try:
         with path.open("rb") as file:
@@ -103,8 +100,8 @@ def _find_frames(path: Path, num_records: int) -> np.ndarray:
         ) from error
     if starts[-1] != size or len(starts) - 1 != num_records:
         raise UserError(
-            f"{path}: it is damaged: {num_records:,} records should fill its "
-            f"{size:,} bytes, and do not; prepare the set again"
+            f"{path}: it is damaged: its {num_records:,} records do not fill its "
+            f"{size:,} bytes; prepare the set again"
         )
     return np.array(starts)
 
@@ -121,14 +118,14 @@ class ArrayRecords:
         return self._builder.info.splits[self._split].num_examples
 
     def __getitem__(self, index: int) -> bytes:
-        # Not as a list of one, for which threads are started: nine times as slow.
+        # Not as a list of one: that starts threads, and is nine times slower.
         return self._read(lambda source: source[index])
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[bytes]:
         return self._read(lambda source: source.__getitems__(indices))
 
     def _read(self, read: Callable[[Any], Any]) -> Any:
-        """Reads from TFDS's source; UserError if a file is missing or damaged."""
+        """Reads from TFDS's source; raises UserError if a file cannot be read."""
         try:
             if self._source is None:
                 self._source = self._open()
@@ -162,18 +159,16 @@ def newest_version(folder: Path) -> Path | None:
 
 
 def open_folder(folder: Path) -> Any:
-    """Opens the version of a TFDS set that a folder holds, as TFDS's builder.
+    """Returns the TFDS builder of the folder of one version of a set.
 
     Raises:
-      UserError: if what describes it is missing or damaged.
+      UserError: if its description is missing or damaged.
     """
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder_from_directory(folder)
-        _check_splits(builder.info)
-        return builder
-    except Exception as error:  # Whatever damaged JSON brings about.
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # TFDS raises many kinds for damaged JSON.
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UserError(
             f"{folder}: dataset_info.json or features.json cannot be read ({reason}); "
@@ -181,20 +176,8 @@ def open_folder(folder: Path) -> Any:
         ) from error
 
 
-def _check_splits(info: Any) -> None:
-    """Raises ValueError, or what TFDS does, if a split does not name its files.
-
-    TFDS makes the names when they are asked for, and takes any numbers.
-    """
-    for split in info.splits.values():
-        if min(split.shard_lengths, default=0) < 0:
-            raise ValueError(f"{split.name} has shardLengths below 0")
-        if split.num_examples and not all(split.filepaths):
-            raise ValueError(f"{split.name} names no files")
-
-
 def open_records(builder: Any, split: str) -> Records:
-    """Opens a split of a set that is written in one of FORMATS."""
+    """Returns the records of a split of a set in one of FORMATS."""
     formats = {format.value for format in builder.info.available_file_formats()}
     if "array_record" in formats:
         return ArrayRecords(builder, split)
@@ -206,7 +189,7 @@ def open_records(builder: Any, split: str) -> Records:
 
 
 def find_feature(features: Any, name: str) -> Any:
-    """Returns the feature `a`, or `a/b` of the features within `a`; None without."""
+    """Returns the feature `a`, or the feature `b` within `a` for "a/b"; else None."""
     if name in features:
         return features[name]
     for key in name.split("/"):
@@ -217,7 +200,7 @@ def find_feature(features: Any, name: str) -> Any:
 
 
 def class_label(features: Any, name: str = "label") -> Any:
-    """Returns the feature of that name if it is a ClassLabel, or None."""
+    """Returns the feature of that name if it is a ClassLabel, else None."""
     import tensorflow_datasets as tfds
 
     label = find_feature(features, name)
@@ -225,26 +208,23 @@ def class_label(features: Any, name: str = "label") -> Any:
 
 
 def names_of_classes(label: Any) -> tuple[str, ...]:
-    """Returns the names of a ClassLabel's classes; () of None.
-
-    Of classes that it has no names for they are the numbers.
-    """
+    """Returns the names of a ClassLabel's classes, or their numbers; () for None."""
     known = label is not None and label.num_classes
     return tuple(map(printable, label.names)) if known else ()
 
 
 def record_parser(features: Any, image: str = "image", label: str = "label") -> Parser:
-    """Returns a parser that leaves all other features alone, for speed.
+    """Returns a parser of two features; the others are skipped, for speed.
 
     Args:
-      features: Of the set.
-      image: Name of the feature of images; see `find_feature`.
-      label: Name of the feature of classes; without such a ClassLabel all are 0.
+      features: Features of the set.
+      image: Name of the image feature; see `find_feature`.
+      label: Name of the ClassLabel; without it all classes are 0.
     """
     import tensorflow_datasets as tfds
 
     names = [image] if class_label(features, label) is None else [image, label]
-    # A record knows a feature within features by the same name, a/b.
+    # Records store a nested feature by the same name, "a/b".
     wanted = tfds.features.FeaturesDict({n: find_feature(features, n) for n in names})
     skipped = {name: tfds.decode.SkipDecoding() for name in names}
 
@@ -256,9 +236,9 @@ def record_parser(features: Any, image: str = "image", label: str = "label") -> 
 
 
 def make_decoder(features: Any, channels: int) -> Decoder:
-    """Returns a decoder of records to images of that many channels.
+    """Returns a decoder into images of so many channels.
 
-    It raises BadImage for a record that is damaged.
+    The decoder raises BadImage for a damaged record.
     """
     import tensorflow_datasets as tfds
 
@@ -281,10 +261,10 @@ def make_decoder(features: Any, channels: int) -> Decoder:
 
 
 def _decode_file(data: bytes, mode: str) -> np.ndarray:
-    """Returns the pixels of a file of any format, uint8 [h, w, 1 or 3].
+    """Returns the pixels of an image file, uint8 [h, w, 1 or 3].
 
-    Always by Pillow: TFDS takes OpenCV where it is installed, and two libraries need
-    not agree on the pixels of a JPEG.
+    Always by Pillow: TFDS would use OpenCV where it is installed, and two libraries may
+    decode a JPEG to different pixels.
     """
     with Image.open(io.BytesIO(data)) as image:
         check_pixels(image, len(data))

@@ -1,8 +1,7 @@
-"""Image sets: embedded digits, MNIST's files, TFDS sets read without TensorFlow."""
+"""Image sets in memory: the package's digits, MNIST's files, TFDS sets, pyramids."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from glob import iglob
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from PIL import Image
 
 from progan_jax.data.checks import (
     check_features,
-    check_local,
     check_memory,
     check_size,
     check_split,
@@ -19,7 +17,8 @@ from progan_jax.data.checks import (
 )
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.idx import is_idx, load_idx
-from progan_jax.data.prepared import RECORD, is_pyramid, load_prepared
+from progan_jax.data.names import first_few
+from progan_jax.data.prepared import is_pyramid, load_prepared
 from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.data.records import (
     FORMATS,
@@ -32,36 +31,35 @@ from progan_jax.data.records import (
     open_records,
 )
 from progan_jax.errors import UserError
-from progan_jax.files import check_utf_8
+from progan_jax.files import check_utf_8, local_folder
 
 _DIGITS = Path(__file__).with_name("digits.npz")
 
 _CHUNK = 512  # Records read at a time.
 
-# Below this side Python's own share of decoding is so large that threads, which must
-# take turns at it, only get in each other's way.
+# Below this side most of decoding is Python's own work, which threads only slow down.
 _THREADED_FROM = 64
 
 
 def load(
     name: str, data_dir: str, split: str, resolution: int, max_memory_mib: float
 ) -> Pyramid:
-    """Loads an image set and makes its pyramid in memory.
+    """Loads an image set as a pyramid.
 
     Args:
-      name: "digits", or the name of a prepared set or of one of MNIST's form, or of a
-        TFDS set, NAME or NAME/CONFIG, whose images have the final resolution.
-      data_dir: TFDS root; "" is $TFDS_DATA_DIR, then ~/tensorflow_datasets. The digits
-        need none.
-      split: Of the set.
-      resolution: Final side in pixels, a power of two from 4 on.
-      max_memory_mib: Largest pyramid that is made.
+      name: "digits", or the name of a prepared set or of a set in MNIST's format, or of
+        a TFDS set, NAME or NAME/CONFIG, whose images have the final resolution.
+      data_dir: Folder of sets; "" is $TFDS_DATA_DIR, or else ~/tensorflow_datasets. Not
+        needed for the digits.
+      split: Split of the set.
+      resolution: Final side in pixels, a power of two of at least 4.
+      max_memory_mib: Largest pyramid that is built in memory.
 
     Raises:
-      UserError: if the set is not there, or does not fit.
+      UserError: if the set is missing, or does not fit.
     """
     prepared = tfds_root(data_dir) / name
-    if is_prepared(name, data_dir):
+    if is_pyramid(prepared):
         return load_prepared(prepared, split, resolution)
     if is_idx(prepared):
         return load_idx(prepared, split, resolution, max_memory_mib)
@@ -76,7 +74,7 @@ def is_prepared(name: str, data_dir: str) -> bool:
     """Returns whether `prepare_data` has written a set; see `load`.
 
     Raises:
-      UserError: if it is not finished, or the record of its levels is missing.
+      UserError: if it is not finished, or its record is missing.
     """
     return is_pyramid(tfds_root(data_dir) / name)
 
@@ -85,7 +83,7 @@ def load_digits(resolution: int) -> Pyramid:
     """Loads the 1,797 handwritten digits of the package, scaled to a resolution.
 
     Args:
-      resolution: Side in pixels, a power of two from 4 on.
+      resolution: Side in pixels, a power of two of at least 4.
 
     Source: Alpaydin and Kaynak 1998; see digits.md beside the file.
     """
@@ -98,7 +96,7 @@ def load_digits(resolution: int) -> Pyramid:
 
 def _scale_digit(digit: np.ndarray, resolution: int) -> np.ndarray:
     """Scales values 0..16 of [8, 8] to bytes of [resolution, resolution]."""
-    # The strokes touch the border: an empty pixel all round lets them end softly.
+    # The strokes touch the border: an empty pixel on all sides lets them end softly.
     # Bicubic, since Lanczos leaves faint ghosts of the strokes in the black.
     bright = np.pad(digit * (255 / 16), 1).astype(np.float32)
     size = (resolution, resolution)
@@ -111,8 +109,8 @@ def load_tfds(
 ) -> Pyramid:
     """Loads a prepared TFDS set of images of the final resolution; see `load`.
 
-    Classes are those of the ClassLabel feature `label`. Without it, or where it holds
-    the -1 of an unlabelled split, the set has none.
+    Classes are those of the ClassLabel feature `label`. Without it, or where it is -1,
+    as in an unlabelled split, the set has none.
     """
     builder = open_builder(name, data_dir)
     info = builder.info
@@ -121,10 +119,16 @@ def load_tfds(
     records = open_records(builder, split)
     channels = info.features["image"].shape[-1] or 3
     shape = (len(records), resolution, resolution, channels)
-    decode = _naming(name, make_decoder(info.features, channels))
-    check_size(name, decode(records[0])[0].shape, resolution)
-    check_memory(name, shape, max_memory_mib)
-    images, labels = read_images(name, records, decode, shape)
+    decode = make_decoder(info.features, channels)
+    try:
+        check_size(name, decode(records[0])[0].shape, resolution)
+        check_memory(name, shape, max_memory_mib)
+        images, labels = _read_images(name, records, decode, shape)
+    except BadImage as error:
+        raise UserError(
+            f"config.data.name = {name!r}: it has a damaged image ({error}); prepare a "
+            "set without it by prepare_data, and train with that"
+        ) from error
     names = names_of_classes(class_label(info.features))
     if not names or labels.min() < 0:
         return build_pyramid(name, images, None, num_classes=0)
@@ -137,31 +141,19 @@ def load_tfds(
     return build_pyramid(name, images, labels, len(names), names)
 
 
-def _naming(name: str, decode: Decoder) -> Decoder:
-    """Returns a decoder that raises UserError for a damaged record of a set."""
-
-    def decode_or_refuse(record: bytes) -> tuple[np.ndarray, int]:
-        try:
-            return decode(record)
-        except BadImage as error:
-            raise UserError(
-                f"config.data.name = {name!r}: it holds a damaged image ({error}); "
-                "make a set without it by prepare_data, and train with that"
-            ) from error
-
-    return decode_or_refuse
-
-
 def tfds_root(data_dir: str) -> Path:
-    """Returns the folder of TFDS sets: `data_dir`, or where TFDS looks by default."""
+    """Returns the folder of sets: `data_dir`, or TFDS's default."""
     root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    check_local("config.data.data_dir", root)
     check_utf_8("config.data.data_dir", root)
-    return Path(root).expanduser()
+    return local_folder("config.data.data_dir", root).expanduser()
 
 
 def open_builder(name: str, data_dir: str) -> Any:
-    """Opens the newest version of a prepared set."""
+    """Returns the TFDS builder of the newest version of a prepared set.
+
+    Raises:
+      UserError: if the set is missing, damaged or in a format that is not read.
+    """
     root = tfds_root(data_dir)
     field = f"config.data.data_dir = {data_dir!r}"
     field += "" if data_dir else f" (that is, {str(root)!r})"
@@ -172,11 +164,11 @@ def open_builder(name: str, data_dir: str) -> Any:
         )
     newest = newest_version(root / name)
     if newest is None:
-        is_pyramid(root / name)  # Raises where levels have lost their record.
+        is_pyramid(root / name)  # Raises if levels are there without their record.
+        there = first_few(sorted(path.name for path in root.iterdir()))
         raise UserError(
-            f"config.data.name = {name!r}: no such set is prepared in {field} (there: "
-            f"{', '.join(_names(root)) or 'none'}); name another set or folder, or "
-            f"{prepare}"
+            f"config.data.name = {name!r}: there is no such set in {field} (there: "
+            f"{there or 'nothing'}); name another set or folder, or {prepare}"
         )
     builder = open_folder(newest)
     formats = sorted(format.value for format in builder.info.available_file_formats())
@@ -189,25 +181,10 @@ def open_builder(name: str, data_dir: str) -> Any:
     return builder
 
 
-def _names(root: Path) -> list[str]:
-    """Returns the sets that a folder holds; a pyramid is one, whatever its levels."""
-
-    # Path.glob raises where a folder vanishes meanwhile.
-    def found(name: str, *folders: str) -> list[Path]:
-        patterns = (f"{folder}/{name}" for folder in folders)
-        return [Path(path) for at in patterns for path in iglob(at, root_dir=root)]
-
-    levels = found("features.json", "*/*", "*/*/*")
-    folders = {path.parent.parent for path in levels}
-    pyramids = {path.parent for path in found(RECORD, "*", "*/*")}
-    sets = {f for f in folders if not pyramids & {f.parent, f.parent.parent}}
-    return sorted(map(str, sets | pyramids))
-
-
-def read_images(
+def _read_images(
     name: str, records: Any, decode: Decoder, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads images uint8 `shape` and their classes int32 [n]."""
+    """Returns images uint8 `shape` and their classes int32 [n]."""
     images = np.empty(shape, np.uint8)
     labels = np.empty(shape[0], np.int32)
 
@@ -217,9 +194,9 @@ def read_images(
             image, labels[i] = decode(record)
             if image.shape != shape[1:]:
                 raise UserError(
-                    f"config.data.name = {name!r}: its images vary in shape, from "
-                    f"{list(shape[1:])} to {list(image.shape)} of image {i}; choose a "
-                    "set of images of one size"
+                    f"config.data.name = {name!r}: its images differ in shape: "
+                    f"{list(shape[1:])}, and {list(image.shape)} of image {i}; choose "
+                    "a set of images of one size"
                 )
             images[i] = image
 

@@ -1,4 +1,4 @@
-"""Images of coming (D, G) pairs, read ahead while the devices work."""
+"""Images of (D, G) pairs, read ahead while the devices work."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ _READ_AHEAD_BYTES = 2**28
 
 _MOST_BLOCKS_AHEAD = 16
 
-# Pairs are read together up to either bound: of a few small images, what a call costs
-# would be most of the time.
+# Pairs are read in blocks up to either bound: for a few small images, the overhead of a
+# call would take most of the time.
 _BLOCK_BYTES = 2**23
 
 _BLOCK_IMAGES = 512
@@ -21,10 +21,10 @@ _THREADS = 8
 
 
 class PairStream:
-    """Reads one process's images of one pair after the other, in order, through grain.
+    """Reads one process's images of pair after pair, in order, through grain.
 
     Attributes:
-      pair_shape: Shape of what is read of a pair, (D, n, r, r, C).
+      pair_shape: Shape of one pair's images, (D, n, r, r, C).
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class PairStream:
 
         Args:
           level: The images.
-          stream: Which image comes when.
-          d_repeats: Batches of a pair.
-          batch_size: Images of a batch, over all processes.
-          rows: Which of a batch are wanted here, int [n].
-          workers: Processes that read and decode; 0 does so in threads.
+          stream: Order of the images.
+          d_repeats: Batches in a pair.
+          batch_size: Images in a batch, over all processes.
+          rows: Rows of a batch that this process reads, int [n].
+          workers: Processes that read and decode; 0 uses threads.
         """
         self.pair_shape = (d_repeats, len(rows), *level.shape[1:])
         self._source = level, stream, d_repeats, batch_size, rows
@@ -57,8 +57,8 @@ class PairStream:
     def take(self, nimg: int, num_pairs: int) -> np.ndarray:
         """Returns the images of the pairs from image `nimg` of the stream on.
 
-        Reading ahead goes on from there; another `nimg` than the last call ended with
-        starts it anew.
+        Reading ahead continues from there. It starts again if `nimg` is not where the
+        last call ended.
 
         Returns:
           uint8 [num_pairs, D, n, r, r, C].
@@ -79,10 +79,10 @@ class PairStream:
         return images
 
     def close(self) -> None:
-        """Ends the reading ahead, with its threads and processes."""
+        """Stops reading ahead, with its threads and processes."""
         if self._iterator is not None:
             self._iterator.close()
-        # An empty view would hold on to memory that is shared with a process.
+        # An empty view would keep memory that is shared with a process.
         self._left = np.empty((0, *self.pair_shape), np.uint8)
         self._iterator, self._next_nimg = None, -1
 
@@ -111,7 +111,7 @@ class PairStream:
 
 
 class _Blocks:
-    """Element k holds `block` pairs, k * block pairs after image `first`."""
+    """The stream's pairs after image `first`; element k is block k of `block` pairs."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Blocks:
         self._shape, self._first = (block, d_repeats, batch_size), first
 
     def __len__(self) -> int:
-        return 2**40  # A stream has no end; its reader has.
+        return 2**40  # The stream has no end, but grain needs a length.
 
     def __getitem__(self, element: int) -> np.ndarray:
         count = int(np.prod(self._shape))

@@ -1,7 +1,7 @@
-"""CelebA-HQ: from CelebA's photographs and landmarks to upright, aligned faces.
+"""CelebA-HQ: upright, aligned faces from CelebA's photographs and landmarks.
 
-Points are (x, y), y down. A landmark names a pixel; rectangles and all that is done
-with them count from the image's corner, so that pixel i spans i to i + 1.
+Points are (x, y), y down. A landmark is the index of a pixel; rectangles are measured
+from the image's corner, so that pixel i spans i to i + 1.
 
 Source: Karras et al. 2018, appendix C. The paper's two learned steps, which are not
 public, are functions that the caller may provide. The padding is our own, see `_pad`.
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps, ImageStat
@@ -20,7 +21,7 @@ from progan_jax.data.decoding import BadImage, decode
 from progan_jax.data.names import normal
 from progan_jax.errors import UserError
 from progan_jax.prepare.file_reader import FileReader
-from progan_jax.prepare.readers import Item, Source
+from progan_jax.prepare.readers import Item, Reader
 
 _COLUMNS = [
     f"{part}_{axis}"
@@ -31,13 +32,13 @@ _COLUMNS = [
 
 @dataclass(frozen=True, eq=False)
 class Quad:
-    """A square in an image, turned by any angle.
+    """A square in an image, rotated by any angle.
 
     Attributes:
       centre: float64 [2].
-      x: From the centre to the middle of the right side, as the face is seen; float64
+      x: From the centre to the middle of the right side of the upright face; float64
         [2].
-      y: From the centre to the middle of the lower side; float64 [2].
+      y: From the centre to the middle of its lower side; float64 [2].
     """
 
     centre: np.ndarray
@@ -56,56 +57,50 @@ class Quad:
         return 2 * math.hypot(*self.x)
 
     def moved(self, offset: np.ndarray) -> "Quad":
-        """Returns the square moved by `offset` [2]."""
+        """Returns the square moved by `offset`, [2]."""
         return Quad(self.centre + offset, self.x, self.y)
 
     def scaled(self, factor: float) -> "Quad":
-        """Returns the square as it lies in an image scaled by `factor`."""
+        """Returns the square in the image scaled by `factor`."""
         return Quad(self.centre * factor, self.x * factor, self.y * factor)
 
 
 def read_landmarks(path: Path) -> dict[str, np.ndarray]:
-    """Reads CelebA's list of landmarks in the photographs as they were found.
+    """Reads CelebA's list of landmarks in the unaligned photographs.
 
     The file is `list_landmarks_celeba.txt`: the number of images, the names of the ten
     columns, and for each image its file name and ten numbers.
 
     Returns:
-      By file name in its normal spelling, float64 [5, 2] in pixels: left eye, right
-      eye, nose, left and right corner of the mouth, left and right as the picture shows
-      them.
+      By file name (see `names.normal`), float64 [5, 2] in pixels: left eye, right eye,
+      nose, left and right corner of the mouth, left and right in the picture.
 
     Raises:
-      UserError: if the file cannot be read or a line is broken.
+      UserError: if the file cannot be read or a line is damaged.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no readable list of landmarks: {error}") from error
-    if len(lines) < 2 or not lines[0].strip().isdecimal():
-        raise UserError(f"{path}, line 1: it must be the number of images, then lines")
-    if lines[1].split() != _COLUMNS:
+        raise UserError(f"{path} cannot be read: {error}; download it again") from error
+    if "".join(lines[1:2]).split() != _COLUMNS:
         raise UserError(f"{path}, line 2: the columns must be {' '.join(_COLUMNS)}")
     landmarks = {}
     for number, line in enumerate(lines[2:], start=3):
         name, points = _parse(line, f"{path}, line {number}")
-        name = normal(name)
-        if name in landmarks:
-            raise UserError(f"{path}, line {number}: {name} is listed twice")
-        landmarks[name] = points
-    if len(landmarks) != int(lines[0]):
+        landmarks[normal(name)] = points
+    if lines[0].strip() != str(len(landmarks)):
         raise UserError(
-            f"{path}, line 1: {int(lines[0])} images are announced and "
-            f"{len(landmarks)} listed; is the file complete?"
+            f"{path}: {lines[0].strip()!r} images are announced and {len(landmarks)} "
+            "listed; download it again"
         )
     return landmarks
 
 
 def crop_rectangle(landmarks: np.ndarray) -> Quad:
-    """Returns the square that CelebA-HQ takes of a photograph.
+    """Returns the square that CelebA-HQ cuts out of a photograph.
 
-    With e the way from the left eye to the right one, m the way from between the eyes
-    to the middle of the mouth, and R(a, b) = (-b, a), a quarter turn:
+    With e the vector from the left eye to the right one, m the vector from the middle
+    of the eyes to the middle of the mouth, and R(a, b) = (-b, a), a quarter turn:
 
         x = (e - R m) / |e - R m| * max(2 |e|, 1.8 |m|)
         y = R x
@@ -116,14 +111,15 @@ def crop_rectangle(landmarks: np.ndarray) -> Quad:
 
     Raises:
       ValueError: if the landmarks have another shape, are not finite or give no
-        direction, as where all of them are one point.
+        direction, such as five times one point.
 
-    Source: Karras et al. 2018, appendix C; the authors' program for the half pixel.
+    Source: Karras et al. 2018, appendix C; the half pixel is that of create_celebahq in
+    the authors' dataset_tool.py.
     """
     points = np.asarray(landmarks, np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise ValueError(f"landmarks {points.tolist()} must be five points")
-    # A landmark is a pixel; its middle lies half a pixel from its corner.
+    # A landmark is a pixel, whose middle is half a pixel from its corner.
     left_eye, right_eye, _, left_mouth, right_mouth = points + 0.5
     eyes = (left_eye + right_eye) / 2
     across = right_eye - left_eye
@@ -131,7 +127,7 @@ def crop_rectangle(landmarks: np.ndarray) -> Quad:
     half = max(2.0 * math.hypot(*across), 1.8 * math.hypot(*down))
     x = across - _quarter_turn(down)
     length = math.hypot(*x)
-    if length <= 1e-6 * half:  # Also where both are 0.
+    if length <= 1e-6 * half:  # Also if both are 0.
         raise ValueError(f"landmarks {points.tolist()} give the face no direction")
     x *= half / length
     return Quad(eyes + 0.1 * down, x, _quarter_turn(x))
@@ -151,21 +147,21 @@ def _parse(line: str, place: str) -> tuple[str, np.ndarray]:
 
 
 def _quarter_turn(v: np.ndarray) -> np.ndarray:
-    """Turns [2] from the image's right towards its bottom."""
+    """Rotates [2] by a right angle, from the image's right towards its bottom."""
     return np.array([-v[1], v[0]])
 
 
-# uint8 [h, w, 3] to uint8 [f * h, f * w, 3]; f is 1 for the removal of artefacts.
+# uint8 [h, w, 3] to uint8 [f * h, f * w, 3]; f is 1 for `clean`.
 ImageFunction = Callable[[np.ndarray], np.ndarray]
 
 # Lengths in sides of the crop rectangle.
-_CONTEXT = 0.1  # Kept around the rectangle, for `enlarge` and for the mirror.
+_CONTEXT = 0.1  # Surroundings that are kept, for `enlarge` and the mirror.
 
 _BLUR_STDDEV = 0.025
 
-_BLUR_REACH = 0.1  # Distance from the image at which all is blurred.
+_BLUR_REACH = 0.1  # Distance from the image where the blur is complete.
 
-_FADE_REACH = 0.5  # Distance from the image at which all is of the median colour.
+_FADE_REACH = 0.5  # Distance from the image where only the median colour is left.
 
 _GAP = 8  # Pixels between the panels of a drawing.
 
@@ -174,45 +170,16 @@ _CAPTION = 20  # Pixels over them.
 _MARK = (255, 0, 0)
 
 
-def align_face(
-    image: np.ndarray,
-    landmarks: np.ndarray,
-    *,
-    resolution: int = 1024,
-    oversample: int = 4,
-    clean: ImageFunction | None = None,
-    enlarge: ImageFunction | None = None,
-) -> np.ndarray:
+def align_face(image: np.ndarray, landmarks: np.ndarray, **options: Any) -> np.ndarray:
     """Cuts the square around a face out of a photograph and turns it upright.
 
-    The square is sampled linearly at `oversample` times the resolution and brought to
-    the resolution by Lanczos' filter. Where it leaves the image, the image is mirrored,
-    blurred and faded. A square of twice the sampled side or more is shrunk by a whole
-    factor first, which bounds the memory and keeps the sampling from aliasing.
-
-    Args:
-      image: uint8 [h, w, 3].
-      landmarks: [5, 2] in pixels, in the order of `read_landmarks`.
-      resolution: Wanted side in pixels.
-      oversample: Sampled points for each wanted pixel, along a side.
-      clean: Removes JPEG artefacts (the paper: a learned autoencoder): of the whole
-        image, uint8 [h, w, 3] to the same shape and type. None leaves them.
-      enlarge: Super-resolution (the paper: learned, 4 times): of the part around the
-        square, uint8 [h, w, 3] to [f * h, f * w, 3] for any whole f. None leaves the
-        enlarging to the sampling.
+    Arguments and errors are those of `alignment_steps`.
 
     Returns:
       uint8 [resolution, resolution, 3].
-
-    Raises:
-      ValueError: if the image is not uint8 [h, w, 3], the landmarks are unusable or the
-        square misses the image, or if `clean` or `enlarge` breaks its contract.
-
-    Source: Karras et al. 2018, appendix C. Differences: docs/fidelity.md.
     """
-    steps = _steps(image, landmarks, resolution, oversample, clean, enlarge)
-    # Intermediate images are large: only the latest is held.
-    return deque(steps, maxlen=1).pop()[1]
+    # The images on the way are large: only the latest is kept.
+    return deque(alignment_steps(image, landmarks, **options), maxlen=1).pop()[1]
 
 
 def alignment_steps(
@@ -223,53 +190,36 @@ def alignment_steps(
     oversample: int = 4,
     clean: ImageFunction | None = None,
     enlarge: ImageFunction | None = None,
-) -> dict[str, np.ndarray]:
-    """Returns what `align_face` makes on its way, by name and in order.
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the images on the way to an aligned face, which is the last, by name.
 
-    Returns:
-      uint8 [h, w, 3] each: "original", "cleaned", "cropped" (to the surroundings of the
-      square), "enlarged", "shrunk", "padded", "sampled" and "aligned". Steps that have
-      nothing to do are left out.
-    """
-    steps = _steps(image, landmarks, resolution, oversample, clean, enlarge)
-    return dict(steps)
-
-
-def draw_steps(
-    steps: dict[str, np.ndarray], landmarks: np.ndarray, *, panel: int = 512
-) -> np.ndarray:
-    """Draws images side by side, the landmarks and the crop rectangle on the first.
+    The square is sampled linearly at `oversample` times the resolution and reduced to
+    the resolution by a Lanczos filter. Where it leaves the image, the image is
+    mirrored, blurred and faded. A square of at least twice the sampled side is first
+    shrunk by a whole factor, which bounds the memory and avoids aliasing.
 
     Args:
-      steps: uint8 [h, w, 3] by name, as of `alignment_steps`.
-      landmarks: [5, 2] in pixels of the first image.
-      panel: Side in pixels of the square that each image is fitted into.
+      image: uint8 [h, w, 3].
+      landmarks: [5, 2] in pixels, in the order of `read_landmarks`.
+      resolution: Wanted side in pixels.
+      oversample: Sampled points for each wanted pixel, along a side.
+      clean: Removes JPEG artefacts (in the paper a learned autoencoder) from the image:
+        uint8 [h, w, 3] to the same shape and type. None leaves them.
+      enlarge: Super-resolution (in the paper learned, 4 times) of the part around the
+        square: uint8 [h, w, 3] to [f * h, f * w, 3] for any whole f. None lets the
+        sampling enlarge it.
 
-    Returns:
-      uint8 [panel + 20, n * panel + (n - 1) * 8, 3], names and sizes over the panels.
+    Yields:
+      Name and uint8 [h, w, 3] of "original", "cleaned", "cropped" (to the surroundings
+      of the square), "enlarged", "shrunk", "padded", "sampled" and "aligned". Steps
+      that have nothing to do are omitted.
+
+    Raises:
+      ValueError: if the image is not uint8 [h, w, 3], the landmarks are unusable or the
+        square misses the image, or if `clean` or `enlarge` returns another shape.
+
+    Source: Karras et al. 2018, appendix C. Differences: docs/fidelity.md.
     """
-    width = len(steps) * panel + (len(steps) - 1) * _GAP
-    canvas = Image.new("RGB", (width, _CAPTION + panel), "white")
-    for i, (name, image) in enumerate(steps.items()):
-        if i == 0:
-            fitted = _marked(image, landmarks, panel)
-        else:
-            fitted = ImageOps.contain(Image.fromarray(image), (panel, panel))
-        left = i * (panel + _GAP)
-        canvas.paste(fitted, (left, _CAPTION))
-        caption = f"{name} {image.shape[1]}x{image.shape[0]}"
-        ImageDraw.Draw(canvas).text((left, 4), caption, fill="black")
-    return np.asarray(canvas)
-
-
-def _steps(
-    image: np.ndarray,
-    landmarks: np.ndarray,
-    resolution: int,
-    oversample: int,
-    clean: ImageFunction | None,
-    enlarge: ImageFunction | None,
-) -> Iterator[tuple[str, np.ndarray]]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image of {_kind(image)} must be uint8 [h, w, 3]")
     quad = crop_rectangle(landmarks)
@@ -285,9 +235,12 @@ def _steps(
         yield "enlarged", image
     sampled = resolution * oversample
     if quad.side >= 2 * sampled:
-        image, quad = _shrink(image, quad, int(quad.side / sampled))
+        factor = int(quad.side / sampled)
+        # Means of blocks, which may be partial at the right and lower edge.
+        image = np.asarray(Image.fromarray(image).reduce(factor))
+        quad = quad.scaled(1 / factor)
         yield "shrunk", image
-    if not _fits(image, quad):
+    if (quad.corners < 0).any() or (quad.corners > image.shape[1::-1]).any():
         image, quad = _pad(image, quad)
         yield "padded", image
     face = Image.fromarray(image).transform(
@@ -301,8 +254,36 @@ def _steps(
     yield "aligned", np.asarray(face)
 
 
+def draw_steps(
+    steps: dict[str, np.ndarray], landmarks: np.ndarray, *, panel: int = 512
+) -> np.ndarray:
+    """Draws images side by side; landmarks and crop rectangle are drawn on the first.
+
+    Args:
+      steps: uint8 [h, w, 3] by name, from `alignment_steps`.
+      landmarks: [5, 2] in pixels of the first image.
+      panel: Side in pixels of the square that each image is fitted into.
+
+    Returns:
+      uint8 [panel + 20, n * panel + (n - 1) * 8, 3], with names and sizes over the
+      panels.
+    """
+    width = len(steps) * panel + (len(steps) - 1) * _GAP
+    canvas = Image.new("RGB", (width, _CAPTION + panel), "white")
+    for i, (name, image) in enumerate(steps.items()):
+        if i == 0:
+            fitted = _marked(image, landmarks, panel)
+        else:
+            fitted = ImageOps.contain(Image.fromarray(image), (panel, panel))
+        left = i * (panel + _GAP)
+        canvas.paste(fitted, (left, _CAPTION))
+        caption = f"{name} {image.shape[1]}x{image.shape[0]}"
+        ImageDraw.Draw(canvas).text((left, 4), caption, fill="black")
+    return np.asarray(canvas)
+
+
 def _apply(function: ImageFunction, name: str, image: np.ndarray) -> np.ndarray:
-    """Calls `clean` or `enlarge` and checks what it returns."""
+    """Calls `clean` or `enlarge` and checks the shape that it returns."""
     h, w, _ = image.shape
     result = function(image)
     factor = max(len(result) // h, 1) if name == "enlarge" else 1
@@ -316,7 +297,7 @@ def _apply(function: ImageFunction, name: str, image: np.ndarray) -> np.ndarray:
 
 
 def _crop(image: np.ndarray, quad: Quad) -> tuple[np.ndarray, Quad]:
-    """Cuts out what the square covers and some of what is around it."""
+    """Cuts out the square and its surroundings."""
     size = image.shape[1::-1]
     context = _CONTEXT * quad.side
     low = np.clip(np.floor(quad.corners.min(axis=0) - context), 0, size).astype(int)
@@ -327,36 +308,26 @@ def _crop(image: np.ndarray, quad: Quad) -> tuple[np.ndarray, Quad]:
     return cropped, quad.moved(-low)
 
 
-def _shrink(image: np.ndarray, quad: Quad, factor: int) -> tuple[np.ndarray, Quad]:
-    """Takes the means of blocks; those at the right and lower edge may be partial."""
-    return np.asarray(Image.fromarray(image).reduce(factor)), quad.scaled(1 / factor)
-
-
-def _fits(image: np.ndarray, quad: Quad) -> bool:
-    corners = quad.corners
-    return bool((corners >= 0).all() and (corners <= image.shape[1::-1]).all())
-
-
 def _pad(image: np.ndarray, quad: Quad) -> tuple[np.ndarray, Quad]:
-    """Mirrors the image as far as the square reaches, and hides the mirror's traces.
+    """Pads the image as far as the square reaches: mirrored, blurred and faded.
 
     With o the distance from the image in sides of the square, s(t) the smooth step
-    t^2 (3 - 2 t) of t clipped to [0, 1], and M the mirrored image, blurred to B:
+    t^2 (3 - 2 t) of t clipped to [0, 1], M the mirrored image, and B the blurred M:
 
         N = M + s(o / 0.1) (B - M)
         padded = N + s(o / 0.5) (median colour - N)
 
-    so that the image's own pixels stay, and nothing jumps at its edge. The deviation of
-    the blur is 0.025 sides; the median is that of the image's pixels.
+    so that the pixels of the image stay, and its edge is continuous. The standard
+    deviation of the blur is 0.025 sides; the median is that of the image's pixels.
 
-    Source: the paper says that it mirrors and blurs; the formula is ours.
+    Source: the paper mirrors and blurs, without a formula; this one is ours.
     """
     size = np.array(image.shape[1::-1])
     before = np.ceil(np.maximum(-quad.corners.min(axis=0), 0)).astype(int)
     after = np.ceil(np.maximum(quad.corners.max(axis=0) - size, 0)).astype(int)
     margins = ((before[1], after[1]), (before[0], after[0]), (0, 0))
     mirrored = Image.fromarray(np.pad(image, margins, mode="reflect"))
-    # Pillow's blur is three box filters, quick for any deviation.
+    # Pillow's blur is three box filters, fast for any deviation.
     blurred = mirrored.filter(ImageFilter.GaussianBlur(_BLUR_STDDEV * quad.side))
     median = tuple(ImageStat.Stat(Image.fromarray(image)).median)
     outside = np.hypot(
@@ -371,7 +342,7 @@ def _pad(image: np.ndarray, quad: Quad) -> tuple[np.ndarray, Quad]:
 
 
 def _overhang(size: int, before: int, after: int) -> np.ndarray:
-    """Returns how far each padded row or column lies from the image, in pixels."""
+    """Returns the distance of each padded row or column from the image, in pixels."""
     index = np.arange(-before, size + after, dtype=np.float32)
     return np.maximum(np.maximum(-index, index - (size - 1)), 0)
 
@@ -383,7 +354,7 @@ def _weight(t: np.ndarray) -> Image.Image:
 
 
 def _marked(image: np.ndarray, landmarks: np.ndarray, panel: int) -> Image.Image:
-    """Fits an image and its rectangle, which may leave it, into a panel; marks them."""
+    """Draws an image with its landmarks and its rectangle, which may leave it."""
     quad = crop_rectangle(landmarks)
     size = np.array(image.shape[1::-1])
     low = np.minimum(quad.corners.min(axis=0), 0)
@@ -409,7 +380,7 @@ def _kind(image: np.ndarray) -> str:
     return f"{image.dtype} {list(image.shape)}"
 
 
-class AlignedReader(Source):
+class AlignedReader(Reader):
     """Faces cut from photographs, upright and of one size, in the order of names."""
 
     def __init__(self, path: Path, landmarks: Path, resolution: int) -> None:
@@ -421,7 +392,7 @@ class AlignedReader(Source):
           resolution: Side of the faces.
 
         Raises:
-          UserError: if either cannot be read.
+          UserError: if either of them cannot be read.
         """
         self.name = "celeba_hq"
         self._files = FileReader(path)
@@ -436,7 +407,7 @@ class AlignedReader(Source):
         """Returns a face.
 
         Raises:
-          BadImage: if the photograph is bad, has no landmarks, or they span no square.
+          BadImage: if the photograph is bad, or has no usable landmarks.
         """
         name, photograph, landmarks = self._open(index)
         try:
@@ -450,13 +421,13 @@ class AlignedReader(Source):
         return self._files.name_of(index)
 
     def listing(self) -> Iterator[str]:
-        """Yields what is known of the photographs, and their landmarks."""
+        """Yields the listing of the photographs, and their landmarks."""
         yield from self._files.listing()
         for name, points in self._landmarks.items():
             yield f"{name} {points.tolist()}"
 
     def times(self) -> Iterator[str]:
-        """Yields when each photograph of a folder was changed, in ns."""
+        """Yields the modification time of each photograph of a folder, in ns."""
         return self._files.times()
 
     def draw(self, name: str) -> np.ndarray:
@@ -465,17 +436,15 @@ class AlignedReader(Source):
         Raises:
           UserError: if there is no such photograph, or it cannot be aligned.
         """
-        for index in range(len(self)):
-            if (
-                PurePosixPath(self._files.name_of(index)).stem
-                == PurePosixPath(name).stem
-            ):
-                break
-        else:
+        stems = [PurePosixPath(self.name_of(k)).stem for k in range(len(self))]
+        stem = PurePosixPath(name).stem
+        if stem not in stems:
             raise UserError(f"--explain_image={name}: there is no such photograph")
         try:
-            _, photograph, landmarks = self._open(index)
-            steps = alignment_steps(photograph, landmarks, resolution=self._resolution)
+            _, photograph, landmarks = self._open(stems.index(stem))
+            steps = dict(
+                alignment_steps(photograph, landmarks, resolution=self._resolution)
+            )
         except (BadImage, ValueError) as error:
             raise UserError(f"--explain_image={name}: {error}") from error
         return draw_steps(steps, landmarks)
@@ -486,5 +455,5 @@ class AlignedReader(Source):
         if landmarks is None:
             raise BadImage("it has no landmarks")
         if not isinstance(item.data, bytes):
-            raise TypeError("a file reader gives bytes")
+            raise TypeError("a file reader returns bytes")
         return item.name, decode(item.data, channels=3), landmarks

@@ -1,4 +1,4 @@
-"""Image files in a folder or a zip file, with their classes."""
+"""A reader of image files in a folder or a zip file, with their classes."""
 
 import os
 import stat
@@ -8,12 +8,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 
-from progan_jax.data.decoding import MAX_BYTES, BadImage, check_bytes
+from progan_jax.data.decoding import BadImage, check_bytes
 from progan_jax.data.names import counted, first_few, normal, printable
 from progan_jax.errors import UserError
 from progan_jax.prepare.classes import (
@@ -24,23 +24,13 @@ from progan_jax.prepare.classes import (
     common_folder,
     split_path,
 )
-from progan_jax.prepare.listing import (
-    HEAD,
-    KINDS,
-    Listing,
-    count_suffixes,
-    files_below,
-    sort_files,
-)
-from progan_jax.prepare.readers import Item, Source
+from progan_jax.prepare.listing import HEAD, KINDS, Listing, files_below, sort_files
+from progan_jax.prepare.readers import Item, Reader
 
-_DATASET = "dataset.json"  # Holds labels in the sets of StyleGAN2-ADA's dataset_tool.
+_DATASET = "dataset.json"  # Labels in the sets of StyleGAN2-ADA's dataset_tool.py.
 
-# What may be read of that file: JSON takes up to 25 times its bytes in memory.
-_MOST_BYTES, _BYTES_PER_IMAGE, _BYTES_BESIDE = 2**29, 2**10, 2**24
-
-# What zipfile raises for archives and members that are damaged, encrypted, strangely
-# compressed, or named in no encoding.
+# What zipfile raises for archives and members that are damaged, encrypted, compressed
+# by an unknown method, or named in no known encoding.
 BAD_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
@@ -51,15 +41,15 @@ BAD_ZIP = (
     ValueError,
 )
 
-# Python unpacks members of other kinds in steps of any size: 4 kB may become 4 GB.
+# Python unpacks members of other methods in steps of any size: 4 kB may become 4 GB.
 DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-class FileReader(Source):
+class FileReader(Reader):
     """Image files below a folder or in a zip file, in the order of their names.
 
-    Classes are those of a CSV file, or of a dataset.json beside the images, or the
-    first folders below the one that holds all images, if there is more than one.
+    Classes are those of a CSV file, or of a dataset.json beside the images, or else the
+    first folders below the one that contains all images.
     """
 
     def __init__(self, path: Path, labels: Path | None = None) -> None:
@@ -75,12 +65,12 @@ class FileReader(Source):
         self.name = normal(path.name.removesuffix(".zip"))
         self._path, self._zip = path, None
         self._is_zip = path.is_file()
-        remarks: list[str] = []
-        listing = sort_files(self._list(remarks), self._read_head)
+        repeated: list[tuple[str, str]] = []
+        listing = sort_files(self._list(repeated), self._read_head)
         self._names, self.unread = listing.images, tuple(listing.others)
         if not self._names:
             raise UserError(
-                f"{path}: it holds no {KINDS} files; name a folder or a zip file of "
+                f"{path}: it has no {KINDS} files; name a folder or a zip file of "
                 "images"
             )
         dataset = None if labels else _find_dataset(listing)
@@ -89,7 +79,7 @@ class FileReader(Source):
         self.num_classes, self.class_names = classes.num_classes, classes.names
         left_out = [n for n in listing.texts if n != dataset]
         left_out += [name for name, _ in listing.others]
-        remarks = [classes.remark, *remarks, _remark_left_out(left_out)]
+        remarks = [classes.remark, _remark_links(repeated), _remark_left_out(left_out)]
         self.remarks = tuple(f"{path}: {remark}" for remark in remarks if remark)
 
     def __len__(self) -> int:
@@ -104,7 +94,7 @@ class FileReader(Source):
         return self._names[index]
 
     def listing(self) -> Iterator[str]:
-        """Yields name, class and size of each file; of a zip file checksums too."""
+        """Yields name, class and size of each file, and its checksum in a zip file."""
         if self._is_zip:
             with _open_zip(self._path) as archive:
                 known = {m.filename: (m.file_size, m.CRC) for m in archive.infolist()}
@@ -114,7 +104,7 @@ class FileReader(Source):
             yield f"{name} {label} {known[name]}"
 
     def times(self) -> Iterator[str]:
-        """Yields when each file of a folder was changed, in ns."""
+        """Yields the modification time of each file of a folder, in ns."""
         if not self._is_zip:
             for name in self._names:
                 yield str(_stat(self._path / name)[1])
@@ -122,20 +112,13 @@ class FileReader(Source):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}
 
-    def _list(self, remarks: list[str]) -> Iterable[str]:
-        """Returns the names of all files; takes what to say of those left out."""
+    def _list(self, repeated: list[tuple[str, str]]) -> Iterable[str]:
+        """Returns the names of all files; see `files_below`."""
         try:
             if not self._is_zip:
-                repeated: list[tuple[str, str]] = []
-                names = list(files_below(self._path, repeated))
-                remarks.append(_remark_links(repeated))
-                return names
+                return list(files_below(self._path, repeated))
             with _open_zip(self._path) as archive:
-                names = [n for n in archive.namelist() if not n.endswith("/")]
-            # As when it is unpacked, the last of a name replaces the others.
-            kept = {tuple(split_path(name)): name for name in names}
-            remarks.append(_remark_replaced(names, list(kept.values())))
-            return kept.values()
+                return [n for n in archive.namelist() if not n.endswith("/")]
         except (OSError, *BAD_ZIP) as error:
             raise UserError(
                 f"{self._path}: cannot be read ({error}); name a folder or a zip file "
@@ -147,15 +130,14 @@ class FileReader(Source):
         if table is not None:
             return classes_of_table(table, self._names)
         if dataset is None:
-            return classes_of_folders(self._names, str(self._path))
+            return classes_of_folders(self._names)
         where, folder = f"{self._path}/{dataset}", common_folder([dataset])
-        most = min(_MOST_BYTES, _BYTES_BESIDE + _BYTES_PER_IMAGE * len(self))
         try:
-            data = self._read(dataset, most)
+            data = self._read(dataset)
         except BadImage as error:
             raise UserError(
-                f"{where}: cannot be read ({error}, for {counted(len(self), 'image')});"
-                " remove it to take folders for classes, or give --labels=FILE.csv"
+                f"{where}: cannot be read ({error}); remove it to take folders as "
+                "classes, or give --labels=FILE.csv"
             ) from error
         return classes_of_json(data, self._names, folder, where)
 
@@ -166,15 +148,15 @@ class FileReader(Source):
             raise BadImage("it is a link, and zip files are not unpacked")
         return head
 
-    def _read(self, name: str, most: int = MAX_BYTES) -> bytes:
-        """Returns a file; BadImage if it cannot be read, or has more bytes."""
+    def _read(self, name: str) -> bytes:
+        """Returns a file; raises BadImage if it cannot be read or is too large."""
         with self._opened(name) as (file, size):
-            check_bytes(size, most)
+            check_bytes(size)
             return file.read(size)
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
-        """Opens a file; yields its size too, beyond which nothing must be read.
+        """Opens a file and yields it with its size, beyond which it is not read.
 
         Raises:
           BadImage: if it cannot be read, then or while it is open.
@@ -197,7 +179,7 @@ class FileReader(Source):
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
-        # macOS writes UTF-8 without the mark for it.
+        # macOS writes UTF-8 without the flag for it.
         return zipfile.ZipFile(path, metadata_encoding="utf-8")
     except UnicodeDecodeError:
         return zipfile.ZipFile(path)
@@ -205,7 +187,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 @contextmanager
 def _open_file(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    # A pipe would wait for its writer, and a device may never end.
+    # Opening a pipe would wait for its writer, and a device may never end.
     if not stat.S_ISREG(path.stat().st_mode):
         raise BadImage("it is a pipe, a socket or a device")
     with path.open("rb") as file:
@@ -224,7 +206,7 @@ def _open_member(
 
 
 def _stat(path: Path) -> tuple[int, int]:
-    """Returns bytes and time of change; of a bad image, which cannot be read, -1s."""
+    """Returns size and modification time; -1s for a bad image without them."""
     try:
         found = path.stat()
     except OSError:
@@ -243,39 +225,21 @@ def _find_dataset(listing: Listing) -> str | None:
     return min(found, key=len, default=None)
 
 
-def _remark_replaced(names: Sequence[str], kept: Sequence[str]) -> str:
-    """Returns what to say of members of a zip file that have another's name."""
-    if len(names) == len(kept):
-        return ""
-    replaced = Counter(names) - Counter(kept)
-    number, them = replaced.total(), "it" if replaced.total() == 1 else "them"
-    return (
-        f"{counted(number, 'file')} {_are(number)} not read, as a later one in the zip "
-        f"file has the same name and replaces {them}: {first_few([*replaced], 1)}"
-    )
-
-
 def _remark_links(repeated: Sequence[tuple[str, str]]) -> str:
-    """Returns what to say of links that are not followed."""
+    """Returns a warning of links that are not followed, or ""."""
     if not repeated:
         return ""
     link, folder = map(printable, repeated[0])
-    number = len(repeated)
     return (
-        f"{counted(number, 'link')} to folders that are read already {_are(number)} "
-        f"not followed, the first is {link} to {folder}"
+        f"not followed: {counted(len(repeated), 'link')} to folders that are read "
+        f"anyway, such as {link} to {folder}"
     )
 
 
 def _remark_left_out(names: Sequence[str]) -> str:
-    """Returns what to say of files that are no images."""
-    if not names:
-        return ""
-    return (
-        f"{counted(len(names), 'file')} {_are(len(names))} not read: "
-        f"{count_suffixes(names)}; {KINDS} are"
-    )
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
+    """Returns a warning that counts files that are not images, by suffix, or ""."""
+    suffixes = (PurePosixPath(name).suffix.lower() for name in names)
+    counts = Counter(suffix or "without suffix" for suffix in suffixes).most_common()
+    shown = first_few([f"{number:,} {suffix}" for suffix, number in counts], 8)
+    remark = f"only {KINDS} are read, not {counted(len(names), 'file')}: {shown}"
+    return remark if names else ""

@@ -1,8 +1,7 @@
-"""LMDBs as LSUN publishes them, in their folders or zipped as they are downloaded."""
+"""A reader of LMDBs as LSUN publishes them, unpacked or in their zip files."""
 
 import os
 import re
-import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -17,31 +16,31 @@ from progan_jax.errors import UserError
 from progan_jax.files import move_whole
 from progan_jax.prepare.file_reader import BAD_ZIP, DEFLATED
 from progan_jax.prepare.lmdb_sizes import choose_sizes
-from progan_jax.prepare.readers import Item, Source
+from progan_jax.prepare.readers import Item, Reader
 
 _DATA = "data.mdb"
 
 LMDB_FILES = (_DATA, "lock.mdb")
 
 
-class LmdbReader(Source):
-    """The images of an LMDB, in the order of keys; of several sizes one is read."""
+class LmdbReader(Reader):
+    """The images of an LMDB, in the order of their keys, each in one size."""
 
     def __init__(
         self, path: Path, name: str = "", checksum: str = "", resolution: int = 1
     ) -> None:
         """Checks the file and lists the keys.
 
-        The check reads a page of every image, or more, as the disk reads ahead.
+        The check reads at least a page of every image.
 
         Args:
           path: Folder with data.mdb, or such a file itself.
-          name: Of the set; that of the folder by default.
+          name: Name of the set; that of the folder by default.
           checksum: Of data.mdb, if it is known.
           resolution: Wanted side, by which a size is chosen; see `choose_sizes`.
 
         Raises:
-          UserError: if it is no LMDB, is damaged or empty, or holds named databases.
+          UserError: if it is no LMDB, is damaged or empty, or has named databases.
         """
         self.name = name or lmdb_name(path)
         self._path, self._checksum = data_file(path), checksum
@@ -54,7 +53,7 @@ class LmdbReader(Source):
         except OSError as error:
             raise UserError(
                 f"lmdb:{path}: {self._path.name} cannot be read ({error.strerror}); "
-                f"name the folder that holds {_DATA}, or the zip file of it"
+                f"name the folder of {_DATA}, or its zip file"
             ) from error
         if not self._keys:
             raise UserError(f"lmdb:{path}: the LMDB is empty; download it again")
@@ -79,7 +78,7 @@ class LmdbReader(Source):
         yield from (key.hex() for key in self._keys)
 
     def times(self) -> Iterator[str]:
-        """Yields when the file was changed, in ns; its checksum if it was unpacked."""
+        """Yields the modification time in ns, or the checksum if it was zipped."""
         yield self._checksum or str(self._path.stat().st_mtime_ns)
 
     def _list_keys(self) -> list[bytes]:
@@ -87,11 +86,11 @@ class LmdbReader(Source):
             return [bytes(key) for key in transaction.cursor().iternext(values=False)]
 
     def _read(self, key: bytes) -> bytes:
-        """Returns the value of a key; BadImage if it is missing or too large."""
+        """Returns the value of a key; raises BadImage if it is missing or too large."""
         try:
             with self._begin() as transaction:
                 value = transaction.get(key)
-                if value is None:  # Of a damaged key on the way, which nothing checks.
+                if value is None:  # Because of a damaged key in a branch page.
                     raise BadImage("the LMDB does not find its key")
                 check_bytes(len(value))
                 return bytes(value)
@@ -110,14 +109,14 @@ def data_file(path: Path) -> Path:
 
 
 def _check(path: Path, file: Path) -> None:
-    """Refuses what LMDB's library, which trusts every number in a file, would die of.
+    """Checks a file before LMDB's library maps it, which a damaged one would crash.
 
     Args:
-      path: As the user calls it.
-      file: That `data_file` returns.
+      path: As the user named it.
+      file: As `data_file` returns it.
 
     Raises:
-      UserError: if it is damaged, or holds named databases.
+      UserError: if it is damaged, or has named databases.
       OSError: if it cannot be read.
       lmdb.Error: if it cannot be opened.
     """
@@ -128,24 +127,22 @@ def _check(path: Path, file: Path) -> None:
             f"lmdb:{path}: {error}; download it again, or name an LMDB"
         ) from error
     if findings:
-        # A value that its transaction replaced by a shorter one is a finding, too.
-        single = "-s " if file == path else ""
+        # Also if a transaction replaced a value by a shorter one; a copy is then sound.
         raise UserError(
-            f"lmdb:{path}: it is damaged ({findings[0]}); download it again, or, if "
-            "you wrote it and replaced values, copy it by: python -m lmdb -r "
-            f"{single}-e {shlex.quote(str(path))} -E NEW_FOLDER rewrite"
+            f"lmdb:{path}: it is damaged ({findings[0]}); download it again, or copy "
+            "your own by: python -m lmdb -r -e OLD -E NEW rewrite"
         )
     with _open(file) as environment:
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         size = file.stat().st_size
-        if size < needed:  # Of a value of several pages the first alone was checked.
+        if size < needed:  # Only the first page of a large value was checked.
             raise UserError(
                 f"lmdb:{path}: it has {size:,} of its {needed:,} bytes; download it "
                 "again"
             )
         if environment.dbs():
             raise UserError(
-                f"lmdb:{path}: it holds named databases, which are not read; name an "
+                f"lmdb:{path}: it has named databases, which are not read; name an "
                 "LMDB whose values are images"
             )
 
@@ -158,15 +155,15 @@ def _open(file: Path) -> lmdb.Environment:
         readonly=True,
         lock=False,
         readahead=False,
-        max_dbs=1,  # So that there is room for the one that is refused.
+        max_dbs=1,  # So that `dbs` finds named databases.
     )
 
 
 def lmdb_name(path: Path) -> str:
-    """Returns LSUN's name of a category: that of its file without what surrounds it.
+    """Returns LSUN's category by the name of its folder or zip file.
 
-    bedroom_train_lmdb.zip and the folder bedroom_train_lmdb are bedroom, cat.zip is
-    cat, and bedroom_val_lmdb is bedroom_val.
+    bedroom_train_lmdb and bedroom_train_lmdb.zip are bedroom, cat.zip is cat, and
+    bedroom_val_lmdb is bedroom_val.
     """
     return re.sub(r"((_train)?_lmdb|\.l?mdb)$", "", path.name.removesuffix(".zip"))
 
@@ -174,37 +171,39 @@ def lmdb_name(path: Path) -> str:
 def unpack_lmdb(archive: Path, folder: Path) -> Path:
     """Unpacks the LMDB of a zip file, unless that is done, and returns its folder.
 
-    An LMDB is read through a map of its file into memory, and so needs one of its own.
-    Of the zip file data.mdb alone is read, and no path in it is followed.
+    LMDB maps its file into memory, so it cannot be read from the archive. Only data.mdb
+    is unpacked, and no path in the archive is followed.
 
     Args:
       archive: As LSUN is downloaded.
-      folder: Where to unpack; what is there of another archive is removed.
+      folder: Where to unpack; an LMDB of another archive there is removed.
 
     Raises:
-      UserError: if it is no such file, is damaged, or there is no room.
+      UserError: if it is no such file, or is damaged.
       OSError: if it cannot be written.
     """
+    target = folder / check_archive(archive)
+    if (target / _DATA).exists():
+        return target
+    shutil.rmtree(folder, ignore_errors=True)
+    target.mkdir(parents=True)
+    unfinished = target / f".{_DATA}.partial"
     try:
         with zipfile.ZipFile(archive) as opened:
             member = _find_data(archive, opened)
-            target = folder / f"{member.CRC:08x}-{member.file_size}"
-            if not (target / _DATA).exists():
-                shutil.rmtree(folder, ignore_errors=True)
-                target.mkdir(parents=True)
-                _check_room(archive, member.file_size, folder)
-                _unpack(opened, member, target / _DATA)
-            return target
-    except OSError:  # A full disk: what takes the room goes.
+            with opened.open(member) as source, unfinished.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 2**20)
+        move_whole(unfinished, target / _DATA)
+    except (OSError, *BAD_ZIP) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except BAD_ZIP as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):  # A full disk, above all.
+            raise
         raise _no_archive(archive, error) from error
+    return target
 
 
 def check_archive(archive: Path) -> str:
-    """Returns the checksum of the LMDB in a zip file, as its directory tells it.
+    """Returns the checksum of the LMDB in a zip file, from the file's directory.
 
     Raises:
       UserError: if it is no zip file of one LMDB.
@@ -227,7 +226,7 @@ def _find_data(archive: Path, opened: zipfile.ZipFile) -> zipfile.ZipInfo:
     members = [m for m in opened.infolist() if PurePosixPath(m.filename).name == _DATA]
     if len(members) != 1:
         raise UserError(
-            f"lmdb:{archive}: it holds {len(members) or 'no'} {_DATA}, and must hold "
+            f"lmdb:{archive}: it has {len(members) or 'no'} {_DATA}, and must have "
             "one; name the zip file of one LMDB"
         )
     if members[0].compress_type not in DEFLATED:
@@ -236,21 +235,3 @@ def _find_data(archive: Path, opened: zipfile.ZipFile) -> zipfile.ZipInfo:
             "and name the folder"
         )
     return members[0]
-
-
-def _check_room(archive: Path, needed: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        shutil.rmtree(folder)
-        raise UserError(
-            f"lmdb:{archive}: it unpacks to {needed / 2**20:,.1f} MiB, and --out has "
-            f"{free / 2**20:,.1f} MiB free; make room, or choose another"
-        )
-
-
-def _unpack(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """Writes a file that has its name only when it is whole."""
-    unfinished = path.with_name(f".{path.name}.partial")
-    with opened.open(member) as source, unfinished.open("wb") as target:
-        shutil.copyfileobj(source, target, 2**20)
-    move_whole(unfinished, path)

@@ -1,8 +1,8 @@
-"""LMDBs in which each image lies in several sizes, and one of them is chosen.
+"""Choice of a size in LMDBs that have each image in several.
 
-Programs for StyleGAN2 in PyTorch write them so: the key 256-00041 holds image 41 with
-sides of 256 pixels, and the key `length` the number of images. Others put the number
-first, or another sign between.
+Programs for StyleGAN2 in PyTorch write them: key 256-00041 is image 41 with sides of
+256 pixels, and key `length` the number of images. Others put the number first, or use
+another separator.
 """
 
 import re
@@ -18,9 +18,9 @@ _KEYS = (
 
 _LENGTH = b"length"
 
-_TRIED = 3  # Images of a size that are looked at.
+_TRIED = 3  # Images of a size that are opened.
 
-# By the number of an image and its size: its key.
+# Keys by number and size.
 _Images = dict[int, dict[int, bytes]]
 
 _Read = Callable[[bytes], bytes]
@@ -29,15 +29,15 @@ _Read = Callable[[bytes], bytes]
 def choose_sizes(
     keys: Sequence[bytes], read: _Read, resolution: int
 ) -> tuple[Sequence[bytes], str]:
-    """Chooses of each image the smallest size from a resolution on, or the largest.
+    """Chooses for each image the smallest sufficient size, or else the largest.
 
     Args:
-      keys: Of the LMDB; they may be of any other form, too: then all are chosen.
-      read: Returns the value of a key; BadImage if it cannot be read.
+      keys: Keys of the LMDB; if they have another form, all are chosen.
+      read: Returns the value of a key, or raises BadImage.
       resolution: Wanted side in pixels.
 
     Returns:
-      The keys of the images, and what the user should know of the choice, or "".
+      The keys of the images, and a warning for the user or "".
 
     Raises:
       BadImage: if the number of images is there and cannot be read.
@@ -45,7 +45,7 @@ def choose_sizes(
     for form in _KEYS:
         images = _find_images(keys, form)
         sizes = sorted({size for found in images.values() for size in found})
-        # Numbers of another meaning look the same: the images decide.
+        # Other numbers look the same: the images decide.
         if sizes and all(_is_size(images, read, size) for size in sizes):
             break
     else:
@@ -65,7 +65,7 @@ def choose_sizes(
 
 
 def _find_images(keys: Sequence[bytes], form: re.Pattern[bytes]) -> _Images:
-    """Returns the images; none if a key has another form, or two are of one image."""
+    """Returns the images; none if a key has another form, or two are the same."""
     images: _Images = {}
     for key in keys:
         if key == _LENGTH:
@@ -81,7 +81,7 @@ def _find_images(keys: Sequence[bytes], form: re.Pattern[bytes]) -> _Images:
 
 
 def _is_size(images: _Images, read: _Read, size: int) -> bool:
-    """Returns whether an image of what may be a size has a side of it."""
+    """Returns whether an image of a possible size has a side of that length."""
     keys = (found[size] for found in images.values() if size in found)
     for key in islice(keys, _TRIED):
         try:
@@ -96,8 +96,8 @@ def _remarks(length: bytes, sizes: list[int], chosen: list[int]) -> Iterator[str
     if len(sizes) > 1:
         read = " or ".join(map(str, sorted(set(chosen), reverse=True)))
         yield (
-            f"{len(chosen):,} images lie there in {len(sizes)} sizes "
-            f"({', '.join(map(str, sizes))}); of each the one of {read} is read"
+            f"it has {len(chosen):,} images in {len(sizes)} sizes "
+            f"({', '.join(map(str, sizes))}); of each that of {read} is read"
         )
     if length.isdigit() and int(length[:20]) != len(chosen):
         yield f"{len(chosen):,} of {int(length[:20]):,} images are there"

@@ -7,77 +7,67 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from progan_jax.errors import UserError
 
 _T = TypeVar("_T")
 
-_function: Callable[[int], Any]  # Of a process of the pool.
+_function: Callable[[int], Any]  # Of a worker process.
 
 
 def call_for_each(
     function: Callable[[int], _T], numbers: Sequence[int], workers: int
 ) -> Iterator[_T]:
-    """Yields what a function returns, in the order in which calls are finished.
+    """Yields the results in the order in which the calls finish.
 
     Args:
-      function: It must be picklable if there are several workers.
+      function: Picklable if there are several workers.
       numbers: One for each call.
-      workers: Processes; 1 calls the function right here.
+      workers: Number of processes; 1 calls the function in this one.
 
     Raises:
-      UserError: if the system ends a process.
+      UserError: if the system kills a process.
     """
     if workers == 1:
         yield from map(function, numbers)
         return
-    # Spawned, not forked: JAX's threads do not survive a fork. The function may carry
-    # millions of names: it travels once for each process, not for each call.
+    # Spawned, not forked: JAX's threads do not survive a fork. The function may contain
+    # millions of names: it is sent once to each process, not with each call.
     context = multiprocessing.get_context("spawn")
-    # Nothing is sent: its end tells the workers that this process has gone, or gave up.
-    alive, holder = context.Pipe(duplex=False)
-    with ProcessPoolExecutor(workers, context, _begin, (function, alive)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin, (function,)) as pool:
         try:
-            with _without_interrupts():  # The workers inherit that: they just end.
-                futures = [pool.submit(_call, number) for number in numbers]
+            futures = [pool.submit(_call, number) for number in numbers]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise UserError(
-                f"--workers={workers}: one was ended by the system, which may be out "
-                "of memory; lower it, and run the same command again"
+                f"--workers={workers}: the system killed a process, perhaps for lack "
+                "of memory; lower --workers, and run the same command again"
             ) from error
         except BaseException:
-            holder.close()
-            pool.shutdown(wait=False, cancel_futures=True)
+            # The pool would wait for the calls at work.
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
 
 
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Lets Ctrl-C, and the end of a terminal, wait."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(function: Callable[[int], Any], alive: Connection) -> None:
+def _begin(function: Callable[[int], Any]) -> None:
+    """Prepares a worker process."""
     global _function
     _function = function
-    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
+    # The parent gets Ctrl-C and the end of a terminal too, and ends the workers.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with(alive: Connection) -> None:
-    """Ends this process as soon as the other end of a pipe is closed."""
-    try:
-        alive.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
+def _end_with_parent() -> None:
+    # The pool's queues do not notice that the parent was killed.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _call(number: int) -> Any:

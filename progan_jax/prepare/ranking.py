@@ -1,7 +1,7 @@
-"""The best of aligned faces: all are scored by their power spectra, N are prepared.
+"""Selection of the best aligned faces by their power spectra.
 
-Source: Karras et al. 2018, appendix C, which favours spectra with a broad range of
-frequencies that are about the same in all directions, but gives no formula. Ours is at
+Source: Karras et al. 2018, appendix C, which favours a broad range of frequencies with
+about the same power in all directions, but gives no formula. Ours is in
 `power_spectrum_score`.
 """
 
@@ -22,44 +22,45 @@ from progan_jax.data.names import printable
 from progan_jax.errors import UserError
 from progan_jax.files import write_json, write_whole
 from progan_jax.prepare.processes import call_for_each
-from progan_jax.prepare.readers import Source, Subset
+from progan_jax.prepare.readers import Reader, Subset
 from progan_jax.prepare.writing import refuse_bad
 
-_LOWEST = 4  # Cycles per image where the band of reference starts.
+_LOWEST = 4  # Cycles per image where the reference band starts.
 
-_FIRST = 16  # Where it ends, and the first octave that is judged starts.
+_FIRST = 16  # Cycles per image where it ends and the first scored octave starts.
 
-_SECTORS = 8  # Of half a turn: waves of opposite directions are the same.
+_SECTORS = 8  # Of half a turn, since waves of opposite directions are the same.
 
 _LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 
-# The variance of rounding to whole levels is 1/12; twice that for its fluctuations.
+# The variance of rounding to integers is 1/12; twice that for its fluctuations.
 _ROUNDING = 2 / 12
 
-_LEAST = 2.0**-20  # Of a ratio, so that the score is finite.
+_LEAST = 2.0**-20  # Smallest ratio, so that the score is finite.
 
 
 def power_spectrum_score(image: np.ndarray) -> float:
-    """Returns how much detail an image has, from -20 (none) up to 0.
+    """Returns a score of an image's detail, from -20 (none) up to 0.
 
-    The luma, in levels of 0 to 255 and less its mean, is weighted by a Hann window,
-    which keeps the borders from making waves of their own. P is the power of its
-    Fourier transform, less what rounding to 8 bits may add by itself. Photographs have
-    P ~ 1 / f^2 at frequency f, so that f^2 P is about level for a sharp one. E_bk is
-    its mean in the octave b and in the sector k of 8 directions; the octaves go from 16
-    cycles per image up to the highest frequency. E_0 is the mean over 4 to 16 cycles
-    and all directions, and r_bk = max(E_bk / E_0, 2^-20):
+    The luma, 0 to 255 minus its mean, is weighted by a Hann window, which suppresses
+    the discontinuity at the borders. P is the power of its Fourier transform minus that
+    of rounding to 8 bits. Photographs have P ~ 1 / f^2 at frequency f, so that f^2 P is
+    about flat for a sharp one. E_bk is the mean of f^2 P in octave b and sector k of 8
+    directions; the octaves go from 16 cycles per image up to the highest frequency. E_0
+    is the mean over 4 to 16 cycles and all directions, and r_bk = max(E_bk / E_0,
+    2^-20):
 
         score = mean over b of log2(G_b / (1 + A_b))
 
     with G_b the geometric and A_b the arithmetic mean of r_bk over the directions. A
-    level spectrum scores -1. What weakens high frequencies in all directions alike, as
-    blur does, lowers the score. Contrast does not count, and noise gains little, as an
-    octave cannot get over 0. An octave that is stronger in one direction than a level
-    spectrum is loses, as G_b grows by less than A_b: dots of print, lines of a screen.
+    flat spectrum scores -1. Blur weakens high frequencies and lowers the score.
+    Contrast does not count, and noise gains little, since an octave contributes at most
+    0. An octave that is stronger in one direction loses, since G_b grows by less than
+    A_b: halftone dots, lines of a screen.
 
     Args:
-      image: uint8 [r, r, 3], r from 64 on. Scores of different sides do not compare.
+      image: uint8 [r, r, 3], r at least 64. Scores of different sides are not
+        comparable.
 
     Raises:
       ValueError: if the image has another shape or type.
@@ -71,7 +72,7 @@ def power_spectrum_score(image: np.ndarray) -> float:
             f"r from {4 * _FIRST} on"
         )
     reference, cells = _energies(image @ np.array(_LUMA))
-    if reference <= 0:  # Flat but for its rounding.
+    if reference <= 0:  # Flat, apart from rounding.
         return math.log2(_LEAST)
     ratios = np.maximum(cells / reference, _LEAST)
     octaves = np.log2(ratios).mean(axis=1) - np.log2(1 + ratios.mean(axis=1))
@@ -82,11 +83,11 @@ def rank_by_quality(scores: Sequence[float] | np.ndarray, keep: int) -> np.ndarr
     """Returns the indices of the best images, int64 [keep], the best one first.
 
     Args:
-      scores: The higher, the better; of equal ones the earlier comes first.
+      scores: Higher is better; of equal ones the earlier comes first.
       keep: Number of images.
 
     Raises:
-      ValueError: if a score is no number, or there are fewer scores than `keep`.
+      ValueError: if a score is NaN, or there are fewer scores than `keep`.
     """
     values = np.asarray(scores, np.float64)
     if np.isnan(values).any():
@@ -97,13 +98,13 @@ def rank_by_quality(scores: Sequence[float] | np.ndarray, keep: int) -> np.ndarr
 
 
 def _energies(luma: np.ndarray) -> tuple[float, np.ndarray]:
-    """Returns the mean f^2 P of [r, r]: of the reference, and [octaves, sectors]."""
+    """Returns the mean f^2 P of [r, r]: E_0, and E_bk [octaves, sectors]."""
     window = _window(len(luma))
     level = np.sum(window * luma) / np.sum(window)
     power = np.abs(np.fft.rfft2(window * (luma - level))) ** 2
     power -= _ROUNDING * np.sum(window**2)
     cell, square, count = _cells(len(luma))
-    # The last bin holds the frequencies that belong to no cell.
+    # The last bin is for frequencies in no cell.
     sums = np.bincount(cell, (square * power).ravel(), len(count) + 1)[:-1]
     means = sums / count
     return float(means[0]), means[1:].reshape(-1, _SECTORS)
@@ -117,12 +118,12 @@ def _window(side: int) -> np.ndarray:
 
 @cache
 def _cells(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Says which cell each frequency of an image belongs to.
+    """Assigns each frequency of an image to a cell.
 
     Returns:
-      For each of the r * (r // 2 + 1) frequencies its cell: 0 for the reference, the
-      number of cells for none; their squares [r, r // 2 + 1], in cycles per image; the
-      number of frequencies in each cell.
+      The cell of each of the r * (r // 2 + 1) frequencies, 0 for the reference band and
+      the number of cells for none; the squares of the frequencies [r, r // 2 + 1], in
+      cycles per image; the number of frequencies in each cell.
     """
     fy = np.fft.fftfreq(side, 1 / side)[:, None]
     fx = np.arange(side // 2 + 1.0)[None, :]
@@ -140,16 +141,16 @@ def _cells(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return cell.ravel(), square, count
 
 
-_PART = 64  # Faces that are scored before their scores are kept.
+_PART = 64  # Faces that are scored before their scores are saved.
 
 
 @dataclass(frozen=True)
 class Score:
-    """What an image is worth.
+    """Score of an image.
 
     Attributes:
-      index: In the source.
-      name: By which the user knows it.
+      index: Index in the source.
+      name: Name that is shown to the user.
       score: See `power_spectrum_score`; None if the image cannot be used.
       reason: Why it cannot.
     """
@@ -161,20 +162,20 @@ class Score:
 
 
 def score_images(
-    reader: Source,
+    reader: Reader,
     folder: Path,
     strict: bool,
     workers: int,
     report: Callable[[int], None],
 ) -> list[Score]:
-    """Scores all images that have no score yet, and returns all scores in order.
+    """Scores the images that have no score yet, and returns all scores in order.
 
     Args:
-      reader: Of pixels uint8 [r, r, 3].
-      folder: Where scores are kept as they are made.
-      strict: Whether a bad image ends the work.
-      workers: Processes.
-      report: Called with the number of images whenever some are scored.
+      reader: Reader of pixels uint8 [r, r, 3].
+      folder: Where scores are saved.
+      strict: Whether a bad image is an error.
+      workers: Number of processes.
+      report: Called with the number of images that were just scored.
 
     Raises:
       UserError: if an image is bad and `strict` is set.
@@ -182,7 +183,7 @@ def score_images(
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[int, list[Score]] = {}
     for path in sorted(folder.glob("*.json")):
-        # Damaged: it is made again.
+        # A damaged one is made again.
         with suppress(ValueError, TypeError, RecursionError):
             rows = json.loads(path.read_text())
             parts[int(path.stem)] = [Score(**row) for row in rows]
@@ -198,7 +199,7 @@ def score_images(
     return [score for k in sorted(parts) for score in parts[k]]
 
 
-def _score_part(reader: Source, folder: Path, strict: bool, part: int) -> list[Score]:
+def _score_part(reader: Reader, folder: Path, strict: bool, part: int) -> list[Score]:
     first = part * _PART
     last = min(first + _PART, len(reader))
     scores = [_score(reader, index, strict) for index in range(first, last)]
@@ -206,7 +207,7 @@ def _score_part(reader: Source, folder: Path, strict: bool, part: int) -> list[S
     return scores
 
 
-def _score(reader: Source, index: int, strict: bool) -> Score:
+def _score(reader: Reader, index: int, strict: bool) -> Score:
     try:
         item = reader[index]
     except BadImage as error:
@@ -219,7 +220,7 @@ def _score(reader: Source, index: int, strict: bool) -> Score:
     return Score(index, item.name, power_spectrum_score(item.data))
 
 
-def keep_best(reader: Source, scores: Sequence[Score], keep: int) -> Subset:
+def keep_best(reader: Reader, scores: Sequence[Score], keep: int) -> Subset:
     """Returns the best images in the order of the source.
 
     Raises:

@@ -1,13 +1,13 @@
-"""What a reader is; and those of digits, of noise, and of some images of another.
+"""Readers: the images of a source as a sequence; those of digits, noise and subsets.
 
-A reader is a sequence of images that a worker process can open anew: it holds names
-and positions, and opens files when it is read.
+A reader is picklable: it has names and positions, and a worker process opens its files
+when it reads.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,10 @@ class Item:
     """One image of a source.
 
     Attributes:
-      name: By which the user knows it.
+      name: Name that is shown to the user.
       data: A file's bytes, or pixels uint8 [h, w, C].
-      label: Its class; 0 without classes, -1 of an image without one in a set with
-        classes.
+      label: Class; 0 in a set without classes, -1 for an image without a class in a set
+        with classes.
     """
 
     name: str
@@ -30,56 +30,50 @@ class Item:
     label: int
 
 
-class Reader(Protocol):
+class Reader:
     """A sequence of images.
 
     Attributes:
-      name: Of the set, part of a path.
+      name: Name of the set, part of a path.
       num_classes: 0 without classes.
-      class_names: In the order of the class numbers; () where they are not known.
+      class_names: In the order of the class numbers; () if they are not known.
+      labels: Class of each image, int [n]; None if it is known only after reading.
+      unread: Names of files that are not images of a kind that is read, and reasons.
+      remarks: Warnings for the user before the source is read.
     """
 
     name: str
     num_classes: int = 0
     class_names: tuple[str, ...] = ()
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Item:
-        """Reads an image; BadImage if it is to be left out."""
-        ...
-
-    def name_of(self, index: int) -> str:
-        """Returns an image's name without reading it."""
-        ...
-
-
-class Source(Reader, Protocol):
-    """A reader that can tell whether its images are still the same ones.
-
-    Attributes:
-      labels: Class of each image, int [n]; None if it is not known before it is read.
-      unread: Names of files that are no images of a kind that is read, and reasons.
-      remarks: What the user should know of it before it is read.
-    """
-
     labels: np.ndarray | None = None
     unread: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Item:
+        """Reads an image; raises BadImage if it is to be skipped."""
+        raise NotImplementedError
+
+    def name_of(self, index: int) -> str:
+        """Returns an image's name without reading it."""
+        return str(index)
+
     def listing(self) -> Iterable[str]:
         """Yields what is known of the images without reading them.
 
-        Names, classes, sizes, checksums: what a copy of the source shares.
+        Names, classes, sizes, checksums: what a copy of the source shares. Nothing for
+        images that never change.
         """
-        ...
+        return ()
 
     def times(self) -> Iterable[str]:
-        """Yields when files were changed, where `listing` has no checksums of them."""
-        ...
+        """Yields modification times of files of which `listing` has no checksums."""
+        return ()
 
 
-class DigitsReader(Source):
+class DigitsReader(Reader):
     """The handwritten digits of the package, scaled to a side; see `sources`."""
 
     name = "digits"
@@ -99,26 +93,14 @@ class DigitsReader(Source):
         label = int(self.labels[index]) if self.labels is not None else 0
         return Item(self.name_of(index), self._images[index], label)
 
-    def name_of(self, index: int) -> str:
-        """Returns an image's name without reading it."""
-        return str(index)
 
-    def listing(self) -> Iterable[str]:
-        """Yields nothing: they never change."""
-        return ()
-
-    def times(self) -> Iterable[str]:
-        """Yields nothing: they never change."""
-        return ()
-
-
-class SyntheticReader(Source):
+class SyntheticReader(Reader):
     """Noise, for benchmarks: image i is a function of i alone."""
 
     name = "synthetic"
 
     def __init__(self, num_images: int, resolution: int) -> None:
-        """Describes the set: so many RGB images of that side."""
+        """Describes `num_images` RGB images of side `resolution`."""
         self._num_images, self._resolution = num_images, resolution
 
     def __len__(self) -> int:
@@ -131,26 +113,15 @@ class SyntheticReader(Source):
         shape = (self._resolution, self._resolution, 3)
         return Item(self.name_of(index), pixels[:count].reshape(shape), 0)
 
-    def name_of(self, index: int) -> str:
-        """Returns an image's name without reading it."""
-        return str(index)
 
-    def listing(self) -> Iterable[str]:
-        """Yields nothing: they never change."""
-        return ()
+class Subset(Reader):
+    """Some images of another reader; `listing` and `times` are of all its images."""
 
-    def times(self) -> Iterable[str]:
-        """Yields nothing: they never change."""
-        return ()
-
-
-class Subset(Source):
-    """Some images of another reader."""
-
-    def __init__(self, reader: Source, indices: Sequence[int]) -> None:
+    def __init__(self, reader: Reader, indices: Sequence[int]) -> None:
         """Takes the images of these indices, in their order."""
         self.name, self.num_classes = reader.name, reader.num_classes
         self.class_names, self.unread = reader.class_names, reader.unread
+        self.listing, self.times = reader.listing, reader.times
         self.indices = indices
         self._reader = reader
 
@@ -164,20 +135,12 @@ class Subset(Source):
         """Returns an image's name without reading it."""
         return self._reader.name_of(self.indices[index])
 
-    def listing(self) -> Iterable[str]:
-        """Yields that of the other reader: of all its images."""
-        return self._reader.listing()
 
-    def times(self) -> Iterable[str]:
-        """Yields those of the other reader: of all its files."""
-        return self._reader.times()
+def spread(reader: Reader, num_images: int) -> Sequence[int]:
+    """Returns the indices of `num_images` images, chosen evenly among the classes.
 
-
-def spread(reader: Source, num_images: int) -> Sequence[int]:
-    """Returns which images to take of a source: as many of each class as there are.
-
-    The classes take turns, each with its first image that is left. Where classes are
-    not known before images are read, the first images are taken.
+    The classes take turns, each with its first image that is left. If classes are known
+    only after reading, the first images are chosen.
     """
     if reader.labels is None:
         return range(min(num_images, len(reader)))
@@ -189,7 +152,7 @@ def spread(reader: Source, num_images: int) -> Sequence[int]:
     return np.sort(np.lexsort((reader.labels, turns))[:num_images]).tolist()
 
 
-def fingerprint(reader: Source) -> str:
+def fingerprint(reader: Reader) -> str:
     """Returns a digest of the listing of a source and of sixteen of its images."""
     digest = _digest([str(len(reader)), *reader.listing()])
     for index in np.linspace(0, len(reader) - 1, 16).astype(int):
@@ -204,8 +167,8 @@ def fingerprint(reader: Source) -> str:
     return digest.hexdigest()[:32]
 
 
-def digest_times(reader: Source) -> str:
-    """Returns a digest of when the files of a source were changed."""
+def digest_times(reader: Reader) -> str:
+    """Returns a digest of the modification times of a source's files."""
     return _digest(reader.times()).hexdigest()[:32]
 
 

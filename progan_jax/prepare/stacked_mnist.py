@@ -1,7 +1,7 @@
 """Stacked MNIST: three digits as the channels of one image, 1,000 modes.
 
-Source: Karras et al. 2018, appendix D, after Metz et al. 2016; a million images drawn
-with seed 123 are the authors' program's.
+Source: Karras et al. 2018, appendix D, after Metz et al. 2016. A million images drawn
+with seed 123 are those of create_mnistrgb in the authors' dataset_tool.py.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from progan_jax.data.idx import read_split
-from progan_jax.prepare.readers import Item, Source
+from progan_jax.prepare.readers import Item, Reader
 
 NUM_IMAGES = 1_000_000
 
 _SEED = 123
 
 
-class StackedMnistReader(Source):
+class StackedMnistReader(Reader):
     """A million draws of three digits of MNIST's training split, padded to 32x32.
 
-    The class of an image is the number that its digits write, red first.
+    The class of an image is the three-digit number that its channels show, red first.
     """
 
     name, num_classes = "stacked_mnist", 1000
@@ -46,21 +46,13 @@ class StackedMnistReader(Source):
         pixels = np.ascontiguousarray(np.moveaxis(self._digits[picked], 0, -1))
         return Item(self.name_of(index), pixels, int(self._modes[index]))
 
-    def name_of(self, index: int) -> str:
-        """Returns an image's name without reading it."""
-        return str(index)
-
     def listing(self) -> Iterable[str]:
         """Yields a checksum of the digits."""
         data = self._digits.tobytes() + self._digit_labels.tobytes()
         yield hashlib.sha256(data).hexdigest()
 
-    def times(self) -> Iterable[str]:
-        """Yields nothing: `listing` has their checksum."""
-        return ()
-
     @cached_property
     def _picks(self) -> np.ndarray:
-        """Which digits make each image, [NUM_IMAGES, 3]."""
+        """The digits of each image, [NUM_IMAGES, 3]."""
         draw = np.random.RandomState(_SEED).randint
         return draw(len(self._digits), size=(NUM_IMAGES, 3))

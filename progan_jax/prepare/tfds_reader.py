@@ -1,4 +1,4 @@
-"""A prepared TFDS set as a reader of encoded images; TensorFlow is not needed."""
+"""A reader of the encoded images of a prepared TFDS set, without TensorFlow."""
 
 import zlib
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from progan_jax.data.records import (
     record_parser,
 )
 from progan_jax.data.sources import open_builder
-from progan_jax.prepare.readers import Item, Source
+from progan_jax.prepare.readers import Item, Reader
 
 
-class TfdsReader(Source):
+class TfdsReader(Reader):
     """The images of one split, in the order of the set, in their own encoding."""
 
     def __init__(
@@ -37,13 +37,13 @@ class TfdsReader(Source):
 
         Args:
           name: NAME or NAME/CONFIG.
-          data_dir: TFDS root; see `sources.load`.
-          split: Of the set.
-          image: Feature of the images; `a/b` names one within another.
-          label: Feature of their classes; it is left alone unless a ClassLabel.
+          data_dir: Folder of sets; see `sources.load`.
+          split: Split of the set.
+          image: Feature of the images; `a/b` is the feature `b` within `a`.
+          label: Feature of the classes; ignored unless it is a ClassLabel.
 
         Raises:
-          UserError: if the set is not prepared, or holds no images.
+          UserError: if the set is not prepared, or has no images.
         """
         self._arguments = name, data_dir
         self._split, self._image, self._label = split, image, label
@@ -66,7 +66,7 @@ class TfdsReader(Source):
         records, parse, feature = self._open()
         try:
             data, label = parse(records[index])
-            if not isinstance(feature, tfds.features.Image):  # A Tensor holds pixels.
+            if not isinstance(feature, tfds.features.Image):  # A Tensor of pixels.
                 data = feature.decode_example_np(data)
         except (DecodeError, KeyError, ValueError, zlib.error) as error:
             raise BadImage("its record is damaged") from error
@@ -74,12 +74,8 @@ class TfdsReader(Source):
             raise BadImage(f"it has class {label} of {self.num_classes:,} from 0 on")
         return Item(self.name_of(index), data, label)
 
-    def name_of(self, index: int) -> str:
-        """Returns an image's name without reading it."""
-        return str(index)
-
     def listing(self) -> Iterator[str]:
-        """Yields name, version, features and split, and the sizes of all files."""
+        """Yields name, version, split and features, and the sizes of all files."""
         info = open_builder(*self._arguments).info
         yield f"{info.full_name} {self._split} {self._image} {self._label}"
         yield str(info.splits[self._split].shard_lengths)
@@ -87,7 +83,7 @@ class TfdsReader(Source):
             yield f"{path.name} {path.stat().st_size}"
 
     def times(self) -> Iterator[str]:
-        """Yields when each file was changed, in ns."""
+        """Yields the modification time of each file, in ns."""
         return (str(path.stat().st_mtime_ns) for path in self._files())
 
     def _files(self) -> list[Path]:
@@ -98,7 +94,7 @@ class TfdsReader(Source):
         return self.__dict__ | {"_opened": None}
 
     def _open(self) -> tuple[Records, Parser, Any]:
-        """Opens the files, once in each process."""
+        """Returns records, parser and image feature, opened once in each process."""
         if self._opened is None:
             builder = open_builder(*self._arguments)
             features = builder.info.features

@@ -1,8 +1,8 @@
 """Resolution pyramids as TFDS sets, written shard by shard in several processes.
 
-A shard is a range of the images at every resolution. It is finished when its record
-stands in DIR/NAME/.partial/done; a process that was killed is started again and makes
-the missing ones. No TensorFlow is needed.
+A shard is a range of the images at every resolution. It is finished once its record is
+in DIR/NAME/.partial/done; the same command again makes those that are missing.
+TensorFlow is not needed.
 """
 
 import csv
@@ -49,12 +49,12 @@ _MOST_IMAGES = 2048
 
 _LEAST_IMAGES = 32
 
-_SHARDS = 32  # Of a small set: for many workers, and so that a stop costs little.
+_SHARDS = 32  # Of a small set: enough for many workers, and a stop loses little.
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How images become a pyramid.
+    """How a pyramid is made of images.
 
     Attributes:
       resolution: Side of the largest level.
@@ -62,8 +62,8 @@ class Settings:
       crop: See `decoding.square`.
       pad: See `decoding.square`.
       raw_up_to: Levels up to this side are stored as pixels, larger ones as lossless
-        WebP, or as PNG if they are grey, which WebP is not.
-      strict: Whether a bad image ends the work instead of being left out.
+        WebP, or as PNG if they are grey, which WebP cannot be.
+      strict: Whether a bad image is an error instead of being skipped.
     """
 
     resolution: int
@@ -75,13 +75,13 @@ class Settings:
 
     @property
     def levels(self) -> list[int]:
-        """Returns the sides, the largest first."""
+        """The sides, the largest first."""
         return [self.resolution >> k for k in range(self.resolution.bit_length() - 2)]
 
     def shard_images(self, num_images: int) -> int:
-        """Returns the images of a shard of a set of so many.
+        """Returns the number of images in a shard of a set of `num_images`.
 
-        A 32nd of the set, within 32 and 2,048; its largest level takes 256 MiB at most.
+        A 32nd of the set, from 32 to 2,048, and at most 256 MiB of the largest level.
         """
         share = max(-(-num_images // _SHARDS), _LEAST_IMAGES)
         fitting = max(_SHARD_BYTES // (self.resolution**2 * self.channels), 1)
@@ -90,13 +90,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Shard:
-    """What became of a range of the source.
+    """Result of a range of the source.
 
     Attributes:
-      index: Its number.
+      index: Number of the shard.
       labels: Class of each image.
-      num_bytes: Written, by level.
-      skipped: Name and reason of each image that was left out.
+      num_bytes: Bytes written, by level.
+      skipped: Name and reason of each image that was skipped.
     """
 
     index: int
@@ -106,12 +106,12 @@ class Shard:
 
     @property
     def num_images(self) -> int:
-        """Images that were written."""
+        """Number of images that were written."""
         return len(self.labels)
 
 
 def features(settings: Settings, resolution: int, reader: Reader) -> Any:
-    """Returns the TFDS features of a level of a reader's images."""
+    """Returns the TFDS features of a level."""
     import tensorflow_datasets as tfds
 
     shape = (resolution, resolution, settings.channels)
@@ -121,7 +121,7 @@ def features(settings: Settings, resolution: int, reader: Reader) -> Any:
             shape=shape, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
         )
     else:
-        # TFDS has no name for WebP, but stores files as they are, whatever they are.
+        # TFDS has no name for WebP, but stores any file as it is.
         image = tfds.features.Image(shape=shape)
     if reader.class_names:
         label = tfds.features.ClassLabel(names=reader.class_names)
@@ -131,7 +131,7 @@ def features(settings: Settings, resolution: int, reader: Reader) -> Any:
 
 
 def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -> Shard:
-    """Writes one shard of every level, then the record that it is finished."""
+    """Writes one shard of every level, then its record."""
     size = settings.shard_images(len(reader))
     first = index * size
     last = min(first + size, len(reader))
@@ -163,15 +163,15 @@ def write_shard(reader: Reader, partial: Path, settings: Settings, index: int) -
 
 
 def refuse_bad(name: str, reason: str) -> UserError:
-    """Returns what --strict says of a bad image."""
+    """Returns the error for a bad image under --strict."""
     return UserError(
-        f"{printable(name)}: {reason}; leave --strict out, which goes on, or fix the "
-        "image and begin again in another folder"
+        f"{printable(name)}: {reason}; omit --strict to skip it, or fix the image and "
+        "start again in another folder"
     )
 
 
 def to_square(data: bytes | np.ndarray, settings: Settings) -> np.ndarray:
-    """Returns an item's image as the largest level holds it, uint8 [r, r, C]."""
+    """Returns an item's image in the largest level, uint8 [r, r, C]."""
     if isinstance(data, bytes):
         data = decode(data, settings.channels)
     data = to_channels(data, settings.channels)
@@ -179,7 +179,7 @@ def to_square(data: bytes | np.ndarray, settings: Settings) -> np.ndarray:
 
 
 class _Writer:
-    """One shard of one level; it has its name only when it is whole."""
+    """Writer of one shard of one level, which gets its name once it is complete."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class _Writer:
             template.sharded_filepath(shard_index=index, num_shards=num_shards)
         )
         self._unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        # One record to a group: images are read one by one, in any order.
+        # One record per group: images are read one by one, in any order.
         self._writer = ArrayRecordWriter(str(self._unfinished), "group_size:1")
         self._features = features(settings, resolution, reader)
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
@@ -212,14 +212,14 @@ class _Writer:
         stored = image if self._raw else io.BytesIO(_compress(image))
         encoded = self._features.encode_example({"image": stored, "label": label})
         example = self._serializer.get_tf_example(encoded)
-        # TFDS's own way orders the fields by a hash that differs in every process.
+        # TFDS orders the fields by a hash that differs in every process.
         record = example.SerializeToString(deterministic=True)
         self._num_bytes += len(record)
         with _reporting(self._path):
             self._writer.write(record)
 
     def close(self) -> int:
-        """Gives the file its name; returns the bytes of its records."""
+        """Gives the file its name; returns the number of bytes of its records."""
         with _reporting(self._path):
             self._writer.close()
             move_whole(self._unfinished, self._path)
@@ -228,7 +228,7 @@ class _Writer:
 
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
-    """Tells what ArrayRecord raises when a file cannot be written: a full disk."""
+    """Raises UserError for what ArrayRecord raises on a full disk."""
     try:
         yield
     except RuntimeError as error:
@@ -239,14 +239,14 @@ def _reporting(path: Path) -> Iterator[None]:
 
 
 def _compress(image: np.ndarray) -> bytes:
-    """Returns a file of uint8 [r, r, C]; the choice: benchmarks/README.md."""
+    """Returns a WebP or PNG file of uint8 [r, r, C]; see benchmarks/README.md."""
     if image.shape[2] == 1:
         return encode_png(image, compress_level=1)
     return encode_webp(image)
 
 
 def stored_bytes(image: np.ndarray, settings: Settings) -> int:
-    """Returns the bytes that all levels of one image take, without TFDS's own."""
+    """Returns the number of bytes of all levels of one image, without TFDS's own."""
     num_bytes = 0
     for resolution in settings.levels:
         raw = resolution <= settings.raw_up_to
@@ -275,18 +275,18 @@ def write_pyramid(
     workers: int,
     report: Callable[[Shard], None],
 ) -> list[Shard]:
-    """Writes what is missing of a pyramid and returns all its shards.
+    """Writes the missing shards of a pyramid and returns all of them.
 
     Args:
       reader: The source.
       folder: DIR/NAME.
-      settings: How.
+      settings: How the pyramid is made.
       identity: See `begin`.
-      workers: Processes.
-      report: Called for every shard as it is finished, found ones too.
+      workers: Number of processes.
+      report: Called for every shard, also for those of an earlier call.
 
     Raises:
-      UserError: if the folder holds something else, or an image is bad and
+      UserError: if the folder has something else, or an image is bad and
         `settings.strict` is set.
     """
     unfinished = begin(folder, identity)
@@ -313,17 +313,17 @@ def finish(
     also_skipped: int = 0,
     source: str = "",
 ) -> None:
-    """Describes the levels to TFDS, moves them into place and records the pyramid.
+    """Writes TFDS's description of the levels, moves them into place, and the record.
 
     Args:
       folder: DIR/NAME.
       reader: The source.
-      settings: How.
-      identity: What tells this pyramid from another, in JSON's types, besides its
-        classes.
+      settings: How the pyramid was made.
+      identity: Settings and digests that identify the pyramid besides its classes, in
+        JSON's types.
       shards: All of them.
-      also_skipped: Images that were left out before there were shards.
-      source: What the user calls it.
+      also_skipped: Number of images that were skipped before they were in a shard.
+      source: The source as the user named it.
     """
     unfinished = folder / UNFINISHED
     for resolution in settings.levels:
@@ -361,7 +361,7 @@ def finish(
 
 
 def write_skipped(folder: Path, skipped: Iterable[tuple[str, str]]) -> None:
-    """Writes skipped.csv: names and reasons of the images that were left out."""
+    """Writes skipped.csv: names and reasons of the images that were skipped."""
     buffer = io.StringIO()
     rows = csv.writer(buffer, lineterminator="\n")
     rows.writerow(["image", "reason"])
@@ -372,7 +372,7 @@ def write_skipped(folder: Path, skipped: Iterable[tuple[str, str]]) -> None:
 def _finished(unfinished: Path) -> Iterator[Shard]:
     for path in sorted((unfinished / "done").glob("*.json")):
         fields = parse_record(path.read_bytes()) or {}
-        with suppress(TypeError, KeyError):  # Damaged: it is made again.
+        with suppress(TypeError, KeyError):  # A damaged one is made again.
             fields["skipped"] = [tuple(pair) for pair in fields["skipped"]]
             yield Shard(**{k: v for k, v in fields.items() if k != CHECKSUM})
 
@@ -384,7 +384,7 @@ def _describe(
     resolution: int,
     shards: list[Shard],
 ) -> None:
-    """Writes what TFDS wants to know of a level."""
+    """Writes TFDS's description of a level."""
     import tensorflow_datasets as tfds
 
     for leftover in folder.glob(".*"):

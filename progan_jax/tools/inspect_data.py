@@ -1,12 +1,12 @@
-"""Counts, checks and draws an image set on disk.
+"""Counts, checks and draws an image set on disk, or compares two.
 
     python -m progan_jax.tools.inspect_data DIR [--max_images=N] [--out=FOLDER]
     python -m progan_jax.tools.inspect_data DIR --compare=OTHER [--max_images=N]
 
 DIR is DIR/NAME of a set that prepare_data has written, or a TFDS set. Every level is
-counted, checked against the one above it and drawn to FOLDER/rNNN.png, DIR_inspection/
-by default. The exit code is 0 if nothing is wrong, or the two sets are equal, and 1
-otherwise; it is 2 if a file cannot be read.
+counted, checked against the one above it and drawn to FOLDER/rNNN.png (FOLDER is
+DIR_inspection by default). The exit code is 0 if nothing is wrong, or the two sets are
+equal, 1 if not, and 2 if a file cannot be read.
 """
 
 import sys
@@ -17,11 +17,10 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from progan_jax.data.checks import check_local
 from progan_jax.data.names import counted, describe_classes
 from progan_jax.data.prepared import level_name
 from progan_jax.errors import UserError
-from progan_jax.files import check_utf_8
+from progan_jax.files import check_utf_8, local_folder
 from progan_jax.images import write_png
 from progan_jax.prepare.inspection import (
     Comparison,
@@ -37,15 +36,15 @@ from progan_jax.runtime.command_line import run_with_arguments
 
 OUT = flags.DEFINE_string("out", None, "Folder for the contact sheets.")
 
-MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Look only at so many images.")
+MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Read only so many images.")
 
-COMPARE = flags.DEFINE_string("compare", None, "Another set, to compare with.")
+COMPARE = flags.DEFINE_string("compare", None, "Another set to compare with.")
 
 SPLIT = flags.DEFINE_string("split", "train", "Split of a TFDS set.")
 
 
 def main(folder: str) -> None:
-    """Reads the flags, looks at the set and tells of it."""
+    """Inspects the set, or compares it with another."""
     if MAX_IMAGES.value is not None and MAX_IMAGES.value < 1:
         raise UserError(f"--max_images={MAX_IMAGES.value} must be at least 1; raise it")
     images = _open("DIR", folder)
@@ -54,9 +53,8 @@ def main(folder: str) -> None:
 
 
 def _open(field: str, folder: str) -> StoredSet:
-    check_local(field, folder)
     check_utf_8(field, folder)
-    return open_stored(Path(folder), SPLIT.value)
+    return open_stored(local_folder(field, folder), SPLIT.value)
 
 
 def _inspect(images: StoredSet) -> bool:
@@ -88,7 +86,7 @@ def _summary_lines(images: StoredSet, summary: Summary) -> Iterator[str]:
     yield (
         f"{images.folder}: {counted(num_images, 'image')}, "
         f"{counted(channels, 'channel')}, {describe_classes(images.num_classes, ())}; "
-        f"{summary.num_inspected:,} looked at"
+        f"{summary.num_inspected:,} read"
     )
     width = 7 * channels - 1
     yield (

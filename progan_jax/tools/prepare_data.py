@@ -1,4 +1,4 @@
-"""Makes images ready for training: a resolution pyramid, as TFDS sets.
+"""Prepares images for training: writes a resolution pyramid, as TFDS sets.
 
     python -m progan_jax.tools.prepare_data SOURCE --out=DIR --resolution=R
 
@@ -9,11 +9,11 @@ SOURCE is one of
                            dataset.json or --labels
     celeba_hq:PATH         CelebA's photographs, aligned by --landmarks=FILE;
                            --keep=N takes the best
-    digits                 1,797 handwritten digits, in the package
-    stacked_mnist:PATH     a million stacks of three of MNIST's digits, from its files
+    digits                 the 1,797 handwritten digits of the package
+    stacked_mnist:PATH     a million stacks of three MNIST digits, from MNIST's files
     synthetic:N            noise, for benchmarks
 
-The same command again goes on after a stop. Training then takes
+After a stop the same command continues. Train with
     --config.data.data_dir=DIR --config.data.name=NAME
 """
 
@@ -22,36 +22,33 @@ import re
 import sys
 import time
 import zipfile
-from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from progan_jax.data.checks import check_local
 from progan_jax.data.names import counted, describe_classes, first_few, printable
 from progan_jax.data.prepared import UNFINISHED
 from progan_jax.errors import UserError, warn
-from progan_jax.files import check_utf_8
+from progan_jax.files import check_utf_8, local_folder
 from progan_jax.images import write_png
 from progan_jax.prepare.celeba_hq import AlignedReader
-from progan_jax.prepare.file_reader import BAD_ZIP, FileReader
+from progan_jax.prepare.file_reader import FileReader
 from progan_jax.prepare.lmdb_reader import (
     LMDB_FILES,
     LmdbReader,
     check_archive,
-    data_file,
     lmdb_name,
     unpack_lmdb,
 )
-from progan_jax.prepare.preview import check_room, contact_sheet, estimate, free_bytes
+from progan_jax.prepare.preview import contact_sheet, estimate, free_bytes
 from progan_jax.prepare.ranking import keep_best, score_images, write_scores
 from progan_jax.prepare.readers import (
     DigitsReader,
-    Source,
+    Reader,
     Subset,
     SyntheticReader,
     digest_times,
@@ -87,7 +84,7 @@ PAD = flags.DEFINE_enum(
     "pad",
     "none",
     ["none", "black", "mirror"],
-    "How smaller images are brought to size.",
+    "How smaller images are padded; none enlarges them.",
 )
 
 LABELS = flags.DEFINE_string("labels", None, "CSV of file,class for folder: and zip:.")
@@ -97,47 +94,47 @@ LANDMARKS = flags.DEFINE_string(
 )
 
 KEEP = flags.DEFINE_integer(
-    "keep", None, "Take the best so many photographs of celeba_hq:, by their spectra."
+    "keep", None, "Number of the best photographs of celeba_hq:, by their spectra."
 )
 
 EXPLAIN_IMAGE = flags.DEFINE_string(
     "explain_image", None, "Draw the steps of one photograph of celeba_hq: to --out."
 )
 
-DATA_DIR = flags.DEFINE_string("data_dir", "", "TFDS root for tfds:.")
+DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of TFDS sets, for tfds:.")
 
 SPLIT = flags.DEFINE_string("split", "train", "Split for tfds:.")
 
 IMAGE_FEATURE = flags.DEFINE_string(
-    "image_feature", "image", "Feature that holds the images of tfds:."
+    "image_feature", "image", "Feature of the images of tfds:."
 )
 
 LABEL_FEATURE = flags.DEFINE_string(
-    "label_feature", "label", "Feature that holds the classes of tfds:."
+    "label_feature", "label", "Feature of the classes of tfds:."
 )
 
 MAX_IMAGES = flags.DEFINE_integer(
     "max_images",
     None,
-    "Take only so many: of all classes in turn, each time the first that is left; the "
-    "first so many of tfds: and of sources without classes.",
+    "Number of images, chosen evenly among the classes; the first ones of tfds: and of "
+    "sources without classes.",
 )
 
 RAW_UP_TO = flags.DEFINE_integer(
     "raw_up_to", 128, "Larger levels are stored as lossless WebP (grey ones as PNG)."
 )
 
-WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.")
+WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Number of processes.")
 
 STRICT = flags.DEFINE_bool(
     "strict",
     False,
-    "Let a bad image end the work, and any file that is neither an image nor text.",
+    "Make a bad image an error, and any file that is neither an image nor text.",
 )
 
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only tell what it would take.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only print the disk and time needed.")
 
-# Sources that a flag is for; all others refuse it.
+# Flags of some sources only.
 _ONLY_FOR = {
     "labels": ("folder", "zip"),
     "landmarks": ("celeba_hq",),
@@ -151,7 +148,7 @@ _ONLY_FOR = {
 
 
 def read_settings(kind: str) -> Settings:
-    """Returns how images are made, as the flags say it for sources of a kind.
+    """Returns the settings of the flags, for sources of a kind.
 
     Raises:
       UserError: if a flag is missing, out of range or for other sources.
@@ -165,7 +162,7 @@ def read_settings(kind: str) -> Settings:
     if not OUT.value:
         raise UserError("--out is missing: name a folder for prepared sets")
     for flag in (OUT, LABELS, LANDMARKS):
-        check_local(f"--{flag.name}", flag.value or "")
+        local_folder(f"--{flag.name}", flag.value or "")
     check_utf_8("--out", OUT.value)
     resolution = RESOLUTION.value
     if resolution is None:
@@ -179,8 +176,8 @@ def read_settings(kind: str) -> Settings:
         raise UserError(f"--channels={CHANNELS.value} must be 1 or 3; choose one")
     if KEEP.value is not None and resolution < 64:
         raise UserError(
-            f"--keep: spectra of {resolution} pixels tell little; raise --resolution "
-            "to 64 at least"
+            f"--keep: --resolution={resolution} is too small to score images; raise it "
+            "to at least 64"
         )
     for flag in (WORKERS, MAX_IMAGES, KEEP):
         if flag.value is not None and flag.value < 1:
@@ -197,30 +194,27 @@ def read_settings(kind: str) -> Settings:
     )
 
 
-_LARGE = 2**30  # Bytes of an LMDB.
-
-
-def open_source(source: str, settings: Settings) -> Source:
-    """Opens what the user calls SOURCE, as the flags say it, and prints its remarks.
+def open_source(source: str, settings: Settings) -> Reader:
+    """Opens SOURCE with the options of the flags, and prints its warnings.
 
     Raises:
-      UserError: if it cannot be opened, or --strict is set and it holds files that
-        cannot be read.
+      UserError: if it cannot be opened, or --strict is set and it has files that are
+        not read.
     """
     reader = _open(source, settings)
     if settings.strict and reader.unread:
         name, reason = reader.unread[0]
         raise UserError(
-            f"--strict: {source} holds {counted(len(reader.unread), 'file')} of other "
-            f"kinds than images and text, the first is {printable(name)} ({reason}); "
-            "remove or convert what is not read, or leave --strict out"
+            f"--strict: {source} has {counted(len(reader.unread), 'file')} that are "
+            f"neither images nor text, such as {printable(name)} ({reason}); remove or "
+            "convert them, or omit --strict"
         )
     for remark in reader.remarks:
         warn(remark)
     return reader
 
 
-def _open(source: str, settings: Settings) -> Source:
+def _open(source: str, settings: Settings) -> Reader:
     kind, _, rest = source.partition(":")
     if source == "digits":
         return DigitsReader(settings.resolution)
@@ -229,73 +223,23 @@ def _open(source: str, settings: Settings) -> Source:
     if kind == "tfds" and rest:
         return _open_tfds(rest)
     if kind in ("folder", "zip", "lmdb", "celeba_hq", "stacked_mnist") and rest:
-        check_local("SOURCE", rest)
-        path = Path(rest)
+        path = local_folder("SOURCE", rest)
         if not path.exists():
             raise UserError(f"{source}: there is no {path}; name another")
         return _open_path(kind, path, settings)
     raise UserError(
-        f"{source!r} is no source; write tfds:NAME, lmdb:PATH, folder:PATH, zip:PATH, "
+        f"{source!r} is no source; write folder:PATH, zip:PATH, lmdb:PATH, tfds:NAME, "
         "celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
-        + (f"; here {_kind_of(source)}:{source}" if Path(source).exists() else "")
     )
 
 
-def _open_path(kind: str, path: Path, settings: Settings) -> Source:
+def _open_path(kind: str, path: Path, settings: Settings) -> Reader:
     if kind == "lmdb":
         return _open_lmdb(path, settings.resolution)
-    if kind == "celeba_hq":
-        return _open_celeba_hq(path, settings)
-    if kind != "stacked_mnist":
-        return _open_files(path)
-    if path.is_file():
-        raise UserError(f"{kind}:{path} is a file; write {kind}:{path.parent}")
-    return StackedMnistReader(path)
-
-
-def _kind_of(path: Path | str) -> str:
-    """Returns the word before the path of an LMDB, or of what else is there."""
-    members = []
-    with suppress(OSError, *BAD_ZIP):
-        members = zipfile.ZipFile(path).namelist() if Path(path).is_file() else []
-    there = (Path(path) / "data.mdb").is_file() or Path(path).name in LMDB_FILES
-    inside = any(PurePosixPath(name).name in LMDB_FILES for name in members)
-    return "lmdb" if there or inside else "folder"
-
-
-def _open_files(path: Path) -> FileReader:
-    try:
-        labels = LABELS.value
-        return FileReader(path, Path(labels) if labels else None)
-    except UserError as error:
-        if _kind_of(path) == "lmdb":
-            raise UserError(f"{path} is an LMDB; write lmdb:{path}") from error
-        raise
-
-
-def _open_tfds(name: str) -> TfdsReader:
-    try:
-        return TfdsReader(
-            name,
-            DATA_DIR.value,
-            SPLIT.value,
-            IMAGE_FEATURE.value,
-            LABEL_FEATURE.value,
-        )
-    except UserError as error:
-        path = Path(name)
-        if path.is_absolute() or any(path.rglob("features.json")):
-            raise UserError(
-                f"tfds:{name} is a path; write tfds:NAME --data_dir=DIR, or tfds:NAME/"
-                "CONFIG, for a set whose folder is DIR/NAME"
-            ) from error
-        # It speaks of a run's fields: here they are flags.
-        words = re.sub(r"config\.data\.name = '(.*?)'", r"tfds:\1", str(error))
-        words = re.sub(r"config\.data\.(\w+) = ('.*?')", r"--\1=\2", words)
-        raise UserError(words) from error
-
-
-def _open_celeba_hq(path: Path, settings: Settings) -> AlignedReader:
+    if kind == "stacked_mnist":
+        return StackedMnistReader(path)
+    if kind != "celeba_hq":
+        return FileReader(path, Path(LABELS.value) if LABELS.value else None)
     if not LANDMARKS.value:
         raise UserError(
             "--landmarks is missing: name CelebA's list_landmarks_celeba.txt"
@@ -303,39 +247,40 @@ def _open_celeba_hq(path: Path, settings: Settings) -> AlignedReader:
     return AlignedReader(path, Path(LANDMARKS.value), settings.resolution)
 
 
+def _open_tfds(name: str) -> TfdsReader:
+    flag_values = (f.value for f in (DATA_DIR, SPLIT, IMAGE_FEATURE, LABEL_FEATURE))
+    try:
+        return TfdsReader(name, *flag_values)
+    except UserError as error:
+        # Its fields are flags here.
+        words = re.sub(r"config\.data\.name = '(.*?)'", r"tfds:\1", str(error))
+        raise UserError(re.sub(r"config\.data\.(\w+)", r"--\1", words)) from error
+
+
 def _open_lmdb(path: Path, resolution: int) -> LmdbReader:
     if path.name in LMDB_FILES:
         path = path.absolute().parent
-    if path.is_dir() or not (path.suffix == ".zip" or zipfile.is_zipfile(path)):
-        _announce_check(path)
-        return LmdbReader(path, resolution=resolution)
-    if DRY_RUN.value:
-        raise UserError(
-            f"--dry_run: the images of {path} cannot be counted before it is unpacked; "
-            "unpack it and name the folder, or leave --dry_run out"
-        )
-    name = lmdb_name(path)
-    folder = Path(OUT.value or "") / (NAME.value or name)
-    check_free(folder)
-    checksum = check_archive(path)
-    with alone_in(folder):
-        unpacked = unpack_lmdb(path, folder / UNFINISHED / "lmdb")
-    _announce_check(unpacked)
-    return LmdbReader(unpacked, name, checksum, resolution)
-
-
-def _announce_check(path: Path) -> None:
-    """Prints that an LMDB is checked, if that takes more than a few seconds."""
-    with suppress(OSError):  # The reader says what is wrong.
-        size = data_file(path).stat().st_size
-        if size >= _LARGE:
-            print(f"checking lmdb:{path}, {size / 1e9:,.1f} GB", flush=True)
+    name, checksum = lmdb_name(path), ""
+    if path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path)):
+        if DRY_RUN.value:
+            raise UserError(
+                f"--dry_run: the images of {path} cannot be counted before it is "
+                "unpacked; unpack it and name the folder, or omit --dry_run"
+            )
+        folder = Path(OUT.value or "") / (NAME.value or name)
+        check_free(folder)
+        checksum = check_archive(path)
+        with alone_in(folder):
+            path = unpack_lmdb(path, folder / UNFINISHED / "lmdb")
+    # It takes minutes for a large one.
+    print(f"checking lmdb:{path}", flush=True)
+    return LmdbReader(path, name, checksum, resolution)
 
 
 def main(source: str) -> None:
-    """Reads the flags, writes the pyramid and tells of it."""
+    """Prepares the set that the flags describe."""
     try:
-        with ending_in_a_line("the same command goes on"):
+        with ending_in_a_line("the same command continues"):
             _run(source)
     except OSError as error:  # A full disk, above all.
         raise UserError(
@@ -348,7 +293,7 @@ def _run(source: str) -> None:
     settings = read_settings(source.partition(":")[0])
     if NAME.value and not _is_name(NAME.value):
         raise UserError(
-            f"--name={NAME.value} must be of letters, digits, _ and -; set another"
+            f"--name={NAME.value} must consist of letters, digits, _ and -; set another"
         )
     reader = open_source(source, settings)
     if isinstance(reader, AlignedReader) and EXPLAIN_IMAGE.value:
@@ -358,26 +303,26 @@ def _run(source: str) -> None:
         reader = Subset(reader, spread(reader, MAX_IMAGES.value))
     reader.name = NAME.value or reader.name
     if not _is_name(reader.name):
-        raise UserError(f"{source}: {reader.name!r} can be no set's name; set --name")
+        raise UserError(f"{source}: {reader.name!r} cannot name a set; set --name")
     folder = Path(OUT.value or "") / reader.name
     check_free(folder)
     if DRY_RUN.value:
-        _tell_estimate(reader, folder, settings)
+        _print_estimate(reader, folder, settings)
     else:
         with alone_in(folder):
             _prepare(source, reader, folder, settings)
 
 
-def _prepare(source: str, reader: Source, folder: Path, settings: Settings) -> None:
+def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> None:
     started = time.perf_counter()
     check_free(folder)  # Another process may have finished it just now.
-    # --strict and --keep may change on the way: what is finished holds no bad image,
-    # and scores are of all images.
+    # --strict and --keep may change before the end: finished shards have no bad image
+    # under --strict, and all images have scores.
     content = {k: v for k, v in asdict(settings).items() if k != "strict"}
     content |= {"max_images": MAX_IMAGES.value, "images": fingerprint(reader)}
     identity = content | {"times": digest_times(reader), "source": source}
     unfinished = begin(folder, identity)
-    check_room(reader, folder, settings, KEEP.value)
+    _check_room(reader, folder, settings)
     skipped = list(reader.unread)
     choose(folder, KEEP.value)
     if KEEP.value is not None:
@@ -406,33 +351,42 @@ def _prepare(source: str, reader: Source, folder: Path, settings: Settings) -> N
     print(_summary(folder, reader, shards, len(skipped), seconds))
 
 
-def _check_classes(reader: Source, shards: list[Shard]) -> None:
-    """Warns of classes without images; takes all classes from a set with gaps."""
+def _check_room(reader: Reader, folder: Path, settings: Settings) -> None:
+    """Raises UserError if the disk is too small for the rest of a set."""
+    written = sum(file.stat().st_size for file in folder.rglob("*.array_record*"))
+    needed = estimate(reader, settings)[0] * (KEEP.value or len(reader)) - written
+    if needed > (free := free_bytes(folder)):
+        raise UserError(
+            f"--out: {folder} needs about {needed / 2**20:,.0f} MiB more, and its disk "
+            f"has {free / 2**20:,.0f} MiB free; free some, or choose another folder"
+        )
+
+
+def _check_classes(reader: Reader, shards: list[Shard]) -> None:
+    """Warns of classes without images; a set with unlabelled images has no classes."""
     labels = np.concatenate([np.array(shard.labels, np.int64) for shard in shards])
-    if without := int((labels < 0).sum()):
+    unlabelled = int((labels < 0).sum())
+    if unlabelled:
         if reader.num_classes:
-            have = "has" if without == 1 else "have"
             warn(
-                f"{counted(without, 'image')} {have} no class, so that the set has no "
-                "classes"
+                f"unlabelled: {counted(unlabelled, 'image')}; so the set has no classes"
             )
         reader.num_classes, reader.class_names = 0, ()
     counts = np.bincount(labels[labels >= 0], minlength=reader.num_classes)
     empty = np.flatnonzero(counts[: reader.num_classes] == 0)
     if len(empty):
         names = [*(reader.class_names or map(str, range(reader.num_classes)))]
-        have = "has" if len(empty) == 1 else "have"
         warn(
-            f"{len(empty):,} of {reader.num_classes:,} classes {have} no images: "
+            f"without images: {len(empty):,} of {reader.num_classes:,} classes: "
             f"{first_few([names[k] for k in empty])}"
             + ("; raise --max_images" if MAX_IMAGES.value else "")
         )
 
 
 def _keep_best(
-    reader: Source, folder: Path, unfinished: Path
-) -> tuple[Source, list[tuple[str, str]]]:
-    """Scores all images; returns the best, and names and reasons of unusable ones."""
+    reader: Reader, folder: Path, unfinished: Path
+) -> tuple[Reader, list[tuple[str, str]]]:
+    """Scores all images; returns the best, and names and reasons of bad ones."""
     with _bar("scored", len(reader)) as bar:
 
         def report(num_images: int) -> None:
@@ -459,12 +413,17 @@ def _is_name(name: str) -> bool:
     return bool(re.fullmatch(r"\w[\w-]*", name))
 
 
-def _tell_estimate(reader: Source, folder: Path, settings: Settings) -> None:
-    num_bytes, seconds = estimate(reader, settings, WORKERS.value, KEEP.value)
-    free = free_bytes(folder)
+def _print_estimate(reader: Reader, folder: Path, settings: Settings) -> None:
+    image_bytes, image_seconds = estimate(reader, settings)
+    if not image_bytes:
+        raise UserError(f"{reader.name}: none of the images tried can be used")
+    num_images = KEEP.value or len(reader)
+    num_bytes, free = image_bytes * num_images, free_bytes(folder)
+    # With --keep, all images are made to be scored, and the best again.
+    made = len(reader) + (KEEP.value or 0)
     print(
-        f"{folder}: {KEEP.value or len(reader):,} images, about "
-        f"{num_bytes / 2**20:,.0f} MiB and {seconds:,.0f} s with "
+        f"{folder}: {num_images:,} images, about {num_bytes / 2**20:,.0f} MiB and "
+        f"{image_seconds * made / WORKERS.value:,.0f} s with "
         f"{counted(WORKERS.value, 'worker')}, {free / 2**20:,.0f} MiB are free"
         + (", which is TOO LITTLE" if num_bytes > free else "")
         + "; nothing was written"
@@ -472,7 +431,7 @@ def _tell_estimate(reader: Source, folder: Path, settings: Settings) -> None:
 
 
 def _summary(
-    folder: Path, reader: Source, shards: list[Shard], skipped: int, seconds: float
+    folder: Path, reader: Reader, shards: list[Shard], skipped: int, seconds: float
 ) -> str:
     images = sum(shard.num_images for shard in shards)
     num_bytes = sum(sum(shard.num_bytes.values()) for shard in shards)

@@ -104,7 +104,7 @@ def test_a_cut_zipped_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"split": "validation"}, "no images of such a split; choose one of: train, t"),
+        ({"split": "validation"}, "no images in such a split; choose one of: train, t"),
         ({"resolution": 64}, "config.model.resolution = 64"),
         ({"max_memory_mib": 0.001}, "max_memory_mib"),
     ],
@@ -128,7 +128,7 @@ def test_a_small_file_is_not_unpacked_beyond_what_it_announces(tmp_path):
     (tmp_path / "labels.gz").write_bytes(gzip.compress(endless))
     with (
         allocating_at_most(2**20),
-        pytest.raises(UserError, match="it holds more bytes and announces 100"),
+        pytest.raises(UserError, match="it has more bytes and announces 100"),
     ):
         read_idx(tmp_path / "labels", num_dims=1)
 

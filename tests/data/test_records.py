@@ -50,7 +50,7 @@ def test_a_file_cut_short_is_refused(tmp_path, cut):
     (path,) = split_files(tmp_path, [4])
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(
-        UserError, match=r"4 records should fill its .* prepare the set"
+        UserError, match=r"its 4 records do not fill its .* prepare the set"
     ):
         TfRecords([path], [4])[0]
 
@@ -108,8 +108,8 @@ def test_labels_that_are_no_classes_are_left_alone(write_tfds):
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        ("lr", r"\(hr, image, kind, label\) hold no 'lr'; choose"),
-        ("image/decoded", "hold no 'image/decoded'"),
+        ("lr", r"\(hr, image, kind, label\) have no 'lr'; choose"),
+        ("image/decoded", "have no 'image/decoded'"),
         ("image", "its 'image' is no image, and must be uint8"),
         ("label", "its 'label' is no image, and must be uint8"),
     ],

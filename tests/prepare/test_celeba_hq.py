@@ -27,6 +27,11 @@ HEADER = (
 )
 GOOD = "a.jpg 1 2 3 4 5 6 7 8 9 10"
 
+
+def steps_of(image, landmarks, **options):
+    return dict(alignment_steps(image, landmarks, **options))
+
+
 _plausible = st.tuples(
     st.floats(-100, 100),  # Where the upright face goes, x
     st.floats(-100, 100),  # and y,
@@ -220,7 +225,9 @@ def test_large_squares_are_shrunk_by_a_whole_factor():
     landmarks = _face((500, 400), 5)  # A square of 540.
 
     def sizes(resolution):
-        steps = alignment_steps(image, landmarks, resolution=resolution, oversample=2)
+        steps = dict(
+            alignment_steps(image, landmarks, resolution=resolution, oversample=2)
+        )
         return {name: step.shape[:2] for name, step in steps.items()}
 
     assert "shrunk" not in sizes(136)  # 540 are 1.99 times 272,
@@ -247,7 +254,7 @@ def test_padding_of_one_colour_is_that_colour(centre):
 def test_padding_keeps_the_image_and_starts_as_its_mirror():
     image = np.random.default_rng(0).integers(0, 256, (120, 140, 3), dtype=np.uint8)
     landmarks = _face((70, 60), 3)  # A square of 324, all around the image.
-    padded = alignment_steps(image, landmarks, resolution=256, oversample=1)["padded"]
+    padded = steps_of(image, landmarks, resolution=256, oversample=1)["padded"]
     left, top = np.ceil(-crop_rectangle(landmarks).corners[0]).astype(int)
     np.testing.assert_array_equal(padded[top : top + 120, left : left + 140], image)
     inside = padded[top : top + 120].astype(int)
@@ -259,7 +266,7 @@ def test_padding_gets_smoother_and_plainer_outwards():
     image = np.random.default_rng(0).integers(0, 256, (300, 150, 3), dtype=np.uint8)
     image[:, :, 0] //= 2
     landmarks = _face((0, 150), 2)  # A square of 216, its left half outside.
-    steps = alignment_steps(image, landmarks, resolution=128, oversample=1)
+    steps = steps_of(image, landmarks, resolution=128, oversample=1)
     left = steps["padded"].shape[1] - steps["cropped"].shape[1]
     columns = steps["padded"][:, :left][:, ::-1].astype(float)  # From the image on.
     deviation = columns.std(axis=0).mean(axis=-1)
@@ -271,7 +278,7 @@ def test_padding_fades_to_the_median_colour_half_a_side_away():
     image = np.full((300, 150, 3), (200, 180, 160), np.uint8)
     image[130:170] = (40, 50, 60)  # Too high for the blur to reach its middle.
     landmarks = _face((-13.5, 150), 2)  # A square of 216, 121 of it outside.
-    steps = alignment_steps(image, landmarks, resolution=128, oversample=1)
+    steps = steps_of(image, landmarks, resolution=128, oversample=1)
     left = steps["padded"].shape[1] - steps["cropped"].shape[1]
     assert left > 115
     # The square starts at row 18: nothing is cut off or added above.
@@ -282,7 +289,7 @@ def test_padding_fades_to_the_median_colour_half_a_side_away():
 
 
 def test_image_that_holds_its_square_is_not_padded():
-    steps = alignment_steps(_ramp(300, 300), _face((150, 150), 1), resolution=32)
+    steps = steps_of(_ramp(300, 300), _face((150, 150), 1), resolution=32)
     assert list(steps) == ["original", "cropped", "sampled", "aligned"]
     assert steps["sampled"].shape == (128, 128, 3)
 
@@ -318,9 +325,9 @@ def test_learned_steps_get_the_image_and_the_part_around_the_square():
         calls.append(("enlarge", pixels.shape))
         return pixels.repeat(3, axis=0).repeat(3, axis=1)
 
-    plain = alignment_steps(image, landmarks, resolution=64)
-    steps = alignment_steps(
-        image, landmarks, resolution=64, clean=clean, enlarge=enlarge
+    plain = steps_of(image, landmarks, resolution=64)
+    steps = dict(
+        alignment_steps(image, landmarks, resolution=64, clean=clean, enlarge=enlarge)
     )
     cropped = plain["cropped"].shape
     assert calls == [("clean", (300, 400, 3)), ("enlarge", cropped)]
@@ -351,7 +358,7 @@ def test_learned_steps_that_break_the_contract_are_refused(name, function):
 
 def test_last_step_is_the_aligned_face():
     image, landmarks = _photograph(128), _face((20, 64), 1, 0.2)
-    steps = alignment_steps(image, landmarks, resolution=64)
+    steps = steps_of(image, landmarks, resolution=64)
     assert list(steps) == ["original", "cropped", "padded", "sampled", "aligned"]
     assert steps["original"] is image
     np.testing.assert_array_equal(
@@ -361,7 +368,7 @@ def test_last_step_is_the_aligned_face():
 
 def test_drawing_marks_landmarks_and_rectangle_on_the_first_image_only():
     image, landmarks = np.full((150, 200, 3), 90, np.uint8), _face((100, 75), 1)
-    steps = alignment_steps(image, landmarks, resolution=64)
+    steps = steps_of(image, landmarks, resolution=64)
     picture = draw_steps(steps, landmarks, panel=400)
     assert picture.dtype == np.uint8
     assert picture.shape == (420, len(steps) * 408 - 8, 3)
@@ -407,24 +414,23 @@ def test_landmarks_are_read_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "number"),
+    ("lines", "words"),
     [
-        ([], 1),
-        (["many", HEADER, GOOD], 1),
-        (["2", HEADER, GOOD], 1),
-        (["1", "lefteye_x lefteye_y", GOOD], 2),
-        (["1", "x_1 y_1 width height", "a.jpg 1 2 3 4"], 2),
-        (["2", HEADER, GOOD, "b.jpg 1 2 3 4 5 6 7 8 9"], 4),
-        (["2", HEADER, GOOD, "b.jpg 1 2 3 4 5 6 7 8 9 10 11"], 4),
-        (["2", HEADER, "b.jpg 1 2 3 4 5 x 7 8 9 10", GOOD], 3),
-        (["2", HEADER, "b.jpg 1 2 3 4 5 nan 7 8 9 10", GOOD], 3),
-        (["2", HEADER, GOOD, ""], 4),
-        (["2", HEADER, GOOD, GOOD], 4),
+        ([], ", line 2: the columns must be"),
+        (["many", HEADER, GOOD], ": 'many' images are announced and 1 listed"),
+        (["2", HEADER, GOOD], ": '2' images are announced and 1 listed"),
+        (["2", HEADER, GOOD, GOOD], ": '2' images are announced and 1 listed"),
+        (["1", "lefteye_x lefteye_y", GOOD], ", line 2: "),
+        (["2", HEADER, GOOD, "b.jpg 1 2 3 4 5 6 7 8 9"], ", line 4: "),
+        (["2", HEADER, GOOD, "b.jpg 1 2 3 4 5 6 7 8 9 10 11"], ", line 4: "),
+        (["2", HEADER, "b.jpg 1 2 3 4 5 x 7 8 9 10", GOOD], ", line 3: "),
+        (["2", HEADER, "b.jpg 1 2 3 4 5 nan 7 8 9 10", GOOD], ", line 3: "),
+        (["2", HEADER, GOOD, ""], ", line 4: "),
     ],
 )
-def test_broken_landmark_files_are_refused_by_file_and_line(tmp_path, lines, number):
+def test_broken_landmark_files_are_refused_by_file_and_line(tmp_path, lines, words):
     path = _write(tmp_path / "list.txt", lines)
-    with pytest.raises(UserError, match=rf"list\.txt, line {number}: "):
+    with pytest.raises(UserError, match=rf"list\.txt{words}"):
         read_landmarks(path)
 
 
@@ -433,7 +439,7 @@ def test_unreadable_landmark_files_are_refused(tmp_path, content):
     path = tmp_path / "list.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"list\.txt is no readable list"):
+    with pytest.raises(UserError, match=r"list\.txt cannot be read: "):
         read_landmarks(path)
 
 

@@ -6,7 +6,6 @@ import pickle
 import random
 import stat
 import struct
-import warnings
 import zipfile
 from contextlib import suppress
 
@@ -87,12 +86,11 @@ def test_classes_may_come_from_a_table(tmp_path):
         ),
         ("1.png,0\n", "'2.png' is missing; correct"),
         ("5.png,0\n3.png,1\n", "'3.png' is no .*, the first of 2 such files; an"),
-        ("file,class\n1.png,0\n2.png,1\n", "line 1: 'class' is no class number"),
-        ("1.png,0\n2.png\n", "line 2: it must be file,class"),
-        ("1.png,-1\n2.png,0\n", "line 1: '-1' is no class number"),
-        ("1.png,100000\n2.png,0\n", "class 100000 must be below 100,000"),
-        ("1.png,4000000000\n2.png,0\n", "class 4000000000 must be below"),
-        ("1.png,1\n2.png,0\n1.png,0\n", "'1.png' stands there more than once"),
+        ("file,class\n1.png,0\n2.png,1\n", "line 1 must be file,class with a class"),
+        ("1.png,0\n2.png\n", "line 2 must be file,class"),
+        ("1.png,-1\n2.png,0\n", "line 1 must be file,class"),
+        ("1.png,100000\n2.png,0\n", "with a class from 0 to 99,999, and"),
+        ("1.png,1\n2.png,0\n1.png,0\n", "'1.png' is listed more than once"),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path, text, words):
@@ -103,7 +101,7 @@ def test_a_wrong_table_is_refused(tmp_path, text, words):
 
 
 def test_a_source_without_images_is_refused(tmp_path):
-    with pytest.raises(UserError, match="it holds no PNG, JPEG"):
+    with pytest.raises(UserError, match="it has no PNG, JPEG"):
         FileReader(write(tmp_path / "set", "a.txt"))
     (tmp_path / "no.zip").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"no\.zip: cannot be read"):
@@ -165,8 +163,8 @@ def test_images_beside_classes_are_noticed(tmp_path):
     mixed = FileReader(write(tmp_path / "x", "a/1.png", "b/2.png", "3.png"))
     (remark,) = mixed.remarks
     assert remark.startswith(
-        f"{tmp_path / 'x'}: 3.png lies beside folders of images (a, b), so that the "
-        "set has no classes; if the folders are classes, move it away, or give"
+        f"{tmp_path / 'x'}: images beside the folders a, b: 3.png; so the set has no "
+        "classes; if the folders are classes, move these images away, or give"
     )
     assert mixed.num_classes == 0
     assert not FileReader(write(tmp_path / "y", "a/1.png", "b/2.png")).remarks
@@ -178,58 +176,21 @@ def test_images_beside_classes_are_noticed(tmp_path):
     [
         (
             ["pets/cat/1.png", "pets/dog/1.png", "cover.png"],
-            "cover.png lies beside folders of images (pets/cat, pets/dog), so that",
+            "images beside the folders pets/cat, pets/dog: cover.png; so the set has",
         ),
         (
             ["pets/cat/1.png", "pets/dog/1.png", "pets/a.png", "pets/b.png"],
-            "pets/a.png and 1 more lie beside folders of images (cat, dog), so that",
+            "images beside the folders cat, dog: pets/a.png and 1 more; so the set has",
         ),
         (
             ["pets/cat/1.png", "pets/dog/1.png", "pets/lion/1.png", "pets/1.png"],
-            "if the folders are classes, move it away, or give --labels=FILE.csv",
+            "if the folders are classes, move these images away, or give --labels=FILE",
         ),
     ],
 )
 def test_an_image_that_takes_the_classes_away_is_named(tmp_path, names, words):
     reader = FileReader(write(tmp_path / "x", *names))
     assert reader.num_classes == 0
-    (remark,) = reader.remarks
-    assert words in remark and "\n" not in remark
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (
-            ["pets/cat/1.png", "pets/dog/1.png", "docs/logo.png"],
-            "its folders docs, pets are taken for classes, and those within them "
-            "(pets/cat, pets/dog) are not; if those are the classes, move all of them "
-            "into one folder with nothing else, or give --labels=FILE.csv",
-        ),
-        (
-            ["pets/cat/1.png", "wild/lion/1.png"],
-            "and those within them (pets/cat, wild/lion) are not",
-        ),
-        (
-            ["train/cat/1.png", "train/dog/1.png", "training_masks/cat/1.png"],
-            "its folders train, training_masks are taken for classes; if they are "
-            "splits or parts",
-        ),
-        *(
-            ([f"{name}/1.png" for name in names], "if they are splits or parts")
-            for names in (
-                ("train", "training_masks"),
-                ("train2017", "val2017"),
-                ("extra", "test", "train"),
-                ("test-images", "train-images"),
-                ("trainset", "testset"),
-            )
-        ),
-    ],
-)
-def test_folders_that_may_not_be_the_classes_are_remarked_on(tmp_path, names, words):
-    reader = FileReader(write(tmp_path / "x", *names))
-    assert reader.num_classes == len({name.split("/")[0] for name in names})
     (remark,) = reader.remarks
     assert words in remark and "\n" not in remark
 
@@ -301,31 +262,6 @@ def test_classes_of_a_zip_do_not_depend_on_how_its_paths_are_spelt(tmp_path, nam
 
 
 @pytest.mark.parametrize(
-    ("others", "words"),
-    [
-        (["cat/0.png"], "1 file is not read, as a later one in the zip file has the"),
-        (["./cat/0.png", "cat//0.png"], "2 files are not read, as a later one in the"),
-    ],
-)
-def test_of_members_of_one_name_the_last_is_read_and_the_rest_counted(
-    tmp_path, others, words
-):
-    path = pack(tmp_path / "x.zip", "cat/0.png", "dog/0.png")
-    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Of zipfile, of the name.
-        for name in others:
-            archive.writestr(name, f"later {name}")
-    reader = FileReader(path)
-    assert {reader[k].data.decode() for k in range(len(reader))} == {
-        f"later {others[-1]}",
-        "dog/0.png",
-    }
-    (remark,) = reader.remarks
-    assert remark.startswith(f"{path}: {words}")
-    assert "cat/0.png" in remark
-
-
-@pytest.mark.parametrize(
     "names",
     [["train", "val", "Test"], ["00000", "00001"], ["testA", "trainA", "trainB"]],
 )
@@ -333,15 +269,8 @@ def test_folders_that_look_like_parts_of_a_set_are_remarked_on(tmp_path, names):
     reader = FileReader(write(tmp_path / "x", *(f"{name}/1.png" for name in names)))
     assert reader.num_classes == len(names)
     (remark,) = reader.remarks
-    assert f"its folders {', '.join(sorted(names))} are taken for classes" in remark
+    assert f"its folders {', '.join(sorted(names))} become classes" in remark
     assert not FileReader(write(tmp_path / "y", "0/1.png", "train/1.png")).remarks
-
-
-def test_folders_of_one_name_in_two_spellings_are_refused(tmp_path):
-    composed, apart = "caf\u00e9", "cafe\u0301"
-    write(tmp_path, f"{composed}/1.png", f"{apart}/1.png", "dog/1.png")
-    with pytest.raises(UserError, match="2 folders of classes are called 'caf\u00e9'"):
-        FileReader(tmp_path)
 
 
 def test_names_of_classes_are_a_line_of_valid_text(tmp_path):
@@ -448,27 +377,18 @@ def test_one_hot_vectors_are_classes_and_other_vectors_are_left_out(tmp_path):
     assert reader.num_classes == 0
     (remark,) = reader.remarks
     assert "y/dataset.json has a label that is no class number from 0 to" in remark
-    assert "[0.5, 0.2, 0.3], so that the set has no classes" in remark
-
-
-def test_a_label_that_is_text_is_shown_as_text(tmp_path):
-    labels = [[name, "0"] for name in SHARDS]
-    (remark,) = FileReader(write_dataset(tmp_path / "x", {"labels": labels})).remarks
-    assert '99,999, "0", so that the set has no classes' in remark
+    assert "[0.5, 0.2, 0.3]; so the set has no classes" in remark
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "it must hold"),
-        ("[" * 100_000, "it must hold"),
-        ("[1, 2]", "it must hold"),
-        ('{"name": "pets"}', "it must hold"),
-        ('{"labels": {"a.png": 1}}', "it must hold"),
-        ('{"labels": [["a.png", 1, 2]]}', "it must hold"),
-        ('{"labels": [5]}', "it must hold"),
+        ("{", "it must have"),
+        ("[" * 100_000, "it must have"),
+        ("[1, 2]", "it must have"),
+        ('{"labels": [["a.png", 1, 2]]}', "it must have"),
         ({"labels": [[name, 0] for name in SHARDS[:2]]}, "'00001/img2.png' is missing"),
-        ({"labels": [[n, 0] for n in SHARDS * 2]}, "stands there more than once"),
+        ({"labels": [[n, 0] for n in SHARDS * 2]}, "is listed more than once"),
     ],
 )
 def test_a_faulty_dataset_json_is_refused_in_a_line(tmp_path, content, words):
@@ -477,14 +397,6 @@ def test_a_faulty_dataset_json_is_refused_in_a_line(tmp_path, content, words):
         FileReader(path)
     assert str(caught.value).startswith(f"{path / 'dataset.json'}: ")
     assert "\n" not in str(caught.value)
-
-
-def test_labels_of_files_that_are_not_there_are_remarked_on(tmp_path):
-    labels = [[name, 1] for name in [*SHARDS, "00001/img3.png"]]
-    reader = FileReader(write_dataset(tmp_path / "x", {"labels": labels}))
-    assert reader.num_classes == 2
-    (remark,) = reader.remarks
-    assert "dataset.json has labels of 1 file that is not there" in remark
 
 
 @pytest.mark.parametrize("name", ["./dataset.json", "set\\dataset.json"])
@@ -496,23 +408,6 @@ def test_a_dataset_json_is_found_in_any_spelling(tmp_path, name):
         archive.writestr(name, json.dumps({"labels": labels}))
     reader = FileReader(path)
     assert [label for _, label in names_and_labels(reader)] == [0, 1, 2]
-
-
-@pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_a_dataset_json_far_larger_than_its_images_need_is_not_read(tmp_path, kind):
-    text = b'{"labels":[' + b"[]," * (2**24 // 3 + 2**10) + b"[]]}"
-    path = pack(tmp_path / "x.zip", *SHARDS)
-    if kind == "folder":
-        path = write(tmp_path / "x", *SHARDS)
-        (path / "dataset.json").write_bytes(text)
-    else:
-        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("dataset.json", text)
-    with (
-        allocating_at_most(2**20),
-        pytest.raises(UserError, match=r"more than 16 MiB, for 3 images\); remove it"),
-    ):
-        FileReader(path)
 
 
 def test_a_table_goes_before_a_dataset_json(tmp_path):
@@ -557,8 +452,8 @@ def test_circles_of_links_end_and_no_folder_is_listed_twice(tmp_path):
         ("b/c/3.png", 1),
     ]
     (remark,) = reader.remarks
-    assert "4 links to folders that are read already are not followed" in remark
-    assert "the first is a/all to ." in remark
+    assert "not followed: 4 links to folders that are read anyway" in remark
+    assert "such as a/all to ." in remark
 
 
 def test_links_that_lead_nowhere_are_left_out_with_a_reason(tmp_path):
@@ -567,7 +462,7 @@ def test_links_that_lead_nowhere_are_left_out_with_a_reason(tmp_path):
     reader = FileReader(tmp_path)
     assert classes_of(reader) == ["cat", "dog"]
     assert reader.unread == (("bird", "No such file or directory"),)
-    assert "1 file is not read: 1 without suffix" in reader.remarks[0]
+    assert "are read, not 1 file: 1 without suffix" in reader.remarks[0]
 
 
 def test_pipes_sockets_and_devices_are_left_out_with_a_reason_and_never_opened(
@@ -580,7 +475,7 @@ def test_pipes_sockets_and_devices_are_left_out_with_a_reason_and_never_opened(
     reader = FileReader(tmp_path)
     why = "it is a pipe, a socket or a device"
     assert reader.unread == (("pipe", why),)
-    assert "1 file is not read: 1 without suffix" in reader.remarks[0]
+    assert "are read, not 1 file: 1 without suffix" in reader.remarks[0]
     assert reader[0].data == b"1.png"
     for index in (1, 2):
         with pytest.raises(BadImage, match=why):
@@ -600,7 +495,7 @@ def image(format):
 def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kind):
     files = {
         **{f"{s}.{s}": image("JPEG") for s in ("jfif", "jpe", "JPG", "jif", "bin")},
-        **{f.lower(): image(f) for f in ("JPEG", "PNG", "WEBP", "BMP")},
+        **{f.lower(): image(f) for f in ("JPEG", "PNG", "WEBP")},
         "bitmap.bmp": image("BMP"),
         "broken.png": b"",
         **{f"{k}.gif": image("GIF") for k in range(3)},
@@ -608,7 +503,6 @@ def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kin
         "1.avif": image("AVIF"),
         "numbers.npy": b"\x93NUMPY\0\1",
         "LICENSE": "Fran\xe7ois".encode("latin-1"),
-        "BMW": b"BMW is a text",
         "names.csv": b"\xff\xfea\0",
     }
     if kind == "folder":
@@ -624,18 +518,27 @@ def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kin
     read = {reader.name_of(index) for index in range(len(reader))}
     assert read == {
         *("jfif.jfif", "jpe.jpe", "JPG.JPG", "jif.jif", "bin.bin"),
-        *("jpeg", "png", "webp", "bmp", "bitmap.bmp", "broken.png"),
+        *("jpeg", "png", "webp", "bitmap.bmp", "broken.png"),
     }
     for index in range(len(reader)):
         if reader.name_of(index) != "broken.png":
             assert decode(reader[index].data, 3).shape == (8, 9, 3)
     assert dict(reader.unread) == dict.fromkeys(
-        ["0.gif", "1.gif", "2.gif", "0.TIF", "1.TIF", "1.avif", "numbers.npy"],
+        [
+            "0.gif",
+            "1.gif",
+            "2.gif",
+            "0.TIF",
+            "1.TIF",
+            "1.avif",
+            "LICENSE",
+            "numbers.npy",
+        ],
         "it is none of PNG, JPEG, WebP and BMP",
     )
     assert reader.remarks == (
-        f"{path}: 10 files are not read: 3 .gif, 2 without suffix, 2 .tif, 1 .csv, "
-        "1 .avif, 1 .npy; PNG, JPEG, WebP and BMP are",
+        f"{path}: only PNG, JPEG, WebP and BMP are read, not 9 files: 3 .gif, 2 .tif, "
+        "1 .csv, 1 .avif, 1 without suffix, 1 .npy",
     )
 
 

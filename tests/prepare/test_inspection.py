@@ -12,14 +12,14 @@ from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.sources import load
 from progan_jax.errors import UserError
 from progan_jax.prepare.inspection import compare, contact_sheet, inspect, open_stored
-from progan_jax.prepare.readers import Item, Source
+from progan_jax.prepare.readers import Item, Reader
 from progan_jax.prepare.tfds_reader import TfdsReader
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
 
 N, CLASSES = 11, 3
 
 
-class Pictures(Source):
+class Pictures(Reader):
     """Noise; image `changed` is brighter in a corner that is a pixel at 4x4."""
 
     name, num_classes = "pictures", CLASSES
@@ -125,14 +125,7 @@ def test_a_level_that_is_missing_or_shorter_is_a_fault(mixed, tmp_path):
     assert faults(mixed) == ["level 8 is missing"]
     short = prepare(tmp_path / "short", n=9)
     shutil.copytree(short / "r008", mixed / "r008")
-    assert faults(mixed) == ["level 8 holds 9 images, and level 16 11"]
-
-
-def test_labels_of_a_level_that_are_not_those_of_the_set_are_faults(mixed, tmp_path):
-    shutil.rmtree(mixed / "r008")
-    other = prepare(tmp_path / "other", label_of=lambda i: (i if i < 9 else 0) % 3)
-    shutil.copytree(other / "r008", mixed / "r008")
-    assert faults(mixed) == ["level 8: 1 labels are wrong"]
+    assert faults(mixed) == ["level 8 has 9 images, and level 16 11"]
 
 
 def test_equal_sets_are_equal_however_they_are_stored(whole, tmp_path):
@@ -191,7 +184,7 @@ def test_sets_of_other_counts_and_levels_are_compared_as_far_as_both_go(
     assert comparison.num_compared == 9
     assert comparison.notes == (
         "there are 11 images, and 9 in the other set",
-        "level 16 is not in the other set",
+        "level 16 is [16, 16, 3], and missing in the other set",
     )
     assert list(comparison.levels) == [8, 4]
 
@@ -236,8 +229,6 @@ def test_a_class_of_a_tfds_set_that_is_out_of_range_is_refused(write_tfds, beyon
     image = np.zeros((8, 8, 3), np.uint8)
     examples = [{"image": image, "label": k} for k in (0, 1, beyond, 2)]
     root = write_tfds("beyond", features, {"train": examples})
-    with pytest.raises(UserError, match=f"has class {beyond}, and .* from 0 to 2;"):
-        inspect(open_stored(root / "beyond"), None, ignore)
     reader = TfdsReader("beyond", str(root), "train")
     assert reader[1].label == 1
     with pytest.raises(BadImage, match=f"it has class {beyond} of 3 from 0 on"):
@@ -260,7 +251,7 @@ def test_images_of_several_sizes_are_refused(write_tfds):
 
 
 def test_a_folder_that_is_no_set_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds neither a prepared set") as caught:
+    with pytest.raises(UserError, match="has neither a prepared set") as caught:
         open_stored(tmp_path)
     assert "\n" not in str(caught.value)
     (tmp_path / ".partial").mkdir()
@@ -273,13 +264,13 @@ def test_a_pyramid_without_levels_is_refused(tmp_path):
     record["identity"] = {}
     np.save(tmp_path / "labels.npy", np.zeros(1, np.int32))
     (tmp_path / "pyramid.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="none of its levels is there"):
+    with pytest.raises(UserError, match="all its levels are missing"):
         open_stored(tmp_path)
 
 
 def test_a_record_or_labels_that_do_not_fit_are_refused(mixed):
     np.save(mixed / "labels.npy", np.zeros(N - 1, np.int32))
-    with pytest.raises(UserError, match="holds 10 labels of 11 images"):
+    with pytest.raises(UserError, match="has 10 labels of 11 images"):
         open_stored(mixed)
     (mixed / "labels.npy").unlink()
     with pytest.raises(UserError, match=r"labels\.npy cannot be read \(No such"):
@@ -335,13 +326,3 @@ def test_names_of_classes_that_differ_are_noted(tmp_path, whole):
     assert note == "2 classes have other names: 1 is b, and x in the other set"
     assert compare(sets["one"], open_stored(whole), 1, ignore).equal
     assert compare(sets["one"], sets["one"], 1, ignore).equal
-
-
-@pytest.mark.parametrize("names", [["a"], ["a", "b", 3], "abc", {"a": 1}])
-def test_names_that_are_not_those_of_the_classes_are_refused(tmp_path, whole, names):
-    folder = shutil.copytree(whole, tmp_path / "set")
-    change_record(folder, class_names=names)
-    with pytest.raises(
-        UserError, match="its 'class_names' are no names of its classes"
-    ):
-        open_stored(folder)

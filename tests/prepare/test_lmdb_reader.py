@@ -2,13 +2,11 @@ import io
 import os
 import pickle
 import random
-import shlex
 import shutil
 import struct
 import subprocess
 import sys
 import zipfile
-from collections import namedtuple
 from functools import partial
 
 import lmdb
@@ -116,7 +114,7 @@ def test_every_category_is_found_by_its_recipe(tmp_path):
 
 
 def test_what_is_no_lmdb_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"name the folder that holds data\.mdb"):
+    with pytest.raises(UserError, match=r"name the folder of data\.mdb"):
         LmdbReader(tmp_path)
     with pytest.raises(UserError, match=r"none cannot be read \(No such file"):
         LmdbReader(tmp_path / "none")
@@ -188,11 +186,10 @@ def test_a_sound_lmdb_that_is_refused_is_read_after_the_command_in_the_line(
         transaction.put(b"a", bytes(13000))
         transaction.put(b"b", b"y" * 9000)
         transaction.put(b"a", b"x" * 5000)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match="copy your own by: python -m lmdb -r -e OLD"):
         LmdbReader(path)
-    command = str(caught.value).partition("copy it by: python ")[2]
-    command = command.replace("NEW_FOLDER", str(tmp_path / "new"))
-    subprocess.run([sys.executable, *shlex.split(command)], check=True)
+    flags = ["-r", "-e", path, "-E", tmp_path / "new", *(["-s"] * alone)]
+    subprocess.run([sys.executable, "-m", "lmdb", *flags, "rewrite"], check=True)
     assert contents(tmp_path / "new") == [("a", b"x" * 5000), ("b", b"y" * 9000)]
 
 
@@ -201,7 +198,7 @@ def test_named_databases_are_refused(tmp_path):
         inner = environment.open_db(b"images")
         with environment.begin(write=True, db=inner) as transaction:
             transaction.put(b"0", b"x")
-    with pytest.raises(UserError, match="holds named databases"):
+    with pytest.raises(UserError, match="has named databases"):
         LmdbReader(tmp_path / "x")
 
 
@@ -311,7 +308,7 @@ def test_a_damaged_byte_never_ends_the_process_nor_shows_another_image(
     path.write_bytes(data)
     assert outcome(path, expected) == "same"
     outcomes = []
-    for trial in range(200):
+    for trial in range(90):
         damaged = bytearray(data)
         position = rng.choice(places[trial % 3])
         damaged[position] ^= rng.choice([1 << rng.randrange(8), 255])
@@ -341,7 +338,7 @@ def test_a_zipped_lmdb_is_unpacked_once(tmp_path, monkeypatch):
     archive = pack(make_lmdb(tmp_path / "tower", ITEMS), tmp_path / "tower.zip")
     folder = unpack_lmdb(archive, tmp_path / "out")
     assert contents(folder) == [("0a", b"one"), ("ff", b"two")]
-    monkeypatch.setattr(lmdb_reader, "_unpack", None)
+    monkeypatch.setattr(shutil, "copyfileobj", None)
     assert unpack_lmdb(archive, tmp_path / "out") == folder
 
 
@@ -383,11 +380,11 @@ def test_a_zip_without_one_lmdb_is_refused(tmp_path):
     assert "cannot be unpacked (File is not a zip file)" in refuse(archive, tmp_path)
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr("a.png", b"")
-    assert "it holds no data.mdb, and must hold one" in refuse(archive, tmp_path)
+    assert "it has no data.mdb, and must have one" in refuse(archive, tmp_path)
     pack(source, archive)
     with zipfile.ZipFile(archive, "a") as opened:
         opened.write(source / "data.mdb", "val/data.mdb")
-    assert "it holds 2 data.mdb, and must hold one" in refuse(archive, tmp_path)
+    assert "it has 2 data.mdb, and must have one" in refuse(archive, tmp_path)
 
 
 def test_a_damaged_or_encrypted_zip_is_refused(tmp_path):
@@ -404,10 +401,3 @@ def test_a_damaged_or_encrypted_zip_is_refused(tmp_path):
     assert "password required" in refuse(archive, tmp_path)
     pack(source, archive, method=zipfile.ZIP_BZIP2)
     assert "packed by another method than deflate" in refuse(archive, tmp_path)
-
-
-def test_a_full_disk_is_noticed_before_anything_is_unpacked(tmp_path, monkeypatch):
-    archive = pack(make_lmdb(tmp_path / "tower", ITEMS), tmp_path / "tower.zip")
-    usage = namedtuple("usage", "free")(free=100)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    assert "make room, or choose another" in refuse(archive, tmp_path)

@@ -49,8 +49,8 @@ def test_of_each_image_the_smallest_size_that_suffices_is_read(
     assert names == [f"{size}-{i:05d}" for i in range(8)]
     assert widths == 8 * [size]
     assert remarks == (
-        f"lmdb:{tmp_path / 'x'}: 8 images lie there in 3 sizes (20, 40, 80); of each "
-        f"the one of {size} is read",
+        f"lmdb:{tmp_path / 'x'}: it has 8 images in 3 sizes (20, 40, 80); of each that "
+        f"of {size} is read",
     )
 
 
@@ -64,7 +64,7 @@ def test_keys_of_another_form_are_sizes_and_numbers_too(tmp_path, form):
     names, widths, remarks = read(tmp_path / "x", items, 32)
     assert names == [form.format(size=40, i=i) for i in range(8)]
     assert widths == 8 * [40]
-    assert len(remarks) == 1 and "8 images lie there in 2 sizes (20, 40)" in remarks[0]
+    assert len(remarks) == 1 and "8 images in 2 sizes (20, 40)" in remarks[0]
 
 
 def test_an_image_without_the_size_is_read_in_another(tmp_path):
@@ -72,7 +72,7 @@ def test_an_image_without_the_size_is_read_in_another(tmp_path):
     del items["40-00001"], items["40-00002"], items["80-00002"]
     names, _, remarks = read(tmp_path / "x", items, 32)
     assert names == ["40-00000", "80-00001", "20-00002"]
-    assert remarks[0].endswith("of each the one of 80 or 40 or 20 is read")
+    assert remarks[0].endswith("of each that of 80 or 40 or 20 is read")
 
 
 def test_images_are_in_the_order_of_their_numbers(tmp_path):

@@ -9,13 +9,13 @@ from progan_jax.data.decoding import BadImage
 from progan_jax.errors import UserError
 from progan_jax.prepare import ranking
 from progan_jax.prepare.ranking import keep_best, score_images, write_scores
-from progan_jax.prepare.readers import Item, Source
+from progan_jax.prepare.readers import Item, Reader
 
 # Deviations of a blur: the less, the better.
 BLURS = [1, 0, 1.5, 0.5, 2, 0.25, 1.25]
 
 
-class Blurred(Source):
+class Blurred(Reader):
     """One scene, blurred more or less; some images bad."""
 
     name, num_classes = "blurred", 0
@@ -67,7 +67,7 @@ def test_bad_images_are_never_kept_and_have_a_reason(tmp_path):
         UserError, match="--keep=6: only 5 of 7 photographs can be used; lower it"
     ):
         keep_best(reader, scores, 6)
-    with pytest.raises(UserError, match=r"1\.jpg: it has no landmarks; leave --strict"):
+    with pytest.raises(UserError, match=r"1\.jpg: it has no landmarks; omit --strict"):
         score(reader, tmp_path / "other", strict=True)
 
 

@@ -8,7 +8,7 @@ from progan_jax.data.sources import load_digits
 from progan_jax.prepare.file_reader import FileReader
 from progan_jax.prepare.readers import (
     DigitsReader,
-    Source,
+    Reader,
     Subset,
     SyntheticReader,
     digest_times,
@@ -38,7 +38,7 @@ def test_a_subset_is_some_images_in_their_order():
     assert [reader.name_of(i) for i in range(2)] == ["7", "2"]
 
 
-class Labelled(Source):
+class Labelled(Reader):
     """Only classes."""
 
     def __init__(self, *labels):

@@ -1,9 +1,6 @@
 """The tool, as its user types it."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,28 +8,25 @@ from PIL import Image
 
 from progan_jax.prepare.readers import DigitsReader
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
-
-ROOT = Path(__file__).parents[2]
+from tests.in_process import run_tool
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "progan_jax.tools.inspect_data", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
+    return run_tool("progan_jax.tools.inspect_data", *arguments, argument="DIR")
 
 
-@pytest.fixture
-def digits(tmp_path):
-    folder = tmp_path / "digits"
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared") / "digits"
     reader, settings = DigitsReader(8), Settings(8, channels=1)
     shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
     finish(folder, reader, settings, {}, shards)
     return folder
+
+
+@pytest.fixture
+def digits(prepared, tmp_path):
+    return shutil.copytree(prepared, tmp_path / "digits")
 
 
 def test_a_set_is_told_of_and_drawn(digits):
@@ -40,9 +34,7 @@ def test_a_set_is_told_of_and_drawn(digits):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0] == (
-        f"{digits}: 1,797 images, 1 channel, 10 classes; 1,797 looked at"
-    )
+    assert lines[0] == (f"{digits}: 1,797 images, 1 channel, 10 classes; 1,797 read")
     assert [line.split()[:2] for line in lines[2:4]] == [["8", "1,797"], ["4", "1,797"]]
     assert "images of each class: 0=178, 1=182" in done.stdout
     sheets = lines[-1].removeprefix("look at the contact sheets in ")
@@ -56,7 +48,7 @@ def test_a_fault_is_told_with_code_1(digits, tmp_path):
     shutil.rmtree(digits / "r004")
     done = run(digits, "--max_images=9", f"--out={tmp_path / 'sheets'}")
     assert done.returncode == 1, done.stderr
-    assert "; 9 looked at" in done.stdout
+    assert "; 9 read" in done.stdout
     assert done.stdout.endswith("fault: level 4 is missing\n")
     assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["r008.png"]
 
@@ -75,15 +67,15 @@ def test_two_sets_are_compared(digits, tmp_path):
     shutil.rmtree(copy / "r004")
     done = run(digits, f"--compare={copy}")
     assert done.returncode == 1, done.stderr
-    assert "level 4 is not in the other set\n" in done.stdout
+    assert "level 4 is [4, 4, 1], and missing in the other set\n" in done.stdout
     assert done.stdout.endswith("the sets differ\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["/no"], "/no: it holds neither a prepared set"),
-        (["gs://b/x"], "DIR = 'gs://b/x' is no folder of this machine; mount the"),
+        (["/no"], "/no: it has neither a prepared set"),
+        (["gs://b/x"], "DIR=gs://b/x: only mounted folders can be used"),
         (["/no", "--max_images=0"], "--max_images=0 must be at least 1; raise it"),
         ([], "one DIR is needed, and 0 are given; see --help"),
     ],

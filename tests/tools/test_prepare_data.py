@@ -18,29 +18,16 @@ from PIL import Image
 
 from progan_jax.data.sources import load, load_digits
 from progan_jax.prepare.inspection import open_stored
-from progan_jax.prepare.readers import DigitsReader, SyntheticReader
+from progan_jax.prepare.readers import DigitsReader, Subset, SyntheticReader
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
+from tests.in_process import run_tool
 
 ROOT = Path(__file__).parents[2]
 
 
-def prepare(source, out, *arguments):
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "progan_jax.tools.prepare_data",
-            source,
-            f"--out={out}",
-            "--workers=1",
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
+def prepare(source, out, *arguments, **options):
+    arguments = (source, f"--out={out}", "--workers=1", *arguments)
+    return run_tool("progan_jax.tools.prepare_data", *arguments, **options)
 
 
 def webp(index):
@@ -88,7 +75,9 @@ def test_an_lmdb_a_folder_and_a_zip_of_the_same_images_are_the_same(tmp_path):
 
 
 def test_digits_are_prepared_as_training_makes_them(tmp_path):
-    done = prepare("digits", tmp_path, "--resolution=16", "--channels=1")
+    command = [sys.executable, "-m", "progan_jax.tools.prepare_data", "digits"]
+    command += [f"--out={tmp_path}", "--resolution=16", "--channels=1", "--workers=1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert "1,797 images, 10 classes" in done.stdout, done.stderr
     prepared, made = load("digits", str(tmp_path), "train", 16, 100), load_digits(16)
     for side, level in made.levels.items():
@@ -122,9 +111,8 @@ def test_bad_images_are_listed_with_their_reasons(tmp_path):
 
 
 def test_names_of_any_bytes_are_written_and_printed_by_any_terminal(
-    tmp_path, monkeypatch
+    tmp_path,
 ):
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     folder = tmp_path / "mixed"
     classes = [os.fsdecode(b"caf\xe9"), "two\nlines", "na\u00efve"]
     for name in classes:
@@ -133,12 +121,13 @@ def test_names_of_any_bytes_are_written_and_printed_by_any_terminal(
     (folder / classes[0] / os.fsdecode(b"\xff.png")).write_bytes(b"broken")
     (folder / classes[1] / 'gone\n,".gif').symlink_to(tmp_path / "nowhere")
     out = tmp_path / "\u00e4"
-    done = prepare(f"folder:{folder}", out, "--resolution=8")
+    done = prepare(f"folder:{folder}", out, "--resolution=8", encoding="ascii")
     assert done.returncode == 0, done.stderr
     assert r"3 classes (caf\udce9, na\xefve, two\nlines)" in done.stdout
     assert "2 skipped" in done.stdout
     assert done.stderr == (
-        f"warning: {folder}: 1 file is not read: 1 .gif; PNG, JPEG, WebP and BMP are\n"
+        f"warning: {folder}: only PNG, JPEG, WebP and BMP are read, not 1 file: "
+        "1 .gif\n"
     )
     with (out / "mixed" / "skipped.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
@@ -154,7 +143,7 @@ def test_strictness_refuses_files_that_are_neither_images_nor_text(tmp_path):
     folder = tmp_path / "x"
     folder.mkdir()
     (folder / "1.webp").write_bytes(webp(0))
-    (folder / "LICENSE").write_text("text")
+    (folder / "README.md").write_text("text")
     arguments = (f"folder:{folder}", tmp_path / "out", "--resolution=8", "--strict")
     assert prepare(*arguments, "--name=text").returncode == 0
     (folder / "1.gif").write_bytes(b"GIF89a\0")
@@ -162,9 +151,9 @@ def test_strictness_refuses_files_that_are_neither_images_nor_text(tmp_path):
     done = prepare(*arguments)
     assert (done.returncode, done.stderr) == (
         2,
-        f"error: --strict: folder:{folder} holds 2 files of other kinds than images "
-        "and text, the first is 1.gif (it is none of PNG, JPEG, WebP and BMP); remove "
-        "or convert what is not read, or leave --strict out\n",
+        f"error: --strict: folder:{folder} has 2 files that are neither images nor "
+        "text, such as 1.gif (it is none of PNG, JPEG, WebP and BMP); remove or "
+        "convert them, or omit --strict\n",
     )
     assert not (tmp_path / "out" / "x").exists()
 
@@ -184,9 +173,7 @@ def test_a_set_with_images_without_a_class_has_none(tmp_path):
     finish(folder, reader, settings, {}, shards)
     out = tmp_path / "out"
     done = prepare("tfds:gaps/r008", out, "--resolution=8", f"--data_dir={tmp_path}")
-    assert done.stderr == (
-        "warning: 1 image has no class, so that the set has no classes\n"
-    )
+    assert done.stderr == ("warning: unlabelled: 1 image; so the set has no classes\n")
     assert "3 images, 0 classes, " in done.stdout
     pyramid = load("gaps_r008", str(out), "train", 8, 100)
     assert (pyramid.labels, pyramid.num_classes, pyramid.class_names) == (None, 0, ())
@@ -194,14 +181,15 @@ def test_a_set_with_images_without_a_class_has_none(tmp_path):
 
 
 def test_classes_of_a_tfds_set_keep_their_names(tmp_path):
-    reader, settings, folder = DigitsReader(8), Settings(8), tmp_path / "digits"
+    reader, settings = Subset(DigitsReader(8), range(40)), Settings(8)
     reader.class_names = tuple(f"digit {k}" for k in range(10))
+    folder = tmp_path / "digits"
     shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
     finish(folder, reader, settings, {}, shards)
     arguments = (f"--data_dir={tmp_path}", "--resolution=8", "--max_images=9")
     done = prepare("tfds:digits/r008", tmp_path / "out", *arguments)
     assert done.stderr == (
-        "warning: 1 of 10 classes has no images: digit 9; raise --max_images\n"
+        "warning: without images: 1 of 10 classes: digit 9; raise --max_images\n"
     )
     pyramid = load("digits_r008", str(tmp_path / "out"), "train", 8, 100)
     assert pyramid.class_names == reader.class_names
@@ -218,7 +206,7 @@ def test_fewer_images_are_taken_from_all_classes_in_turn(tmp_path):
     assert load("six", str(out), "train", 8, 100).label_counts == (3, 1, 2)
     done = prepare(source, out, "--resolution=8", "--max_images=2", "--name=two")
     assert done.stderr == (
-        "warning: 1 of 3 classes has no images: cat; raise --max_images\n"
+        "warning: without images: 1 of 3 classes: cat; raise --max_images\n"
     )
     assert load("two", str(out), "train", 8, 100).label_counts == (1, 1, 0)
 
@@ -236,16 +224,20 @@ def test_folders_that_array_record_cannot_open_are_refused():
         ("digits", ["--resolution=48"], "--resolution=48 must be a power of two"),
         ("digits", ["--resolution=8", "--channels=2"], "--channels=2 must be 1 or 3"),
         ("digits", ["--resolution=8", "--workers=0"], "--workers=0 must be at least 1"),
-        ("digits", ["--resolution=8", "--name=a/b"], "--name=a/b must be of letters"),
+        ("digits", ["--resolution=8", "--name=a/b"], "--name=a/b must consist of"),
         (
             "digits",
             ["--resolution=8", "--crop=x"],
             "flag --crop=x: value should be one",
         ),
-        ("pictures", ["--resolution=8"], "'pictures' is no source; write tfds:NAME"),
+        ("pictures", ["--resolution=8"], "'pictures' is no source; write folder:"),
         ("synthetic:0", ["--resolution=8"], "'synthetic:0' is no source"),
         ("folder:/no", ["--resolution=8"], "folder:/no: there is no /no; name another"),
-        ("folder:gs://b/x", ["--resolution=8"], "SOURCE = 'gs://b/x' is no folder of"),
+        (
+            "folder:gs://b/x",
+            ["--resolution=8"],
+            "SOURCE=gs://b/x: only mounted",
+        ),
         ("lmdb:/tmp", ["--resolution=8"], "lmdb:/tmp: data.mdb cannot be read"),
         (
             f"lmdb:{__file__}",
@@ -256,13 +248,13 @@ def test_folders_that_array_record_cannot_open_are_refused():
         (
             "celeba_hq:/tmp",
             ["--resolution=32", "--keep=5"],
-            "--keep: spectra of 32 pixels tell little; raise --resolution to 64",
+            "--keep: --resolution=32 is too small to score images; raise it to",
         ),
         ("lmdb:/", ["--resolution=8", "--labels=x"], "--labels is for folder: and zip"),
         (
             "tfds:cifar10",
             ["--resolution=32", "--data_dir=/usr"],
-            "tfds:cifar10: no such set is prepared in --data_dir='/usr'",
+            "tfds:cifar10: there is no such set in --data_dir = '/usr' (there:",
         ),
     ],
 )
@@ -293,7 +285,7 @@ def test_a_finished_pyramid_is_not_made_again(tmp_path):
     assert prepare(*arguments).returncode == 0
     done = prepare(*arguments)
     assert done.returncode == 2
-    assert "holds a finished pyramid; train with it, or remove it" in done.stderr
+    assert "has a finished pyramid; train with it, or remove it" in done.stderr
 
 
 def make_celeba(folder):
