@@ -338,7 +338,7 @@ def test_a_folder_without_its_largest_level_is_not_trained_at_a_smaller_one(
     (folder / "r004" / "1.0.0").mkdir(parents=True)
     config = load(recipe, str(folder))
     assert config.model.resolution == 8
-    missing = rf"{folder}/r008/1\.0\.0/features\.json cannot be read \(No such file"
+    missing = rf"{folder}/r008/1\.0\.0: dataset_info\.json or features\.json cannot"
     with pytest.raises(UserError, match=missing):
         open_set(config)
 
@@ -361,7 +361,7 @@ def test_an_unfinished_pyramid_wants_its_command_again(tmp_path):
     (folder / "pyramid.json").unlink()
     (folder / ".partial").mkdir()
     message = refusal("folder", str(folder))
-    assert "the pyramid is not finished; give the prepare_data command" in message
+    assert "the pyramid is not finished; run its prepare_data command" in message
     assert "folder:" not in message.partition("finished")[2]
     write_record(folder)  # Stopped as it was cleaning up.
     assert load("folder", str(folder)).data.name == folder.name
