@@ -19,7 +19,7 @@ def make_generator(tiny_config):
         classes = model["num_classes"]
         labels = np.zeros((1, classes), np.float32) if classes else None
         z = np.zeros((1, model["latent_size"]), np.float32)
-        params = network.init(jax.random.key(0), z, 1.0, labels)["params"]
+        params = network.init(jax.random.key(0), z, labels, 1.0)["params"]
         return TrainedGenerator(change(jax.device_get(params)), info, "000001_r008")
 
     return make

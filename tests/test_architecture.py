@@ -40,7 +40,6 @@ HEAVY = {
     *("tensorflow", "tensorflow_datasets"),
 }
 # Until the families' losses are reached through `families`.
-USERS_OF_A_FAMILY = {"progan_jax.training.start", "progan_jax.training.steps"}
 
 
 def imports(path):
@@ -132,8 +131,7 @@ def test_what_families_share_imports_no_family(name):
 
 
 def test_a_family_is_reached_through_families():
-    users = {a for a, b in arrows() if room_of(a) != "models" and "models.progan" in b}
-    assert users == USERS_OF_A_FAMILY
+    assert not [a for a, b in arrows() if room_of(a) != "models" and "models.progan" in b]
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ def test_a_killed_run_with_noise_and_statistics_of_its_batch_goes_on_bit_for_bit
     assert_same_run(tiny_config, tmp_path / "whole", tmp_path / "cut")
     assert fitted == [4, 4]  # Once where each of the two began.
     state, _ = final_state(tiny_config, tmp_path / "cut")
-    assert 0 < state.fake_scores <= 1
+    assert 0 < state.loss_state["fake_scores"] <= 1
     last = rows(tmp_path / "cut")[-1]
     assert 0.2 * 0.25 < last["Health/noise_strength"] < 0.2 * 1.5**2
 

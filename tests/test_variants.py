@@ -197,13 +197,14 @@ def test_shapes_of_the_larger_networks(resolution, remat, key):
     for norm in ("layer", "batch"):
         d = Discriminator(resolution, dataclasses.replace(options, d_norm=norm))
 
-        def run(key, keys, d=d):
+        def run(key, d=d):
             g_params, d_params = init_params(key, g, d)
-            images = g.apply({"params": g_params}, jnp.zeros((4, 8)), 0.5)
-            noise = Noise(jnp.ones([]), keys)
-            return images, d.apply({"params": d_params}, images, 0.5, noise).scores
+            images = g.apply({"params": g_params}, jnp.zeros((4, 8)), alpha=0.5)
+            noise = Noise(jnp.ones([]), jnp.arange(4))
+            inputs = images, None, 0.5, noise
+            out = d.apply({"params": d_params}, *inputs, rngs={"noise": key})
+            return images, out.scores
 
-        keys = jax.random.split(jax.random.key(1), 4)
-        images, scores = jax.eval_shape(run, key, keys)
+        images, scores = jax.eval_shape(run, key)
         assert images.shape == (4, resolution, resolution, 3)
         assert scores.shape == (4,)

@@ -125,8 +125,8 @@ def _early_layers(generator: TrainedGenerator) -> Callable[[np.ndarray], np.ndar
         _, state = network.apply(
             {"params": params},
             latents,
-            1.0,
             labels,
+            1.0,
             capture_intermediates=lambda module, _: module.name == block_name(side),
             mutable=["intermediates"],
         )

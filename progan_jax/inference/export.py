@@ -4,13 +4,13 @@ Such a file needs JAX to run, and nothing of this package.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import export
 
 from progan_jax.inference.generator import TrainedGenerator
+from progan_jax.models.common import generate
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -42,10 +42,7 @@ def _draw(generator: TrainedGenerator) -> Callable[..., jax.Array]:
     network, params, alpha = generator.network, generator.params, generator.alpha
 
     def draw(z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
-        one_hot = None
-        if labels is not None:
-            one_hot = jax.nn.one_hot(labels, network.num_classes)
-        images: Any = network.apply({"params": params}, z, jnp.float32(alpha), one_hot)
+        images = generate(network, {"params": params}, z, labels, jnp.float32(alpha))
         return images.astype(jnp.float32)
 
     return draw

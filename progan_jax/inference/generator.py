@@ -122,7 +122,7 @@ def _check_not_traced(name: str, value: Any) -> None:
         raise UserError(
             f"{name} is traced, and a generator compiles its calls itself: call it "
             "outside jax.jit and jax.grad, or use g.network.apply({'params': "
-            "g.params}, z, g.alpha) within"
+            "g.params}, z, alpha=g.alpha) within"
         )
 
 

@@ -13,7 +13,7 @@ from flax import traverse_util
 
 from progan_jax.errors import NotFiniteError, UserError, warn
 from progan_jax.images import to_uint8
-from progan_jax.models.common import Params, parameter_shapes
+from progan_jax.models.common import Params, generate, parameter_shapes
 from progan_jax.models.families import DEFAULT, FAMILIES
 from progan_jax.models.options import faults, read_options
 
@@ -218,10 +218,7 @@ def _generate(
     latents: jax.Array,
     labels: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    one_hot = None
-    if generator.num_classes:
-        one_hot = jax.nn.one_hot(labels, generator.num_classes)
-    images: Any = generator.apply({"params": params}, latents, alpha, one_hot)
+    images = generate(generator, {"params": params}, latents, labels, alpha)
     # XLA's maximum on CPUs may pass over NaN.
     largest = jnp.abs(images.astype(jnp.float32)).max()
     return finish(images), jnp.where(jnp.isfinite(images).all(), largest, jnp.nan)

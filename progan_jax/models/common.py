@@ -1,6 +1,11 @@
-"""What all families share: parameters, initial values, resolutions, D's output."""
+"""What all families share: the interface of networks and losses, and parameters.
 
-from collections.abc import Callable
+A family's G is called as `apply(variables, z, labels, alpha, train=...)`: latents
+[N, latent_size], one-hot labels [N, num_classes] or None, a scalar, and whether the
+call is part of the training, in which `stats` change. D is called by the family's
+losses alone.
+"""
+
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +14,11 @@ from flax import linen as nn
 from flax import traverse_util
 
 Params = dict[str, Any]
-Metrics = dict[str, jax.Array]
+Scalars = dict[str, jax.Array]
+LossState = dict[str, jax.Array]  # What losses remember from step to step.
+
+# Folded into a step's key for G's own noise; losses number what D sees from 0.
+_OF_GENERATOR = 1000
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -26,31 +35,174 @@ class DiscriminatorOutput(NamedTuple):
     stddev: jax.Array
 
 
-DiscriminatorFn = Callable[[jax.Array, int], DiscriminatorOutput]
+class Networks(NamedTuple):
+    """Both networks of a stage, Flax modules."""
+
+    generator: Any
+    discriminator: Any
+
+
+class Stats(NamedTuple):
+    """What follows the training of both networks without gradients, Flax's "stats"."""
+
+    g: dict[str, Any]
+    d: dict[str, Any]
+
+
+class Variables(NamedTuple):
+    """The variables of both networks, in Flax's collections.
+
+    "params" are trained. "stats" follow the training without gradients. "frozen" comes
+    from files, is never trained and not checkpointed.
+    """
+
+    g: dict[str, Any]
+    d: dict[str, Any]
+
+    @property
+    def stats(self) -> Stats:
+        """Both networks' stats."""
+        return Stats(self.g["stats"], self.d["stats"])
+
+
+class Examples(NamedTuple):
+    """Images [N, r, r, C] in [-1, 1], and their classes int [N], None without."""
+
+    images: jax.Array
+    labels: jax.Array | None
+
+
+class Progress(NamedTuple):
+    """Where a run is.
+
+    Attributes:
+      alpha: Weight of the newest block, a scalar in [0, 1].
+      resolution_ratio: See `penalties.gradient_penalty`.
+      key: Of the step; random numbers inside networks follow from it.
+    """
+
+    alpha: jax.Array
+    resolution_ratio: float
+    key: jax.Array
+
+
+class LossInputs(NamedTuple):
+    """What a loss takes besides the parameters that it is differentiated by.
+
+    Attributes:
+      networks: Both.
+      variables: Theirs; the differentiated parameters take the place of those in it.
+      reals: Real images, faded as G's are; None for a G whose losses see fakes alone.
+      fakes: Images of G and the classes that they were asked for; None where G's loss
+        makes them from `draws`.
+      draws: The step's random arrays, of the family's `draw_for_d` or `draw_for_g`.
+      progress: Where the run is.
+      loss_state: What the family's losses remember from step to step.
+      options: The family's `LossOptions`.
+    """
+
+    networks: Networks
+    variables: Variables
+    reals: Examples | None
+    fakes: Examples | None
+    draws: Any
+    progress: Progress
+    loss_state: LossState
+    options: Any
+
+    def with_fakes(self, fakes: Examples, g_stats: dict[str, Any]) -> "LossInputs":
+        """Returns the inputs with G's images, and with its stats after making them."""
+        g = self.variables.g | {"stats": g_stats}
+        return self._replace(fakes=fakes, variables=self.variables._replace(g=g))
+
+
+# What a loss returns besides its value: scalars for the log, both networks' stats, and
+# what the losses remember.
+LossOutputs = tuple[Scalars, Stats, LossState]
+
+
+def generate(
+    generator: Any,
+    variables: dict[str, Any],
+    z: jax.Array,
+    labels: jax.Array | None,
+    alpha: jax.Array,
+) -> jax.Array:
+    """Returns G's images of latents [N, latent_size] and classes int [N] or None."""
+    images: Any = generator.apply(variables, z, _one_hot(generator, labels), alpha)
+    return images
+
+
+def generate_in_training(
+    generator: Any,
+    variables: dict[str, Any],
+    z: jax.Array,
+    labels: jax.Array | None,
+    progress: Progress,
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Returns the images of `generate`, and G's stats after the call."""
+    images, changed = generator.apply(
+        variables,
+        z,
+        _one_hot(generator, labels),
+        progress.alpha,
+        train=True,
+        rngs={"noise": jax.random.fold_in(progress.key, _OF_GENERATOR)},
+        mutable=["stats"],
+    )
+    return images, changed.get("stats", {})
+
+
+def _one_hot(generator: Any, labels: jax.Array | None) -> jax.Array | None:
+    if not generator.num_classes:
+        return None
+    return jax.nn.one_hot(labels, generator.num_classes)
+
+
+def draw_labels(
+    key: jax.Array, n: int, log_probs: tuple[float, ...]
+) -> jax.Array | None:
+    """Returns n classes of the given log probabilities, int [n]; None without any."""
+    if not log_probs:
+        return None
+    logits = jnp.asarray(log_probs, jnp.float32)
+    return jax.random.categorical(key, logits, shape=(n,))
+
+
+def init_variables(key: jax.Array, generator: Any, discriminator: Any) -> Variables:
+    """Initialises both networks; linen folds a layer's path into the key."""
+    key_g, key_d = jax.random.split(key)
+    return Variables(_init_g(key_g, generator), _init_d(key_d, discriminator))
 
 
 def init_params(
-    key: jax.Array, generator: nn.Module, discriminator: nn.Module
+    key: jax.Array, generator: Any, discriminator: Any
 ) -> tuple[Params, Params]:
-    """Initialises both networks; every layer's key is folded with its path (linen)."""
-    key_g, key_d = jax.random.split(key)
-    return init_generator(key_g, generator), init_discriminator(key_d, discriminator)
+    """Returns the parameters of `init_variables`."""
+    g, d = init_variables(key, generator, discriminator)
+    return g["params"], d["params"]
 
 
 def init_generator(key: jax.Array, generator: Any) -> Params:
-    """Initialises G alone."""
-    labels = jnp.zeros((1, generator.num_classes)) if generator.num_classes else None
-    z = jnp.zeros((1, generator.latent_size))
-    params: Any = generator.init(key, z, jnp.ones([]), labels)["params"]
-    return params
+    """Returns new parameters of G alone."""
+    return _init_g(key, generator)["params"]
 
 
 def init_discriminator(key: jax.Array, discriminator: Any) -> Params:
-    """Initialises D alone."""
+    """Returns new parameters of D alone."""
+    return _init_d(key, discriminator)["params"]
+
+
+def _init_g(key: jax.Array, generator: Any) -> dict[str, Any]:
+    labels = jnp.zeros((1, generator.num_classes)) if generator.num_classes else None
+    z = jnp.zeros((1, generator.latent_size))
+    return {"stats": {}} | generator.init(key, z, labels, jnp.ones([]))
+
+
+def _init_d(key: jax.Array, discriminator: Any) -> dict[str, Any]:
     side, channels = discriminator.resolution, discriminator.channels
     images = jnp.zeros((1, side, side, channels))
-    params: Any = discriminator.init(key, images, jnp.ones([]))["params"]
-    return params
+    return {"stats": {}} | discriminator.init(key, images, alpha=jnp.ones([]))
 
 
 def parameter_shapes(network: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 
 
 def gradient_penalty(
@@ -51,6 +50,8 @@ def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     A class from L on is none: all of its one-hot vector is zero, and so is its entropy.
     """
+    import optax  # Who samples from a generator imports the losses, and needs no optax.
+
     known = labels < logits.shape[-1]
     entropy = optax.softmax_cross_entropy_with_integer_labels(
         logits, jnp.where(known, labels, 0)

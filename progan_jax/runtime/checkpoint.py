@@ -332,10 +332,12 @@ def _host_form(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     """Returns the leaves in order, named by their path in the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [
+    named = [
         (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
         for path, leaf in leaves
     ]
+    # In the first checkpoints, what losses remember lay beside the rest.
+    return [(name.removeprefix("loss_state."), leaf) for name, leaf in named]
 
 
 def _describe(array: np.ndarray) -> dict[str, Any]:

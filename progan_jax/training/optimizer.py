@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from progan_jax.models.common import Metrics
+from progan_jax.models.common import Scalars
 
 
 def scale_by_authors_adam(
@@ -85,21 +85,8 @@ def apply_update(
     )
 
 
-def scalar_names(loss: Any, conditional: bool) -> tuple[str, ...]:
-    """Returns the names of the sums, for `state.create_state`."""
-    names = ["real_scores", "fake_scores", "stddev_reals", "stddev_fakes"]
-    names += ["d_loss", "g_loss", "d_steps", "g_steps", "d_skipped", "g_skipped"]
-    if loss.kind == "wgan_gp":
-        names += ["mixed_scores", "mixed_norms", "epsilon_penalty"]
-    if loss.noise_coefficient:
-        names += ["noise_strength"]
-    if conditional:
-        names += ["label_penalty_reals", "label_penalty_fakes"]
-    return tuple(names)
-
-
 def add_scalars(
-    sums: dict[str, jax.Array], metrics: Metrics, network: str, ok: jax.Array
+    sums: dict[str, jax.Array], metrics: Scalars, network: str, ok: jax.Array
 ) -> dict[str, jax.Array]:
     """Adds an update's scalars to the sums; those of a skipped one only count as such.
 
@@ -123,34 +110,45 @@ def count_skipped(sums: dict[str, jax.Array]) -> jax.Array:
 
 
 def accumulate(
-    run: Callable[[Any], Any], batch: Any, num_parts: int, num_shards: int
-) -> Any:
-    """Returns the mean of `run` over equal parts of the batch.
+    run: Callable[[Any, Any], tuple[Any, Any]],
+    carried: Any,
+    batch: Any,
+    num_parts: int,
+    num_shards: int,
+) -> tuple[Any, Any]:
+    """Runs the parts of a batch in turn, to save memory.
 
-    That is `run` of the whole batch, up to rounding, if `run` is a mean over images
-    that are independent but within groups that no part cuts.
+    The mean is that of the whole batch, up to rounding, if `run` takes a mean over
+    images that are independent except within groups that no part cuts, and nothing is
+    carried.
 
     Args:
-      run: From a part to a tree of arrays, means over its images.
+      run: Maps (carried, part) to (carried, means over the part's images).
+      carried: Tree of arrays that each part hands to the next, such as running means.
       batch: Tree of arrays [N, ...].
-      num_parts: Parts; 1 runs the batch as it is.
-      num_shards: Devices that N is split over; every part has as many consecutive
-        images of each.
+      num_parts: Number of equal parts; 1 runs the batch as it is.
+      num_shards: Number of devices that N is split over; every part has as many
+        consecutive images of each.
+
+    Returns:
+      What the last part hands on, and the mean over the parts.
     """
     if num_parts == 1:
-        return run(batch)
+        return run(carried, batch)
     parts = jax.tree.map(lambda x: _split(x, num_parts, num_shards), batch)
 
-    def add(total: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, run(part)), None
+    def add(carry: tuple[Any, Any], part: Any) -> tuple[tuple[Any, Any], None]:
+        carried, total = carry
+        carried, means = run(carried, part)
+        return (carried, jax.tree.map(jnp.add, total, means)), None
 
     def run_first(parts: Any) -> Any:
-        return run(jax.tree.map(lambda x: x[0], parts))
+        return run(carried, jax.tree.map(lambda x: x[0], parts))[1]
 
     shapes = jax.eval_shape(run_first, parts)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    total, _ = lax.scan(add, zeros, parts)
-    return jax.tree.map(lambda x: x / num_parts, total)
+    (carried, total), _ = lax.scan(add, (carried, zeros), parts)
+    return carried, jax.tree.map(lambda x: x / num_parts, total)
 
 
 def _split(x: jax.Array, num_parts: int, num_shards: int) -> jax.Array:

@@ -21,12 +21,13 @@ from progan_jax.runtime.compiler import compiler_options
 from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.training.config import (
     Controls,
+    family_of,
     make_networks,
     make_step_options,
     most_devices,
     stddev_groups,
 )
-from progan_jax.training.optimizer import scalar_names, scale_by_authors_adam
+from progan_jax.training.optimizer import scale_by_authors_adam
 from progan_jax.training.schedule import Schedule
 from progan_jax.training.start import fit_to_reals, images_to_fit
 from progan_jax.training.state import (
@@ -63,9 +64,11 @@ class StageProgram:
         )
         optim = config.optim
         self.resolution = resolution
+        family = family_of(config)
         self.steps = Steps(
             generator,
             discriminator,
+            family,
             scale_by_authors_adam(optim.beta1, optim.beta2, optim.epsilon),
             make_step_options(config, resolution, batch_size, mesh.size),
             batched(mesh),
@@ -80,7 +83,9 @@ class StageProgram:
         jit = partial(jax.jit, out_shardings=everywhere, compiler_options=options)
         self._create = jit(self._create_state)
         self._grow = jit(self._grow_state)
-        self._fit = jit(partial(fit_to_reals, discriminator=discriminator))
+        self._fit = jit(
+            partial(fit_to_reals, discriminator=discriminator, family=family)
+        )
         self._run = jit(self.steps.run, donate_argnums=0)
         self.compiled: jax.stages.Compiled | None = None
         self._ahead: Background[jax.stages.Compiled] | None = None
@@ -157,10 +162,10 @@ class StageProgram:
     def create(self, pyramid: Pyramid | None = None) -> TrainState:
         """Returns the state of a run that starts at this resolution.
 
-        What D is to take from the set, see `fitting`, is left out without one.
+        Without a set, D is not fitted to it; see `start.images_to_fit`.
         """
         state = self._create(self._key())
-        reals = images_to_fit(self.steps.discriminator, pyramid, self._seed)
+        reals = images_to_fit(self._config, pyramid)
         if reals is None:
             return state
         return self._fit(state, lay_out(reals, replicated(self._mesh)))
@@ -231,16 +236,11 @@ class StageProgram:
 
     def _create_state(self, key: jax.Array) -> TrainState:
         steps = self.steps
-        loss = steps.options.loss
-        names = scalar_names(loss, steps.generator.num_classes > 0)
-        return create_state(
-            key,
-            steps.generator,
-            steps.discriminator,
-            steps.tx,
-            names,
-            noisy=loss.noise_coefficient > 0,
+        loss_state = steps.family.init_loss_state(steps.options.loss)
+        state = create_state(
+            key, steps.generator, steps.discriminator, steps.tx, loss_state
         )
+        return state.replace(sums=steps.zero_sums(state))
 
     def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:
         steps = self.steps

@@ -9,6 +9,7 @@ the paper's program, which does so once, where a run starts.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -26,8 +27,6 @@ from progan_jax.inference.snapshot import digest, read_snapshot, read_trained
 from progan_jax.models.common import Params, parameter_shapes
 from progan_jax.models.families import DEFAULT, import_network
 from progan_jax.models.options import differences, read_options
-from progan_jax.models.progan.ablation import calibrate
-from progan_jax.models.progan.networks import Discriminator
 from progan_jax.runtime.distributed import is_primary, share
 from progan_jax.runtime.mesh import lay_out, local, replicated
 from progan_jax.training.config import family_of, make_networks, model_options
@@ -175,50 +174,34 @@ def _take(
     return traverse_util.unflatten_dict({path: found[path] for path in shapes})
 
 
-_NUM_IMAGES = 500  # One batch of them, in the paper's program.
-
-
 def images_to_fit(
-    discriminator: Discriminator, pyramid: Pyramid | None, seed: int
+    config: ml_collections.ConfigDict, pyramid: Pyramid | None
 ) -> np.ndarray | None:
     """Returns the first images of the run, or None if there is nothing to fit.
 
     Args:
-      discriminator: At the run's first resolution, r.
+      config: The run's, whose seed orders the images.
       pyramid: The set; None for a state that never trains on one.
-      seed: The run's, which orders the images.
 
     Returns:
-      uint8 [N, r, r, C]: 500, or all of a smaller set, less what would cut a group of
-      the minibatch statistic.
+      uint8 [N, r, r, C] of the run's first resolution, as many as the family wants.
     """
-    if pyramid is None or not discriminator.options.minibatch_discrimination:
+    if pyramid is None:
         return None
-    num = min(_NUM_IMAGES, pyramid.num_images)
-    if discriminator.options.stddev_group:
-        num -= num % min(discriminator.options.stddev_group, num)
-    stream = IndexStream(seed, pyramid.num_images, mirror=False)
-    indices, _ = stream.take(0, num)
-    return pyramid.levels[discriminator.resolution][indices]
+    options, seed = model_options(config), int(config.seed)  # type: ignore[arg-type]
+    num = family_of(config).num_to_fit(options, pyramid.num_images)
+    if not num:
+        return None
+    indices, _ = IndexStream(seed, pyramid.num_images, mirror=False).take(0, num)
+    return pyramid.levels[config.schedule.start_resolution][indices]
 
 
 def fit_to_reals(
-    state: TrainState, reals: jax.Array, discriminator: Discriminator
+    state: TrainState, reals: jax.Array, discriminator: Any, family: ModuleType
 ) -> TrainState:
-    """Fits D's minibatch discrimination to real images, all of them one batch.
-
-    Args:
-      state: New.
-      reals: uint8 [N, r, r, C].
-      discriminator: With minibatch discrimination.
-    """
-    variables, images = {"params": state.d_params}, to_float(reals)
-    found: Any = discriminator.apply(variables, images, 1.0, mutable=["intermediates"])
-    block, layer = "block_4x4", "discrimination"
-    (distances,) = found[1]["intermediates"][block][layer]["distances"]
-    params = state.d_params[block]
-    fitted = params | {layer: calibrate(params[layer], distances)}
-    return state.replace(d_params=state.d_params | {block: fitted})
+    """Fits a new state's D to real images uint8 [N, r, r, C], all of them one batch."""
+    fitted = family.fit(discriminator, state.d_params, to_float(reals))
+    return state.replace(d_params=fitted)
 
 
 def open_set(config: ml_collections.ConfigDict) -> Pyramid:

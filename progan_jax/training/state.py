@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from progan_jax.models.common import Params, carry_over, init_params
+from progan_jax.models.common import LossState, Params, carry_over, init_variables
 
 if TYPE_CHECKING:  # Who samples from a trained generator needs no optimizers.
     import optax
@@ -30,8 +30,9 @@ class TrainState(struct.PyTreeNode):
       d_opt: Adam's state for D.
       skipped_in_row: Pairs in a row, up to now, with an update that was not finite.
       sums: Scalars summed over the steps since the last tick, and counts of steps.
-      fake_scores: Running mean of D's clipped scores of fakes, from which the strength
-        of its noise follows, a scalar; None in a run without that noise.
+      loss_state: What the family's losses remember from step to step.
+      g_stats: What follows G's training without gradients.
+      d_stats: Likewise, D's.
     """
 
     pairs: jax.Array
@@ -43,7 +44,9 @@ class TrainState(struct.PyTreeNode):
     d_opt: "optax.OptState"
     skipped_in_row: jax.Array
     sums: dict[str, jax.Array]
-    fake_scores: jax.Array | None = None
+    loss_state: LossState = struct.field(default_factory=dict)
+    g_stats: dict[str, Any] = struct.field(default_factory=dict)
+    d_stats: dict[str, Any] = struct.field(default_factory=dict)
 
 
 def create_state(
@@ -51,9 +54,7 @@ def create_state(
     generator: nn.Module,
     discriminator: nn.Module,
     tx: "optax.GradientTransformation",
-    scalars: tuple[str, ...],
-    *,
-    noisy: bool = False,
+    loss_state: LossState,
 ) -> TrainState:
     """Creates the state of a run's first stage.
 
@@ -62,11 +63,14 @@ def create_state(
       generator: At the first stage's resolution.
       discriminator: Likewise.
       tx: Optimizer of both networks.
-      scalars: Names of what `sums` counts.
-      noisy: Whether D's layers have noise, whose strength the state is to follow.
+      loss_state: What the losses remember, at the start.
+
+    Returns:
+      The state, without sums.
     """
     key_params, key_steps = split_key(key)
-    g_params, d_params = init_params(key_params, generator, discriminator)
+    born = init_variables(key_params, generator, discriminator)
+    g_params, d_params = born.g["params"], born.d["params"]
     return TrainState(
         pairs=jnp.zeros([], jnp.int32),
         key=key_steps,
@@ -76,8 +80,10 @@ def create_state(
         g_opt=tx.init(g_params),
         d_opt=tx.init(d_params),
         skipped_in_row=jnp.zeros([], jnp.int32),
-        sums={name: jnp.zeros([]) for name in scalars},
-        fake_scores=jnp.zeros([]) if noisy else None,
+        sums={},
+        loss_state=loss_state,
+        g_stats=born.stats.g,
+        d_stats=born.stats.d,
     )
 
 
@@ -110,11 +116,14 @@ def grow(
       tx: Optimizer of both networks.
       reset: Whether the optimizers start anew.
     """
-    born_g, born_d = init_params(split_key(key)[0], generator, discriminator)
+    born = init_variables(split_key(key)[0], generator, discriminator)
+    born_g, born_d = born.g["params"], born.d["params"]
     grown = state.replace(
         g_params=carry_over(born_g, state.g_params),
         d_params=carry_over(born_d, state.d_params),
         g_ema=carry_over(jax.tree.map(jnp.copy, born_g), state.g_ema),
+        g_stats=carry_over(born.stats.g, state.g_stats),
+        d_stats=carry_over(born.stats.d, state.d_stats),
     )
     if reset:
         return reset_optimizers(grown, tx)

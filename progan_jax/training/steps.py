@@ -7,6 +7,7 @@ appendix A.1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -15,16 +16,20 @@ import optax
 from jax import lax
 
 from progan_jax.images import to_float, to_uint8
-from progan_jax.models.common import DiscriminatorFn, Metrics, Params
-from progan_jax.models.layers import downscale2d, lerp, upscale2d
-from progan_jax.models.progan.ablation import (
-    Noise,
-    fold_noise,
-    follow_scores,
-    noise_strength,
+from progan_jax.models.common import (
+    Examples,
+    LossInputs,
+    LossOutputs,
+    LossState,
+    Networks,
+    Params,
+    Progress,
+    Scalars,
+    Stats,
+    Variables,
+    generate_in_training,
 )
-from progan_jax.models.progan.losses import discriminator_loss, generator_loss
-from progan_jax.models.progan.networks import Discriminator, Generator
+from progan_jax.models.layers import downscale2d, lerp, upscale2d
 from progan_jax.training.config import Controls, StepOptions
 from progan_jax.training.optimizer import (
     accumulate,
@@ -65,7 +70,7 @@ def prepare_reals(
 
 # Purposes of a step's key besides the three that it is split into: `fold_in` with 0, 1
 # and 2 gives these again.
-_DEQUANTISE_KEY, _NOISE_KEY = 3, 4
+_DEQUANTISE_KEY, _NETWORKS_KEY = 3, 4
 
 
 class Batches(Protocol):
@@ -79,14 +84,25 @@ class Batches(Protocol):
 
 
 class _Batch(NamedTuple):
-    """What a D step takes: all arrays [N, ...]; None without classes or noise."""
+    """What a step takes: real images, unless the loss needs none, and random arrays."""
 
-    reals: jax.Array
-    labels: jax.Array | None
-    z: jax.Array
-    fake_labels: jax.Array | None
-    mix: jax.Array
-    noise_keys: jax.Array | None
+    reals: Any
+    draws: Any
+
+    @property
+    def labels(self) -> jax.Array | None:
+        """Classes of a D step's fakes: drawn, or those of the real images."""
+        return self.reals.labels if self.draws.labels is None else self.draws.labels
+
+
+class _Carried(NamedTuple):
+    """What follows from step to step, and from part to part, without gradients."""
+
+    stats: Stats
+    loss_state: LossState
+
+
+_Gradients = tuple[Any, Scalars]
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,7 @@ class Steps:
     Attributes:
       generator: At the resolution.
       discriminator: At the resolution.
+      family: Of both; see `models.families`.
       tx: Optimizer of both networks, of unit learning rate.
       options: See `StepOptions`.
       batch_sharding: Where to lay latents and other arrays with a leading batch axis;
@@ -104,8 +121,9 @@ class Steps:
         which random labels are drawn; empty without classes.
     """
 
-    generator: Generator
-    discriminator: Discriminator
+    generator: Any
+    discriminator: Any
+    family: ModuleType
     tx: optax.GradientTransformation
     options: StepOptions
     batch_sharding: jax.sharding.Sharding | None = None
@@ -143,21 +161,23 @@ class Steps:
         d_rate = controls.d_learning_rate[pair]
         skipped = count_skipped(state.sums)
         if self.options.simultaneous:
-            reals, labels = self._reals(batches, pair, jnp.int32(0), alpha, key)
-            state = self.simultaneous_step(
-                state, key, reals, labels, alpha, g_rate, d_rate
-            )
+            reals = self._reals(batches, pair, jnp.int32(0), alpha, key)
+            state = self.simultaneous_step(state, key, reals, alpha, g_rate, d_rate)
         else:
             key_d, key_g = jax.random.split(key)
 
             def d_repeat(repeat: jax.Array, state: TrainState) -> TrainState:
                 step_key = jax.random.fold_in(key_d, repeat)
-                reals, labels = self._reals(batches, pair, repeat, alpha, step_key)
-                return self.d_step(state, step_key, reals, labels, alpha, d_rate)
+                reals = self._reals(batches, pair, repeat, alpha, step_key)
+                return self.d_step(state, step_key, reals, alpha, d_rate)
 
             state = lax.fori_loop(0, self.options.d_repeats, d_repeat, state)
-            batch = batches.take(pair, jnp.int32(0))[1].shape[0]
-            state = self.g_step(state, key_g, batch, alpha, g_rate)
+            first = jnp.int32(0)
+            n = batches.take(pair, first)[1].shape[0]
+            reals = None
+            if self.family.G_TAKES_REALS:
+                reals = self._reals(batches, pair, first, alpha, key_g)
+            state = self.g_step(state, key_g, n, reals, alpha, g_rate)
         in_row = jnp.where(
             count_skipped(state.sums) > skipped, state.skipped_in_row + 1, 0
         )
@@ -167,20 +187,23 @@ class Steps:
         self,
         state: TrainState,
         key: jax.Array,
-        reals: jax.Array,
-        labels: jax.Array | None,
+        reals: Examples,
         alpha: jax.Array,
         rate: jax.Array,
     ) -> TrainState:
-        """Updates D on reals [N, r, r, C] and fresh fakes, then perhaps the EMA."""
-        batch = self._draw(key, reals, labels)
+        """Updates D on real images and fresh fakes, then perhaps the EMA."""
+        batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
-        def gradients(part: _Batch) -> tuple[Params, Metrics]:
-            fakes = self._generate(state.g_params, part.z, part.fake_labels, alpha)
-            return self._d_gradients(state, part, fakes, alpha)
+        def gradients(carried: _Carried, part: _Batch) -> tuple[_Carried, _Gradients]:
+            inputs, labels = self._inputs(state, carried, part, progress), part.labels
+            images, g_stats = generate_in_training(
+                self.generator, inputs.variables.g, part.draws.z, labels, progress
+            )
+            inputs = inputs.with_fakes(Examples(images, labels), g_stats)
+            return _differentiate(self.family.d_loss, state.d_params, inputs)
 
-        grads, metrics = self._accumulate(gradients, batch)
-        state = self._update(state, "d", grads, metrics, rate)
+        carried, of_d = self._accumulate(gradients, state, batch)
+        state = self._update(state, "d", of_d, carried, rate)
         return self._average(state) if self.options.ema_after == "d_step" else state
 
     def g_step(
@@ -188,174 +211,159 @@ class Steps:
         state: TrainState,
         key: jax.Array,
         batch_size: int,
+        reals: Examples | None,
         alpha: jax.Array,
         rate: jax.Array,
     ) -> TrainState:
         """Updates G on fresh latents, then perhaps the EMA."""
-        key_latents, key_labels = jax.random.split(key)
-        z = self._latents(key_latents, batch_size)
-        labels = self._draw_labels(key_labels, batch_size)
-        noise_keys = self._noise_keys(key, batch_size)
+        draws = self._draw(self.family.draw_for_g, key, batch_size)
+        progress = self._progress(key, alpha)
 
-        def gradients(part: Any) -> Any:
-            z, labels, noise_keys = part
+        def gradients(carried: _Carried, part: _Batch) -> tuple[_Carried, _Gradients]:
+            inputs = self._inputs(state, carried, part, progress)
+            return _differentiate(self.family.g_loss, state.g_params, inputs)
 
-            def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
-                fakes = self._generate(params, z, labels, alpha)
-                return self._g_loss(state, fakes, labels, alpha, noise_keys)
-
-            return jax.grad(loss_of, has_aux=True)(state.g_params)
-
-        grads, metrics = self._accumulate(gradients, (z, labels, noise_keys))
-        state = self._update(state, "g", grads, metrics, rate)
+        carried, of_g = self._accumulate(gradients, state, _Batch(reals, draws))
+        state = self._update(state, "g", of_g, carried, rate)
         return self._average(state) if self.options.ema_after == "g_step" else state
 
     def simultaneous_step(
         self,
         state: TrainState,
         key: jax.Array,
-        reals: jax.Array,
-        labels: jax.Array | None,
+        reals: Examples,
         alpha: jax.Array,
         g_rate: jax.Array,
         d_rate: jax.Array,
     ) -> TrainState:
         """Updates D and G on one batch of fakes, each against the other's old self."""
-        batch = self._draw(key, reals, labels)
+        batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
-        def gradients(part: _Batch) -> Any:
-            fakes, pull_back = jax.vjp(
-                lambda params: self._generate(params, part.z, part.fake_labels, alpha),
-                state.g_params,
-            )
-            fakes_grad, g_metrics = jax.grad(
-                lambda x: self._g_loss(
-                    state, x, part.fake_labels, alpha, part.noise_keys
-                ),
-                has_aux=True,
-            )(fakes)
-            d_gradients = self._d_gradients(state, part, fakes, alpha)
-            return d_gradients, (*pull_back(fakes_grad), g_metrics)
+        def gradients(carried: _Carried, part: _Batch) -> tuple[_Carried, Any]:
+            inputs, labels = self._inputs(state, carried, part, progress), part.labels
 
-        (d_grads, d_metrics), (g_grads, g_metrics) = self._accumulate(gradients, batch)
-        state = self._update(state, "d", d_grads, d_metrics, d_rate)
-        state = self._update(state, "g", g_grads, g_metrics, g_rate)
+            def make(g_params: Params) -> tuple[jax.Array, dict[str, Any]]:
+                g = inputs.variables.g | {"params": g_params}
+                return generate_in_training(
+                    self.generator, g, part.draws.z, labels, progress
+                )
+
+            # Made once, and seen by both losses.
+            images, pull_back, g_stats = jax.vjp(make, state.g_params, has_aux=True)
+
+            def g_loss(images: jax.Array, inputs: LossInputs) -> Any:
+                given = inputs.with_fakes(Examples(images, labels), g_stats)
+                return self.family.g_loss(state.g_params, given)
+
+            carried, (of_images, scalars) = _differentiate(g_loss, images, inputs)
+            inputs = self._inputs(state, carried, part, progress)
+            inputs = inputs.with_fakes(Examples(images, labels), carried.stats.g)
+            carried, of_d = _differentiate(self.family.d_loss, state.d_params, inputs)
+            return carried, (of_d, (*pull_back(of_images), scalars))
+
+        carried, (of_d, of_g) = self._accumulate(gradients, state, batch)
+        state = self._update(state, "d", of_d, carried, d_rate)
+        state = self._update(state, "g", of_g, carried, g_rate)
         return self._average(state)
 
-    def _draw(
-        self, key: jax.Array, reals: jax.Array, labels: jax.Array | None
-    ) -> _Batch:
-        """Draws all that a D step takes besides its reals."""
-        key_latents, key_labels, key_mix = jax.random.split(key, 3)
-        n, fake_labels = reals.shape[0], labels
-        if self.options.loss.fake_labels == "random":
-            fake_labels = self._draw_labels(key_labels, n)
-        mix = self._shard(jax.random.uniform(key_mix, (n, 1, 1, 1)))
-        z, noise_keys = self._latents(key_latents, n), self._noise_keys(key, n)
-        return _Batch(reals, labels, z, fake_labels, mix, noise_keys)
+    def zero_sums(self, state: TrainState) -> dict[str, jax.Array]:
+        """Returns a zero for each scalar of the losses and for each count of steps."""
+        side, channels = self.discriminator.resolution, self.discriminator.channels
 
-    def _accumulate(self, gradients: Callable[[Any], Any], batch: Any) -> Any:
-        sharding = self.batch_sharding
-        shards = sharding.num_devices if sharding is not None else 1
-        return accumulate(gradients, batch, self.options.microbatches, shards)
-
-    def _d_gradients(
-        self, state: TrainState, batch: _Batch, fakes: jax.Array, alpha: jax.Array
-    ) -> tuple[Params, Metrics]:
-        noise = self._noise(state, batch.noise_keys)
-
-        def loss_of(params: Params) -> tuple[jax.Array, Metrics]:
-            return discriminator_loss(
-                self._discriminate(params, alpha, noise),
-                batch.reals,
-                fakes,
-                batch.mix,
-                batch.labels,
-                batch.fake_labels,
-                self.options.loss,
-                self.options.resolution_ratio,
+        def scalars(state: TrainState) -> Scalars:
+            n = self._num_devices
+            labels = jnp.zeros([n], jnp.int32) if self.generator.num_classes else None
+            images = Examples(jnp.zeros((n, side, side, channels)), labels)
+            key_d, key_g, key = jax.random.split(jax.random.key(0), 3)
+            progress = self._progress(key, jnp.ones([]))
+            of_d = self._draw_for_d(key_d, images)
+            of_g = _Batch(images, self._draw(self.family.draw_for_g, key_g, n))
+            d, g = (
+                self._inputs(state, _carried(state), part, progress)
+                for part in (of_d, of_g)
             )
+            d = d.with_fakes(images, state.g_stats)
+            _, (d_scalars, *_) = self.family.d_loss(state.d_params, d)
+            _, (g_scalars, *_) = self.family.g_loss(state.g_params, g)
+            return d_scalars | g_scalars
 
-        grads, metrics = jax.grad(loss_of, has_aux=True)(state.d_params)
-        if noise is not None:
-            metrics["noise_strength"] = noise.strength
-        return grads, metrics
+        counts = "d_steps", "g_steps", "d_skipped", "g_skipped"
+        names = (*jax.eval_shape(scalars, state), *counts)
+        return {name: jnp.zeros([]) for name in names}
+
+    @property
+    def _num_devices(self) -> int:
+        return self.batch_sharding.num_devices if self.batch_sharding else 1
+
+    def _progress(self, key: jax.Array, alpha: jax.Array) -> Progress:
+        key = jax.random.fold_in(key, _NETWORKS_KEY)
+        return Progress(alpha, self.options.resolution_ratio, key)
+
+    def _draw_for_d(self, key: jax.Array, reals: Examples) -> _Batch:
+        draws = self._draw(self.family.draw_for_d, key, reals.images.shape[0])
+        return _Batch(reals, draws)
+
+    def _draw(self, draw: Callable[..., Any], key: jax.Array, n: int) -> Any:
+        options = self.generator.options, self.options.loss, self.label_log_probs
+        return jax.tree.map(self._shard, draw(key, n, *options))
+
+    def _inputs(
+        self, state: TrainState, carried: _Carried, part: _Batch, progress: Progress
+    ) -> LossInputs:
+        return LossInputs(
+            Networks(self.generator, self.discriminator),
+            Variables(
+                {"params": state.g_params, "stats": carried.stats.g},
+                {"params": state.d_params, "stats": carried.stats.d},
+            ),
+            part.reals,
+            None,
+            part.draws,
+            progress,
+            carried.loss_state,
+            self.options.loss,
+        )
+
+    def _accumulate(
+        self,
+        gradients: Callable[[_Carried, _Batch], tuple[_Carried, Any]],
+        state: TrainState,
+        batch: _Batch,
+    ) -> tuple[_Carried, Any]:
+        num_parts = self.options.microbatches
+        return accumulate(
+            gradients, _carried(state), batch, num_parts, self._num_devices
+        )
 
     def _update(
         self,
         state: TrainState,
         network: str,
-        grads: Params,
-        metrics: Metrics,
+        gradients: _Gradients,
+        carried: _Carried,
         rate: jax.Array,
     ) -> TrainState:
-        """Updates the network "d" or "g"."""
+        """Updates the network "d" or "g", and what follows without gradients."""
+        grads, scalars = gradients
+        ok = all_finite((grads, scalars[f"{network}_loss"]))
         names = f"{network}_params", f"{network}_opt"
-        ok = all_finite((grads, metrics[f"{network}_loss"]))
         params, opt = (getattr(state, name) for name in names)
         updated = apply_update(self.tx, params, opt, grads, rate, ok)
-        sums = add_scalars(state.sums, metrics, network, ok)
-        state = state.replace(**dict(zip(names, updated, strict=True)), sums=sums)
-        if network == "d" and state.fake_scores is not None:
-            followed = follow_scores(state.fake_scores, metrics["fake_scores"])
-            followed = jnp.where(ok, followed, state.fake_scores)
-            state = state.replace(fake_scores=followed)
-        return state
+        stats, loss_state = jax.tree.map(
+            lambda new, old: jnp.where(ok, new, old), carried, _carried(state)
+        )
+        sums = add_scalars(state.sums, scalars, network, ok)
+        return state.replace(
+            **dict(zip(names, updated, strict=True)),
+            g_stats=stats.g,
+            d_stats=stats.d,
+            loss_state=loss_state,
+            sums=sums,
+        )
 
     def _average(self, state: TrainState) -> TrainState:
         decay = self.options.ema_decay
         return state.replace(g_ema=average(state.g_ema, state.g_params, decay))
-
-    def _g_loss(
-        self,
-        state: TrainState,
-        fakes: jax.Array,
-        labels: jax.Array | None,
-        alpha: jax.Array,
-        noise_keys: jax.Array | None,
-    ) -> tuple[jax.Array, Metrics]:
-        noise = self._noise(state, noise_keys)
-        discriminate = self._discriminate(state.d_params, alpha, noise)
-        return generator_loss(discriminate, fakes, labels, self.options.loss)
-
-    def _discriminate(
-        self, params: Params, alpha: jax.Array, noise: Noise | None
-    ) -> DiscriminatorFn:
-        def discriminate(images: jax.Array, evaluation: int) -> Any:
-            drawn = fold_noise(noise, evaluation)
-            return self.discriminator.apply({"params": params}, images, alpha, drawn)
-
-        return discriminate
-
-    def _noise_keys(self, key: jax.Array, n: int) -> jax.Array | None:
-        """Returns a step's keys of D's noise, one for each image."""
-        if not self.options.loss.noise_coefficient:
-            return None
-        key = jax.random.fold_in(key, _NOISE_KEY)
-        return self._shard(jax.random.split(key, n))
-
-    def _noise(self, state: TrainState, keys: jax.Array | None) -> Noise | None:
-        if keys is None:
-            return None
-        assert state.fake_scores is not None, "create the state with noisy=True"
-        coefficient = self.options.loss.noise_coefficient
-        return Noise(noise_strength(state.fake_scores, coefficient), keys)
-
-    def _latents(self, key: jax.Array, n: int) -> jax.Array:
-        return self._shard(jax.random.normal(key, (n, self.generator.latent_size)))
-
-    def _generate(
-        self,
-        params: Params,
-        z: jax.Array,
-        labels: jax.Array | None,
-        alpha: jax.Array,
-    ) -> jax.Array:
-        one_hot = None
-        if labels is not None:
-            one_hot = jax.nn.one_hot(labels, self.generator.num_classes)
-        images: Any = self.generator.apply({"params": params}, z, alpha, one_hot)
-        return images
 
     def _reals(
         self,
@@ -364,7 +372,7 @@ class Steps:
         repeat: jax.Array,
         alpha: jax.Array,
         step_key: jax.Array,
-    ) -> tuple[jax.Array, jax.Array | None]:
+    ) -> Examples:
         images, labels, mirror = batches.take(pair, repeat)
         noise = None
         if self.options.dequantise:
@@ -373,15 +381,22 @@ class Steps:
         reals = prepare_reals(
             self._shard(images), mirror, alpha, self.options.requantise_fade, noise
         )
-        return reals, labels if self.generator.num_classes else None
-
-    def _draw_labels(self, key: jax.Array, n: int) -> jax.Array | None:
-        if not self.generator.num_classes:
-            return None
-        logits = jnp.asarray(self.label_log_probs, jnp.float32)
-        return self._shard(jax.random.categorical(key, logits, shape=(n,)))
+        return Examples(reals, labels if self.generator.num_classes else None)
 
     def _shard(self, x: jax.Array) -> jax.Array:
         if self.batch_sharding is None:
             return x
         return lax.with_sharding_constraint(x, self.batch_sharding)
+
+
+def _carried(state: TrainState) -> _Carried:
+    return _Carried(Stats(state.g_stats, state.d_stats), state.loss_state)
+
+
+def _differentiate(
+    loss: Callable[[Any, LossInputs], tuple[jax.Array, LossOutputs]],
+    by: Any,
+    inputs: LossInputs,
+) -> tuple[_Carried, _Gradients]:
+    gradients, (scalars, *carried) = jax.grad(loss, has_aux=True)(by, inputs)
+    return _Carried(*carried), (gradients, scalars)

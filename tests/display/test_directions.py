@@ -48,8 +48,8 @@ def test_those_of_a_linear_generator_are_its_own(make_generator, classes):
     _, state = generator.network.apply(
         {"params": generator.params},
         latents,
-        1.0,
         labels,
+        1.0,
         capture_intermediates=True,
         mutable=["intermediates"],
     )

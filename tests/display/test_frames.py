@@ -26,7 +26,7 @@ def make(config, resolution, nimg=1000):
     }
     generator = generator_from_snapshot(info)
     z = np.zeros((1, config.model.latent_size), np.float32)
-    params = generator.init(jax.random.key(0), z, 1.0, None)["params"]
+    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
     return jax.device_get(params), info
 
 

@@ -49,11 +49,11 @@ def test_a_journey_passes_the_first_image_of_each_seed(tiny_config):
     }
     generator = generator_from_snapshot(info)
     z = np.zeros((1, 8), np.float32)
-    params = generator.init(jax.random.key(0), z, 1.0, None)["params"]
+    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
     path = travel([1, 5, 9], 12, 8)
     assert path.shape == (12, 1, 8)
     for stop, seed in ((0, 1), (4, 5), (8, 9)):
-        images = generator.apply({"params": params}, path[stop], 1.0, None)
+        images = generator.apply({"params": params}, path[stop], alpha=1.0)
         drawn = to_uint8(TrainedGenerator(params, info, "a").sample(1, seed)).astype(
             float
         )

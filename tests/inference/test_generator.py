@@ -45,7 +45,7 @@ def test_images_are_those_of_the_network_at_its_alpha(make):
     images = g(z)
     assert images.shape == (3, 8, 8, 1)
     assert images.dtype == np.float32
-    expected = g.network.apply({"params": g.params}, z.astype(np.float32), 0.5)
+    expected = g.network.apply({"params": g.params}, z.astype(np.float32), alpha=0.5)
     np.testing.assert_allclose(images, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -128,7 +128,7 @@ def test_stale_images_are_those_of_the_smaller_network(make):
     g, z = make(), latents(3).astype(np.float32)
     small = Generator(4, Options(channels=1, latent_size=8, fmap_base=32, fmap_max=8))
     params = {name: g.params[name] for name in ("block_4x4", "to_rgb_4x4")}
-    expected = small.apply({"params": params}, z, 1.0)
+    expected = small.apply({"params": params}, z, alpha=1.0)
     stale = g(z, resolution=4, stale_rgb=True)
     np.testing.assert_allclose(stale, expected, rtol=1e-5, atol=1e-6)
     assert not np.allclose(stale, g(z, resolution=4), atol=1e-3)

@@ -21,7 +21,7 @@ def make(num_classes=0):
     narrow = {"latent_size": 4, "fmap_base": 16, "fmap_max": 8}
     g = Generator(8, Options(num_classes=num_classes, **narrow))
     labels = jnp.zeros((1, num_classes)) if num_classes else None
-    params = g.init(jax.random.key(0), jnp.zeros((1, 4)), 1.0, labels)["params"]
+    params = g.init(jax.random.key(0), jnp.zeros((1, 4)), labels, 1.0)["params"]
     return g, params
 
 
@@ -35,7 +35,7 @@ def test_images_do_not_depend_on_how_they_are_batched(n):
     images = Sampler(g, batch_size=4).sample(params, 0.5, latents(n))
     assert images.shape == (n, 8, 8, 3)
     assert images.dtype == np.uint8
-    floats = g.apply({"params": params}, latents(n), 0.5)
+    floats = g.apply({"params": params}, latents(n), alpha=0.5)
     expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(images, expected, atol=0.51)
 
@@ -45,7 +45,7 @@ def test_classes_are_the_ones_asked_for():
     z = latents(1).repeat(3, axis=0)
     images = Sampler(g, batch_size=2).sample(params, 1.0, z, np.array([0, 1, 2]))
     one_hot = jnp.eye(3)
-    floats = g.apply({"params": params}, z, 1.0, one_hot)
+    floats = g.apply({"params": params}, z, one_hot, 1.0)
     expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(images, expected, atol=0.51)
     assert not np.array_equal(images[0], images[1])
@@ -54,7 +54,7 @@ def test_classes_are_the_ones_asked_for():
 def test_a_class_past_the_last_is_a_vector_of_zeros():
     g, params = make(num_classes=3)
     images = Sampler(g, batch_size=1).sample(params, 1.0, latents(1), np.array([3]))
-    floats = g.apply({"params": params}, latents(1), 1.0, jnp.zeros((1, 3)))
+    floats = g.apply({"params": params}, latents(1), jnp.zeros((1, 3)), 1.0)
     expected = np.clip(np.asarray(floats) * 127.5 + 127.5, 0, 255)
     np.testing.assert_allclose(images, expected, atol=0.51)
 
@@ -65,7 +65,7 @@ def snapshot(config, num_classes=0):
     generator = generator_from_snapshot(info)
     labels = np.zeros((1, num_classes), np.float32) if num_classes else None
     z = np.zeros((1, config.model.latent_size), np.float32)
-    return generator.init(jax.random.key(0), z, 1.0, labels)["params"], info
+    return generator.init(jax.random.key(0), z, labels, 1.0)["params"], info
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

@@ -25,7 +25,7 @@ def pyramid():
 @pytest.fixture(scope="module")
 def params():
     generator = Generator(8, Options(latent_size=4, fmap_base=16, fmap_max=8))
-    return generator.init(jax.random.key(0), jnp.zeros((1, 4)), 1.0)["params"]
+    return generator.init(jax.random.key(0), jnp.zeros((1, 4)), alpha=1.0)["params"]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_an_option_more_is_known_to_config_checks_snapshot_load_and_init_from(
     assert read_info(tmp_path / "warm")["options"]["warmth"] == 0.25
     loaded = progan_jax.load(tmp_path / "warm")
     assert loaded.network.options == model_options(tiny_config)
-    images = generator.apply({"params": params}, np.ones((2, 8), np.float32), 1.0)
+    images = generator.apply({"params": params}, np.ones((2, 8), np.float32), alpha=1.0)
     np.testing.assert_allclose(loaded(np.ones((2, 8))), images, atol=1e-6)
     tiny_config.init_from = str(tmp_path / "warm")
     tiny_config.model.warmth = 0.75

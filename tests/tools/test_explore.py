@@ -23,7 +23,7 @@ def run(tiny_config, tmp_path):
     }
     generator = generator_from_snapshot(info)
     z = np.zeros((1, tiny_config.model.latent_size), np.float32)
-    params = generator.init(jax.random.key(0), z, 1.0)["params"]
+    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
     folder = tmp_path / "run"
     write_snapshot(folder / "snapshots" / "000001_r008", jax.device_get(params), info)
     return folder

@@ -21,7 +21,7 @@ def run(tmp_path, tiny_config):
     }
     z = np.zeros((1, tiny_config.model.latent_size), np.float32)
     generator = generator_from_snapshot(info)
-    params = generator.init(jax.random.key(0), z, 1.0, None)["params"]
+    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
     folder = tmp_path / "run"
     write_snapshot(folder / "snapshots" / "000001_r004", jax.device_get(params), info)
     (folder / "grids").mkdir()

@@ -113,7 +113,7 @@ def test_networks_take_the_fields_of_the_model(tiny_config):
     assert g.options == d.options
     assert asdict(g.options) == tiny_config.model.to_dict()
     image = jax.eval_shape(
-        g.init_with_output, jax.random.key(0), jnp.ones((2, 8)), 0.5, jnp.ones((2, 5))
+        g.init_with_output, jax.random.key(0), jnp.ones((2, 8)), jnp.ones((2, 5))
     )[0]
     assert (image.shape, image.dtype) == ((2, 8, 8, 1), jnp.float32)
 

@@ -134,7 +134,7 @@ def train_over_growth(config, devices, pyramid):
 def assert_same_training(one, other):
     assert one.pairs == other.pairs == 20
     assert one.sums["d_skipped"] == 0
-    for name in ("g_params", "d_params", "g_ema", "g_opt", "d_opt", "fake_scores"):
+    for name in ("g_params", "d_params", "g_ema", "g_opt", "d_opt", "loss_state"):
         for a, b in zip(
             jax.tree.leaves(getattr(one, name)),
             jax.tree.leaves(getattr(other, name)),

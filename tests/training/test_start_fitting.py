@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -7,8 +5,6 @@ import pytest
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.sources import load_digits
-from progan_jax.models.progan.networks import Discriminator
-from progan_jax.models.progan.options import Options
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram
@@ -22,14 +18,20 @@ def noise_set(num_images):
     return build_pyramid("noise", pixels, None, 0)
 
 
-def discriminator(**changes):
-    options = Options(channels=1, minibatch_discrimination=4, minibatch_stddev=False)
-    return Discriminator(4, dataclasses.replace(options, **changes))
+@pytest.fixture
+def config(tiny_config):
+    """Of networks with minibatch discrimination, and without the other statistic."""
+    tiny_config.seed = SEED
+    tiny_config.model.minibatch_discrimination = 4
+    tiny_config.model.minibatch_stddev = False
+    return tiny_config
 
 
-def test_images_to_fit_are_the_first_500_of_the_run_at_its_first_resolution():
+def test_images_to_fit_are_the_first_500_of_the_run_at_its_first_resolution(
+    config,
+):
     pyramid = noise_set(700)
-    images = images_to_fit(discriminator(), pyramid, SEED)
+    images = images_to_fit(config, pyramid)
     order, _ = IndexStream(SEED, 700, mirror=False).take(0, 500)
     assert np.array_equal(images, pyramid.levels[4][order])
 
@@ -38,15 +40,17 @@ def test_images_to_fit_are_the_first_500_of_the_run_at_its_first_resolution():
     ("num_images", "group", "fitted"),
     [(700, 16, 496), (700, 0, 500), (700, 4, 500), (30, 16, 16), (6, 16, 6)],
 )
-def test_images_to_fit_are_whole_groups_of_the_statistic(num_images, group, fitted):
-    network = discriminator(minibatch_stddev=True, mbstd_group_size=group)
-    images = images_to_fit(network, noise_set(num_images), SEED)
+def test_images_to_fit_are_whole_groups_of_the_statistic(
+    config, num_images, group, fitted
+):
+    config.model.minibatch_stddev, config.model.mbstd_group_size = True, group
+    images = images_to_fit(config, noise_set(num_images))
     assert len(np.unique(images.reshape(fitted, -1), axis=0)) == fitted
 
 
-def test_other_discriminators_have_nothing_to_fit():
-    network = discriminator(minibatch_discrimination=0)
-    assert images_to_fit(network, noise_set(6), SEED) is None
+def test_other_discriminators_have_nothing_to_fit(config):
+    config.model.minibatch_discrimination = 0
+    assert images_to_fit(config, noise_set(6)) is None
 
 
 @pytest.mark.parametrize("devices", [1, 8])
@@ -59,11 +63,11 @@ def test_a_new_run_finds_its_reals_two_apart_and_its_features_around_zero(
     stage = StageProgram(tiny_config, make_schedule(tiny_config), 4, mesh)
     born, fitted = stage.create(), stage.create(pyramid)
     network = stage.steps.discriminator
-    images = images_to_fit(network, pyramid, tiny_config.seed)
+    images = images_to_fit(tiny_config, pyramid)
     out, found = network.apply(
         {"params": fitted.d_params},
         np.float32(images) / 127.5 - 1,
-        1.0,
+        alpha=1.0,
         mutable=["intermediates"],
     )
     layer = found["intermediates"]["block_4x4"]["discrimination"]

@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from progan_jax.data.feed import ResidentBatches
-from progan_jax.models.progan.losses import LossOptions
+from progan_jax.models import progan
+from progan_jax.models.common import Examples
 from progan_jax.models.progan.networks import Discriminator, Generator
-from progan_jax.models.progan.options import Options
+from progan_jax.models.progan.options import LossOptions, Options
 from progan_jax.training.config import Controls, StepOptions
-from progan_jax.training.optimizer import scalar_names, scale_by_authors_adam
+from progan_jax.training.optimizer import scale_by_authors_adam
 from progan_jax.training.state import create_state
 from progan_jax.training.steps import Steps
 
@@ -32,6 +33,7 @@ def make_steps(tx=ADAM, num_classes=0, network=None, fused=False, **options):
     return Steps(
         Generator(RESOLUTION, model),
         Discriminator(RESOLUTION, model),
+        progan,
         tx,
         StepOptions(**({"loss": LossOptions()} | options)),
         label_log_probs=log_probs,
@@ -39,10 +41,10 @@ def make_steps(tx=ADAM, num_classes=0, network=None, fused=False, **options):
 
 
 def make_state(steps):
-    names = scalar_names(steps.options.loss, steps.generator.num_classes > 0)
-    noisy = steps.options.loss.noise_coefficient > 0
     networks = steps.generator, steps.discriminator
-    return create_state(jax.random.key(0), *networks, steps.tx, names, noisy=noisy)
+    loss_state = progan.init_loss_state(steps.options.loss)
+    state = create_state(jax.random.key(0), *networks, steps.tx, loss_state)
+    return state.replace(sums=steps.zero_sums(state))
 
 
 def make_batches(repeats=1):
@@ -95,8 +97,8 @@ def score_ascent(steps, state, z):
     """Returns the gradient by G's parameters of D's mean score of the fakes of z."""
 
     def mean_score(g_params):
-        fakes = steps.generator.apply({"params": g_params}, z, 0.5)
-        out = steps.discriminator.apply({"params": state.d_params}, fakes, 0.5)
+        fakes = steps.generator.apply({"params": g_params}, z, alpha=0.5)
+        out = steps.discriminator.apply({"params": state.d_params}, fakes, alpha=0.5)
         return out.scores.mean()
 
     return jax.jit(jax.grad(mean_score))(state.g_params)
@@ -113,7 +115,7 @@ def test_d_step_moves_d_alone_and_then_averages():
     steps, state = STEPS, make_state(STEPS)
     shifted = jax.tree.map(lambda x: x + 1, state.g_params)
     state = state.replace(g_params=shifted)
-    new = D_STEP(state, step_key(), reals(), None, 0.5, 0.01)
+    new = D_STEP(state, step_key(), Examples(reals(), None), 0.5, 0.01)
     assert differ(new.d_params, state.d_params)
     assert_equal(new.g_params, state.g_params)
     expected = jax.tree.map(lambda e, p: 0.999 * e + 0.001 * p, state.g_ema, shifted)
@@ -123,12 +125,12 @@ def test_d_step_moves_d_alone_and_then_averages():
 
 def test_g_step_moves_g_alone_and_averages_only_if_told():
     state = make_state(STEPS)
-    new = G_STEP(state, step_key(), N, 0.5, 0.01)
+    new = G_STEP(state, step_key(), N, None, 0.5, 0.01)
     assert differ(new.g_params, state.g_params)
     assert_equal(new.d_params, state.d_params)
     assert_equal(new.g_ema, state.g_ema)
     steps = make_steps(ema_after="g_step", ema_decay=0.9)
-    new = jax.jit(steps.g_step, static_argnums=2)(state, step_key(), N, 0.5, 0.01)
+    new = jax.jit(steps.g_step, static_argnums=2)(state, step_key(), N, None, 0.5, 0.01)
     expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, state.g_ema, new.g_params)
     assert_close(new.g_ema, expected, rtol=1e-5, atol=1e-7)
 
@@ -137,7 +139,7 @@ def test_g_step_descends_minus_the_mean_score():
     """Against the gradient of the score itself, on the latents of the step's key."""
     steps = make_steps(tx=optax.identity())
     state = make_state(steps)
-    new = jax.jit(steps.g_step, static_argnums=2)(state, step_key(), N, 0.5, 1.0)
+    new = jax.jit(steps.g_step, static_argnums=2)(state, step_key(), N, None, 0.5, 1.0)
     z = jax.random.normal(jax.random.split(step_key())[0], (N, LATENT))
     ascent = score_ascent(steps, state, z)
     moved = jax.tree.map(lambda new, old: new - old, new.g_params, state.g_params)
@@ -148,10 +150,10 @@ def test_simultaneous_step_uses_one_batch_of_fakes_and_the_old_networks():
     steps = make_steps(tx=optax.identity(), simultaneous=True)
     state = make_state(steps)
     together = jax.jit(steps.simultaneous_step)(
-        state, step_key(), reals(), None, 0.5, 1.0, 1.0
+        state, step_key(), Examples(reals(), None), 0.5, 1.0, 1.0
     )
     # D's part is that of an alternating D step with the same key.
-    apart = jax.jit(steps.d_step)(state, step_key(), reals(), None, 0.5, 1.0)
+    apart = jax.jit(steps.d_step)(state, step_key(), Examples(reals(), None), 0.5, 1.0)
     assert_close(together.d_params, apart.d_params, rtol=1e-4, atol=1e-6)
     # G's part climbs the old D's score on D's own fakes.
     z = jax.random.normal(jax.random.split(step_key(), 3)[0], (N, LATENT))
@@ -290,17 +292,17 @@ def test_other_losses_and_networks_train_both(steps):
 
 def test_reals_are_dequantised_by_noise_of_a_byte_from_a_key_of_its_own():
     batches, pair, alpha = make_batches(), jnp.int32(1), jnp.float32(1)
-    plain, _ = STEPS._reals(batches, pair, pair * 0, alpha, step_key())
+    plain = STEPS._reals(batches, pair, pair * 0, alpha, step_key())
     steps = make_steps(dequantise=True)
     noise = []
     for key in (step_key(), jax.random.key(4)):
-        reals, _ = steps._reals(batches, pair, pair * 0, alpha, key)
-        noise.append(np.asarray(reals - plain) * 127.5)
+        reals = steps._reals(batches, pair, pair * 0, alpha, key).images
+        noise.append(np.asarray(reals - plain.images) * 127.5)
         assert np.abs(noise[-1]).max() <= 0.5 + 1e-4
         assert np.var(noise[-1]) == pytest.approx(1 / 12, rel=0.1)
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
     for key in jax.random.split(step_key(), 3):  # What the step itself draws from.
-        drawn = np.asarray(jax.random.uniform(key, plain.shape)) - 0.5
+        drawn = np.asarray(jax.random.uniform(key, plain.images.shape)) - 0.5
         assert abs(np.corrcoef(noise[0].ravel(), drawn.ravel())[0, 1]) < 0.1
 
 
@@ -311,9 +313,11 @@ def noise_keys_of(run, monkeypatch):
     """Returns the noise that an eager `run` draws: its keys' bytes, one for each."""
     drawn = []
 
-    def record(x, noise):
+    def record(layer, x, noise):
         if noise is not None:
-            drawn.extend(bytes(d) for d in np.asarray(jax.random.key_data(noise.keys)))
+            key = layer.make_rng("noise")
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, noise.numbers)
+            drawn.extend(bytes(d) for d in np.asarray(jax.random.key_data(keys)))
         return x
 
     with monkeypatch.context() as patch, jax.disable_jit():
@@ -340,10 +344,12 @@ def test_noise_is_drawn_anew_for_each_evaluation_layer_and_image(
 
     def run():
         if simultaneous:
-            steps.simultaneous_step(state, key_d, reals(), None, 0.5, 0.0, 0.0)
+            steps.simultaneous_step(
+                state, key_d, Examples(reals(), None), 0.5, 0.0, 0.0
+            )
             return
-        steps.d_step(state, key_d, reals(), None, 0.5, 0.0)
-        steps.g_step(state, key_g, N, 0.5, 0.0)
+        steps.d_step(state, key_d, Examples(reals(), None), 0.5, 0.0)
+        steps.g_step(state, key_g, N, None, 0.5, 0.0)
 
     drawn = noise_keys_of(run, monkeypatch)
     assert len(drawn) == evaluations * 4 * N  # Two layers each at 8x8 and at 4x4.
@@ -352,7 +358,8 @@ def test_noise_is_drawn_anew_for_each_evaluation_layer_and_image(
 
 def test_strength_of_the_noise_follows_the_scores_of_fakes_step_by_step():
     steps = make_steps(loss=NOISY)
-    state = make_state(steps).replace(fake_scores=jnp.float32(0.9))
+    followed = {"fake_scores": jnp.float32(0.9)}
+    state = make_state(steps).replace(loss_state=followed)
     # A last layer that is all bias: its scores are the bias, which rates of 0 keep.
     head = state.d_params["block_4x4"]["dense1"]
     step = jax.jit(steps.d_step)
@@ -360,11 +367,12 @@ def test_strength_of_the_noise_follows_the_scores_of_fakes_step_by_step():
     for score in (0.7, 5.0, -1.0):
         constant = {"kernel": 0 * head["kernel"], "bias": jnp.full([1], score)}
         state.d_params["block_4x4"]["dense1"] = constant
-        state = step(state, step_key(), reals(), None, 0.5, 0.0)
+        state = step(state, step_key(), Examples(reals(), None), 0.5, 0.0)
         strengths += 0.2 * max(followed - 0.5, 0) ** 2
         followed = 0.9 * followed + 0.1 * min(max(score, 0), 1)
         total += score
-        np.testing.assert_allclose(state.fake_scores, followed, rtol=1e-5)
+        found = state.loss_state["fake_scores"]
+        np.testing.assert_allclose(found, followed, rtol=1e-5)
     np.testing.assert_allclose(state.sums["noise_strength"], strengths, rtol=1e-4)
     np.testing.assert_allclose(state.sums["fake_scores"], total, rtol=1e-4)
 
@@ -372,7 +380,8 @@ def test_strength_of_the_noise_follows_the_scores_of_fakes_step_by_step():
 def test_noise_trains_both_networks_and_skipped_steps_leave_its_strength():
     steps = make_steps(loss=NOISY)
     run = jax.jit(steps.run)
-    state = make_state(steps).replace(fake_scores=jnp.float32(1.0))
+    full = {"fake_scores": jnp.float32(1.0)}
+    state = make_state(steps).replace(loss_state=full)
     after, _ = run(state, make_batches(), make_controls(1.0, 0.5))
     assert after.sums["d_skipped"] == after.sums["g_skipped"] == 0
     assert after.sums["noise_strength"] > 0
@@ -380,7 +389,7 @@ def test_noise_trains_both_networks_and_skipped_steps_leave_its_strength():
         assert differ(getattr(after, name), getattr(state, name))
     after, _ = run(state, make_batches(), make_controls(np.nan, np.nan))
     assert after.sums["d_skipped"] == 2
-    assert after.fake_scores == 1
+    assert after.loss_state == {"fake_scores": 1}
 
 
 def test_noise_that_has_no_strength_yet_trains_as_without_it():
@@ -388,13 +397,13 @@ def test_noise_that_has_no_strength_yet_trains_as_without_it():
         make_steps(loss=loss) for loss in (LossOptions(kind="lsgan"), NOISY)
     )
     states = [make_state(steps) for steps in (plain, noisy)]
-    assert states[0].fake_scores is None
+    assert states[0].loss_state == {}
     one, other = (
-        jax.jit(steps.d_step)(state, step_key(), reals(), None, 0.5, 0.01)
+        jax.jit(steps.d_step)(state, step_key(), Examples(reals(), None), 0.5, 0.01)
         for steps, state in zip((plain, noisy), states, strict=True)
     )
     assert_close(one.d_params, other.d_params, rtol=1e-4, atol=1e-6)
-    assert 0 <= other.fake_scores <= 0.1
+    assert 0 <= other.loss_state["fake_scores"] <= 0.1
 
 
 def test_options_are_all_used():

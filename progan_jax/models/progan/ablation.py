@@ -141,40 +141,38 @@ _CALM = 0.5  # and up to which value of it there is no noise.
 
 
 class Noise(NamedTuple):
-    """What an evaluation of D, or a part of it, draws its noise from.
+    """The noise of one application of D.
 
     Attributes:
       strength: A scalar; the standard deviation of a factor is it times sqrt(C).
-      keys: Typed keys [N], one for each image, so that an image's noise does not
-        depend on how the batch is split.
+      numbers: int [N], the images' places in their batch: an image's noise follows from
+        its own, and does not depend on how the batch is split.
     """
 
     strength: jax.Array
-    keys: jax.Array
+    numbers: jax.Array
 
 
-def fold_noise(noise: Noise | None, number: int) -> Noise | None:
-    """Returns noise that is independent of that of any other number; None of None."""
-    if noise is None:
-        return None
-    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(noise.keys, number)
-    return noise._replace(keys=keys)
-
-
-def multiply_noise(x: jax.Array, noise: Noise | None) -> jax.Array:
+def multiply_noise(layer: nn.Module, x: jax.Array, noise: Noise | None) -> jax.Array:
     """Multiplies each map of each image [N, H, W, C] by a factor around 1.
 
     Factors are 1 + n, n ~ N(0, (strength * sqrt(C))**2). Without noise it returns `x`.
+
+    Args:
+      layer: Whose random numbers "noise" are drawn, others at each call.
+      x: What the layer takes.
+      noise: None for none.
     """
     if noise is None:
         return x
     c, dtype = x.shape[-1], statistics_dtype(x.dtype)
+    key = layer.make_rng("noise")
 
-    def draw(key: jax.Array) -> jax.Array:
-        return jax.random.normal(key, (1, 1, c), dtype)
+    def draw(number: jax.Array) -> jax.Array:
+        return jax.random.normal(jax.random.fold_in(key, number), (1, 1, c), dtype)
 
     stddev = (noise.strength * math.sqrt(c)).astype(dtype)
-    factors = 1 + stddev * jax.vmap(draw)(noise.keys)
+    factors = 1 + stddev * jax.vmap(draw)(noise.numbers)
     return x * factors.astype(x.dtype)
 
 

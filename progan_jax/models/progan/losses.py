@@ -1,112 +1,224 @@
 """Losses of Progressive GAN: WGAN-GP, LSGAN and the AC-GAN class terms.
 
-They take the discriminator as a callable of images and know no network. Every loss is
-a mean over the batch, in float32 at least, and comes with the scalars worth logging.
-Each evaluation has a number, from which the discriminator's noise follows, if any.
-Source: Karras et al. 2018, section 3 and appendices A.1 and B.
+Every loss is a mean over the batch, in float32 at least, and comes with the scalars
+worth logging. Source: Karras et al. 2018, section 3 and appendices A.1 and B.
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from progan_jax.models.common import DiscriminatorFn, DiscriminatorOutput, Metrics
+from progan_jax.models.common import (
+    DiscriminatorOutput,
+    Examples,
+    LossInputs,
+    LossOutputs,
+    LossState,
+    Params,
+    Scalars,
+    draw_labels,
+    generate_in_training,
+)
 from progan_jax.models.layers import lerp
 from progan_jax.models.penalties import class_penalty, gradient_penalty
-from progan_jax.models.progan.options import LossOptions
+from progan_jax.models.progan.ablation import Noise, follow_scores, noise_strength
+from progan_jax.models.progan.options import LossOptions, Options
 
-# Evaluations of D for its own loss, and for G's.
+G_TAKES_REALS = False  # G's losses look at fakes alone.
+
+# What D is applied to; the random numbers of each are others.
 _REALS, _FAKES, _MIXED, _FAKES_OF_G = range(4)
 
+_Apply = Callable[[jax.Array, jax.Array | None, int], DiscriminatorOutput]
 
-def discriminator_loss(
-    discriminator: DiscriminatorFn,
-    reals: jax.Array,
-    fakes: jax.Array,
-    mix: jax.Array,
-    real_labels: jax.Array | None,
-    fake_labels: jax.Array | None,
-    options: LossOptions,
-    resolution_ratio: float = 1.0,
-) -> tuple[jax.Array, Metrics]:
-    """Returns D's loss and its scalars.
 
-    Args:
-      discriminator: Maps images [N, r, r, C], and the number of the evaluation, to
-        scores, logits and stddev.
-      reals: [N, r, r, C] in [-1, 1], faded as the generator's images are.
-      fakes: [N, r, r, C]; no gradient flows into them.
-      mix: [N, 1, 1, 1] in [0, 1], share of the fake in each image of the penalty.
-      real_labels: Classes int [N]; None without classes.
-      fake_labels: Classes that the fakes were made for; None without classes.
-      options: Kind and weights.
-      resolution_ratio: See `penalties.gradient_penalty`.
+class Draws(NamedTuple):
+    """The random arrays of one step; each [N, ...], an image's own in its row.
+
+    Attributes:
+      z: Latents [N, latent_size].
+      labels: Classes of the fakes, int [N]; None for those of the reals, or without.
+      mix: [N, 1, 1, 1] in [0, 1], share of the fake in each image of the penalty; None
+        for G.
+      numbers: int [N], the images' places in the batch, where D has noise.
     """
-    real, fake = discriminator(reals, _REALS), discriminator(fakes, _FAKES)
-    metrics = {
+
+    z: jax.Array
+    labels: jax.Array | None
+    mix: jax.Array | None
+    numbers: jax.Array | None
+
+
+def draw_for_d(
+    key: jax.Array,
+    n: int,
+    options: Options,
+    loss: LossOptions,
+    log_probs: tuple[float, ...],
+) -> Draws:
+    """Draws what a step of D takes besides n real images."""
+    key_latents, key_labels, key_mix = jax.random.split(key, 3)
+    random = loss.fake_labels == "random" and options.num_classes
+    return Draws(
+        z=jax.random.normal(key_latents, (n, options.latent_size)),
+        labels=draw_labels(key_labels, n, log_probs) if random else None,
+        mix=jax.random.uniform(key_mix, (n, 1, 1, 1)),
+        numbers=_number(n, loss),
+    )
+
+
+def draw_for_g(
+    key: jax.Array,
+    n: int,
+    options: Options,
+    loss: LossOptions,
+    log_probs: tuple[float, ...],
+) -> Draws:
+    """Draws what a step of G takes."""
+    key_latents, key_labels = jax.random.split(key)
+    z = jax.random.normal(key_latents, (n, options.latent_size))
+    labels = draw_labels(key_labels, n, log_probs) if options.num_classes else None
+    return Draws(z, labels, mix=None, numbers=_number(n, loss))
+
+
+def init_loss_state(options: LossOptions) -> LossState:
+    """Returns what the losses remember from step to step, at the start of a run.
+
+    That is the running mean of D's clipped scores of fakes, from which the strength of
+    LSGAN's noise follows; nothing without that noise.
+    """
+    return {"fake_scores": jnp.zeros([])} if options.noise_coefficient else {}
+
+
+def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
+    """Returns the loss of D's parameters; no gradient flows into the fakes."""
+    reals, fakes, options = inputs.reals, inputs.fakes, inputs.options
+    assert reals is not None and fakes is not None, "D sees both"
+    noise = _noise(inputs)
+    apply = _discriminate(inputs, d_params, noise)
+    real = apply(reals.images, reals.labels, _REALS)
+    fake = apply(fakes.images, fakes.labels, _FAKES)
+    scalars = {
         "real_scores": jnp.mean(real.scores),
         "fake_scores": jnp.mean(fake.scores),
         "stddev_reals": jnp.mean(real.stddev),
         "stddev_fakes": jnp.mean(fake.stddev),
     }
-    if options.kind == "lsgan":
-        loss = _lsgan_discriminator(real.scores, fake.scores)
-    else:
-        mixed = lerp(reals, fakes, mix)
-        loss, terms = _wgan_gp(
-            discriminator, mixed, real, fake, options, resolution_ratio
-        )
-        metrics |= terms
-    if real_labels is not None and fake_labels is not None:
-        penalty_reals = class_penalty(real.logits, real_labels)
-        penalty_fakes = class_penalty(fake.logits, fake_labels)
-        metrics["label_penalty_reals"] = penalty_reals
-        metrics["label_penalty_fakes"] = penalty_fakes
+    of_kind, _ = LOSSES[options.kind]
+    loss, terms = of_kind(apply, real, fake, inputs)
+    scalars |= terms
+    if reals.labels is not None and fakes.labels is not None:
+        penalty_reals = class_penalty(real.logits, reals.labels)
+        penalty_fakes = class_penalty(fake.logits, fakes.labels)
+        scalars["label_penalty_reals"] = penalty_reals
+        scalars["label_penalty_fakes"] = penalty_fakes
         loss += options.label_weight * (penalty_reals + penalty_fakes)
-    return loss, metrics | {"d_loss": loss}
+    loss_state = inputs.loss_state
+    if noise is not None:
+        scalars["noise_strength"] = noise.strength
+        followed = follow_scores(loss_state["fake_scores"], scalars["fake_scores"])
+        loss_state = {"fake_scores": followed}
+    return loss, (scalars | {"d_loss": loss}, inputs.variables.stats, loss_state)
 
 
-def generator_loss(
-    discriminator: DiscriminatorFn,
-    fakes: jax.Array,
-    labels: jax.Array | None,
-    options: LossOptions,
-) -> tuple[jax.Array, Metrics]:
-    """Returns G's loss and its scalars; arguments as in `discriminator_loss`."""
-    out = discriminator(fakes, _FAKES_OF_G)
-    if options.kind == "lsgan":
-        loss = jnp.mean(jnp.square(out.scores))
-    else:
-        loss = -jnp.mean(out.scores)
-    if labels is not None:
-        loss += options.label_weight * class_penalty(out.logits, labels)
-    return loss, {"g_loss": loss}
+def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
+    """Returns the loss of G's parameters, or of the fakes that it is given."""
+    fakes, stats = inputs.fakes, inputs.variables.stats
+    if fakes is None:
+        draws, g = inputs.draws, inputs.variables.g | {"params": g_params}
+        images, g_stats = generate_in_training(
+            inputs.networks.generator, g, draws.z, draws.labels, inputs.progress
+        )
+        fakes, stats = Examples(images, draws.labels), stats._replace(g=g_stats)
+    apply = _discriminate(inputs, inputs.variables.d["params"], _noise(inputs))
+    out = apply(fakes.images, fakes.labels, _FAKES_OF_G)
+    _, of_kind = LOSSES[inputs.options.kind]
+    loss = of_kind(out)
+    if fakes.labels is not None:
+        loss += inputs.options.label_weight * class_penalty(out.logits, fakes.labels)
+    return loss, ({"g_loss": loss}, stats, inputs.loss_state)
 
 
-def _wgan_gp(
-    discriminator: DiscriminatorFn,
-    mixed: jax.Array,
+def _d_wgan_gp(
+    apply: _Apply,
     real: DiscriminatorOutput,
     fake: DiscriminatorOutput,
-    options: LossOptions,
-    resolution_ratio: float,
-) -> tuple[jax.Array, Metrics]:
+    inputs: LossInputs,
+) -> tuple[jax.Array, Scalars]:
+    """E[fake] - E[real] + penalty + drift: appendix A.1."""
+    options, reals, fakes = inputs.options, inputs.reals, inputs.fakes
+    assert reals is not None and fakes is not None, "D sees both"
     penalty, norms, mixed_scores = gradient_penalty(
-        lambda images: discriminator(images, _MIXED).scores,
-        mixed,
+        lambda images: apply(images, None, _MIXED).scores,
+        lerp(reals.images, fakes.images, inputs.draws.mix),
         weight=options.gp_weight,
         target=options.gp_target,
-        resolution_ratio=resolution_ratio,
+        resolution_ratio=inputs.progress.resolution_ratio,
     )
     drift = options.drift_weight * jnp.square(real.scores)
     loss = jnp.mean(fake.scores - real.scores + penalty + drift)
-    metrics = {
+    return loss, {
         "mixed_scores": jnp.mean(mixed_scores),
         "mixed_norms": jnp.mean(norms),
         "epsilon_penalty": jnp.mean(drift),
     }
-    return loss, metrics
 
 
-def _lsgan_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
-    # The authors' Theano program draws reals to 0 and fakes to 1, fakes at a tenth.
-    return jnp.mean(jnp.square(real)) + 0.1 * jnp.mean(jnp.square(fake - 1))
+def _g_wgan_gp(fake: DiscriminatorOutput) -> jax.Array:
+    return -jnp.mean(fake.scores)
+
+
+def _d_lsgan(
+    apply: _Apply,
+    real: DiscriminatorOutput,
+    fake: DiscriminatorOutput,
+    inputs: LossInputs,
+) -> tuple[jax.Array, Scalars]:
+    """E[real**2] + E[(fake - 1)**2] / 10: appendix B, with the authors' targets."""
+    del apply, inputs
+    # Their Theano program draws reals to 0 and fakes to 1, fakes at a tenth.
+    real_term, fake_term = jnp.square(real.scores), jnp.square(fake.scores - 1)
+    return jnp.mean(real_term) + 0.1 * jnp.mean(fake_term), {}
+
+
+def _g_lsgan(fake: DiscriminatorOutput) -> jax.Array:
+    return jnp.mean(jnp.square(fake.scores))
+
+
+# By `config.loss.kind`: D's, and G's.
+LOSSES = {"wgan_gp": (_d_wgan_gp, _g_wgan_gp), "lsgan": (_d_lsgan, _g_lsgan)}
+
+
+def _discriminate(inputs: LossInputs, params: Params, noise: Noise | None) -> _Apply:
+    """Returns D with the given parameters as a function of images and labels."""
+    progress = inputs.progress
+
+    def apply(
+        images: jax.Array, labels: jax.Array | None, what: int
+    ) -> DiscriminatorOutput:
+        rngs = {"noise": jax.random.fold_in(progress.key, what)}
+        out: Any = inputs.networks.discriminator.apply(
+            inputs.variables.d | {"params": params},
+            images,
+            labels,
+            progress.alpha,
+            noise,
+            rngs=None if noise is None else rngs,
+        )
+        return out
+
+    return apply
+
+
+def _noise(inputs: LossInputs) -> Noise | None:
+    if inputs.draws.numbers is None:
+        return None
+    followed = inputs.loss_state["fake_scores"]
+    strength = noise_strength(followed, inputs.options.noise_coefficient)
+    return Noise(strength, inputs.draws.numbers)
+
+
+def _number(n: int, options: LossOptions) -> jax.Array | None:
+    return jnp.arange(n, dtype=jnp.int32) if options.noise_coefficient else None

@@ -31,7 +31,6 @@ from progan_jax.models.progan.ablation import (
     NORMS,
     MinibatchDiscrimination,
     Noise,
-    fold_noise,
     multiply_noise,
 )
 from progan_jax.models.progan.options import Options
@@ -86,9 +85,9 @@ class _DownBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, noise: Noise | None) -> jax.Array:
-        x = multiply_noise(x, fold_noise(noise, 0))
+        x = multiply_noise(self, x, noise)
         x = leaky_relu(self.conv(self.maps, name="conv0")(x))
-        x = multiply_noise(x, fold_noise(noise, 1))
+        x = multiply_noise(self, x, noise)
         if self.fused:
             conv1 = self.conv(self.maps_below, resample="down", name="conv1")
             return leaky_relu(conv1(x))
@@ -107,9 +106,9 @@ class _LastBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, noise: Noise | None) -> jax.Array:
-        x = multiply_noise(x, fold_noise(noise, 0))
+        x = multiply_noise(self, x, noise)
         x = leaky_relu(self.conv(self.maps, name="conv")(x))
-        x = multiply_noise(x, fold_noise(noise, 1))
+        x = multiply_noise(self, x, noise)
         x = x.reshape(x.shape[0], -1)
         x = leaky_relu(self.dense((self.hidden,), name="dense0")(x))
         if self.kernels:
@@ -146,18 +145,25 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: jax.Array, alpha: jax.typing.ArrayLike, labels: jax.Array | None = None
+        self,
+        z: jax.Array,
+        labels: jax.Array | None = None,
+        alpha: jax.typing.ArrayLike = 1.0,
+        *,
+        train: bool = False,
     ) -> jax.Array:
         """Returns images [N, r, r, channels], about [-1, 1], float32 at least.
 
         Args:
           z: Latents [N, latent_size], standard normal.
-          alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
           labels: One-hot [N, num_classes]; None without classes.
+          alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
+          train: Ignored: these networks do the same in training and in use.
 
         Raises:
           ValueError: if labels are missing, or given to an unconditional network.
         """
+        del train
         x = self._first_block()(self._join(z, labels))
         old = None
         for r in stage_resolutions(self.resolution)[1:]:
@@ -233,26 +239,29 @@ class Discriminator(nn.Module):
     def __call__(
         self,
         images: jax.Array,
-        alpha: jax.typing.ArrayLike,
+        labels: jax.Array | None = None,
+        alpha: jax.typing.ArrayLike = 1.0,
         noise: Noise | None = None,
     ) -> DiscriminatorOutput:
         """Scores images [N, r, r, channels] in about [-1, 1].
 
         Args:
           images: At the stage resolution.
+          labels: As all discriminators take them; this one does not look at them.
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
-          noise: Of the inputs of the 3x3 convolutions and the first dense layer.
+          noise: Of the inputs of the 3x3 convolutions and the first dense layer; it
+            takes random numbers called "noise".
         """
         x = self._from_rgb(images, self.resolution)
         for r in reversed(stage_resolutions(self.resolution)[1:]):
-            x = self._down_block(r)(x, fold_noise(noise, r))
+            x = self._down_block(r)(x, noise)
             images = downscale2d(images)
             if r == self.resolution:
                 x = lerp(self._from_rgb(images, r // 2), x, alpha)
             elif self.is_initializing():
                 self._from_rgb(images, r // 2)
         x, stddev = self._append_stddev(x)
-        out = self._last_block()(x, fold_noise(noise, 4))
+        out = self._last_block()(x, noise)
         out = out.astype(statistics_dtype(self.options.dtype))
         return DiscriminatorOutput(out[:, 0], out[:, 1:], stddev)
 

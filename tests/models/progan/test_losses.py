@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from progan_jax.models.common import DiscriminatorOutput
-from progan_jax.models.penalties import class_penalty, gradient_penalty
-from progan_jax.models.progan.losses import (
-    LossOptions,
-    discriminator_loss,
-    generator_loss,
+from progan_jax.models.common import (
+    DiscriminatorOutput,
+    Examples,
+    LossInputs,
+    Networks,
+    Progress,
+    Variables,
 )
+from progan_jax.models.penalties import class_penalty, gradient_penalty
+from progan_jax.models.progan.losses import Draws, d_loss, g_loss
+from progan_jax.models.progan.options import LossOptions
 
 N = 6
 CLASSES = 3
@@ -31,11 +35,45 @@ def arrays(seed=0):
     return reals, fakes, mix
 
 
+class Fixed:
+    """A discriminator without parameters."""
+
+    def __init__(self, score):
+        self.score = score
+
+    def apply(self, variables, images, labels, alpha, noise, rngs=None):
+        return self.score(images)
+
+
+def inputs(score, reals, fakes, mix, options, ratio=1.0):
+    networks = Networks(None, Fixed(score))
+    draws = Draws(z=None, labels=None, mix=mix, numbers=None)
+    progress = Progress(jnp.float32(0.5), ratio, jax.random.key(0))
+    none = {"params": {}, "stats": {}}
+    return LossInputs(
+        networks, Variables(none, none), reals, fakes, draws, progress, {}, options
+    )
+
+
+def discriminator_loss(
+    score, reals, fakes, mix, real_labels, fake_labels, options, ratio=1.0
+):
+    reals, fakes = Examples(reals, real_labels), Examples(fakes, fake_labels)
+    loss, aux = d_loss({}, inputs(score, reals, fakes, mix, options, ratio))
+    return loss, aux[0]
+
+
+def generator_loss(score, fakes, labels, options):
+    fakes = Examples(fakes, labels)
+    loss, aux = g_loss({}, inputs(score, None, fakes, None, options))
+    return loss, aux[0]
+
+
 WEIGHTS = np.random.default_rng(1).normal(size=(1, 4, 4, 1)).astype(np.float32)
 HEAD = np.random.default_rng(2).normal(size=(16, CLASSES)).astype(np.float32)
 
 
-def quadratic(images, evaluation=0):
+def quadratic(images):
     """Scores sum(w * x**2) / 2, whose gradient is w * x."""
     scores = jnp.sum(WEIGHTS * jnp.square(images), axis=(1, 2, 3)) / 2
     return DiscriminatorOutput(scores, images.reshape(N, -1) @ HEAD, scores * 0 + 0.5)
@@ -94,16 +132,16 @@ def test_generator_loss_is_minus_the_mean_score():
 def test_lsgan_draws_reals_to_zero_and_fakes_to_one_at_a_tenth():
     reals, fakes, mix = arrays()
     options = LossOptions(kind="lsgan")
-    d_loss, metrics = discriminator_loss(
+    loss, metrics = discriminator_loss(
         quadratic, reals, fakes, mix, None, None, options
     )
     expected = np.mean(scores_of(reals) ** 2) + 0.1 * np.mean(
         (scores_of(fakes) - 1) ** 2
     )
-    np.testing.assert_allclose(d_loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert "mixed_norms" not in metrics
-    g_loss, _ = generator_loss(quadratic, fakes, None, options)
-    np.testing.assert_allclose(g_loss, np.mean(scores_of(fakes) ** 2), rtol=1e-5)
+    loss, _ = generator_loss(quadratic, fakes, None, options)
+    np.testing.assert_allclose(loss, np.mean(scores_of(fakes) ** 2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["wgan_gp", "lsgan"])
@@ -126,8 +164,8 @@ def test_class_terms_are_cross_entropies_of_reals_and_of_fakes(kind):
     np.testing.assert_allclose(metrics["label_penalty_reals"], of_reals, rtol=1e-5)
     np.testing.assert_allclose(metrics["label_penalty_fakes"], of_fakes, rtol=1e-5)
     g_plain, _ = generator_loss(quadratic, fakes, None, options)
-    g_loss, _ = generator_loss(quadratic, fakes, fake_labels, options)
-    np.testing.assert_allclose(g_loss - g_plain, 0.25 * of_fakes, rtol=1e-4, atol=1e-5)
+    g_full, _ = generator_loss(quadratic, fakes, fake_labels, options)
+    np.testing.assert_allclose(g_full - g_plain, 0.25 * of_fakes, rtol=1e-4, atol=1e-5)
 
 
 def test_class_penalty_of_a_certain_right_answer_is_zero():
@@ -166,7 +204,7 @@ def test_penalty_differentiates_to_second_order(float64):
     reals, fakes, mix = (np.float64(x) for x in arrays())
 
     def loss(weights):
-        def discriminator(images, evaluation):
+        def discriminator(images):
             scores = jnp.sum(jnp.tanh(weights * images), axis=(1, 2, 3))
             return DiscriminatorOutput(scores, scores[:, None], scores)
 

@@ -195,11 +195,11 @@ def test_networks_are_those_of_plain_numpy_in_the_middle_of_a_fade(norms, key):
     g, d = make(16, **norms)
     g_params, d_params = (vary(p, 1) for p in init_params(key, g, d))
     z = np.random.default_rng(2).normal(size=(3, 8))
-    images = jax.jit(g.apply)({"params": g_params}, z, 0.3)
+    images = jax.jit(g.apply)({"params": g_params}, z, alpha=0.3)
     expected = plain_generator(g_params, z, 0.3, norms)
     np.testing.assert_allclose(images, expected, atol=1e-5)
     reals = np.random.default_rng(3).uniform(-1, 1, (3, 16, 16, 3))
-    scores = jax.jit(d.apply)({"params": d_params}, reals, 0.3).scores
+    scores = jax.jit(d.apply)({"params": d_params}, reals, alpha=0.3).scores
     expected = plain_discriminator(d_params, reals, 0.3, norms)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
@@ -210,11 +210,11 @@ def test_alpha_zero_is_the_stage_before(key):
     before_g, before_d = make(8)
     rng = np.random.default_rng(4)
     z = rng.normal(size=(2, 8)).astype(np.float32)
-    small = before_g.apply({"params": g_params}, z, 1.0)
-    assert np.array_equal(g.apply({"params": g_params}, z, 0.0), upscale2d(small))
+    small = before_g.apply({"params": g_params}, z, alpha=1.0)
+    assert np.array_equal(g.apply({"params": g_params}, z, alpha=0.0), upscale2d(small))
     x = rng.uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
-    old = before_d.apply({"params": d_params}, downscale2d(x), 1.0).scores
-    assert np.array_equal(d.apply({"params": d_params}, x, 0.0).scores, old)
+    old = before_d.apply({"params": d_params}, downscale2d(x), alpha=1.0).scores
+    assert np.array_equal(d.apply({"params": d_params}, x, alpha=0.0).scores, old)
 
 
 def test_shapes_and_types_with_classes_in_bfloat16_and_with_blocks_anew(key):
@@ -223,8 +223,8 @@ def test_shapes_and_types_with_classes_in_bfloat16_and_with_blocks_anew(key):
     def run(key):
         g_params, d_params = init_params(key, *networks)
         g, d = networks
-        images = g.apply({"params": g_params}, jnp.ones((4, 8)), 0.5, jnp.ones((4, 5)))
-        return images, d.apply({"params": d_params}, images, 0.5)
+        images = g.apply({"params": g_params}, jnp.ones((4, 8)), jnp.ones((4, 5)), 0.5)
+        return images, d.apply({"params": d_params}, images, alpha=0.5)
 
     images, out = jax.eval_shape(run, key)
     assert images.shape == (4, 16, 16, 3)

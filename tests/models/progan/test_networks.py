@@ -74,8 +74,8 @@ def test_shapes_and_types_at_every_resolution(resolution, dtype, fused, key):
 
     def run(key):
         g_params, d_params = init_params(key, g, d)
-        fakes = g.apply({"params": g_params}, latents(), 0.5)
-        return g_params, fakes, d.apply({"params": d_params}, fakes, 0.5)
+        fakes = g.apply({"params": g_params}, latents(), alpha=0.5)
+        return g_params, fakes, d.apply({"params": d_params}, fakes, alpha=0.5)
 
     params, fakes, out = jax.eval_shape(run, key)
     assert fakes.shape == (4, resolution, resolution, 3)
@@ -99,8 +99,10 @@ def test_generator_at_alpha_zero_is_the_stage_before_upsampled(resolution, fused
     g, d = make(resolution, fused_resampling=fused)
     before, _ = make(resolution // 2, fused_resampling=fused)
     params, _ = init_params(key, g, d)
-    old = before.apply({"params": params}, latents(), 1.0)
-    assert np.array_equal(g.apply({"params": params}, latents(), 0.0), upscale2d(old))
+    old = before.apply({"params": params}, latents(), alpha=1.0)
+    assert np.array_equal(
+        g.apply({"params": params}, latents(), alpha=0.0), upscale2d(old)
+    )
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -112,8 +114,8 @@ def test_discriminator_at_alpha_zero_is_the_stage_before_of_means(
     _, before = make(resolution // 2, fused_resampling=fused)
     _, params = init_params(key, g, d)
     x = images(resolution)
-    old = before.apply({"params": params}, downscale2d(x), 1.0)
-    assert np.array_equal(d.apply({"params": params}, x, 0.0).scores, old.scores)
+    old = before.apply({"params": params}, downscale2d(x), alpha=1.0)
+    assert np.array_equal(d.apply({"params": params}, x, alpha=0.0).scores, old.scores)
 
 
 def drop_old_rgb(params, resolution):
@@ -132,12 +134,12 @@ def test_alpha_one_equals_networks_without_the_old_rgb_layer(resolution, fused, 
     g_params, d_params = init_params(key, g, d)
     x = images(resolution)
     assert np.array_equal(
-        g.apply({"params": g_params}, latents(), 1.0),
-        g.apply({"params": drop_old_rgb(g_params, resolution)}, latents(), 1.0),
+        g.apply({"params": g_params}, latents(), alpha=1.0),
+        g.apply({"params": drop_old_rgb(g_params, resolution)}, latents(), alpha=1.0),
     )
     assert np.array_equal(
-        d.apply({"params": d_params}, x, 1.0).scores,
-        d.apply({"params": drop_old_rgb(d_params, resolution)}, x, 1.0).scores,
+        d.apply({"params": d_params}, x, alpha=1.0).scores,
+        d.apply({"params": drop_old_rgb(d_params, resolution)}, x, alpha=1.0).scores,
     )
 
 
@@ -145,7 +147,8 @@ def test_alpha_moves_images_along_a_line(key):
     g, d = make(16)
     params, _ = init_params(key, g, d)
     old, new, mid = (
-        g.apply({"params": params}, latents(), alpha) for alpha in (0.0, 1.0, 0.25)
+        g.apply({"params": params}, latents(), alpha=alpha)
+        for alpha in (0.0, 1.0, 0.25)
     )
     np.testing.assert_allclose(mid, 0.75 * old + 0.25 * new, atol=1e-6)
 
@@ -175,9 +178,9 @@ def test_networks_pass_signals_of_unit_size(key):
     """The purpose of the gains: activations neither fade nor explode at birth."""
     g, d = make(32, fmap_base=1024, fmap_max=64, latent_size=64)
     g_params, d_params = init_params(key, g, d)
-    fakes = g.apply({"params": g_params}, latents(64, 64), 1.0)
+    fakes = g.apply({"params": g_params}, latents(64, 64), alpha=1.0)
     assert 0.4 < fakes.std() < 2.5
-    scores = d.apply({"params": d_params}, images(32, 64), 1.0).scores
+    scores = d.apply({"params": d_params}, images(32, 64), alpha=1.0).scores
     assert 0.05 < abs(scores).mean() < 5
 
 
@@ -186,16 +189,16 @@ def test_label_normalisation_orders_differ_as_stated(key):
     joint = make_generator(num_classes=3, normalize_labels=True)
     apart = make_generator(num_classes=3)
     raw = make_generator(num_classes=3, normalize_latents=False)
-    params = raw.init(key, z, 1.0, labels)
+    params = raw.init(key, z, labels, 1.0)
     # The raw generator's input can be normalised by hand, in either order.
     both = pixel_norm(jnp.concatenate([z, labels], axis=1))
-    expected_joint = raw.apply(params, both[:, :8], 1.0, both[:, 8:])
-    expected_apart = raw.apply(params, pixel_norm(z), 1.0, labels)
+    expected_joint = raw.apply(params, both[:, :8], both[:, 8:], 1.0)
+    expected_apart = raw.apply(params, pixel_norm(z), labels, 1.0)
     np.testing.assert_allclose(
-        joint.apply(params, z, 1.0, labels), expected_joint, atol=1e-6
+        joint.apply(params, z, labels, 1.0), expected_joint, atol=1e-6
     )
     np.testing.assert_allclose(
-        apart.apply(params, z, 1.0, labels), expected_apart, atol=1e-6
+        apart.apply(params, z, labels, 1.0), expected_apart, atol=1e-6
     )
     assert abs(expected_joint - expected_apart).max() > 1e-3
 
@@ -204,27 +207,27 @@ def test_labels_change_the_image_and_are_classified(key):
     g, d = make(8, num_classes=3)
     g_params, d_params = init_params(key, g, d)
     z = jnp.broadcast_to(latents(1), (3, 8))
-    fakes = g.apply({"params": g_params}, z, 1.0, jnp.eye(3))
+    fakes = g.apply({"params": g_params}, z, jnp.eye(3), 1.0)
     assert abs(fakes[0] - fakes[1]).max() > 1e-3
-    assert d.apply({"params": d_params}, fakes, 1.0).logits.shape == (3, 3)
+    assert d.apply({"params": d_params}, fakes, alpha=1.0).logits.shape == (3, 3)
 
 
 def test_missing_and_unwanted_labels_are_refused(key):
     g, _ = make(4, num_classes=3)
     with pytest.raises(ValueError, match="no labels given to a generator of 3 classes"):
-        g.init(key, latents(), 1.0)
+        g.init(key, latents(), alpha=1.0)
     g, _ = make(4)
     with pytest.raises(ValueError, match="labels given to a generator of 0 classes"):
-        g.init(key, latents(), 1.0, jnp.eye(4))
+        g.init(key, latents(), jnp.eye(4), 1.0)
 
 
 def test_pixel_norm_makes_images_independent_of_the_latents_length(key):
     g, d = make(8)
     params, _ = init_params(key, g, d)
-    images = [g.apply({"params": params}, latents() * c, 1.0) for c in (1.0, 3.0)]
+    images = [g.apply({"params": params}, latents() * c, alpha=1.0) for c in (1.0, 3.0)]
     np.testing.assert_allclose(*images, atol=1e-5)
     g, _ = make(8, normalize_latents=False, pixel_norm=False)
-    images = [g.apply({"params": params}, latents() * c, 1.0) for c in (1.0, 3.0)]
+    images = [g.apply({"params": params}, latents() * c, alpha=1.0) for c in (1.0, 3.0)]
     assert abs(images[0] - images[1]).max() > 0.1
 
 
@@ -232,8 +235,8 @@ def test_tanh_bounds_the_images(key):
     g, d = make(8)
     params, _ = init_params(key, g, d)
     params = jax.tree.map(lambda p: p * 3, params)
-    plain = g.apply({"params": params}, latents(), 1.0)
-    bounded = make(8, tanh=True)[0].apply({"params": params}, latents(), 1.0)
+    plain = g.apply({"params": params}, latents(), alpha=1.0)
+    bounded = make(8, tanh=True)[0].apply({"params": params}, latents(), alpha=1.0)
     np.testing.assert_allclose(bounded, np.tanh(plain), atol=1e-6)
 
 
@@ -244,7 +247,7 @@ def test_tanh_comes_after_the_fade(key, alpha):
     params, _ = init_params(key, g, d)
     params = jax.tree.map(lambda p: p * 3, params)
     plain, bounded = (
-        make(16, tanh=tanh)[0].apply({"params": params}, latents(), alpha)
+        make(16, tanh=tanh)[0].apply({"params": params}, latents(), alpha=alpha)
         for tanh in (False, True)
     )
     np.testing.assert_allclose(bounded, np.tanh(plain), atol=1e-6)
@@ -253,23 +256,26 @@ def test_tanh_comes_after_the_fade(key, alpha):
 def test_relu_generator_differs_below_zero_only(key):
     leaky = make_generator(pixel_norm=False)
     relu = make_generator(pixel_norm=False, activation="relu")
-    params = leaky.init(key, latents(), 1.0)
+    params = leaky.init(key, latents(), alpha=1.0)
     assert not np.array_equal(
-        leaky.apply(params, latents(), 1.0), relu.apply(params, latents(), 1.0)
+        leaky.apply(params, latents(), alpha=1.0),
+        relu.apply(params, latents(), alpha=1.0),
     )
     # Where every number is positive nothing is rectified.
     params, z = jax.tree.map(abs, params), abs(latents())
-    assert np.array_equal(leaky.apply(params, z, 1.0), relu.apply(params, z, 1.0))
+    assert np.array_equal(
+        leaky.apply(params, z, alpha=1.0), relu.apply(params, z, alpha=1.0)
+    )
 
 
 def test_slope_of_the_generator_is_its_field(key):
     steep = make_generator(pixel_norm=False, g_slope=0.0)
     relu = make_generator(pixel_norm=False, activation="relu")
-    params = relu.init(key, latents(), 1.0)
-    expected = relu.apply(params, latents(), 1.0)
-    assert np.array_equal(steep.apply(params, latents(), 1.0), expected)
+    params = relu.init(key, latents(), alpha=1.0)
+    expected = relu.apply(params, latents(), alpha=1.0)
+    assert np.array_equal(steep.apply(params, latents(), alpha=1.0), expected)
     linear = make_generator(pixel_norm=False, g_slope=1.0)
-    ends = [linear.apply(params, c * latents(), 1.0) for c in (1, 0, -1)]
+    ends = [linear.apply(params, c * latents(), alpha=1.0) for c in (1, 0, -1)]
     np.testing.assert_allclose(ends[0] - ends[1], ends[1] - ends[2], atol=1e-5)
 
 
@@ -296,7 +302,7 @@ def test_norms_make_the_scale_of_weights_without_effect(key):
     g, d = make(16, g_norm="batch", d_norm="batch", pixel_norm=False)
     params, d_params = init_params(key, g, d)
     d = make(16, d_norm="layer")[1]
-    d_params = d.init(key, images(16), 1.0)["params"]
+    d_params = d.init(key, images(16), alpha=1.0)["params"]
     inputs = ((g, params, latents()), (d, d_params, images(16)))
     for network, params, x in inputs:
         found = normalized_layers(params)
@@ -308,7 +314,7 @@ def test_norms_make_the_scale_of_weights_without_effect(key):
         flat = traverse_util.flatten_dict(params)
         scaled = {path: scale(path, value) for path, value in flat.items()}
         outputs = [
-            jax.tree.leaves(network.apply({"params": p}, x, 0.5))[0]
+            jax.tree.leaves(network.apply({"params": p}, x, alpha=0.5))[0]
             for p in (params, traverse_util.unflatten_dict(scaled))
         ]
         # But for the 1e-4 beside the variance.
@@ -318,11 +324,13 @@ def test_norms_make_the_scale_of_weights_without_effect(key):
 def test_discrimination_sees_the_batch_before_the_last_layer(key):
     d = make(8, minibatch_stddev=False, minibatch_discrimination=6)[1]
     x = images(8)
-    params = d.init(key, x, 1.0)["params"]
+    params = d.init(key, x, alpha=1.0)["params"]
     head = params["block_4x4"]
     assert head["dense1"]["kernel"].shape == (8 + 6, 1)
-    scores, alone = (d.apply({"params": params}, i, 1.0).scores for i in (x, x[:1]))
-    near = d.apply({"params": params}, x[:1].repeat(4, axis=0), 1.0).scores
+    scores, alone = (
+        d.apply({"params": params}, i, alpha=1.0).scores for i in (x, x[:1])
+    )
+    near = d.apply({"params": params}, x[:1].repeat(4, axis=0), alpha=1.0).scores
     # Alone there is nothing near, and of equal images each of the others counts 1.
     weights = head["dense1"]["kernel"][8:, 0] / np.sqrt(14)
     np.testing.assert_allclose(near - alone, 3 * weights.sum(), rtol=1e-3, atol=1e-5)
@@ -335,16 +343,16 @@ def test_noise_meets_each_convolution_of_the_discriminator_and_its_dense_layer(
 ):
     met = []
 
-    def record(x, noise):
-        data = np.asarray(jax.random.key_data(noise.keys))
-        met.append((x.shape[1], x.shape[-1], data[0].tobytes()))
+    def record(layer, x, noise):
+        data = np.asarray(jax.random.key_data(layer.make_rng("noise")))
+        met.append((x.shape[1], x.shape[-1], data.tobytes()))
         return x
 
     _, d = make(16, fused_resampling=fused)
-    variables = d.init(key, images(16), 1.0)
+    variables = d.init(key, images(16), alpha=1.0)
     monkeypatch.setattr("progan_jax.models.progan.networks.multiply_noise", record)
-    noise = Noise(jnp.float32(0.1), jax.random.split(jax.random.key(1), 4))
-    d.apply(variables, images(16), 0.5, noise)
+    noise, rngs = Noise(jnp.float32(0.1), jnp.arange(4)), {"noise": jax.random.key(1)}
+    d.apply(variables, images(16), None, 0.5, noise, rngs=rngs)
     # 4 maps at 16x16, 8 below, and one more after the minibatch statistic.
     sites = [(16, 4), (16, 4), (8, 8), (8, 8), (4, 9), (4, 8)]
     assert [site[:2] for site in met] == sites
@@ -353,20 +361,21 @@ def test_noise_meets_each_convolution_of_the_discriminator_and_its_dense_layer(
 
 def test_noise_changes_scores_by_its_strength_and_leaves_gradients_finite(key):
     _, d = make(16)
-    params = d.init(key, images(16), 1.0)["params"]
+    params = d.init(key, images(16), alpha=1.0)["params"]
 
     @jax.jit
     def scores_and_gradient(params, strength):
-        noise = Noise(strength, jax.random.split(jax.random.key(1), 4))
+        noise, rngs = Noise(strength, jnp.arange(4)), {"noise": jax.random.key(1)}
 
         def run(params):
-            scores = d.apply({"params": params}, images(16), 0.5, noise).scores
+            inputs = images(16), None, 0.5, noise
+            scores = d.apply({"params": params}, *inputs, rngs=rngs).scores
             return scores.sum(), scores
 
         gradient, scores = jax.grad(run, has_aux=True)(params)
         return scores, gradient
 
-    plain = d.apply({"params": params}, images(16), 0.5).scores
+    plain = d.apply({"params": params}, images(16), alpha=0.5).scores
     np.testing.assert_allclose(
         scores_and_gradient(params, 0.0)[0], plain, rtol=1e-4, atol=1e-6
     )
@@ -382,18 +391,18 @@ def test_groups_of_the_statistic_are_kept_apart(key):
     g, d = make(8, mbstd_group_size=4)
     _, params = init_params(key, g, d)
     x = images(8, n=8)
-    whole = d.apply({"params": params}, x, 1.0).scores
-    first = d.apply({"params": params}, x[:4], 1.0).scores
+    whole = d.apply({"params": params}, x, alpha=1.0).scores
+    first = d.apply({"params": params}, x[:4], alpha=1.0).scores
     np.testing.assert_allclose(whole[:4], first, rtol=1e-5)
-    other = d.apply({"params": params}, x.at[7].set(0.0), 1.0).scores
+    other = d.apply({"params": params}, x.at[7].set(0.0), alpha=1.0).scores
     assert np.array_equal(whole[:4], other[:4])
     assert abs(whole[4:7] - other[4:7]).min() > 0
 
 
 def test_discriminator_without_the_statistic_sees_images_one_by_one(key):
     _, d = make(8, minibatch_stddev=False)
-    params = d.init(key, images(8), 1.0)
-    out = d.apply(params, images(8, n=3), 1.0)
-    alone = d.apply(params, images(8, n=3)[:1], 1.0)
+    params = d.init(key, images(8), alpha=1.0)
+    out = d.apply(params, images(8, n=3), alpha=1.0)
+    alone = d.apply(params, images(8, n=3)[:1], alpha=1.0)
     np.testing.assert_allclose(out.scores[:1], alone.scores, rtol=1e-5)
     assert not out.stddev.any()

@@ -22,14 +22,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from progan_jax.models.layers import downscale2d, upscale2d
-from progan_jax.models.progan.losses import (
-    LossOptions,
-    discriminator_loss,
-    generator_loss,
+from progan_jax.models.common import (
+    Examples,
+    LossInputs,
+    Networks,
+    Progress,
+    Variables,
 )
+from progan_jax.models.layers import downscale2d, upscale2d
+from progan_jax.models.progan.losses import Draws, d_loss, g_loss
 from progan_jax.models.progan.networks import Discriminator, Generator
-from progan_jax.models.progan.options import Options
+from progan_jax.models.progan.options import LossOptions, Options
 
 RESOLUTION = 16
 GROUP = 4
@@ -148,8 +151,8 @@ def compiled_outputs(net, resolution):
 
     @jax.jit
     def outputs(g_params, d_params, alpha, z, labels, reals):
-        fakes = g.apply({"params": g_params}, z, alpha, labels)
-        return fakes, d.apply({"params": d_params}, reals, alpha)
+        fakes = g.apply({"params": g_params}, z, labels, alpha)
+        return fakes, d.apply({"params": d_params}, reals, alpha=alpha)
 
     return outputs
 
@@ -176,27 +179,25 @@ def compiled_losses(net, resolution):
     g, d = networks(net, resolution)
     options, ratio = LossOptions(), RESOLUTION / resolution
 
-    def d_loss(d_params, fakes, alpha, data, classes):
-        def discriminate(images, evaluation):
-            return d.apply({"params": d_params}, images, alpha)
-
-        inputs = data["reals"], fakes, data["mix"], classes, classes
-        loss, _ = discriminator_loss(discriminate, *inputs, options, ratio)
-        return loss
-
-    def g_loss(g_params, d_params, alpha, data, classes):
-        def discriminate(images, evaluation):
-            return d.apply({"params": d_params}, images, alpha)
-
-        fakes = g.apply({"params": g_params}, data["z"], alpha, data["labels"])
-        return generator_loss(discriminate, fakes, classes, options)[0]
-
     @jax.jit
     def losses(g_params, d_params, alpha, data, classes):
-        fakes = g.apply({"params": g_params}, data["z"], alpha, data["labels"])
+        fakes = g.apply({"params": g_params}, data["z"], data["labels"], alpha)
+        inputs = LossInputs(
+            Networks(g, d),
+            Variables({"stats": {}}, {"params": d_params, "stats": {}}),
+            Examples(data["reals"], classes),
+            None,
+            Draws(data["z"], classes, data["mix"], numbers=None),
+            Progress(alpha, ratio, jax.random.key(0)),
+            {},
+            options,
+        )
+        with_fakes = inputs.with_fakes(Examples(fakes, classes), {})
+        of_d = jax.value_and_grad(d_loss, has_aux=True)(d_params, with_fakes)
+        of_g = jax.value_and_grad(g_loss, has_aux=True)(g_params, inputs)
         return {
-            "D": jax.value_and_grad(d_loss)(d_params, fakes, alpha, data, classes),
-            "G": jax.value_and_grad(g_loss)(g_params, d_params, alpha, data, classes),
+            network: (loss, gradients)
+            for network, ((loss, _), gradients) in {"D": of_d, "G": of_g}.items()
         }
 
     return losses
@@ -232,8 +233,8 @@ def test_variables_are_those_of_our_networks(net, resolution):
     data, key = inputs(net), jax.random.key(0)
     images = jnp.zeros((8, resolution, resolution, 3))
     ours = {
-        "G": jax.eval_shape(g.init, key, data["z"], 1.0, data["labels"]),
-        "D": jax.eval_shape(d.init, key, images, 1.0),
+        "G": jax.eval_shape(g.init, key, data["z"], data["labels"]),
+        "D": jax.eval_shape(d.init, key, images),
     }
     for network, tree in ours.items():
         expected = jax.tree.map(jnp.shape, tree["params"])

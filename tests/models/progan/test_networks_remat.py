@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from progan_jax.models.progan.ablation import Noise, fold_noise
-from progan_jax.models.progan.losses import (
-    LossOptions,
-    discriminator_loss,
-    generator_loss,
+from progan_jax.models.common import (
+    Examples,
+    LossInputs,
+    Networks,
+    Progress,
+    Variables,
 )
-from progan_jax.models.progan.options import Options
+from progan_jax.models.progan.losses import Draws, d_loss, g_loss
+from progan_jax.models.progan.options import LossOptions, Options
 from progan_jax.models.progan.topologies import make_networks
 
 NARROW = Options(latent_size=8, fmap_base=16, fmap_max=8, mbstd_group_size=4)
@@ -24,25 +26,28 @@ def gradients(remat, dtype, **changes):
     options = dataclasses.replace(NARROW, dtype=dtype, remat=remat, **changes)
     g, d = make_networks(options, 8)
     keys = jax.random.split(jax.random.key(0), 6)
-    noise = Noise(jnp.ones([], dtype) / 10, jax.random.split(keys[5], 4))
     z = jax.random.normal(keys[0], (4, 8), dtype)
     reals = jax.random.normal(keys[1], (4, 8, 8, 3), dtype)
     mix = jax.random.uniform(keys[2], (4, 1, 1, 1), dtype)
-    g_params, d_params = g.init(keys[3], z, 0.5), d.init(keys[4], reals, 0.5)
+    g_params = g.init(keys[3], z, alpha=0.5)["params"]
+    d_params = d.init(keys[4], reals, alpha=0.5)["params"]
+    # With noise, too, of strength 0.1.
+    loss, state = LossOptions(noise_coefficient=0.4), {"fake_scores": jnp.ones([])}
+    draws = Draws(z, None, mix, jnp.arange(4))
+    rest = draws, Progress(jnp.asarray(0.5, dtype), 1.0, keys[5]), state, loss
 
-    def d_loss(d_params):
-        fakes = g.apply(g_params, z, 0.5)
-        score = lambda x, i: d.apply(d_params, x, 0.5, fold_noise(noise, i))  # noqa: E731
-        return discriminator_loss(score, reals, fakes, mix, None, None, LossOptions())[
-            0
-        ]
+    def both(g_params, d_params):
+        variables = Variables({"stats": {}}, {"params": d_params, "stats": {}})
+        fakes = Examples(g.apply({"params": g_params}, z, alpha=0.5), None)
+        inputs = LossInputs(
+            Networks(g, d), variables, Examples(reals, None), None, *rest
+        )
+        return (
+            jax.grad(g_loss, has_aux=True)(g_params, inputs)[0],
+            jax.grad(d_loss, has_aux=True)(d_params, inputs.with_fakes(fakes, {}))[0],
+        )
 
-    def g_loss(g_params):
-        score = lambda x, i: d.apply(d_params, x, 0.5, fold_noise(noise, i))  # noqa: E731
-        return generator_loss(score, g.apply(g_params, z, 0.5), None, LossOptions())[0]
-
-    both = jax.jit(lambda g, d: (jax.grad(g_loss)(g), jax.grad(d_loss)(d)))
-    return both, (g_params, d_params)
+    return jax.jit(both), (g_params, d_params)
 
 
 @pytest.mark.parametrize(
@@ -85,5 +90,5 @@ def test_layers_and_their_first_values_are_the_same():
     key, z = jax.random.key(0), jnp.zeros((1, 8))
     anew = dataclasses.replace(NARROW, remat="blocks")
     networks = [make_networks(options, 8)[0] for options in (NARROW, anew)]
-    one, other = (network.init(key, z, 1.0) for network in networks)
+    one, other = (network.init(key, z, alpha=1.0) for network in networks)
     jax.tree.map(np.testing.assert_array_equal, one, other)

@@ -45,7 +45,7 @@ def write(tmp_path):
 @functools.cache
 def compiled(network):
     def apply(params, alpha, *inputs):
-        return network.apply({"params": params}, inputs[0], alpha, *inputs[1:])
+        return network.apply({"params": params}, *inputs, alpha=alpha)
 
     return jax.jit(apply)
 
