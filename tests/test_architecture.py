@@ -39,7 +39,6 @@ HEAVY = {
     *("absl", "clu", "grain", "ml_collections", "orbax"),
     *("tensorflow", "tensorflow_datasets"),
 }
-# Until the families' losses are reached through `families`.
 
 
 def imports(path):
@@ -131,7 +130,9 @@ def test_what_families_share_imports_no_family(name):
 
 
 def test_a_family_is_reached_through_families():
-    assert not [a for a, b in arrows() if room_of(a) != "models" and "models.progan" in b]
+    assert not [
+        a for a, b in arrows() if room_of(a) != "models" and "models.progan" in b
+    ]
 
 
 @pytest.mark.parametrize(

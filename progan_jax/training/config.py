@@ -5,7 +5,6 @@ The fields and their meaning stand in configs/base.py.
 
 import re
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from flax import struct
 
 from progan_jax.errors import UserError
 from progan_jax.models.common import RESOLUTIONS, stage_resolutions
-from progan_jax.models.families import FAMILIES
+from progan_jax.models.families import FAMILIES, Family
 from progan_jax.models.options import read_options
 from progan_jax.training.schedule import Schedule, Stage
 
@@ -143,7 +142,7 @@ def make_schedule(
     )
 
 
-def family_of(config: ml_collections.ConfigDict) -> ModuleType:
+def family_of(config: ml_collections.ConfigDict) -> Family:
     """Returns the package of models that a configuration is of."""
     name: Any = config.family
     return FAMILIES[name]

@@ -9,7 +9,6 @@ the paper's program, which does so once, where a run starts.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -25,7 +24,7 @@ from progan_jax.images import to_float
 from progan_jax.inference.load import locate
 from progan_jax.inference.snapshot import digest, read_snapshot, read_trained
 from progan_jax.models.common import Params, parameter_shapes
-from progan_jax.models.families import DEFAULT, import_network
+from progan_jax.models.families import DEFAULT, Family, import_network
 from progan_jax.models.options import differences, read_options
 from progan_jax.runtime.distributed import is_primary, share
 from progan_jax.runtime.mesh import lay_out, local, replicated
@@ -197,7 +196,7 @@ def images_to_fit(
 
 
 def fit_to_reals(
-    state: TrainState, reals: jax.Array, discriminator: Any, family: ModuleType
+    state: TrainState, reals: jax.Array, discriminator: Any, family: Family
 ) -> TrainState:
     """Fits a new state's D to real images uint8 [N, r, r, C], all of them one batch."""
     fitted = family.fit(discriminator, state.d_params, to_float(reals))

@@ -7,7 +7,6 @@ appendix A.1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -29,6 +28,7 @@ from progan_jax.models.common import (
     Variables,
     generate_in_training,
 )
+from progan_jax.models.families import Family
 from progan_jax.models.layers import downscale2d, lerp, upscale2d
 from progan_jax.training.config import Controls, StepOptions
 from progan_jax.training.optimizer import (
@@ -123,7 +123,7 @@ class Steps:
 
     generator: Any
     discriminator: Any
-    family: ModuleType
+    family: Family
     tx: optax.GradientTransformation
     options: StepOptions
     batch_sharding: jax.sharding.Sharding | None = None

@@ -26,7 +26,7 @@ from progan_jax.models.penalties import class_penalty, gradient_penalty
 from progan_jax.models.progan.ablation import Noise, follow_scores, noise_strength
 from progan_jax.models.progan.options import LossOptions, Options
 
-G_TAKES_REALS = False  # G's losses look at fakes alone.
+G_TAKES_REALS: bool = False  # G's losses look at fakes alone.
 
 # What D is applied to; the random numbers of each are others.
 _REALS, _FAKES, _MIXED, _FAKES_OF_G = range(4)
