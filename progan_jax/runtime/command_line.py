@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import ml_collections
 from absl import app, flags, logging
@@ -178,17 +178,11 @@ def _guard(main: Callable[[], None]) -> None:
     leave(0)
 
 
-def list_fields(
-    config: ml_collections.ConfigDict, prefix: str = ""
-) -> dict[str, object]:
+def list_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Returns the leaves of a configuration by their dotted names."""
-    fields = {}
-    for name, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict):
-            fields |= list_fields(value, f"{prefix}{name}.")
-        else:
-            fields[prefix + name] = value
-    return fields
+    from flax.traverse_util import flatten_dict  # It imports JAX, which takes a second.
+
+    return flatten_dict(config.to_dict(), sep=".")
 
 
 def report(message: str) -> None:
