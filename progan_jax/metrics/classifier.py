@@ -1,8 +1,8 @@
 """Classifiers that the user trains: two networks, and their files.
 
-They serve where there are no weights of Inception. `tools.train_classifier` writes the
-files. The two networks, one for any set, one for digits, are cheap on a CPU: about 33
-and 15 million floating-point operations for an image of 32x32 pixels.
+They replace Inception where its weights are missing. `tools.train_classifier` writes
+the files. The two networks, one for any set, one for digits, are cheap on a CPU: about
+33 and 15 million floating-point operations for an image of 32x32 pixels.
 """
 
 import hashlib

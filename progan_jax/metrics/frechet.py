@@ -83,7 +83,7 @@ def statistics_of(features: np.ndarray, rows: int = _ROWS) -> FeatureStatistics:
         if not count:
             count, mean, scatter = len(part), part_mean, part_scatter
             continue
-        # Chan et al. 1979, eq. 2.1, for vectors: two parts' sums of squares.
+        # Chan et al. 1979, for vectors: the sums of squares of two parts.
         total, gap = count + len(part), part_mean - mean
         between = np.outer(gap, gap) * (count * len(part) / total)
         scatter = scatter + part_scatter + between

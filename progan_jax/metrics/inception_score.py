@@ -1,7 +1,7 @@
-"""The score of a classifier's outputs: sure for each image, varied over all.
+"""Inception Score: the score of a classifier's logits.
 
-Source: Salimans et al. 2016. It is the Inception Score only for the logits of the
-Inception graph; of any other classifier it has to be called otherwise.
+Source: Salimans et al. 2016, section 4. It has this name only for the logits of the
+Inception graph; for any other classifier it is a classifier score.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ def score_from_logits(logits: np.ndarray, splits: int = 10) -> tuple[float, floa
     to the number of classes. The published protocol takes 50,000 images, 10 splits.
 
     Args:
-      logits: Floating-point [n, classes], in random order: images sorted by class
-        would leave few classes to a split.
+      logits: Floating-point [n, classes], in random order: with images sorted by class,
+        a split would have few classes.
       splits: Of equal size.
 
     Raises:
@@ -45,9 +45,10 @@ def score_from_logits(logits: np.ndarray, splits: int = 10) -> tuple[float, floa
 
 def _score(logits: np.ndarray) -> float:
     logits = logits - logits.max(axis=1, keepdims=True)
-    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))  # p(y | x)
     p = np.exp(log_p)
     mean_p = p.mean(axis=0)
-    # A class that no image has at all adds nothing: 0 log 0 = 0.
+    # A class that no image has adds nothing: 0 log 0 = 0.
     entropy = -np.sum(mean_p * np.log(np.where(mean_p > 0, mean_p, 1)))
+    # Section 4: exp(E_x KL(p(y | x) || p(y))), the KL divergence as two entropies.
     return float(np.exp(np.mean(np.sum(p * log_p, axis=1)) + entropy))

@@ -1,6 +1,8 @@
-"""Kernel distance between two sets of features, unbiased at any number of images.
+"""Kernel Inception distance between two sets of features.
 
-Source: Binkowski et al. 2018.
+It is unbiased at any number of images.
+
+Source: Binkowski et al. 2018, section 4.
 """
 
 import numpy as np
@@ -26,15 +28,15 @@ def kid(
 ) -> tuple[float, float]:
     """Returns mean and standard deviation of the distance over random subsets.
 
-    Subsets are drawn without replacement, anew each time. Some programs and papers
-    state the mean x 1e3; this one does not.
+    Each subset is drawn without replacement. Some programs and papers state the mean
+    x 1e3; this one does not.
 
     Args:
       reals: Floating-point [n, d].
       fakes: Floating-point [m, d]; m may differ from n.
       seed: Of the subsets.
-      subsets: How many.
-      subset_size: Images of each kind in a subset.
+      subsets: Number of subsets.
+      subset_size: Number of images of each kind in a subset.
 
     Raises:
       ValueError: if the features have another form or are not finite, or a set has
@@ -43,7 +45,7 @@ def kid(
     reals, fakes = check_pair(reals, fakes)
     if min(len(reals), len(fakes)) < subset_size:
         raise ValueError(
-            f"{len(reals)} reals and {len(fakes)} fakes are fewer than the "
+            f"{len(reals)} real images and {len(fakes)} fakes are fewer than the "
             f"{subset_size} of a subset"
         )
     rng = np.random.default_rng(seed)
@@ -65,12 +67,13 @@ def squared_mmd(a: np.ndarray, b: np.ndarray) -> float:
       b: [n, d], n at least 2.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
+    # Gretton et al. 2012, eq. 3.
     cross = _kernel(a, b).mean()
     return _mean_of_others(_kernel(a, a)) + _mean_of_others(_kernel(b, b)) - 2 * cross
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a @ b.T / a.shape[1] + 1) ** 3
+    return (a @ b.T / a.shape[1] + 1) ** 3  # Binkowski et al. 2018, section 4.
 
 
 def _mean_of_others(kernel: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Multi-scale structural similarity of generated pairs: how varied the fakes are.
 
 Source: Wang et al. 2003 for the measure, Odena et al. 2017 for its use on pairs, the
-authors' program for constants.
+authors' `metrics/ms_ssim.py` for constants.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from progan_jax.metrics.metric import Measurement
 
 NUM_IMAGES = 20_000  # Of the published protocol: 10,000 pairs.
 
-_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2.
 
 _WINDOW, _SIGMA = 11, 1.5
 
@@ -35,16 +35,16 @@ def measure(images: Measurement) -> dict[str, float]:
 def ms_ssim(images: Images, sharding: jax.sharding.Sharding | None = None) -> float:
     """Returns the mean similarity of neighbours, 1 where all images are alike.
 
-    Images 0 and 1 make the first pair, 2 and 3 the second. The lower the figure, the
+    Images 0 and 1 make the first pair, 2 and 3 the second. The lower the value, the
     more varied the images; it says nothing about how real they look.
 
     Args:
       images: uint8 [n, R, R, 1 or 3] or chunks of them, n even and R divisible by 16;
-        grey is taken as RGB, which leaves the figure as it is.
-      sharding: Splits the pairs over devices. They change the figure by rounding only.
+        grey is taken as RGB, which does not change the value.
+      sharding: Splits the pairs over devices, which changes the value by rounding only.
 
     Raises:
-      ValueError: if the images have another form, are none or odd in number.
+      ValueError: if the images have another form, or their number is 0 or odd.
     """
     values = []
     for chunk in in_chunks(images, _CHUNK_PIXELS, 2 * _num_devices(sharding)):
@@ -68,7 +68,7 @@ def similarity(a: jax.Array, b: jax.Array) -> jax.Array:
     for level, weight in enumerate(_WEIGHTS):
         ssim, contrast = _ssim(a, b)
         value = ssim if level == len(_WEIGHTS) - 1 else contrast
-        result *= jnp.maximum(value, 0) ** weight
+        result *= jnp.maximum(value, 0) ** weight  # Wang et al. 2003, eq. 7.
         if level < len(_WEIGHTS) - 1:
             a, b = _halve(a), _halve(b)
     return result
@@ -77,8 +77,9 @@ def similarity(a: jax.Array, b: jax.Array) -> jax.Array:
 def _ssim(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns SSIM and its contrast-structure part, each the mean of an image, [n].
 
-    Both are written as 1 less what differs: the same function as (2 cov + C2) /
-    (var + C2) and (2 mean_a mean_b + C1) / (squares + C1), but exact on equal images.
+    Both are written as 1 less a difference: the same as (2 cov + C2) / (var + C2) and
+    (2 mean_a mean_b + C1) / (squares + C1) (Wang et al. 2003, eqs. 1 to 3), but exact
+    on equal images.
     """
     blur = partial(_filter, window=_gaussian(min(_WINDOW, a.shape[1])))
     mean_a, mean_b = blur(a), blur(b)
@@ -104,7 +105,8 @@ def _filter(x: jax.Array, window: np.ndarray) -> jax.Array:
     """Filters rows and columns of [n, s, s, C] where the window lies inside.
 
     As products with a band matrix: four times faster on CPUs than sums of shifted
-    images are, and what matrix units are for. Tensor cores would round the pixels.
+    images, and suited to matrix units. In full precision, as tensor cores would round
+    the pixels.
     """
     outer = x.shape[1] - len(window) + 1
     band = np.zeros((outer, x.shape[1]), np.float32)
@@ -123,7 +125,8 @@ def _halve(x: jax.Array) -> jax.Array:
 def _of_pairs(
     a: np.ndarray, b: np.ndarray, sharding: jax.sharding.Sharding | None
 ) -> np.ndarray:
-    # Filled up with black pairs, whose values are dropped, for the devices to share.
+    # Filled up with black pairs, whose values are dropped, so that all devices have as
+    # many.
     missing = -len(a) % _num_devices(sharding)
     filled = (np.pad(x, ((0, missing), (0, 0), (0, 0), (0, 0))) for x in (a, b))
     return np.asarray(similarity(*jax.device_put(tuple(filled), sharding)))[: len(a)]

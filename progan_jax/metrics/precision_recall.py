@@ -30,24 +30,26 @@ def precision_recall(
     """Returns precision and recall, each from 0 to 1.
 
     The manifold of a set is the union of balls, one around each image, that reach to
-    its k-th nearest neighbour in the set other than itself. Precision is the share of
-    fakes on the manifold of the reals, recall that of reals on the fakes'.
+    its k-th nearest neighbour in the set other than itself (eq. 1). Precision is the
+    share of fakes on the manifold of the real images, recall the share of real images
+    on that of the fakes (eq. 2).
 
     Args:
       reals: Floating-point [n, d].
       fakes: Floating-point [m, d]; the published protocol takes 50,000 of each.
-      k: Neighbours.
+      k: Number of neighbours.
 
     Raises:
       ValueError: if the features have another form or are not finite, or a set has
-        not more than k images.
+        k images or fewer.
     """
     reals, fakes = check_pair(reals, fakes)
     if min(len(reals), len(fakes)) <= k:
         raise ValueError(
-            f"{len(reals)} reals and {len(fakes)} fakes: each needs more than k = {k}"
+            f"{len(reals)} real images and {len(fakes)} fakes: each needs more than "
+            f"k = {k}"
         )
-    # Distances stay as they are, and float32 keeps more digits of them near zero.
+    # Distances do not change, and float32 has more digits for them near zero.
     centre = reals.mean(axis=0, dtype=np.float64)
     reals, fakes = ((x - centre).astype(np.float32) for x in (reals, fakes))
     radii_reals, radii_fakes = squared_radii(reals, k), squared_radii(fakes, k)
@@ -67,7 +69,7 @@ def squared_radii(points: np.ndarray, k: int) -> np.ndarray:
 
     Args:
       points: float32 [n, d], n greater than k. Equal points are neighbours.
-      k: Neighbours; the point itself is none.
+      k: Number of neighbours; the point itself is not one.
     """
     radii = []
     for i, rows in _blocks(points):

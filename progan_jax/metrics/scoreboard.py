@@ -216,9 +216,9 @@ class Point:
     """One snapshot of a run.
 
     Attributes:
-      kimg: Images shown when it was written, in thousands.
-      hours: Training until then, by the run's own clock; NaN where that is lost.
-      figures: By name; none where its images were not finite.
+      kimg: Number of images shown when it was written, in thousands.
+      hours: Training time until then; NaN if it is unknown.
+      figures: Values by name; none if its images were not finite.
       resolution: Of its stage.
     """
 
@@ -230,12 +230,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known of one run.
+    """The measured values of one run.
 
     Attributes:
-      label: Names the run in figures and legends.
+      label: Names the run in plots and legends.
       points: Its measured snapshots, oldest first.
-      floor: Figures of the reals, the best that can be expected.
+      floor: Values of real images, the best that can be expected.
       shown: Hours and kimg at the end of each tick.
     """
 
@@ -245,7 +245,7 @@ class Progress:
     shown: list[tuple[float, float]]
 
     def names(self) -> list[str]:
-        """Returns the figures that some snapshot has."""
+        """Returns the names of the values that some snapshot has."""
         return list(dict.fromkeys(n for p in self.points for n in p.figures))
 
 
@@ -256,8 +256,8 @@ def read_progress(
 
     Args:
       workdir: Its folder; it may be empty.
-      label: Its name in figures and legends.
-      accept: Whether a record of the scoreboard counts.
+      label: Its name in plots and legends.
+      accept: Returns whether a record of the scoreboard is used.
     """
     floor: Figures = {}
     by_snapshot: dict[tuple[int, int], Figures] = {}
@@ -286,9 +286,9 @@ def has_numbers(row: Mapping[str, Any], names: Iterable[str]) -> bool:
 
 
 def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
-    """Returns what accepts, of each metric, the records of its newest settings.
+    """Returns a function that accepts the records of each metric's newest settings.
 
-    Those of the reals tell one setting more: which images stand in for the fakes.
+    Those of real images have one setting more: which images are measured.
     """
     records = Scoreboard(workdir).records()
     newest = {record["metric"]: _of_fakes(record) for record in records}

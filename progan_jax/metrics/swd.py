@@ -1,7 +1,8 @@
 """Sliced Wasserstein distance between patches of Laplacian pyramids, level by level.
 
-Source: Karras et al. 2018, section 5; the authors' program for the constants, the
-pyramid's filter (binomial, 5x5) and its border (mirrored without the edge pixel).
+Source: Karras et al. 2018, section 5; the authors' `metrics/sliced_wasserstein.py` for
+the constants, the pyramid's filter (binomial, 5x5) and its border (mirrored without the
+edge pixel).
 """
 
 import math
@@ -25,6 +26,8 @@ _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 def laplacian_pyramid(images: jax.Array, levels: int) -> list[jax.Array]:
     """Returns `levels` images of halving size, the last one the low-pass rest.
+
+    Source: `generate_laplacian_pyramid` of the authors; Burt & Adelson 1983.
 
     Args:
       images: float32 [n, R, R, C].
@@ -55,7 +58,7 @@ def _expand(images: jax.Array) -> jax.Array:
     return _blur(spread.reshape(n, 2 * h, 2 * w, c), gain=2.0)
 
 
-PER_IMAGE = 128  # Patches of each image and level, by the published protocol.
+PER_IMAGE = 128  # Number of patches of an image and level in the published protocol.
 
 _SIDE = 7
 
@@ -85,10 +88,12 @@ def draw_patches(
     per_image: int = PER_IMAGE,
     batched: jax.sharding.Sharding | None = None,
 ) -> dict[int, Patches]:
-    """Draws 7x7 patches of every level from images that pass by once.
+    """Draws 7x7 patches of every level from images that are read once.
 
-    The pyramids are taken on the device, a few images at a time; the patches, 75 KiB
+    The pyramids are computed on the device, a few images at a time; the patches, 75 KiB
     for each image and level at the default, stay on the host.
+
+    Source: `get_descriptors_for_minibatch` of the authors.
 
     Args:
       images: uint8 [n, R, R, 1 or 3], R a power of two from 16, or chunks of them; grey
@@ -119,7 +124,7 @@ def draw_patches(
     by_level = [list(level) for level in zip(*parts, strict=True)]
     parts.clear()
     side = SMALLEST_LEVEL << (len(by_level) - 1)
-    # One level lies there twice while it is joined, not all of them.
+    # One level at a time, as it is in memory twice while it is joined.
     return {side >> i: _join(by_level.pop(0)) for i in range(len(by_level))}
 
 
@@ -167,7 +172,7 @@ def _cut_patches(
 def _moments(patches: jax.Array) -> jax.Array:
     """Returns the means of values and squares of each image's channels, [n, 2, 3]."""
     both = jnp.stack([patches, patches**2], axis=1)
-    # In two steps: a float32 sum of few numbers keeps its digits.
+    # In two steps: a float32 sum of few numbers loses few digits.
     return both.mean(axis=(3, 4)).mean(axis=2)
 
 
@@ -176,7 +181,7 @@ def _join(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Patches:
     moments = np.concatenate([moments for _, moments in parts])
     mean, square = moments.mean(axis=0, dtype=np.float64)
     variance = square - mean**2
-    # Less than the rounding of the squares is none.
+    # Less than the rounding of the squares counts as none.
     stddev = np.sqrt(np.where(variance > 1e-6 * square, variance, 1))
     return Patches(values.reshape(-1, _SIDE**2 * 3), mean, stddev)
 
@@ -189,7 +194,7 @@ def _check_side(side: int) -> None:
         )
 
 
-NUM_IMAGES = 16384  # Of each kind, by the published protocol.
+NUM_IMAGES = 16384  # Number of each kind in the published protocol.
 
 _REPEATS, _DIRECTIONS = 4, 128
 
@@ -225,7 +230,7 @@ def swd(
 
     Args:
       reals: uint8 [n, R, R, 1 or 3], R a power of two from 16, or chunks of them; grey
-        is taken as RGB. Smaller images are the caller's to upsample.
+        is taken as RGB. The caller upsamples smaller images.
       fakes: Likewise, as many.
       seed: Of the patches' places and of the directions.
       patches_per_image: 7x7 patches of each image and level.
@@ -233,7 +238,7 @@ def swd(
       directions: Random projections in a set.
 
     Returns:
-      Distances by the resolution of their level, R first. `average` sums them up.
+      Distances by the resolution of their level, R first.
 
     Raises:
       ValueError: if the sets differ in number or size, the images are not uint8 or not
@@ -257,7 +262,8 @@ def distances(
 ) -> dict[int, float]:
     """Returns the distance x 1e3 between two sets of patches, for each level.
 
-    Each set is normalised by its own statistics.
+    Each set is normalised by its own statistics, as in `finalize_descriptors` of the
+    authors.
 
     Args:
       a: As of `draw_patches`.
@@ -289,7 +295,7 @@ def distances(
 
 
 def average(distances: dict[int, float]) -> float:
-    """Returns the plain mean over the levels, the single figure that is published."""
+    """Returns the plain mean over the levels, the one value that is published."""
     return float(np.mean(list(distances.values())))
 
 
@@ -301,6 +307,9 @@ def sliced_distance(
     batched: jax.sharding.Sharding | None = None,
 ) -> float:
     """Returns the mean 1-D Wasserstein distance of two sets along random directions.
+
+    Source: `sliced_wasserstein` of the authors; Rabin et al. 2011. In one dimension the
+    distance is the mean gap between the sorted values.
 
     Args:
       key: Of the directions, which are uniform on the unit sphere.
@@ -344,7 +353,7 @@ def _mean_gap_on_host(
         return float(np.mean(np.abs(along_a[row], out=along_a[row]), dtype=np.float64))
 
     gaps = []
-    # NumPy lets go of the interpreter: a thread for each core.
+    # NumPy releases the interpreter's lock: a thread for each core.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(shift), _BLOCK):
             rows = range(min(_BLOCK, len(shift) - start))

@@ -1,10 +1,10 @@
 """VGG-19 features for nearest neighbours, from weights that the user provides.
 
-The paper looks for neighbours by the activations of five VGG layers, as Chen & Koltun
-2017 ("Photographic Image Synthesis with Cascaded Refinement Networks") compare images:
-the rectified outputs of conv1_2 to conv5_2. How the five are weighted it does not say;
-here the squared distance of two vectors is the sum of the layers' mean squared
-differences. Pooling is that of VGG-19 itself, the largest of 2x2.
+The paper finds neighbours by the activations of five VGG layers, as Chen & Koltun 2017
+("Photographic Image Synthesis with Cascaded Refinement Networks") compare images: the
+rectified outputs of conv1_2 to conv5_2. It does not say how the five are weighted; here
+the squared distance of two vectors is the sum of the layers' mean squared differences.
+Pooling is that of VGG-19 itself, the largest of 2x2.
 """
 
 import math
@@ -99,7 +99,7 @@ def load_vgg(file: Path | None) -> Weights:
     Args:
       file: torchvision's vgg19-dcbb9e9d.pth, or safetensors with its names
         (`features.N.weight`, `features.N.bias`) or ours (`conv1_1/kernel`, ...). Layers
-        above conv5_2 may be there and are not used.
+        above conv5_2 are ignored.
 
     Raises:
       UserError: if there is none, or it is damaged or of another network.

@@ -143,7 +143,7 @@ CACHE_VARIABLE = "PROGAN_JAX_CACHE"
 def cache_dir() -> Path:
     """Returns the user's folder for weights and statistics.
 
-    PROGAN_JAX_CACHE names it, or else it lies in XDG_CACHE_HOME or in ~/.cache.
+    PROGAN_JAX_CACHE names it; else it is in XDG_CACHE_HOME or in ~/.cache.
     """
     if own := os.environ.get(CACHE_VARIABLE):
         return Path(own).expanduser()

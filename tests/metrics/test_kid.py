@@ -74,7 +74,9 @@ def test_seed_alone_decides_the_subsets():
 
 
 def test_fewer_images_than_a_subset_raise():
-    with pytest.raises(ValueError, match="2000 reals and 999 fakes are fewer than the"):
+    with pytest.raises(
+        ValueError, match="2000 real images and 999 fakes are fewer than the"
+    ):
         kid(np.zeros((2000, 2)), np.zeros((999, 2)), seed=0)
 
 

@@ -66,7 +66,9 @@ def test_a_shift_far_from_zero_changes_nothing():
 
 
 def test_not_more_images_than_neighbours_raise():
-    with pytest.raises(ValueError, match="9 reals and 3 fakes: each needs more than k"):
+    with pytest.raises(
+        ValueError, match="9 real images and 3 fakes: each needs more than"
+    ):
         precision_recall(np.zeros((9, 2)), np.zeros((3, 2)))
 
 
