@@ -80,8 +80,7 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
 
     config.eval = evaluate = ml_collections.ConfigDict()
     evaluate.stage_swd_images = 0  # If not 0, images for the SWD at the end of a stage.
-    # Metrics of --mode=eval, separated by commas: swd, ms_ssim, fid, sfid, rfid, kid,
-    # is, pr, classifier, modes.
+    # Metrics of --mode=eval, separated by commas; docs/metrics.md has their names.
     evaluate.metrics = "swd,ms_ssim"
     evaluate.every_kimg = 0.0  # If not 0, measure them this often in training.
     evaluate.best = ""  # Metric that selects snapshots/best, such as swd_average.

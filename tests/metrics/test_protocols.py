@@ -40,7 +40,7 @@ def test_numbers_are_the_published_ones_unless_told():
     assert count_images("swd", 0, 10**6).fakes == 16384
     assert count_images("ms_ssim", 0, 10**6).fakes == 20000
     assert count_images("modes", 0, 10**6).fakes == 10 * 25_600
-    for metric in METRICS.keys() - {"swd", "ms_ssim", "modes"}:
+    for metric in ("fid", "sfid", "rfid", "kid", "is", "pr", "classifier"):
         assert count_images(metric, 0, 10**6).fakes == 50_000
         assert count_images(metric, 70, 10**6).fakes == 70
 
