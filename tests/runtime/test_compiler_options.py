@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from progan_jax.data.sources import load_digits
 from progan_jax.runtime.compiler import compiler_options
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training import stage
@@ -65,16 +64,3 @@ def test_xla_knows_the_options_of_gpus(tiny_config, monkeypatch):
 )
 def test_a_flag_is_tried_where_it_cannot_end_the_tests(flag, known):
     assert is_known(flag) == known
-
-
-def test_on_cpus_the_field_changes_nothing(tiny_config):
-    states = []
-    for deterministic in (False, True):
-        tiny_config.runtime.deterministic = deterministic
-        one = program(tiny_config)
-        one.prepare(load_digits(16))
-        state, _ = one.run(one.create(), 0, 2)
-        key = jax.random.key_data(state.key)
-        states.append(jax.device_get(state.replace(key=key)))
-    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
-        np.testing.assert_array_equal(a, b)
