@@ -3,11 +3,9 @@
 Gradio, of the extra "explore", is imported when it is needed.
 """
 
-import errno
 import html
 import importlib
 import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -218,27 +216,6 @@ HOST = "127.0.0.1"
 
 _STYLE = Path(__file__).with_name("explorer.css")
 
-_FONTS = ("system-ui", "sans-serif")
-
-
-def check_port(port: int) -> None:
-    """Raises UserError unless a page can be served at the port."""
-    if not 1 <= port <= 65535:
-        raise UserError(f"--port={port} must lie in [1, 65535]; change it")
-    with socket.socket() as probe:
-        # A port that was just closed may be bound, although packets may still come.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            if error.errno == errno.EADDRINUSE:
-                reason = "another program uses it"
-            raise UserError(
-                f"--port={port} must be free: {reason}; choose another, such as "
-                f"--port={port + 1 if 1024 <= port < 65535 else 7861}"
-            ) from error
-
 
 def start(gradio: Any, blocks: Any, port: int) -> str:
     """Starts to serve and returns the page's address.
@@ -248,7 +225,6 @@ def start(gradio: Any, blocks: Any, port: int) -> str:
     """
     # Gradio sends a request to its own server, which must not go through a proxy.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = HOST
-    font = list(_FONTS)
     # Of the extra "explore", as Gradio is.
     from starlette.middleware import Middleware
 
@@ -267,15 +243,14 @@ def start(gradio: Any, blocks: Any, port: int) -> str:
             prevent_thread_lock=True,
             quiet=True,
             app_kwargs={"middleware": [Middleware(Gate)]},
-            theme=gradio.themes.Base(font=font, font_mono=["monospace"]),
+            theme=gradio.themes.Base(font=["system-ui"], font_mono=["monospace"]),
             css_paths=_STYLE,
         )
     except Exception as error:  # Of several types, some of them Exception itself.
-        check_port(port)
         line = " ".join(str(error).split()).rstrip(".")
         raise UserError(
-            f"--port={port}: gradio does not start ({line}); choose another port, or "
-            "install another version of it"
+            f"--port={port}: gradio does not start ({line}); choose another port if "
+            "another program uses this one"
         ) from error
     return f"http://{HOST}:{port}"
 

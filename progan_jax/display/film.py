@@ -21,31 +21,14 @@ _QUALITY = 7  # Of 10; H.264's constant rate factor 15.
 # Of the duration of a picture, in ms.
 _UNITS = {".webp": 1, ".gif": 10}
 
-# Frames per second; browsers show a picture of 10 ms or less for 100 ms.
-_FASTEST = {".webp": 90, ".gif": 50}
 
-
-def check_encoder(path: Path, fps: int) -> None:
-    """Checks that a film can be written.
-
-    Args:
-      path: Of the film.
-      fps: Frames in a second.
-
-    Raises:
-      UserError: if the suffix is none of SUFFIXES, MP4's encoder is missing, or
-        browsers would show the film more slowly.
-    """
+def check_encoder(path: Path) -> None:
+    """Raises UserError for a suffix not in SUFFIXES, and without an MP4 encoder."""
     kind = path.suffix.lower()
     if kind not in SUFFIXES:
         raise UserError(
             f"--out={path}: the name must end in a dot and one of "
             f"{', '.join(s[1:] for s in SUFFIXES)}, as in film{SUFFIXES[0]}; change it"
-        )
-    if fps > _FASTEST.get(kind, fps):
-        raise UserError(
-            f"--fps={fps}: browsers show a {kind[1:]} of more than {_FASTEST[kind]} "
-            "frames in a second too slowly; lower it, or let the name end in .mp4"
         )
     if kind == ".mp4":
         try:

@@ -52,7 +52,7 @@ def section(name: str, title: str, body: str) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Returns a paragraph."""
+    """Returns a paragraph of a text."""
     return f"<p>{escape(text)}</p>"
 
 

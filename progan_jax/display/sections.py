@@ -66,11 +66,6 @@ def training_charts(record: RunRecord) -> str:
     return _show(charts)
 
 
-def ticks_per_point(record: RunRecord) -> int:
-    """Returns the number of ticks that a point of the curves is the mean of."""
-    return -(-len(record.rows) // _MOST_TICKS)
-
-
 def schedule_chart(record: RunRecord) -> str:
     """Returns the chart of the resolution: until now, and as planned.
 
@@ -219,7 +214,7 @@ def schedule_section(record: RunRecord) -> str:
 
 def training_section(record: RunRecord) -> str:
     """Returns the curves of the ticks."""
-    each = ticks_per_point(record)
+    each = -(-len(record.rows) // _MOST_TICKS)
     text = f"{len(record.rows):,} ticks, from stats.jsonl."
     text += f" {record.lost_rows:,} more are lost." if record.lost_rows else ""
     text += f" Each point is the mean of {each} ticks of a stage." if each > 1 else ""

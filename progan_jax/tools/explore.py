@@ -10,25 +10,23 @@ and it loads nothing from elsewhere. Ctrl-C ends it.
 from absl import flags
 
 from progan_jax.display.answers import Answers, Explorer
-from progan_jax.display.explorer import (
-    build_page,
-    check_port,
-    import_gradio,
-    start,
-    wait,
-)
-from progan_jax.inference.generator import check_seed, find_class
+from progan_jax.display.explorer import build_page, import_gradio, start, wait
+from progan_jax.inference.generator import find_class
 from progan_jax.inference.load import open_generator
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.runtime.compiler import keep_compiled
 
-PORT = flags.DEFINE_integer("port", 7860, "Port of the page.")
+PORT = flags.DEFINE_integer(
+    "port", 7860, "Port of the page.", lower_bound=1, upper_bound=65535
+)
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
 )
 
-SEED = flags.DEFINE_integer("seed", 0, "Seed with which the page begins.")
+SEED = flags.DEFINE_integer(
+    "seed", 0, "First seed of the page.", lower_bound=0, upper_bound=2**32 - 1
+)
 
 CLASS = flags.DEFINE_string(
     "class", None, "Class with which the page begins, by number or name."
@@ -38,8 +36,6 @@ CLASS = flags.DEFINE_string(
 def main(model: str) -> None:
     """Opens the generator, compiles it, and serves the page until Ctrl-C."""
     gradio = import_gradio()
-    check_port(PORT.value)
-    check_seed("--seed", SEED.value)
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     label, names = None, generator.class_names
     if CLASS.value is not None:
