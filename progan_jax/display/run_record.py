@@ -26,7 +26,6 @@ from progan_jax.training.workdir import read_config, read_record
 
 Row = Mapping[str, Any]
 
-_METRIC = "Metrics/"
 
 # Scalars of every tick.
 _NEEDED = (
@@ -144,9 +143,9 @@ def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
     points = []
     for row in rows:
         figures = {
-            name.removeprefix(_METRIC): value
+            name.removeprefix("Metrics/"): value
             for name, value in row.items()
-            if name.startswith(_METRIC) and value is not None
+            if name.startswith("Metrics/") and value is not None
         }
         if figures:
             kimg, hours = row["Progress/kimg"], row["Timing/total_hours"]
