@@ -115,8 +115,8 @@ def build_pyramid(
 def halve(images: np.ndarray) -> np.ndarray:
     """Returns the 2x2 means of uint8 [n, h, w, C], rounded half to even.
 
-    Source: TFRecordExporter.add_image of the authors' dataset_tool.py, which also
-    rounds by `rint`, but computes the next level from the means before rounding.
+    Source: TFRecordExporter.add_image of the authors' dataset_tool.py, which computes
+    the next level from the means before rounding; see docs/fidelity.md.
     """
     n, h, w, c = images.shape
     halved = np.empty((n, h // 2, w // 2, c), np.uint8)

@@ -368,16 +368,14 @@ def _check_classes(reader: Reader, shards: list[Shard]) -> None:
     unlabelled = int((labels < 0).sum())
     if unlabelled:
         if reader.num_classes:
-            warn(
-                f"unlabelled: {counted(unlabelled, 'image')}; so the set has no classes"
-            )
+            warn(f"no class for {counted(unlabelled, 'image')}: the set has no classes")
         reader.num_classes, reader.class_names = 0, ()
     counts = np.bincount(labels[labels >= 0], minlength=reader.num_classes)
     empty = np.flatnonzero(counts[: reader.num_classes] == 0)
     if len(empty):
         names = [*(reader.class_names or map(str, range(reader.num_classes)))]
         warn(
-            f"without images: {len(empty):,} of {reader.num_classes:,} classes: "
+            f"no images in {len(empty):,} of {reader.num_classes:,} classes: "
             f"{first_few([names[k] for k in empty])}"
             + ("; raise --max_images" if MAX_IMAGES.value else "")
         )

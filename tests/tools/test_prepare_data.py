@@ -173,7 +173,7 @@ def test_a_set_with_images_without_a_class_has_none(tmp_path):
     finish(folder, reader, settings, {}, shards)
     out = tmp_path / "out"
     done = prepare("tfds:gaps/r008", out, "--resolution=8", f"--data_dir={tmp_path}")
-    assert done.stderr == ("warning: unlabelled: 1 image; so the set has no classes\n")
+    assert done.stderr == ("warning: no class for 1 image: the set has no classes\n")
     assert "3 images, 0 classes, " in done.stdout
     pyramid = load("gaps_r008", str(out), "train", 8, 100)
     assert (pyramid.labels, pyramid.num_classes, pyramid.class_names) == (None, 0, ())
@@ -189,7 +189,7 @@ def test_classes_of_a_tfds_set_keep_their_names(tmp_path):
     arguments = (f"--data_dir={tmp_path}", "--resolution=8", "--max_images=9")
     done = prepare("tfds:digits/r008", tmp_path / "out", *arguments)
     assert done.stderr == (
-        "warning: without images: 1 of 10 classes: digit 9; raise --max_images\n"
+        "warning: no images in 1 of 10 classes: digit 9; raise --max_images\n"
     )
     pyramid = load("digits_r008", str(tmp_path / "out"), "train", 8, 100)
     assert pyramid.class_names == reader.class_names
@@ -206,7 +206,7 @@ def test_fewer_images_are_taken_from_all_classes_in_turn(tmp_path):
     assert load("six", str(out), "train", 8, 100).label_counts == (3, 1, 2)
     done = prepare(source, out, "--resolution=8", "--max_images=2", "--name=two")
     assert done.stderr == (
-        "warning: without images: 1 of 3 classes: cat; raise --max_images\n"
+        "warning: no images in 1 of 3 classes: cat; raise --max_images\n"
     )
     assert load("two", str(out), "train", 8, 100).label_counts == (1, 1, 0)
 
