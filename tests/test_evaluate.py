@@ -37,13 +37,25 @@ def workdir(config, tmp_path, trained):
     return shutil.copytree(trained, tmp_path / "run")
 
 
+@pytest.fixture
+def evaluated(config, workdir, trained):
+    """The folder of the run after an evaluation, and its table; measured once."""
+    folder, table = trained.with_name("evaluated"), trained.with_name("table.txt")
+    if not table.exists():
+        shutil.copytree(workdir, folder)
+        table.write_text(evaluate(config, folder))
+    shutil.copytree(folder, workdir, dirs_exist_ok=True)
+    return workdir, table.read_text()
+
+
 def records(workdir):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
-def test_all_snapshots_are_measured_newest_first_after_the_reals(config, workdir):
-    table = evaluate(config, workdir).splitlines()
+def test_all_snapshots_are_measured_newest_first_after_the_reals(evaluated):
+    workdir, text = evaluated
+    table = text.splitlines()
     snapshots = sorted(p.name for p in (workdir / "snapshots").glob("*_r*"))
     assert table[:3] == [
         "digits, 16x16, grey taken as RGB, seed 1000",
@@ -68,8 +80,8 @@ def test_the_runs_report_is_updated_with_the_values(config, workdir):
     assert "SWD average" in report.read_text()
 
 
-def test_what_was_measured_is_not_measured_again(config, workdir, monkeypatch):
-    first = evaluate(config, workdir)
+def test_what_was_measured_is_not_measured_again(config, evaluated, monkeypatch):
+    workdir, first = evaluated
     written = records(workdir)
     monkeypatch.setattr(Measurer, "measure", lambda *_: pytest.fail("measured again"))
     table = workdir / "metrics.csv"
@@ -80,8 +92,11 @@ def test_what_was_measured_is_not_measured_again(config, workdir, monkeypatch):
     assert table.read_bytes() == whole  # Nobody checks what it holds.
 
 
-def test_a_damaged_record_is_measured_again_after_one_warning(config, workdir, capsys):
-    first, path = evaluate(config, workdir), workdir / "metrics.jsonl"
+def test_a_damaged_record_is_measured_again_after_one_warning(
+    config, evaluated, capsys
+):
+    workdir, first = evaluated
+    path = workdir / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n")
     lines[1] = lines[1].replace(b'"nimg"', b'"nimf"')
     path.write_bytes(b"\n".join([b"\xff", b"5", b"null", b"[]", b"{}", *lines]))
@@ -90,8 +105,8 @@ def test_a_damaged_record_is_measured_again_after_one_warning(config, workdir, c
     assert told.count("warning") == told.count("6 damaged line(s) are left out") == 1
 
 
-def test_one_snapshot_is_measured_if_named_and_best_is_a_name(config, workdir):
-    evaluate(config, workdir)
+def test_one_snapshot_is_measured_if_named_and_best_is_a_name(config, evaluated):
+    workdir, _ = evaluated
     config.eval.snapshot, config.eval.num_images = "best", 8
     table = evaluate(config, workdir).splitlines()
     best = json.loads((workdir / "snapshots" / "best").read_text())["snapshot"]
@@ -167,8 +182,8 @@ def test_missing_weights_are_reported_with_what_to_put_where(
         evaluate(config, workdir)
 
 
-def test_new_weights_under_a_name_are_measured_again(config, workdir):
-    evaluate(config, workdir)
+def test_new_weights_under_a_name_are_measured_again(config, evaluated):
+    workdir, _ = evaluated
     first = {r["snapshot"]: r["values"] for r in records(workdir)}
     folder = sorted((workdir / "snapshots").glob("*_r*"))[-1]
     params, info = read_snapshot(folder)
