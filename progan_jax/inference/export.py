@@ -1,6 +1,6 @@
-"""A trained generator as a program of its own: StableHLO, with the weights inside.
+"""Export of a trained generator as a StableHLO program that includes the weights.
 
-Such a file needs JAX to run, and nothing of this package.
+Running the program needs JAX, and nothing of this package.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def export_generator(generator: TrainedGenerator) -> bytes:
     """Returns a program for any number of images, on any of `PLATFORMS`.
 
-    Its arguments are latents, float32 [N, latent_dim], and where there are classes
-    these, int32 [N]; of a class that is not there comes an image of none. It returns
+    Its arguments are latents, float32 [N, latent_dim], and for a generator with classes
+    these, int32 [N]; a class out of range gives a zero vector of classes. It returns
     images, float32 [N, r, r, channels], about [-1, 1], not clipped.
 
     Returns:
-      What `jax.export.deserialize(bytearray(...))` reads, which gives an object whose
-      `call` takes those arguments.
+      Input of `jax.export.deserialize(bytearray(...))`; the result of that has a method
+      `call` with those arguments.
 
     Raises:
-      UserError: if its images are not finite.
+      UserError: if images are not finite.
     """
     generator.sample(1, seed=0)
     (count,) = export.symbolic_shape("n")

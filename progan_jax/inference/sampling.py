@@ -1,4 +1,4 @@
-"""Images from an averaged generator, in batches of one compiled size."""
+"""Sampling from a generator, in batches of one compiled size."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,22 +19,22 @@ from progan_jax.models.options import faults, read_options
 
 BATCH_SIZE = 64  # By default.
 
-_ENORMOUS = 100.0  # All bytes of such an image are 0 or 255.
+_ENORMOUS = 100.0  # Of a pixel; in bytes such images are almost only 0 and 255.
 
 
 def generator_from_snapshot(info: Mapping[str, Any]) -> Any:
-    """Returns the generator that a snapshot's description speaks of.
+    """Returns the generator described by a snapshot.
 
     Raises:
-      UserError: if the description lacks a field, or has one that cannot be.
+      UserError: if the description lacks a field or has an invalid one.
     """
     try:
         return _make_generator(info)
     except KeyError as error:
         problem = f"has no field {error}"
     except (TypeError, ValueError, AttributeError) as error:
-        problem = f"speaks of no network ({error})"
-    raise UserError(f"the snapshot's description {problem}; name a whole snapshot")
+        problem = f"is invalid ({error})"
+    raise UserError(f"the snapshot's description {problem}; choose another snapshot")
 
 
 def _make_generator(info: Mapping[str, Any]) -> Any:
@@ -42,7 +42,7 @@ def _make_generator(info: Mapping[str, Any]) -> Any:
     if name not in FAMILIES:
         raise UserError(
             f"the snapshot is of the family {name!r}, which this progan_jax does not "
-            "know; install a newer one"
+            "have; install a newer one"
         )
     family = FAMILIES[name]
     if type(side) is not int or side < 4 or side & (side - 1):
@@ -54,26 +54,21 @@ def _make_generator(info: Mapping[str, Any]) -> Any:
 
 
 def check_parameters(generator: Any, params: Params) -> None:
-    """Raises UserError unless these are the generator's parameters, by their shapes."""
+    """Raises UserError unless the parameters have the generator's names and shapes."""
     found = traverse_util.flatten_dict(params)
     try:
         expected = parameter_shapes(generator)
-    except Exception as error:  # Fields of a wrong type fail anywhere.
+    except Exception as error:  # Options of a wrong type fail anywhere.
         raise UserError(
-            "the snapshot's description speaks of no network "
-            f"({type(error).__name__}); name a whole snapshot"
+            "the snapshot's description is invalid "
+            f"({type(error).__name__}); choose another snapshot"
         ) from error
     for path in sorted(expected.keys() | found.keys()):
         shape = found[path].shape if path in found else None
         if shape != expected.get(path):
             raise UserError(
-                f"the snapshot's {'/'.join(path)} has the shape {shape} where its "
-                f"description asks for {expected.get(path)}; name a whole snapshot"
-            )
-        if not jnp.issubdtype(found[path].dtype, jnp.floating):
-            raise UserError(
-                f"the snapshot's {'/'.join(path)} has the type {found[path].dtype}, "
-                "not one of fractions; name a whole snapshot"
+                f"the snapshot's {'/'.join(path)} has the shape {shape} and its "
+                f"description requires {expected.get(path)}; choose another snapshot"
             )
 
 
@@ -88,10 +83,10 @@ def seed_key(seed: int) -> jax.Array:
 
 
 def seeded_latents(seed: int, num: int, latent_size: int) -> np.ndarray:
-    """Returns latents [num, latent_size], float32; the first n of a seed are the same.
+    """Returns latents [num, latent_size], float32, the first n of which never change.
 
-    Each has a key of its own, so that asking for more keeps the first ones. Neither
-    JAX's default generator nor its default precision has a say.
+    Each latent has its own key, so that a larger `num` keeps the first ones. The result
+    is independent of JAX's default generator and precision.
     """
     keys = jax.vmap(jax.random.fold_in, (None, 0))(seed_key(seed), np.arange(num))
     draw = jax.vmap(lambda key: jax.random.normal(key, (latent_size,), jnp.float32))
@@ -103,16 +98,16 @@ def draw_inputs(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns latents [num, latent_size] and classes int [num] of a seed.
 
-    There is one key for each image, so that asking for more keeps the first ones.
+    A larger `num` keeps the first ones.
 
     Args:
-      generator: That is to take them.
+      generator: The network that they are for.
       num: Number of images.
-      seed: Of the latents, and of the classes where `label` is None.
+      seed: Seed of the latents, and of the classes if `label` is None.
       label: Class of all images; None for random ones.
 
     Returns:
-      The classes are None where there are none.
+      Latents and classes; the latter are None for an unconditional generator.
     """
     latents = seeded_latents(seed, num, generator.latent_size)
     if not generator.num_classes:
@@ -124,11 +119,11 @@ def draw_inputs(
 
 
 class Sampler:
-    """Draws images from a generator of one resolution; compiled once.
+    """Draws images from a generator of one resolution with one compiled program.
 
     Attributes:
       generator: The network.
-      batch_size: Images per call of the compiled function.
+      batch_size: Number of images per call of the compiled function.
     """
 
     def __init__(
@@ -139,14 +134,15 @@ class Sampler:
         compiler_options: Mapping[str, bool | str] | None = None,
         finish: Callable[[jax.Array], jax.Array] = to_uint8,
     ) -> None:
-        """Describes how to draw.
+        """Prepares the compilation.
 
         Args:
           generator: The network.
-          batch_size: Images per call, rounded up to a multiple of the devices.
+          batch_size: Number of images per call, rounded up to a multiple of the number
+            of devices.
           batched: Sharding of the batch axis over several devices; None for one.
-          compiler_options: What XLA is told besides.
-          finish: What becomes of the images [N, r, r, C] before they leave the device.
+          compiler_options: Additional options of XLA.
+          finish: Applied to the images [N, r, r, C] on the device.
         """
         devices = batched.num_devices if batched else 1
         self.generator = generator
@@ -165,41 +161,41 @@ class Sampler:
         labels: np.ndarray | None = None,
         name: str = "",
     ) -> np.ndarray:
-        """Returns images as `finish` gives them, uint8 [n, r, r, C] by default.
+        """Returns images as returned by `finish`, by default uint8 [n, r, r, C].
 
         Args:
-          params: Of the averaged generator.
+          params: Parameters of the generator.
           alpha: Weight of its newest block.
           latents: [n, latent_size].
           labels: Classes int [n]; ignored by an unconditional generator.
-          name: Of the snapshot, where the images are to be of use. Pixels far outside
-            of [-1, 1] are warned of then.
+          name: Name of the snapshot. If given, pixels are checked: those far outside of
+            [-1, 1] cause a warning.
 
         Raises:
-          NotFiniteError: if there is a name, and pixels are not finite.
+          NotFiniteError: if a name is given and pixels are not finite.
         """
         total = len(latents)
         classes = np.zeros(total, np.int32) if labels is None else labels
         parts, largest = [], np.float32(0)
         for start in range(0, total, self.batch_size):
-            # A short last batch is filled up: one program serves all.
+            # The last batch is padded, so that one program serves all.
             rows = np.arange(start, start + self.batch_size) % total
             inputs = latents[rows], classes[rows].astype(np.int32)
             images, most = self._call(
                 params, np.float32(alpha), *jax.device_put(inputs, self._batched)
             )
             parts.append(np.asarray(images)[: total - start])
-            largest = np.maximum(largest, most)  # NaN, too, is kept.
+            largest = np.maximum(largest, most)  # Keeps NaN.
         if name:
             self._check(name, float(largest))
         return np.concatenate(parts)
 
     def _check(self, name: str, largest: float) -> None:
-        """Refuses or warns of images by the largest absolute value of a pixel."""
+        """Warns or raises, depending on the largest absolute value of a pixel."""
         if not math.isfinite(largest):
             raise NotFiniteError(
                 f"snapshot {name}: its images are not finite; the run had diverged "
-                "before it, so name an earlier one"
+                "before, so choose an earlier one"
             )
         if largest > _ENORMOUS and not self._has_warned:
             self._has_warned = True
@@ -219,6 +215,6 @@ def _generate(
     labels: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     images = generate(generator, {"params": params}, latents, labels, alpha)
-    # XLA's maximum on CPUs may pass over NaN.
+    # XLA's maximum on CPUs may ignore NaN.
     largest = jnp.abs(images.astype(jnp.float32)).max()
     return finish(images), jnp.where(jnp.isfinite(images).all(), largest, jnp.nan)

@@ -3,11 +3,11 @@
     python -m progan_jax.tools.sample MODEL --num=64 --seed=1 [--class=dog] [--grid]
     python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --by_class
 
-MODEL is what progan_jax.load takes: a run, a snapshot, hf://USER/NAME, a pickle of the
-authors' program, or a network that ships with this package. PNGs go to --out: one file
-per image, or one grid; --by_class draws the same latents in every class, a row for
-each. By default they lie in the folder samples/ of the run, or of the place where the
-command is typed if MODEL is no folder.
+MODEL is any source of progan_jax.load: a run, a snapshot, hf://USER/NAME, a pickle of
+the authors' program, or a network that ships with this package. PNGs are written to
+--out: one file per image, or one grid. --by_class draws the same latents in every
+class, one row each. The default is the folder samples/ of the run, or of the current
+folder if MODEL is not a folder.
 """
 
 import math
@@ -53,7 +53,7 @@ OUT = flags.DEFINE_string("out", None, "Folder for the PNGs; of one PNG, its nam
 
 
 def main(model: str) -> None:
-    """Reads the flags, draws and writes."""
+    """Draws images and writes them."""
     _check_flags()
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
@@ -66,27 +66,27 @@ def main(model: str) -> None:
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
     images, columns = _draw(generator, label)
     try:
-        print(write_samples(out, images, columns) + _told(names, label))
+        print(write_samples(out, images, columns) + _classes(names, label))
     except OSError as error:
         raise UserError(f"--out={out}: {error}; choose another folder") from error
 
 
-def _told(names: Sequence[str], label: int | None) -> str:
-    """Returns which classes are shown, where they have names."""
+def _classes(names: Sequence[str], label: int | None) -> str:
+    """Returns which classes are shown, if they have names."""
     if names and label is not None:
         return f"; class {name_class(label, names)}"
     return f"; rows: {list_classes(names)}" if names and BY_CLASS.value else ""
 
 
 def write_samples(out: Path, images: np.ndarray, columns: int | None) -> str:
-    """Writes one PNG per image, or one grid; returns a line that tells where."""
+    """Writes one PNG per image, or one grid; returns a line with the place."""
     if columns:
         path = out.with_name(out.name.removesuffix(".png") + ".png")
         write_png(path, tile(images, columns))
         return f"{len(images)} images in {path}"
     for number, image in enumerate(images):
         write_png(out / f"{number:06d}.png", image)
-    for left in out.glob("[0-9]" * 6 + ".png"):  # Of a larger --num, before.
+    for left in out.glob("[0-9]" * 6 + ".png"):  # Written before with a larger --num.
         if int(left.stem) >= len(images):
             left.unlink()
     return f"{len(images)} images in {out}"
@@ -106,7 +106,7 @@ def _check_flags() -> None:
 def _draw(
     generator: TrainedGenerator, label: int | None
 ) -> tuple[np.ndarray, int | None]:
-    """Returns images, and the columns of their grid, None for no grid."""
+    """Returns images, and the number of columns of their grid, None for no grid."""
     if BY_CLASS.value:
         return _draw_classes(generator, NUM.value or 8)
     num = NUM.value or 64

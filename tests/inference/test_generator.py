@@ -1,6 +1,7 @@
 """A trained generator, against the network that it is made of."""
 
 import pickle
+from dataclasses import asdict
 
 import jax
 import numpy as np
@@ -19,18 +20,32 @@ from progan_jax.models.progan.networks import Generator
 from progan_jax.models.progan.options import Options
 
 
+@pytest.fixture(scope="module")
+def made():
+    return {}
+
+
 @pytest.fixture
-def make(tiny_config):
+def make(made):
+    """Makes generators of 8x8; those without names of classes are made once."""
+
     def make_trained(num_classes=0, alpha=0.5, scale=1.0, class_names=()):
-        tiny_config.model.num_classes = num_classes
-        info = {
-            "stage": {"resolution": 8, "alpha": alpha},
-            "options": tiny_config.model.to_dict(),
-        }
-        info["dataset"] = {"class_names": list(class_names)}
-        params = init_generator(jax.random.key(0), generator_from_snapshot(info))
-        params = jax.tree.map(lambda x: np.asarray(x) * scale, params)
-        return TrainedGenerator(params, info, "it")
+        arguments = (num_classes, alpha, scale)
+        if class_names or arguments not in made:
+            sizes = {"latent_size": 8, "fmap_base": 32, "fmap_max": 8}
+            options = Options(channels=1, num_classes=num_classes, **sizes)
+            info = {
+                "stage": {"resolution": 8, "alpha": alpha},
+                "options": asdict(options),
+                "dataset": {"class_names": list(class_names)},
+            }
+            params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+            params = jax.tree.map(lambda x: np.asarray(x) * scale, params)
+            trained = TrainedGenerator(params, info, "it")
+            if class_names:
+                return trained
+            made[arguments] = trained
+        return made[arguments]
 
     return make_trained
 
@@ -83,7 +98,7 @@ def test_numbers_of_images_share_few_programs(make, monkeypatch):
             made.append(batch_size) or Sampler(*a, batch_size=batch_size, **k)
         ),
     )
-    g, z = make(), latents(5)
+    g, z = make(alpha=0.25), latents(5)
     for count in (5, 1, 2, 3, 4, 5):
         np.testing.assert_allclose(g(z[:count]), g(z)[:count], rtol=1e-5, atol=1e-6)
     assert made == [8, 1, 2, 4]
@@ -166,8 +181,6 @@ CALLS = {
     "width": (0, lambda g: g(latents(2, 7)), r"z has the shape \[2, 7\] and must"),
     "rank": (0, lambda g: g(latents(1)[0]), r"z has the shape \[8\] and must have \[N"),
     "none": (0, lambda g: g(latents(0)), r"z has the shape \[0, 8\] and must"),
-    "text": (0, lambda g: g("noise"), "z must be an array of numbers"),
-    "nan": (0, lambda g: g(latents(1) * np.nan), "z has numbers that are not finite"),
     "unconditional": (0, lambda g: g(latents(1), 0), "label=0: this generator has no"),
     "missing": (
         3,
@@ -182,15 +195,6 @@ CALLS = {
         "label must be a class, or 2 of them, one for each image",
     ),
     "kind": (3, lambda g: g(latents(2), [0.5, 1]), r"it is float64\[2\]"),
-    "ragged": (3, lambda g: g(latents(2), [[1], [1, 2]]), "label must be a class"),
-    "traced": (0, lambda g: jax.jit(g)(latents(2)), r"z is traced.*g\.network\.apply"),
-    "traced label": (
-        3,
-        lambda g: jax.jit(lambda label: g(latents(2), label))(1),
-        "label is traced",
-    ),
-    "half n": (0, lambda g: g.sample(2.5, 1), r"n=2\.5 must be a whole number"),
-    "no seed": (0, lambda g: g.sample(2, None), "seed=None must be a whole number"),
     "name": (3, lambda g: g.sample(2, 1, "cat"), "label=cat must be from 0 to 2"),
     "n": (0, lambda g: g.sample(0, 1), "n=0 must be at least 1"),
     "seed": (0, lambda g: g.sample(1, -1), r"seed=-1 must lie in \[0, 2\*\*32\)"),

@@ -95,7 +95,7 @@ FAULTS = {
     "newer": (lambda folder: damage(folder, version=3), "is of version 3, and this"),
     "no resolution": (
         lambda folder: damage(folder, "stage", resolution=None),
-        "has no field 'resolution'; name a whole snapshot",
+        "has no field 'resolution'; choose another snapshot",
     ),
     "no alpha": (
         lambda folder: damage(folder, "stage", alpha=None),
@@ -111,7 +111,7 @@ FAULTS = {
     ),
     "options of another network": (
         lambda folder: damage(folder, "options", latent_size=9),
-        "where its description asks for",
+        "and its description requires",
     ),
     "options that are a text": (
         lambda folder: damage(folder, options="big"),
@@ -119,19 +119,19 @@ FAULTS = {
     ),
     "an option of another type": (
         lambda folder: damage(folder, "options", latent_size="8"),
-        "speaks of no network",
+        "description is invalid",
     ),
     "an unknown family": (
         lambda folder: damage(folder, family="biggan"),
-        "is of the family 'biggan', which this progan_jax does not know",
+        "is of the family 'biggan', which this progan_jax does not have",
     ),
     "side": (
         lambda folder: damage(folder, "stage", resolution=12),
-        r"speaks of no network \(resolution 12\)",
+        r"is invalid \(resolution 12\)",
     ),
     "another side": (
         lambda folder: damage(folder, "stage", resolution=16),
-        "has the shape None where its description asks for",
+        "has the shape None and its description requires",
     ),
     "alpha": (
         lambda folder: damage(folder, "stage", alpha=2),
@@ -169,7 +169,7 @@ FAULTS = {
     ),
     "numbers that are whole": (
         lambda folder: damage(folder, "options", dtype="int32"),
-        r"speaks of no network \(dtype = 'int32' must be one of",
+        r"is invalid \(dtype = 'int32' must be one of",
     ),
     "not json": (lambda folder: (folder / "snapshot.json").write_text("{"), "be read"),
 }
