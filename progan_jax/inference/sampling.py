@@ -28,8 +28,22 @@ def generator_from_snapshot(info: Mapping[str, Any]) -> Any:
     Raises:
       UserError: if the description lacks a field or has an invalid one.
     """
+    name = info.get("family", DEFAULT)
+    if name not in FAMILIES:
+        raise UserError(
+            f"the snapshot is of the family {name!r}, which this progan_jax does not "
+            "have; install a newer one"
+        )
+    family = FAMILIES[name]
     try:
-        return _make_generator(info)
+        side, options = info["stage"]["resolution"], info["options"]
+        if type(side) is not int or side < 4 or side & (side - 1):
+            raise ValueError(f"resolution {side!r}")
+        options = read_options(family.Options, options)
+        for field, fault in faults(family.Options, asdict(options)):
+            value = getattr(options, field)
+            raise ValueError(f"{field} = {value!r} {fault.split(';')[0]}")
+        return family.make_networks(options, side)[0]
     except KeyError as error:
         problem = f"has no field {error}"
     except (TypeError, ValueError, AttributeError) as error:
@@ -37,32 +51,9 @@ def generator_from_snapshot(info: Mapping[str, Any]) -> Any:
     raise UserError(f"the snapshot's description {problem}; choose another snapshot")
 
 
-def _make_generator(info: Mapping[str, Any]) -> Any:
-    name, side = info.get("family", DEFAULT), info["stage"]["resolution"]
-    if name not in FAMILIES:
-        raise UserError(
-            f"the snapshot is of the family {name!r}, which this progan_jax does not "
-            "have; install a newer one"
-        )
-    family = FAMILIES[name]
-    if type(side) is not int or side < 4 or side & (side - 1):
-        raise ValueError(f"resolution {side!r}")
-    options = read_options(family.Options, info["options"])
-    for name, fault in faults(family.Options, asdict(options)):
-        raise ValueError(f"{name} = {getattr(options, name)!r} {fault.split(';')[0]}")
-    return family.make_networks(options, side)[0]
-
-
 def check_parameters(generator: Any, params: Params) -> None:
     """Raises UserError unless the parameters have the generator's names and shapes."""
-    found = traverse_util.flatten_dict(params)
-    try:
-        expected = parameter_shapes(generator)
-    except Exception as error:  # Options of a wrong type fail anywhere.
-        raise UserError(
-            "the snapshot's description is invalid "
-            f"({type(error).__name__}); choose another snapshot"
-        ) from error
+    found, expected = traverse_util.flatten_dict(params), parameter_shapes(generator)
     for path in sorted(expected.keys() | found.keys()):
         shape = found[path].shape if path in found else None
         if shape != expected.get(path):

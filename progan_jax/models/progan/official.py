@@ -15,7 +15,7 @@ Variables are renamed and converted to our layout:
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,18 +92,19 @@ def _convert_variables(
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has numbers that are not finite")
-    return np.ascontiguousarray(_layout(name, isinstance(network, Generator))(array))
+    return np.ascontiguousarray(
+        _to_our_layout(name, array, isinstance(network, Generator))
+    )
 
 
-def _layout(name: str, of_generator: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function that converts one of their variables to our layout."""
+def _to_our_layout(name: str, array: np.ndarray, of_generator: bool) -> np.ndarray:
     if name.endswith("Conv0_up/weight"):
-        return lambda array: array[::-1, ::-1].swapaxes(2, 3)
+        return array[::-1, ::-1].swapaxes(2, 3)
     if name == "4x4/Dense/weight" and of_generator:
-        return _channels_last
+        return _channels_last(array)
     if name == "4x4/Dense0/weight":
-        return lambda array: _channels_last(array.T).T
-    return lambda array: array
+        return _channels_last(array.T).T
+    return array
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
@@ -123,13 +124,11 @@ class OfficialNetwork:
 
     Attributes:
       kind: "G", "D" or "Gs".
-      function: Name of the function that builds it.
       options: Arguments of the function that differ from its defaults.
       variables: Arrays by their names, such as "8x8/Conv0_up/weight".
     """
 
     kind: str
-    function: str
     options: Mapping[str, Any]
     variables: Mapping[str, np.ndarray]
 
@@ -174,7 +173,7 @@ def _to_network(kind: str, record: Any) -> OfficialNetwork:
         raise ValueError(f"{kind} has two variables of one name")
     variables = {name: array.numbers for name, array in state["variables"]}
     options = {name: _plain(value) for name, value in state["static_kwargs"].items()}
-    return OfficialNetwork(kind, function, options, variables)
+    return OfficialNetwork(kind, options, variables)
 
 
 def _plain(value: Any) -> Any:
@@ -252,8 +251,10 @@ def _convert(
     network: OfficialNetwork, level: float | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     options = _to_options(network.options)
-    whole, fused = _ours(network.kind, options), options.fused_resampling
-    arrays = convert_variables(whole, network.variables, fused)
+    module = Discriminator if network.kind == "D" else Generator
+    final = module(options.resolution, options)
+    fused = options.fused_resampling
+    arrays = convert_variables(final, network.variables, fused)
     own = float(network.variables[LEVEL])
     side, alpha = _stage(options.resolution, own, level)
     grown = {f"x{r}" for r in stage_resolutions(side)}
@@ -266,7 +267,7 @@ def _convert(
         "licence": LICENCE,
         "source": {
             "network": network.kind,
-            "function": network.function,
+            "function": _FUNCTIONS[network.kind],
             "options": dict(network.options),
         },
     }
@@ -297,12 +298,6 @@ def _to_options(theirs: Mapping[str, Any]) -> Options:
         mbstd_group_size=of["mbstd_group_size"],
         **widths,
     )
-
-
-def _ours(kind: str, options: Options) -> Generator | Discriminator:
-    """Returns our network of the final resolution."""
-    network = Discriminator if kind == "D" else Generator
-    return network(options.resolution, options)
 
 
 def _stage(final: int, own: float, wanted: float | None) -> tuple[int, float]:
