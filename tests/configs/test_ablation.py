@@ -40,10 +40,9 @@ def test_row_is_that_of_the_reference(row):
     assert (config.model.resolution, config.model.fmap_base) == (128, 2048)
 
 
-@pytest.mark.parametrize("name", ablation.SETS)
 @pytest.mark.parametrize("row", ablation.ROWS)
-def test_every_row_is_valid_and_explains_itself(name, row):
-    config = ablation.get_config(f"{name},{row}")
+def test_every_row_is_valid_and_explains_itself(row):
+    config = ablation.get_config(f"celeba,{row}")
     config.runtime.num_devices = 1
     validate(config, 1)
     assert "128x128" in explain(config)
