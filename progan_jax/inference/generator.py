@@ -160,8 +160,8 @@ class TrainedGenerator:
             raise UserError(f"n={n} must be at least 1; raise it")
         check_seed("seed", seed)
         # With batch norm an image depends on its batch: always draw complete ones.
-        whole = BATCH_SIZE if self.network.sees_batch else 1
-        drawn = -(-n // whole) * whole
+        multiple = BATCH_SIZE if self.network.sees_batch else 1
+        drawn = -(-n // multiple) * multiple
         latents, labels = draw_inputs(self.network, drawn, seed)
         if label is not None:
             labels = np.resize(np.asarray(self._read_labels(label, n)), drawn)

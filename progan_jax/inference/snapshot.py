@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, parse_record, seal, write_whole
 
-# Kimg and resolution. Earlier versions wrote whole kimg, rounded down.
+# Kimg and resolution. Earlier versions wrote integer kimg, rounded down.
 _NAME = re.compile(r"(\d{6,}(?:\.\d{3})?)_r(\d{3,})")
 
 INFO = "snapshot.json"
