@@ -1,6 +1,7 @@
 """Set-up of all tests: eight CPU devices, strict JAX, and a cache of programs."""
 
 import gc
+import json
 import os
 import sys
 from pathlib import Path
@@ -92,6 +93,61 @@ def tiny_config():
     config.runtime.pairs_per_dispatch = 4
     config.runtime.num_devices = 1
     return config
+
+
+PROGRAMS, COMPILED, STATES = {}, {}, {}
+
+
+@pytest.fixture
+def shared_programs(monkeypatch):
+    """Traces and compiles the programs of a configuration once in a process.
+
+    Without it each run, and each resume, would trace its programs again: 5 s.
+    """
+    from progan_jax.models.progan import ablation
+    from progan_jax.training import stage
+    from progan_jax.training.stage import StageProgram
+    from progan_jax.training.steps import Steps
+
+    make, compile_steps = StageProgram.__init__, StageProgram._compile
+    abstract_state = StageProgram.abstract_state
+
+    def init(self, config, schedule, resolution, mesh, label_counts=()):
+        make(self, config, schedule, resolution, mesh, label_counts)
+        fields = config.to_dict()
+        # What runs the programs, and does not go into them.
+        del fields["train"], fields["eval"], fields["schedule"]["total_kimg"]
+        self.key = (
+            json.dumps(fields, sort_keys=True),
+            resolution,
+            tuple(mesh.devices.flat),
+            tuple(label_counts),
+            jax.config.jax_enable_x64,
+            # What tests replace.
+            Steps.run,
+            stage.compiler_options,
+            stage.fit_to_reals,
+            stage.scale_by_authors_adam,
+            ablation._CALM,
+        )
+        first = PROGRAMS.setdefault(self.key, self)
+        self.sampler = first.sampler
+        for name in ("create", "grow", "fit", "run", "reset_optimizers", "reset_sums"):
+            setattr(self, f"_{name}", getattr(first, f"_{name}"))
+
+    def compile_once(self, shape):
+        if (self.key, shape) not in COMPILED:
+            COMPILED[self.key, shape] = compile_steps(self, shape)
+        return COMPILED[self.key, shape]
+
+    def abstract_once(self):
+        if self.key not in STATES:
+            STATES[self.key] = abstract_state(self)
+        return STATES[self.key]
+
+    monkeypatch.setattr(StageProgram, "__init__", init)
+    monkeypatch.setattr(StageProgram, "_compile", compile_once)
+    monkeypatch.setattr(StageProgram, "abstract_state", abstract_once)
 
 
 def pytest_collection_finish():

@@ -28,10 +28,12 @@ from progan_jax.runtime.newest import read_newest
 from progan_jax.train import _Run, check_restored, train
 from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram
-from progan_jax.training.start import fit_to_reals
+from progan_jax.training.start import images_to_fit
 from progan_jax.training.state import TrainState
 from progan_jax.training.steps import Steps
 from progan_jax.training.workdir import exclusive, open_workdir
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 # The checksum of a row is of its times, too.
 OF_TIME = ("Timing/", "Memory/", "checksum")
@@ -294,13 +296,14 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
 def test_a_killed_run_with_noise_and_statistics_of_its_batch_goes_on_bit_for_bit(
     tiny_config, tmp_path, monkeypatch
 ):
-    fitted, fit = [], fit_to_reals
+    fitted, choose = [], images_to_fit
 
-    def counted(state, reals, discriminator):
-        fitted.append(discriminator.resolution)
-        return fit(state, reals, discriminator)
+    def counted(*arguments):
+        reals = choose(*arguments)
+        fitted.append(reals is not None)
+        return reals
 
-    monkeypatch.setattr("progan_jax.training.stage.fit_to_reals", counted)
+    monkeypatch.setattr("progan_jax.training.stage.images_to_fit", counted)
     # Noise from the first step on, however good the fakes are.
     monkeypatch.setattr("progan_jax.models.progan.ablation._CALM", -0.5)
     tiny_config.model.resolution = 8
@@ -316,7 +319,7 @@ def test_a_killed_run_with_noise_and_statistics_of_its_batch_goes_on_bit_for_bit
             train(tiny_config, tmp_path / "cut")
     train(tiny_config, tmp_path / "cut")
     assert_same_run(tiny_config, tmp_path / "whole", tmp_path / "cut")
-    assert fitted == [4, 4]  # Once where each of the two began.
+    assert fitted == [True, True]  # Once where each of the two began.
     state, _ = final_state(tiny_config, tmp_path / "cut")
     assert 0 < state.loss_state["fake_scores"] <= 1
     last = rows(tmp_path / "cut")[-1]

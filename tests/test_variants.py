@@ -40,7 +40,7 @@ B = {
 }
 ROWS = {
     # What b's last resolution compiles, too; row c is b with another batch.
-    "a": {**B, "schedule.start_resolution": 16},
+    "a": {**B, "schedule.start_resolution": 8},
     "b": B,
     "d": D,
     "e*": {**D, "model.minibatch_discrimination": 10},
@@ -72,9 +72,6 @@ MODES = {
 def config(tiny_config, monkeypatch):
     # Noise from the first step on, however good the fakes are.
     monkeypatch.setattr("progan_jax.models.progan.ablation._CALM", -0.5)
-    # Compiled sooner than run: two pairs are nothing.
-    quick = {"xla_backend_optimization_level": 0}
-    monkeypatch.setattr("progan_jax.training.stage.compiler_options", lambda *_: quick)
     tiny_config.model.mbstd_group_size = 0
     tiny_config.schedule.total_kimg = 100.0
     tiny_config.runtime.pairs_per_dispatch = 2
@@ -118,8 +115,9 @@ def train_two_pairs_each(config, changes, resolutions):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_every_row_trains_at_4_8_and_16(config, row):
-    train_two_pairs_each(config, ROWS[row], (4, 8, 16) if row != "a" else (16,))
+def test_every_row_trains_at_4_and_8(config, row):
+    config.model.resolution = 8
+    train_two_pairs_each(config, ROWS[row], (4, 8) if row != "a" else (8,))
 
 
 @pytest.mark.parametrize("variant", MODES)
@@ -161,11 +159,18 @@ def test_every_variant_of_the_mode_test_trains_at_32(config, variant):
     train_two_pairs_each(config, changes, (32,))
 
 
+# Row a is traced as b; the other rows have nothing that these three lack.
+RICHEST = [("b", 1024), ("e*", 1024), ("lsgan", 1024)]
+OTHERS = [(r, side) for r in ROWS for side in (256, 512, 1024) if r != "a"]
+
+
 @pytest.mark.parametrize(
-    "resolution",
-    [*(pytest.param(r, marks=pytest.mark.slow) for r in (256, 512)), 1024],
+    ("row", "resolution"),
+    [
+        *RICHEST,
+        *(pytest.param(*o, marks=pytest.mark.slow) for o in OTHERS if o not in RICHEST),
+    ],
 )
-@pytest.mark.parametrize("row", ROWS)
 def test_the_pairs_of_every_row_can_be_traced_at_the_largest(config, row, resolution):
     config.model.resolution = resolution
     config.model.channels = 3

@@ -13,6 +13,8 @@ from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 COLLECTIVES = (
     "all-reduce",
     "all-gather",
@@ -45,11 +47,13 @@ def host(state):
     return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
 
 
+def descent(*_):
+    return optax.identity()
+
+
 def one_steps_gradients(config, devices, pyramid, monkeypatch):
     """Runs one pair of plain descent at rate 1: what moved is the gradient."""
-    monkeypatch.setattr(
-        "progan_jax.training.stage.scale_by_authors_adam", lambda *_: optax.identity()
-    )
+    monkeypatch.setattr("progan_jax.training.stage.scale_by_authors_adam", descent)
     config.schedule.g_learning_rate = config.schedule.d_learning_rate = "1"
     stage = program(config, devices, 8)
     before = stage.create()
@@ -259,7 +263,7 @@ def test_devices_tell_each_other_gradients_scalars_and_what_the_statistic_spans(
     config.model.fused_resampling = fused
     config.model.mbstd_group_size = group
     stage = program(config, 8, 8)
-    text = stage.lower(pyramid.levels[8].shape).compile().as_text()
+    text = stage._compile(pyramid.levels[8].shape).as_text()
     assert reduced_shapes(text) - gradient_shapes(stage.abstract_state()) == more
 
 

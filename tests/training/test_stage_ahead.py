@@ -14,8 +14,11 @@ from progan_jax.errors import UserError
 from progan_jax.runtime.background import Background
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.train import _Run, train
+from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram, compiles_ahead
 from progan_jax.training.steps import Steps
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +59,6 @@ def states(config, workdir, monkeypatch):
 
 
 def test_a_run_compiled_ahead_is_the_same_run(tiny_config, tmp_path, monkeypatch):
-    tiny_config.runtime.num_devices = 2
     whole = states(tiny_config, tmp_path / "off", monkeypatch)
     traced, compiled, used, run = [], [], [], Steps.run
     compile_steps, run_program = StageProgram._compile, StageProgram.run
@@ -128,14 +130,13 @@ def test_an_error_of_the_compiler_surfaces_where_the_program_is_needed(
     assert (tmp_path / "run" / "checkpoints" / "64").is_dir()
 
 
-def test_the_thread_has_the_precision_of_its_parent(tiny_config, float64):
-    from progan_jax.training.config import make_schedule
-
+def test_the_thread_has_the_precision_of_its_parent(tiny_config, float64, monkeypatch):
+    monkeypatch.setattr(StageProgram, "_compile", StageProgram.lower)
     tiny_config.model.dtype = "float64"
     mesh = make_mesh(jax.devices()[:1])
     program = StageProgram(tiny_config, make_schedule(tiny_config), 4, mesh)
     program.compile_ahead((100, 4, 4, 1))
-    assert "f64[" in program._ahead.result().as_text()
+    assert "xf64>" in program._ahead.result().as_text()
 
 
 def test_an_action_returns_its_result():

@@ -27,6 +27,8 @@ from progan_jax.training.start import open_initial, start_from
 from tests import hub
 from tests.pickles import dumps, golden_networks
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 LICENCE = {"name": "cc-by-nc-4.0"}
 
 
