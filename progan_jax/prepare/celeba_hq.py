@@ -193,10 +193,9 @@ def alignment_steps(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the images on the way to an aligned face, which is the last, by name.
 
-    The square is sampled linearly at `oversample` times the resolution and reduced to
-    the resolution by a Lanczos filter. Where it leaves the image, the image is
-    mirrored, blurred and faded. A square of at least twice the sampled side is first
-    shrunk by a whole factor, which bounds the memory and avoids aliasing.
+    The square is sampled linearly at `oversample` times the resolution and reduced by a
+    Lanczos filter. Where it leaves the image, the image is mirrored, blurred and faded.
+    A square of at least twice the sampled side is first shrunk by a whole factor.
 
     Args:
       image: uint8 [h, w, 3].
@@ -205,9 +204,8 @@ def alignment_steps(
       oversample: Sampled points for each wanted pixel, along a side.
       clean: Removes JPEG artefacts (in the paper a learned autoencoder) from the image:
         uint8 [h, w, 3] to the same shape and type. None leaves them.
-      enlarge: Super-resolution (in the paper learned, 4 times) of the part around the
-        square: uint8 [h, w, 3] to [f * h, f * w, 3] for any whole f. None lets the
-        sampling enlarge it.
+      enlarge: Super-resolution (in the paper learned, 4 times) around the square, uint8
+        [h, w, 3] to [f * h, f * w, 3] for any whole f. None lets the sampling do it.
 
     Yields:
       Name and uint8 [h, w, 3] of "original", "cleaned", "cropped" (to the surroundings
@@ -235,23 +233,27 @@ def alignment_steps(
         yield "enlarged", image
     sampled = resolution * oversample
     if quad.side >= 2 * sampled:
-        factor = int(quad.side / sampled)
-        # Means of blocks, which may be partial at the right and lower edge.
-        image = np.asarray(Image.fromarray(image).reduce(factor))
-        quad = quad.scaled(1 / factor)
+        image, quad = _shrink(image, quad, int(quad.side / sampled))
         yield "shrunk", image
     if (quad.corners < 0).any() or (quad.corners > image.shape[1::-1]).any():
         image, quad = _pad(image, quad)
         yield "padded", image
-    face = Image.fromarray(image).transform(
-        (sampled, sampled),
-        Image.Transform.QUAD,
-        quad.corners.ravel().tolist(),
-        Image.Resampling.BILINEAR,
-    )
+    face = _sample(image, quad, sampled)
     yield "sampled", np.asarray(face)
     face = face.resize((resolution, resolution), Image.Resampling.LANCZOS)
     yield "aligned", np.asarray(face)
+
+
+def _sample(image: np.ndarray, quad: Quad, side: int) -> Image.Image:
+    corners = quad.corners.ravel().tolist()
+    return Image.fromarray(image).transform(
+        (side, side), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR
+    )
+
+
+def _shrink(image: np.ndarray, quad: Quad, factor: int) -> tuple[np.ndarray, Quad]:
+    """Takes means of blocks, which may be partial at the right and lower edge."""
+    return np.asarray(Image.fromarray(image).reduce(factor)), quad.scaled(1 / factor)
 
 
 def draw_steps(
