@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from progan_jax.data.decoding import BadImage, check_bytes
+from progan_jax.data.decoding import MAX_BYTES, BadImage, check_bytes
 from progan_jax.data.names import counted, first_few, normal, printable
 from progan_jax.errors import UserError
 from progan_jax.prepare.classes import (
@@ -28,6 +28,9 @@ from progan_jax.prepare.listing import HEAD, KINDS, Listing, files_below, sort_f
 from progan_jax.prepare.readers import Item, Reader
 
 _DATASET = "dataset.json"  # Labels in the sets of StyleGAN2-ADA's dataset_tool.py.
+
+# Largest size of that file: JSON takes up to 25 times its size in memory.
+_BYTES_PER_IMAGE, _BYTES_BESIDE = 2**10, 2**24
 
 # What zipfile raises for archives and members that are damaged, encrypted, compressed
 # by an unknown method, or named in no known encoding.
@@ -132,8 +135,9 @@ class FileReader(Reader):
         if dataset is None:
             return classes_of_folders(self._names)
         where, folder = f"{self._path}/{dataset}", common_folder([dataset])
+        most = min(MAX_BYTES, _BYTES_BESIDE + _BYTES_PER_IMAGE * len(self))
         try:
-            data = self._read(dataset)
+            data = self._read(dataset, most)
         except BadImage as error:
             raise UserError(
                 f"{where}: cannot be read ({error}); remove it to take folders as "
@@ -148,10 +152,10 @@ class FileReader(Reader):
             raise BadImage("it is a link, and zip files are not unpacked")
         return head
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, name: str, most: int = MAX_BYTES) -> bytes:
         """Returns a file; raises BadImage if it cannot be read or is too large."""
         with self._opened(name) as (file, size):
-            check_bytes(size)
+            check_bytes(size, most)
             return file.read(size)
 
     @contextmanager

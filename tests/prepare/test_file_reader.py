@@ -410,6 +410,23 @@ def test_a_dataset_json_is_found_in_any_spelling(tmp_path, name):
     assert [label for _, label in names_and_labels(reader)] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_dataset_json_far_larger_than_its_images_need_is_not_read(tmp_path, kind):
+    text = b'{"labels":[' + b"[]," * (2**24 // 3 + 2**10) + b"[]]}"
+    path = pack(tmp_path / "x.zip", *SHARDS)
+    if kind == "folder":
+        path = write(tmp_path / "x", *SHARDS)
+        (path / "dataset.json").write_bytes(text)
+    else:
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("dataset.json", text)
+    with (
+        allocating_at_most(2**20),
+        pytest.raises(UserError, match=r"it has more than 16 MiB.*remove it"),
+    ):
+        FileReader(path)
+
+
 def test_a_table_goes_before_a_dataset_json(tmp_path):
     path = write_dataset(tmp_path / "x", {"labels": [[name, 1] for name in SHARDS]})
     table = tmp_path / "labels.csv"
