@@ -15,7 +15,9 @@ from flax import traverse_util
 
 Params = dict[str, Any]
 Scalars = dict[str, jax.Array]
-LossState = dict[str, jax.Array]  # What losses remember from step to step.
+# What losses remember from step to step: running means, averaged over the parts of a
+# batch, so that parts do not show in them.
+LossState = dict[str, jax.Array]
 
 # Folded into a step's key for G's own noise; losses number what D sees from 0.
 _OF_GENERATOR = 1000

@@ -118,13 +118,12 @@ def accumulate(
 ) -> tuple[Any, Any]:
     """Runs the parts of a batch in turn, to save memory.
 
-    The mean is that of the whole batch, up to rounding, if `run` takes a mean over
-    images that are independent except within groups that no part cuts, and nothing is
-    carried.
+    The means are those of the whole batch, up to rounding, if images are independent
+    except within groups that no part cuts, and nothing is carried.
 
     Args:
       run: Maps (carried, part) to (carried, means over the part's images).
-      carried: Tree of arrays that each part hands to the next, such as running means.
+      carried: Tree of arrays that each part hands to the next, such as statistics.
       batch: Tree of arrays [N, ...].
       num_parts: Number of equal parts; 1 runs the batch as it is.
       num_shards: Number of devices that N is split over; every part has as many

@@ -95,14 +95,8 @@ class _Batch(NamedTuple):
         return self.reals.labels if self.draws.labels is None else self.draws.labels
 
 
-class _Carried(NamedTuple):
-    """What follows from step to step, and from part to part, without gradients."""
-
-    stats: Stats
-    loss_state: LossState
-
-
-_Gradients = tuple[Any, Scalars]
+# Of one loss; means over the parts of a batch.
+_Gradients = tuple[Any, Scalars, LossState]
 
 
 @dataclass(frozen=True)
@@ -194,16 +188,16 @@ class Steps:
         """Updates D on real images and fresh fakes, then perhaps the EMA."""
         batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
-        def gradients(carried: _Carried, part: _Batch) -> tuple[_Carried, _Gradients]:
-            inputs, labels = self._inputs(state, carried, part, progress), part.labels
+        def gradients(stats: Stats, part: _Batch) -> tuple[Stats, _Gradients]:
+            inputs, labels = self._inputs(state, stats, part, progress), part.labels
             images, g_stats = generate_in_training(
                 self.generator, inputs.variables.g, part.draws.z, labels, progress
             )
             inputs = inputs.with_fakes(Examples(images, labels), g_stats)
             return _differentiate(self.family.d_loss, state.d_params, inputs)
 
-        carried, of_d = self._accumulate(gradients, state, batch)
-        state = self._update(state, "d", of_d, carried, rate)
+        stats, of_d = self._accumulate(gradients, state, batch)
+        state = self._update(state, "d", of_d, stats, rate)
         return self._average(state) if self.options.ema_after == "d_step" else state
 
     def g_step(
@@ -219,12 +213,12 @@ class Steps:
         draws = self._draw(self.family.draw_for_g, key, batch_size)
         progress = self._progress(key, alpha)
 
-        def gradients(carried: _Carried, part: _Batch) -> tuple[_Carried, _Gradients]:
-            inputs = self._inputs(state, carried, part, progress)
+        def gradients(stats: Stats, part: _Batch) -> tuple[Stats, _Gradients]:
+            inputs = self._inputs(state, stats, part, progress)
             return _differentiate(self.family.g_loss, state.g_params, inputs)
 
-        carried, of_g = self._accumulate(gradients, state, _Batch(reals, draws))
-        state = self._update(state, "g", of_g, carried, rate)
+        stats, of_g = self._accumulate(gradients, state, _Batch(reals, draws))
+        state = self._update(state, "g", of_g, stats, rate)
         return self._average(state) if self.options.ema_after == "g_step" else state
 
     def simultaneous_step(
@@ -239,8 +233,8 @@ class Steps:
         """Updates D and G on one batch of fakes, each against the other's old self."""
         batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
-        def gradients(carried: _Carried, part: _Batch) -> tuple[_Carried, Any]:
-            inputs, labels = self._inputs(state, carried, part, progress), part.labels
+        def gradients(stats: Stats, part: _Batch) -> tuple[Stats, Any]:
+            inputs, labels = self._inputs(state, stats, part, progress), part.labels
 
             def make(g_params: Params) -> tuple[jax.Array, dict[str, Any]]:
                 g = inputs.variables.g | {"params": g_params}
@@ -255,15 +249,17 @@ class Steps:
                 given = inputs.with_fakes(Examples(images, labels), g_stats)
                 return self.family.g_loss(state.g_params, given)
 
-            carried, (of_images, scalars) = _differentiate(g_loss, images, inputs)
-            inputs = self._inputs(state, carried, part, progress)
-            inputs = inputs.with_fakes(Examples(images, labels), carried.stats.g)
-            carried, of_d = _differentiate(self.family.d_loss, state.d_params, inputs)
-            return carried, (of_d, (*pull_back(of_images), scalars))
+            stats, of_g = _differentiate(g_loss, images, inputs)
+            of_images, scalars, loss_state = of_g
+            inputs = self._inputs(state, stats, part, progress)
+            inputs = inputs.with_fakes(Examples(images, labels), stats.g)
+            inputs = inputs._replace(loss_state=loss_state)
+            stats, of_d = _differentiate(self.family.d_loss, state.d_params, inputs)
+            return stats, (of_d, (*pull_back(of_images), scalars, of_d[2]))
 
-        carried, (of_d, of_g) = self._accumulate(gradients, state, batch)
-        state = self._update(state, "d", of_d, carried, d_rate)
-        state = self._update(state, "g", of_g, carried, g_rate)
+        stats, (of_d, of_g) = self._accumulate(gradients, state, batch)
+        state = self._update(state, "d", of_d, stats, d_rate)
+        state = self._update(state, "g", of_g, stats, g_rate)
         return self._average(state)
 
     def zero_sums(self, state: TrainState) -> dict[str, jax.Array]:
@@ -279,7 +275,7 @@ class Steps:
             of_d = self._draw_for_d(key_d, images)
             of_g = _Batch(images, self._draw(self.family.draw_for_g, key_g, n))
             d, g = (
-                self._inputs(state, _carried(state), part, progress)
+                self._inputs(state, _stats(state), part, progress)
                 for part in (of_d, of_g)
             )
             d = d.with_fakes(images, state.g_stats)
@@ -308,49 +304,48 @@ class Steps:
         return jax.tree.map(self._shard, draw(key, n, *options))
 
     def _inputs(
-        self, state: TrainState, carried: _Carried, part: _Batch, progress: Progress
+        self, state: TrainState, stats: Stats, part: _Batch, progress: Progress
     ) -> LossInputs:
         return LossInputs(
             Networks(self.generator, self.discriminator),
             Variables(
-                {"params": state.g_params, "stats": carried.stats.g},
-                {"params": state.d_params, "stats": carried.stats.d},
+                {"params": state.g_params, "stats": stats.g},
+                {"params": state.d_params, "stats": stats.d},
             ),
             part.reals,
             None,
             part.draws,
             progress,
-            carried.loss_state,
+            state.loss_state,
             self.options.loss,
         )
 
     def _accumulate(
         self,
-        gradients: Callable[[_Carried, _Batch], tuple[_Carried, Any]],
+        gradients: Callable[[Stats, _Batch], tuple[Stats, Any]],
         state: TrainState,
         batch: _Batch,
-    ) -> tuple[_Carried, Any]:
+    ) -> tuple[Stats, Any]:
         num_parts = self.options.microbatches
-        return accumulate(
-            gradients, _carried(state), batch, num_parts, self._num_devices
-        )
+        return accumulate(gradients, _stats(state), batch, num_parts, self._num_devices)
 
     def _update(
         self,
         state: TrainState,
         network: str,
         gradients: _Gradients,
-        carried: _Carried,
+        stats: Stats,
         rate: jax.Array,
     ) -> TrainState:
         """Updates the network "d" or "g", and what follows without gradients."""
-        grads, scalars = gradients
+        grads, scalars, loss_state = gradients
         ok = all_finite((grads, scalars[f"{network}_loss"]))
         names = f"{network}_params", f"{network}_opt"
         params, opt = (getattr(state, name) for name in names)
         updated = apply_update(self.tx, params, opt, grads, rate, ok)
+        before = _stats(state), state.loss_state
         stats, loss_state = jax.tree.map(
-            lambda new, old: jnp.where(ok, new, old), carried, _carried(state)
+            lambda new, old: jnp.where(ok, new, old), (stats, loss_state), before
         )
         sums = add_scalars(state.sums, scalars, network, ok)
         return state.replace(
@@ -389,14 +384,14 @@ class Steps:
         return lax.with_sharding_constraint(x, self.batch_sharding)
 
 
-def _carried(state: TrainState) -> _Carried:
-    return _Carried(Stats(state.g_stats, state.d_stats), state.loss_state)
+def _stats(state: TrainState) -> Stats:
+    return Stats(state.g_stats, state.d_stats)
 
 
 def _differentiate(
     loss: Callable[[Any, LossInputs], tuple[jax.Array, LossOutputs]],
     by: Any,
     inputs: LossInputs,
-) -> tuple[_Carried, _Gradients]:
-    gradients, (scalars, *carried) = jax.grad(loss, has_aux=True)(by, inputs)
-    return _Carried(*carried), (gradients, scalars)
+) -> tuple[Stats, _Gradients]:
+    gradients, (scalars, stats, loss_state) = jax.grad(loss, has_aux=True)(by, inputs)
+    return stats, (gradients, scalars, loss_state)

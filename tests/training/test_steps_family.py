@@ -76,8 +76,8 @@ def d_loss(params, inputs):
     real, inputs = scores(inputs, params, inputs.reals.images)
     fake, inputs = scores(inputs, params, inputs.fakes.images)
     loss = fake.mean() - real.mean()
-    steps = inputs.loss_state["evaluations"] + 1
-    return loss, ({"d_loss": loss}, inputs.variables.stats, {"evaluations": steps})
+    mean = DECAY * inputs.loss_state["mean"] + (1 - DECAY) * fake.mean()
+    return loss, ({"d_loss": loss}, inputs.variables.stats, {"mean": mean})
 
 
 def g_loss(params, inputs):
@@ -109,9 +109,7 @@ FAMILY = SimpleNamespace(
 def make(**options):
     networks, tx = (Generator(), Discriminator()), optax.identity()
     steps = Steps(*networks, FAMILY, tx, StepOptions(loss=None, **options))
-    state = create_state(
-        jax.random.key(0), *networks, tx, {"evaluations": jnp.zeros([])}
-    )
+    state = create_state(jax.random.key(0), *networks, tx, {"mean": jnp.ones([])})
     return steps, state.replace(sums=steps.zero_sums(state))
 
 
@@ -129,7 +127,7 @@ def reals():
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_stats_of_both_networks_go_from_part_to_part(parts):
+def test_stats_go_from_part_to_part_and_parts_do_not_show_in_the_loss_state(parts):
     steps, state = make(microbatches=parts)
     state = steps.d_step(state, step_key(), reals(), 0.5, 0.1)
     average = np.zeros(16)
@@ -137,10 +135,11 @@ def test_stats_of_both_networks_go_from_part_to_part(parts):
         average = DECAY * average + (1 - DECAY) * z.mean(axis=0)
     np.testing.assert_allclose(state.g_stats["average"], average, rtol=1e-5)
     assert state.d_stats["seen"] == 2 * N
-    assert state.loss_state["evaluations"] == parts
+    mean = DECAY + (1 - DECAY) * latents().mean()
+    np.testing.assert_allclose(state.loss_state["mean"], mean, rtol=1e-5)
     state = steps.g_step(state, step_key(), N, reals(), 0.5, 0.1)
     assert state.d_stats["seen"] == 4 * N
-    assert state.loss_state["evaluations"] == parts
+    np.testing.assert_allclose(state.loss_state["mean"], mean, rtol=1e-5)
 
 
 def test_the_loss_of_g_sees_real_images():
@@ -163,6 +162,8 @@ def test_both_losses_of_a_simultaneous_step_see_the_same_fakes_made_once():
     average = (1 - DECAY) * z.mean(axis=0)
     np.testing.assert_allclose(after.g_stats["average"], average, rtol=1e-5)
     assert after.d_stats["seen"] == 4 * N
+    mean = DECAY + (1 - DECAY) * z.mean()
+    np.testing.assert_allclose(after.loss_state["mean"], mean, rtol=1e-5)
 
 
 def test_a_skipped_step_leaves_stats_and_loss_state():
@@ -171,7 +172,8 @@ def test_a_skipped_step_leaves_stats_and_loss_state():
     after = steps.d_step(state, step_key(), broken, 0.5, 0.1)
     assert after.sums["d_skipped"] == 1
     assert not after.g_stats["average"].any()
-    assert after.d_stats["seen"] == after.loss_state["evaluations"] == 0
+    assert after.d_stats["seen"] == 0
+    assert after.loss_state["mean"] == 1
 
 
 def test_stats_are_carried_over_a_growth():
