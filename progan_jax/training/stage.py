@@ -62,6 +62,7 @@ class StageProgram:
         generator, discriminator = make_networks(
             config, resolution, batch_size // mesh.size
         )
+        self._batch_size = batch_size
         optim = config.optim
         self.resolution = resolution
         family = family_of(config)
@@ -240,7 +241,7 @@ class StageProgram:
         state = create_state(
             key, steps.generator, steps.discriminator, steps.tx, loss_state
         )
-        return state.replace(sums=steps.zero_sums(state))
+        return state.replace(sums=steps.zero_sums(state, self._batch_size))
 
     def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:
         steps = self.steps

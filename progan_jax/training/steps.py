@@ -74,7 +74,7 @@ _DEQUANTISE_KEY, _NETWORKS_KEY = 3, 4
 
 
 class Batches(Protocol):
-    """Reals of up to K pairs; see `data.pipeline`."""
+    """Reals of up to K pairs; see `data.feed`."""
 
     def take(
         self, pair: jax.Array, repeat: jax.Array
@@ -262,12 +262,17 @@ class Steps:
         state = self._update(state, "g", of_g, stats, g_rate)
         return self._average(state)
 
-    def zero_sums(self, state: TrainState) -> dict[str, jax.Array]:
-        """Returns a zero for each scalar of the losses and for each count of steps."""
+    def zero_sums(self, state: TrainState, batch_size: int) -> dict[str, jax.Array]:
+        """Returns a zero for each scalar of the losses and for each count of steps.
+
+        Args:
+          state: Of this resolution, with or without sums.
+          batch_size: Images that D takes; none are computed.
+        """
         side, channels = self.discriminator.resolution, self.discriminator.channels
 
         def scalars(state: TrainState) -> Scalars:
-            n = self._num_devices
+            n = batch_size
             labels = jnp.zeros([n], jnp.int32) if self.generator.num_classes else None
             images = Examples(jnp.zeros((n, side, side, channels)), labels)
             key_d, key_g, key = jax.random.split(jax.random.key(0), 3)

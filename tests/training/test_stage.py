@@ -208,6 +208,15 @@ def test_compiled_steps_have_no_collective_but_all_reduce(
     assert [name for name, count in found.items() if count] == gathers
 
 
+@pytest.mark.parametrize(("devices", "batch"), [(6, "24"), (4, "12")])
+def test_a_group_of_the_statistic_need_not_divide_the_number_of_devices(
+    config, devices, batch
+):
+    config.schedule.batch_size = batch
+    state = program(config, devices, 8).abstract_state()
+    assert {"d_loss", "g_loss", "d_steps", "g_skipped"} <= set(state.sums)
+
+
 @pytest.mark.parametrize("feed", ["resident", "streamed"])
 def test_steps_lowered_from_shapes_are_those_lowered_from_data(config, pyramid, feed):
     config.data.feed = feed

@@ -44,7 +44,7 @@ def make_state(steps):
     networks = steps.generator, steps.discriminator
     loss_state = progan.init_loss_state(steps.options.loss)
     state = create_state(jax.random.key(0), *networks, steps.tx, loss_state)
-    return state.replace(sums=steps.zero_sums(state))
+    return state.replace(sums=steps.zero_sums(state, N))
 
 
 def make_batches(repeats=1):

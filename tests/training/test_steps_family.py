@@ -110,7 +110,7 @@ def make(**options):
     networks, tx = (Generator(), Discriminator()), optax.identity()
     steps = Steps(*networks, FAMILY, tx, StepOptions(loss=None, **options))
     state = create_state(jax.random.key(0), *networks, tx, {"mean": jnp.ones([])})
-    return steps, state.replace(sums=steps.zero_sums(state))
+    return steps, state.replace(sums=steps.zero_sums(state, N))
 
 
 def step_key():
