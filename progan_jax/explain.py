@@ -1,4 +1,4 @@
-"""The whole schedule as a table, before anyone pays for it."""
+"""Table of a run's stages with their costs, for a look before training."""
 
 import sys
 import textwrap
@@ -33,22 +33,22 @@ _COLUMNS = (
 
 _WIDTH = 100
 
-# Of the set whose levels the compiled steps are given, where there is no set yet.
+# Number of images that the compiled steps are given; the set need not exist yet.
 _NUM_IMAGES = 30_000
 
 
 def explain(
     config: ml_collections.ConfigDict, compile_steps: bool | None = None
 ) -> str:
-    """Returns the table, one row for each stage of the run, below a line on the set.
+    """Returns a line about the set, and a table with one row for each stage of the run.
 
-    A set that `prepare_data` has not written is not looked for.
+    The line is left out if the set is not one that `prepare_data` has written.
 
     Args:
       config: As configs/base.py describes it.
       compile_steps: Whether memory is that of the compiled steps, which takes minutes,
-        or an estimate. None compiles for accelerators alone: there memory is what
-        binds, and the programs are kept in the cache for the run.
+        or an estimate. None compiles on accelerators only, where memory is the limit;
+        the compilation cache keeps the programs for the run.
 
     Raises:
       UserError: if the configuration is faulty, or does not fit the set.
@@ -73,7 +73,7 @@ def _compiled_bytes(
     resolution: int,
     mesh: jax.sharding.Mesh,
 ) -> int:
-    """Compiles the steps of one resolution; returns their peak on one device."""
+    """Compiles the steps of one resolution and returns their peak on one device."""
     print(f"compiling {resolution}x{resolution}", file=sys.stderr, flush=True)
     classes = config.model.num_classes
     program = StageProgram(config, schedule, resolution, mesh, (1,) * classes)
@@ -124,12 +124,12 @@ def _summary(
 ) -> str:
     memory_is = (
         f"a rough estimate for each of {num_devices} device(s): the state, and a "
-        "step's activations; --memory compiles the steps and asks the compiler."
+        "step's activations; --memory compiles the steps and prints their peak."
     )
     if compiled:
         memory_is = (
             f"the compiled step's peak on each of {num_devices} device(s): state, "
-            f"temporaries, code, and the reals of a set of {_NUM_IMAGES:,} images."
+            f"temporaries, code, and a set of {_NUM_IMAGES:,} real images."
         )
     lines = [
         f"The run shows {schedule.end_nimg() / 1000:g} kimg in "
@@ -148,7 +148,7 @@ def _summary(
 
 
 def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns the lines of a table, with a rule below the first."""
+    """Returns the lines of a right-aligned table, with a rule below the first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))

@@ -1,7 +1,7 @@
 """Output of a run, written and printed by its primary process.
 
 At the end of a tick: scalars, grids, snapshots, the sliced Wasserstein distance and
-the report. Names of the scalars follow the authors' program; Health/* are ours.
+the report. The scalars have the names of the authors' program; Health/* are ours.
 """
 
 import math
@@ -44,11 +44,11 @@ from progan_jax.training.stage import StageProgram
 from progan_jax.training.state import TrainState
 from progan_jax.training.workdir import RunFolder
 
-# What is folded into the run's key outside of the training steps, whose keys come from
-# another branch of it.
+# Folded into the run's key. The keys of weights and training steps come from splitting
+# it instead.
 _GRID_KEY, _SWD_KEY = 1, 2
 
-# A report takes about half a second, as long as the tick of a small network.
+# Least time between reports: one takes half a second, as long as a tick of a small run.
 _REPORT_SEC = 30.0
 
 
@@ -85,7 +85,7 @@ class Record:
           origin: Fields for snapshots about the networks that the run started from.
 
         Raises:
-          UserError: if the evaluation is not possible.
+          UserError: if the run cannot be evaluated.
           OSError: if the folder cannot be written.
         """
         self.folder, self.total_sec = folder, total_sec
@@ -101,7 +101,7 @@ class Record:
         self._evaluation: Evaluation | None = None
         if config.eval.every_kimg:
             self._evaluation = Evaluation(config, folder.path, pyramid, mesh)
-        # A shorter schedule ends within a tick of a longer one: its last row goes then.
+        # A run that is made longer drops its last row if its end cut that tick short.
         self._log = RunLog(
             folder.path,
             lambda n: n <= nimg and schedule.is_tick_end(n),
@@ -114,7 +114,7 @@ class Record:
     def greet(self, nimg: int) -> None:
         """Prints the image set, the devices and the progress so far."""
         devices, end = self._mesh.devices.flatten(), self._schedule.end_nimg()
-        verb = "goes on from" if nimg else "starts at"
+        verb = "continues from" if nimg else "starts at"
         hosts = jax.process_count()
         among = f" of {hosts} processes" if hosts > 1 else ""
         self.bar.print(describe_set(self._config, self._pyramid))
@@ -125,11 +125,11 @@ class Record:
         self._report_dropped(nimg)
 
     def start_tick(self) -> None:
-        """Starts the clock of a tick, after the maintenance of the one before."""
+        """Starts the clock of a tick, after the maintenance of the previous one."""
         self._tick_started = time.perf_counter()
 
     def draw_start(self, program: StageProgram, state: TrainState) -> None:
-        """Draws the real images, and the fakes of the untrained generator."""
+        """Writes the grids of real images and of the initial generator's fakes."""
         reals = self._pyramid.levels[self._config.model.resolution][self._grid_indices]
         self._write_grid("reals.png", reals)
         self.draw_fakes(program.sampler, local(state.g_ema), 0)
@@ -137,7 +137,7 @@ class Record:
     def end_tick(
         self, program: StageProgram, state: TrainState, nimg: int, shown: int
     ) -> None:
-        """Measures, prints and draws what is due at the end of a tick.
+        """Measures, prints and writes what is due at the end of a tick.
 
         Args:
           program: Of the stage.
@@ -173,7 +173,7 @@ class Record:
                 self._write_report()
 
     def print_end(self, nimg: int) -> None:
-        """Prints that the run is done, and the newest grid."""
+        """Prints that the run is done, and the path of the newest grid."""
         grids = list_grids(self._workdir / "grids")
         see = grids[-1].path if grids else self._workdir
         self.bar.print(f"done: {nimg / 1000:.1f} kimg; see {see}")
@@ -181,7 +181,7 @@ class Record:
     def print_stop(self, nimg: int, signal_name: str) -> None:
         """Prints that the run was asked to stop."""
         where = f"{signal_name or 'a stop on another host'} at {nimg / 1000:.1f} kimg"
-        self.bar.print(f"{where}: state saved; run the same command to go on")
+        self.bar.print(f"{where}: state saved; run the same command to continue")
 
     def close(self) -> None:
         """Writes what is pending and removes the bar."""
@@ -196,7 +196,7 @@ class Record:
         """Returns the row of a tick.
 
         Args:
-          sums: The state's, since the last tick.
+          sums: Of the state, since the last tick.
           nimg: Number of images shown at its end.
           shown: Number of images shown in this tick by this process.
           phase: Of the last image.
@@ -241,9 +241,9 @@ class Record:
     def measure_swd(
         self, sampler: Sampler, ema: Params, phase: Phase
     ) -> dict[str, float]:
-        """Returns the SWD x 1e3 between real images and fakes enlarged to final size.
+        """Returns SWD x 1e3 between real images and fakes at the final resolution.
 
-        Levels and their mean, by their names in the row of a tick.
+        Fakes are enlarged. Levels and their mean, by their names in the row of a tick.
         """
         num = min(self._config.eval.stage_swd_images, self._pyramid.num_images)
         stream = IndexStream(self._seed, self._pyramid.num_images, mirror=False)
@@ -258,7 +258,7 @@ class Record:
     def write_snapshot(
         self, program: StageProgram, state: TrainState, nimg: int, phase: Phase
     ) -> Path:
-        """Writes the averaged generator for use and returns its folder."""
+        """Writes the snapshot of the averaged generator and returns its folder."""
         config, pyramid = self._config, self._pyramid
         trained = None
         if config.train.snapshot_networks:
@@ -335,8 +335,8 @@ class Record:
         if short := [n for n in dropped if n <= nimg]:
             self.bar.print(
                 f"{len(short)} row(s), at {short[-1] / 1000:.10g} kimg, are left out: "
-                "no tick of the schedule ends there, as where the run's old end cut "
-                "one short"
+                "no tick of the schedule ends there; the run's previous end may have "
+                "cut one short"
             )
 
 
@@ -346,11 +346,11 @@ def rows_by_class(
     """Returns indices of images such that each row of a grid shows one class.
 
     Args:
-      order: Indices of all images; a row has its class's first ones.
+      order: Indices of all images; a row shows the first ones of its class.
       labels: Classes int [n].
-      columns: Of the grid.
-      rows: Of the grid; more rows than classes show the next images of each, and a
-        class of few images shows them again.
+      columns: Number of columns.
+      rows: Number of rows. If there are more rows than classes, further rows show the
+        next images of each class; a class with too few images repeats them.
 
     Returns:
       Indices int [rows * columns].
@@ -366,7 +366,7 @@ def rows_by_class(
 
 
 def _scalars(totals: Mapping[str, float]) -> dict[str, float]:
-    """Turns the sums of a tick into means, by the names of the authors' program."""
+    """Turns the sums of a tick into means, named as in the authors' program."""
     row = {}
     for name, total in totals.items():
         if name.endswith(("_steps", "_skipped")):

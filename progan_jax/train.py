@@ -1,7 +1,7 @@
 """The training loop: wires configuration, data, state, steps, checkpoints and logs.
 
 Nothing here is numerical. A checkpoint at nimg holds the state before anything that
-is due at nimg, such as growth, so that a run that goes on from it does what the
+is due at nimg, such as growth, so that a run that resumes from it does what the
 uninterrupted run did.
 """
 
@@ -46,7 +46,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
     Args:
       config: As configs/base.py describes it.
-      workdir: Folder of the run; the same folder goes on with the same run.
+      workdir: Folder of the run; the same folder continues the same run.
 
     Raises:
       UserError: if configuration, data or workdir are at fault, before any training.
@@ -55,13 +55,13 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     try:
         with StopRequest() as stop:
             _train(config, workdir, stop)
-    except BrokenPipeError:  # Of who read the output, such as `head`.
+    except BrokenPipeError:  # The reader of the output, such as `head`, has ended.
         raise
     except OSError as error:
         raise UserError(
             f"--workdir={workdir}: {error}; fix that, or restore the folder if it was "
-            "deleted or moved, and run the same command, which goes on from the newest "
-            "checkpoint that is there"
+            "deleted or moved, and run the same command, which continues from the "
+            "newest checkpoint that is there"
         ) from error
 
 
@@ -80,7 +80,7 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
         try:
             _Run(config, workdir, mesh, pyramid, saved, stop, initial, folder).run()
         except (OSError, UserError):
-            # Where the whole folder is gone, that is the reason to give.
+            # If the folder itself is gone, report that instead.
             if folder:
                 folder.check()
             raise
@@ -93,7 +93,7 @@ def _open(
     num_devices: int,
     stack: ExitStack,
 ) -> RunFolder | None:
-    """Takes the folder for this run, if this process is the one that writes there."""
+    """Opens the folder for this run, on the primary process only."""
     if not is_primary():
         return None
     warn_of_small_groups(config, num_devices)
@@ -155,7 +155,7 @@ class _Run:
                 self.record.draw_start(self.program, self.state)
                 if self.config.init_from:
                     self._save(wait=True)
-        in_row = self.state.skipped_in_row + 0
+        in_row = self.state.skipped_in_row + 0  # A copy: the state will be donated.
         vote = StopVote(self.stop, self.mesh)
         vote.cast()
         if self.nimg < end and not vote.passed() and not self._grow_if_due():
@@ -171,7 +171,10 @@ class _Run:
         self._finish(end)
 
     def _dispatch(self, previous_in_row: jax.Array) -> jax.Array:
-        """Runs pairs up to the next event; the host looks at the dispatch before."""
+        """Runs pairs up to the next event, then checks the previous dispatch.
+
+        The host stays one dispatch behind, so that the device need not wait for it.
+        """
         r = self.program.resolution
         left = self.schedule.next_event(self.nimg) - self.nimg
         shown = self.schedule.pair_nimg(r)
@@ -184,7 +187,7 @@ class _Run:
         return in_row
 
     def _prepare(self) -> None:
-        """Loads the reals and compiles the steps; the tick is timed from here on."""
+        """Loads the real images, compiles the steps and starts the tick's clock."""
         r = self.program.resolution
         self._show(f"compiling {r}x{r}")
         self.program.prepare(self.pyramid)
@@ -193,7 +196,7 @@ class _Run:
             self.record.start_tick()
 
     def _change_phase(self) -> None:
-        """Grows where a stage begins, and resets the optimizers where a fade ends."""
+        """Grows if a stage begins, and resets the optimizers if a fade ends."""
         if self._grow_if_due() or not self.config.optim.reset_at_fades:
             return
         stage = self.schedule.stage_at(self.nimg)
@@ -201,7 +204,7 @@ class _Run:
             self.state = self.program.reset_optimizers(self.state)
 
     def _grow_if_due(self) -> bool:
-        """Grows to the resolution of the stage, if it is another; returns whether."""
+        """Grows if the stage has another resolution; returns whether it did."""
         resolution = self.schedule.stage_at(self.nimg).resolution
         if resolution == self.program.resolution:
             return False
@@ -215,7 +218,7 @@ class _Run:
         """Reports, draws and saves what is due at the end of a tick."""
         if self.record:
             self.record.folder.check()
-            # So that a row after a checkpoint proves that it was on the disk.
+            # A row after a checkpoint proves that the checkpoint was on the disk.
             self.checkpoints.wait()
             self.record.end_tick(self.program, self.state, self.nimg, self.tick_shown)
         self.tick_shown = 0
@@ -255,7 +258,7 @@ class _Run:
             "none was applied, and the state is saved in "
             f"{self.workdir / 'checkpoints'}; look at Health/skipped and Loss/* in "
             f"{self.workdir / 'stats.jsonl'}, then lower the learning rates in a new "
-            "workdir, or run the same command to try once more"
+            "workdir, or run the same command to try again"
         )
 
     def _save(self, wait: bool = False) -> None:
@@ -303,20 +306,20 @@ def check_restored(
     meta: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
 ) -> None:
-    """Checks that the meta data of a checkpoint are those of its state.
+    """Checks that the metadata of a checkpoint match its state.
 
     Args:
       config: The run's.
-      meta: As `_Run` saves it, and "nimg", the images shown.
+      meta: As `_Run` saves it, and "nimg", the number of images shown.
       arrays: The state's, by their names.
 
     Raises:
-      Exception: of any kind, if they are not, or are of another form.
+      Exception: of any kind, if they do not match or are malformed.
     """
     nimg = meta["nimg"]
     _check_key(config, nimg, arrays["key"])
     schedule = make_schedule(config, _stages(meta))
-    # A run that is now to be shorter would have no stages for all of its pairs.
+    # A run that was shortened since would have no stages for all of its pairs.
     longest = max(schedule.total_kimg, nimg / 1000)
     schedule = dataclasses.replace(schedule, total_kimg=longest)
     shown = schedule.nimg_after(int(arrays["pairs"]))
@@ -329,14 +332,14 @@ def check_restored(
 
 
 def _check_key(config: Any, nimg: int, key: np.ndarray) -> None:
-    """Refuses the state of a run of another seed: it would train on in silence."""
+    """Refuses the state of a run of another seed: it would train without an error."""
     _, key_steps = split_key(jax.random.key(config.seed))
     own = jax.random.key_data(key_steps)
     if not np.array_equal(key, own):
         raise UserError(
-            f"--workdir: checkpoint {nimg} has the random numbers of another run, of "
-            f"another seed than config.seed = {config.seed}; remove it, or restore the "
-            "run's own"
+            f"--workdir: checkpoint {nimg} has the random key of another run, whose "
+            f"seed was not config.seed = {config.seed}; remove it, or restore the "
+            "run's own checkpoint"
         )
 
 

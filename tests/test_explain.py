@@ -85,7 +85,7 @@ def test_a_prepared_set_is_described_and_what_contradicts_it_is_refused(
     with pytest.raises(UserError) as caught:
         explain(config)
     assert str(caught.value) == (
-        "config.model.channels = 3: the images of x have 1; set it to that, as by "
+        "config.model.channels = 3: the images of x have 1; set "
         "--config.model.channels=1"
     )
 

@@ -356,8 +356,8 @@ def test_a_run_may_be_made_longer_and_every_tick_stands_once(
     train(tiny_config, workdir)
     assert rows(workdir)[-1]["Progress/nimg"] == 384
     assert (
-        "1 row(s), at 0.32 kimg, are left out: no tick of the schedule ends there, as "
-        "where the run's old end cut one short\n"
+        "1 row(s), at 0.32 kimg, are left out: no tick of the schedule ends there; the "
+        "run's previous end may have cut one short\n"
     ) in capsys.readouterr().out
     ticks = [row["Progress/tick"] for row in rows(workdir)]
     assert ticks == list(range(1, len(ticks) + 1))
@@ -444,8 +444,8 @@ def test_a_checkpoint_of_another_seed_is_refused_and_not_trained_on(
     with pytest.raises(UserError) as error:
         train(tiny_config, copied)
     assert str(error.value) == (
-        "--workdir: checkpoint 320 has the random numbers of another run, of another "
-        "seed than config.seed = 7; remove it, or restore the run's own"
+        "--workdir: checkpoint 320 has the random key of another run, whose seed was "
+        "not config.seed = 7; remove it, or restore the run's own checkpoint"
     )
     assert contents(copied / "checkpoints") == before
 
@@ -473,7 +473,7 @@ def test_a_run_that_is_asked_to_be_shorter_than_it_is_changes_nothing(
 ):
     before = contents(copied)
     tiny_config.schedule.total_kimg = 0.26
-    with pytest.raises(UserError, match=r"total_kimg = 0\.26, .* come to 0\.32 kimg"):
+    with pytest.raises(UserError, match=r"total_kimg = 0\.26, .* reached 0\.32 kimg"):
         train(tiny_config, copied)
     assert contents(copied) == before
 
@@ -497,7 +497,7 @@ def test_a_finished_run_is_not_begun_anew_where_its_checkpoints_were(
         shutil.rmtree(path)
     (copied / "checkpoints.json").unlink()
     before = contents(copied)
-    with pytest.raises(UserError, match=r"a run that has come to 0\.32 kimg, and no"):
+    with pytest.raises(UserError, match=r"a run that has reached 0\.32 kimg, and no"):
         train(tiny_config, copied)
     assert contents(copied) == before
 

@@ -1,9 +1,8 @@
-"""What all families share: the interface of networks and losses, and parameters.
+"""Interface of the networks and losses of all families, and their parameters.
 
 A family's G is called as `apply(variables, z, labels, alpha, train=...)`: latents
 [N, latent_size], one-hot labels [N, num_classes] or None, a scalar, and whether the
-call is part of the training, in which `stats` change. D is called by the family's
-losses alone.
+call is part of training, in which `stats` change. Only the family's own losses call D.
 """
 
 from typing import Any, NamedTuple
@@ -15,21 +14,21 @@ from flax import traverse_util
 
 Params = dict[str, Any]
 Scalars = dict[str, jax.Array]
-# What losses remember from step to step: running means, averaged over the parts of a
-# batch, so that parts do not show in them.
+# What losses carry from step to step: running means. They are averaged over the parts
+# of a batch, so that they do not depend on how the batch is split.
 LossState = dict[str, jax.Array]
 
-# Folded into a step's key for G's own noise; losses number what D sees from 0.
+# Folded into a step's key for G's own noise; losses number their uses of D from 0.
 _OF_GENERATOR = 1000
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What D says of a batch.
+    """Outputs of D for a batch.
 
     Attributes:
       scores: [N], unbounded, higher for images that look real.
       logits: Class logits [N, num_classes] (AC-GAN head).
-      stddev: [N], the value that the minibatch statistic appended; zeros without it.
+      stddev: [N], the value that the minibatch statistic appended; 0 without it.
     """
 
     scores: jax.Array
@@ -45,7 +44,7 @@ class Networks(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """What follows the training of both networks without gradients, Flax's "stats"."""
+    """The variables that change in training without gradients, Flax's "stats"."""
 
     g: dict[str, Any]
     d: dict[str, Any]
@@ -54,8 +53,8 @@ class Stats(NamedTuple):
 class Variables(NamedTuple):
     """The variables of both networks, in Flax's collections.
 
-    "params" are trained. "stats" follow the training without gradients. "frozen" comes
-    from files, is never trained and not checkpointed.
+    "params" are trained. "stats" change in training without gradients. "frozen" comes
+    from files, is never trained, and is not checkpointed.
     """
 
     g: dict[str, Any]
@@ -68,19 +67,19 @@ class Variables(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Images [N, r, r, C] in [-1, 1], and their classes int [N], None without."""
+    """Images [N, r, r, C] in [-1, 1], and their classes int [N], or None."""
 
     images: jax.Array
     labels: jax.Array | None
 
 
 class Progress(NamedTuple):
-    """Where a run is.
+    """Position of a run in its schedule.
 
     Attributes:
       alpha: Weight of the newest block, a scalar in [0, 1].
       resolution_ratio: See `penalties.gradient_penalty`.
-      key: Of the step; random numbers inside networks follow from it.
+      key: Of the step; the source of the random numbers inside networks.
     """
 
     alpha: jax.Array
@@ -89,17 +88,17 @@ class Progress(NamedTuple):
 
 
 class LossInputs(NamedTuple):
-    """What a loss takes besides the parameters that it is differentiated by.
+    """Inputs of a loss besides the parameters that it is differentiated by.
 
     Attributes:
-      networks: Both.
-      variables: Theirs; the differentiated parameters take the place of those in it.
-      reals: Real images, faded as G's are; None for a G whose losses see fakes alone.
-      fakes: Images of G and the classes that they were asked for; None where G's loss
-        makes them from `draws`.
-      draws: The step's random arrays, of the family's `draw_for_d` or `draw_for_g`.
-      progress: Where the run is.
-      loss_state: What the family's losses remember from step to step.
+      networks: Both networks.
+      variables: Theirs; the loss replaces the parameters that it is differentiated by.
+      reals: Real images, faded as G's are; None for a loss of G that takes fakes only.
+      fakes: Images of G and the classes that G was given; None if G's loss makes them
+        from `draws`.
+      draws: The step's random arrays, from the family's `draw_for_d` or `draw_for_g`.
+      progress: Position of the run.
+      loss_state: What the family's losses carry from step to step.
       options: The family's `LossOptions`.
     """
 
@@ -113,13 +112,13 @@ class LossInputs(NamedTuple):
     options: Any
 
     def with_fakes(self, fakes: Examples, g_stats: dict[str, Any]) -> "LossInputs":
-        """Returns the inputs with G's images, and with its stats after making them."""
+        """Returns the inputs with G's images, and its stats after making them."""
         g = self.variables.g | {"stats": g_stats}
         return self._replace(fakes=fakes, variables=self.variables._replace(g=g))
 
 
-# What a loss returns besides its value: scalars for the log, both networks' stats, and
-# what the losses remember.
+# Outputs of a loss besides its value: scalars for the log, both networks' stats, and
+# the losses' new state.
 LossOutputs = tuple[Scalars, Stats, LossState]
 
 
@@ -164,7 +163,7 @@ def _one_hot(generator: Any, labels: jax.Array | None) -> jax.Array | None:
 def draw_labels(
     key: jax.Array, n: int, log_probs: tuple[float, ...]
 ) -> jax.Array | None:
-    """Returns n classes of the given log probabilities, int [n]; None without any."""
+    """Draws n classes with the given log probabilities, int [n]; None without any."""
     if not log_probs:
         return None
     logits = jnp.asarray(log_probs, jnp.float32)
@@ -208,8 +207,8 @@ def _init_d(key: jax.Array, discriminator: Any) -> dict[str, Any]:
 
 
 def parameter_shapes(network: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Returns the shapes of a network's parameters by their paths, computing none."""
-    # Generators alone have latents.
+    """Returns the shapes of a network's parameters by path, without computing them."""
+    # Only generators have latents.
     init = init_generator if hasattr(network, "latent_size") else init_discriminator
     params = jax.eval_shape(lambda: init(jax.random.key(0), network))
     flat = traverse_util.flatten_dict(params)
@@ -217,7 +216,7 @@ def parameter_shapes(network: nn.Module) -> dict[tuple[str, ...], tuple[int, ...
 
 
 def carry_over(born: Params, carried: Params) -> Params:
-    """Returns `born` with every leaf of `carried` in its place."""
+    """Returns `born` with the leaves of `carried` in place of its own."""
     flat = traverse_util.flatten_dict(born) | traverse_util.flatten_dict(carried)
     return traverse_util.unflatten_dict(flat)
 

@@ -1,12 +1,12 @@
-"""Convolutions that are quick on every backend, inside of loops too.
+"""Convolutions that are fast on every backend, even inside loops.
 
 XLA's compiler for CPUs brings only the convolutions of a program's outermost
 computation into the form that its fast kernels take. The gradients of convolutions in
-the body of a loop, and strided and dilated ones, are left to scalar code, which is more
-than twenty times slower. There, the gradients of kernels are therefore written as
-matrix products, as is the convolution that halves its image, and the one that doubles
-it as four of 2x2; for other backends they are XLA's own. Which it is depends on what a
-program is compiled for, and not on the machine that compiles it.
+the body of a loop, and strided and dilated ones, fall back to scalar code, which is
+more than twenty times slower. On CPUs the gradients of kernels, and the convolution
+that halves its image, are therefore written as matrix products, and the one that
+doubles it as four convolutions of 2x2. Other backends use XLA's own. The choice depends
+on the platform that a program is compiled for, not on the machine that compiles it.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
-# Up to so many maps one product of all taps is quicker than a product for each.
+# Up to this many maps, one product of all taps is faster than one product per tap.
 _NARROW = 256
 
 _Map = Callable[[jax.Array, jax.Array], jax.Array]
@@ -27,7 +27,7 @@ _Map = Callable[[jax.Array, jax.Array], jax.Array]
 def _closed(apply: _Map, pull_back: _Map, kernel_gradient: _Map) -> _Map:
     """Makes three bilinear maps each other's derivatives, to any order.
 
-    With <., .> the sum of products they are one trilinear form's three gradients:
+    They are the three gradients of one trilinear form, with <., .> the sum of products:
     <apply(x, k), g> = <x, pull_back(g, k)> = <k, kernel_gradient(x, g)>.
 
     Returns:
@@ -41,7 +41,7 @@ def _closed(apply: _Map, pull_back: _Map, kernel_gradient: _Map) -> _Map:
 
 
 def _save(run: Any) -> Any:
-    """Returns the forward pass of a bilinear map, which keeps both arguments."""
+    """Returns the forward pass of a bilinear map, which saves both arguments."""
     return lambda a, b: (run(a, b), (a, b))
 
 
@@ -75,7 +75,7 @@ def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Makes each of the four pixels that x grows to from 2x2 of x."""
+    """Computes each of the four output pixels per pixel of x from 2x2 pixels of x."""
     n, h, w, c = x.shape
     features = kernel.shape[-1]
     # Row 2s + a of the kernel meets, at row 2i + a of the output, row i + a + s - 1
@@ -100,7 +100,7 @@ def _gathered(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _taps(x: jax.Array) -> list[jax.Array]:
-    """Returns what each tap of a 4x4 kernel meets at every second pixel of x."""
+    """Returns what each tap of a 4x4 kernel of stride 2 is multiplied by."""
     h, w = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return [padded[:, i : i + h : 2, j : j + w : 2] for i in range(4) for j in range(4)]
@@ -118,8 +118,9 @@ def _products(xs: list[jax.Array], gs: list[jax.Array]) -> jax.Array:
 def _products_of_thirds(x: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient of a 3x3 kernel: [3, 3, C, F].
 
-    x beside its neighbours in a row, times g at three heights: one product that copies
-    six arrays, where nine products, tap by tap, would copy nine and pack eighteen.
+    The product of x with its neighbours in a row and g at three heights. This single
+    product copies six arrays; nine products, one per tap, would copy nine and pack
+    eighteen.
     """
     w, c, f = *x.shape[2:], g.shape[-1]
     keep = (0, 0)
@@ -143,13 +144,13 @@ def _products_of_taps(x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _transpose(convolve: Any, side: int, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Returns XLA's gradient of a convolution's kernel."""
+    """Returns XLA's gradient of a convolution with respect to its kernel."""
     kernel = jax.ShapeDtypeStruct((side, side, x.shape[-1], g.shape[-1]), x.dtype)
     return jax.linear_transpose(lambda k: convolve(x, k), kernel)(g)[0]
 
 
 def _turned(kernel: jax.Array) -> jax.Array:
-    """Returns the kernel whose correlation is the transpose of that of `kernel`."""
+    """Returns the kernel whose correlation is the transpose of `kernel`'s."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 

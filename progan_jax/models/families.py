@@ -1,4 +1,4 @@
-"""The families of models, by their names in `config.family`, and what each provides.
+"""The families of models by their names in `config.family`, and their interface.
 
 A family is a package of `progan_jax.models` whose `__init__` has the names of `Family`.
 Nothing outside `models` imports a family by its own name.
@@ -16,7 +16,7 @@ __all__ = ["DEFAULT", "FAMILIES", "NETWORKS", "Family", "import_network"]
 
 
 class Family(Protocol):
-    """What a family provides; `options` and `loss` are instances of its dataclasses.
+    """Interface of a family; `options` and `loss` are instances of its dataclasses.
 
     Attributes:
       Options: Dataclass of the fields of `config.model`; see `models.options`.
@@ -29,21 +29,21 @@ class Family(Protocol):
     G_TAKES_REALS: bool
 
     def joint_faults(self, options: Any, loss: Any, /) -> Any:
-        """Yields a line for each fault that several fields have together."""
+        """Yields a line for each combination of fields that is invalid."""
 
     def make_networks(
         self, options: Any, resolution: int, per_device_batch: int = 0, /
     ) -> tuple[Any, Any]:
-        """Returns G and D of the stage of a resolution, Flax modules."""
+        """Returns G and D of one resolution's stage, Flax modules."""
         ...
 
     def draw_for_d(
         self, key: jax.Array, n: int, options: Any, loss: Any, log_probs: Any, /
     ) -> Any:
-        """Returns the random arrays of a D step: latents `z`, `labels` and its own.
+        """Returns the random arrays of a D step: latents `z`, `labels`, and any others.
 
-        Each has n rows, one for each image. Labels are None if they are those of the
-        real images. `log_probs` holds the classes' log frequencies.
+        Each has n rows, one per image. If `labels` is None, fakes take the classes of
+        the real images. `log_probs` holds the classes' log frequencies.
         """
 
     def draw_for_g(
@@ -52,7 +52,7 @@ class Family(Protocol):
         """Returns the random arrays of a G step, likewise."""
 
     def init_loss_state(self, loss: Any, /) -> LossState:
-        """Returns what the losses remember from step to step, at a run's start."""
+        """Returns what the losses carry from step to step, at a run's start."""
         ...
 
     def d_loss(
@@ -64,7 +64,7 @@ class Family(Protocol):
     def g_loss(
         self, g_params: Params, inputs: LossInputs, /
     ) -> tuple[jax.Array, LossOutputs]:
-        """Returns G's loss of the given fakes, or of fakes made with `g_params`."""
+        """Returns G's loss on the given fakes, or on fakes made with `g_params`."""
         ...
 
     def num_to_fit(self, options: Any, num_images: int, /) -> int:
@@ -78,4 +78,4 @@ class Family(Protocol):
 
 FAMILIES: dict[str, Family] = {"progan": progan}
 
-DEFAULT = "progan"  # Of configurations and snapshots that name none.
+DEFAULT = "progan"  # For configurations and snapshots that name no family.

@@ -24,8 +24,8 @@ def minibatch_stddev(
 
     Args:
       x: Activations [N, H, W, C].
-      group_size: Consecutive images per group, min(group_size, N) of them; 0 makes
-        the whole batch one group, as in the paper.
+      group_size: Number of consecutive images per group, capped at N; 0 makes the batch
+        one group, as in the paper.
       epsilon: Added to the variance, inside the root.
 
     Returns:
@@ -34,14 +34,14 @@ def minibatch_stddev(
     Raises:
       ValueError: if N is not a multiple of the group.
 
-    Source: Karras et al. 2018, section 3. Groups are consecutive, where the authors'
-    program takes every (N / G)-th image: see docs/fidelity.md.
+    Source: Karras et al. 2018, section 3. Groups are consecutive images, while those of
+    the authors' program are every (N / G)-th: see docs/fidelity.md.
     """
     n, h, w, c = x.shape
     group = min(group_size, n) if group_size else n
     if n % group:
         raise ValueError(
-            f"batch of {n} images is no multiple of the stddev group {group}"
+            f"batch of {n} images is not a multiple of the stddev group {group}"
         )
     wide = x.astype(statistics_dtype(x.dtype)).reshape(n // group, group, h, w, c)
     stddev = jnp.sqrt(jnp.var(wide, axis=1) + epsilon)
@@ -58,7 +58,9 @@ DEFAULT_GAIN = math.sqrt(2)
 def num_features(
     stage: int, fmap_base: int = 8192, fmap_decay: float = 1.0, fmap_max: int = 512
 ) -> int:
-    """Returns the feature maps of a stage: min(fmap_base / 2**(stage * decay), max).
+    """Returns the number of feature maps: min(fmap_base / 2**(stage * decay), max).
+
+    Source: `nf` in the authors' TensorFlow program.
 
     Args:
       stage: log2 of the resolution minus 1 for the maps that a block computes; 0 for
@@ -71,10 +73,10 @@ def num_features(
 
 
 def num_maps(widths: Any, resolution: int) -> int:
-    """Returns nf(log2(resolution) - 1), the feature maps at a resolution.
+    """Returns the number of feature maps at a resolution: nf(log2(resolution) - 1).
 
     Args:
-      widths: Has fmap_base, fmap_decay and fmap_max: a network, or config.model.
+      widths: Has fmap_base, fmap_decay and fmap_max, as `Options` does.
       resolution: A power of two.
     """
     stage = resolution.bit_length() - 2
@@ -82,7 +84,7 @@ def num_maps(widths: Any, resolution: int) -> int:
 
 
 def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
-    """Returns float32, or `dtype` where that is wider."""
+    """Returns float32, or `dtype` if that is wider."""
     dtype = jnp.dtype(dtype)
     return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
 
@@ -90,7 +92,8 @@ def statistics_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
 def lerp(old: jax.Array, new: jax.Array, alpha: jax.typing.ArrayLike) -> jax.Array:
     """Returns `(1 - alpha) * old + alpha * new`: alpha is the weight of `new`.
 
-    In this form alpha = 0 and alpha = 1 return `old` and `new` bit for bit.
+    Unlike `old + alpha * (new - old)`, this returns `old` and `new` bit for bit at
+    alpha = 0 and alpha = 1.
     """
     alpha = jnp.asarray(alpha)
     return (1 - alpha) * old + alpha * new
@@ -161,17 +164,17 @@ def _plain_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return conv2d(x, kernel.astype(x.dtype))
 
 
-# Each takes the stored kernel: what is merged is rounded to the layer's dtype after.
+# Each takes the stored kernel, which is rounded to the layer's dtype after merging.
 _CONVOLUTIONS = {None: _plain_conv2d, "up": upscale_conv2d, "down": conv_downscale2d}
 
 
 class EqualizedConv(nn.Module):
-    """Convolution with bias whose weights are scaled at run time, not at birth.
+    """Convolution with bias whose weights are scaled at run time, not when drawn.
 
     The stored kernel is drawn from N(0, 1) and multiplied by gain / sqrt(fan_in) at
     every call, so that Adam moves all layers at the same relative speed; the bias is
-    not scaled. With `equalized=False` the kernel is drawn at that scale and used as
-    it is. Source: Karras et al. 2018, section 4.1.
+    not scaled. With `equalized=False` the kernel is drawn with that deviation and used
+    unscaled. Source: Karras et al. 2018, section 4.1.
 
     Attributes:
       features: Output maps F.
@@ -232,6 +235,7 @@ def _scaled_parameters(
     bias_shape: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array]:
     """Creates a layer's kernel and bias; returns them scaled, the bias in its dtype."""
+    # Section 4.1: gain / sqrt(fan_in).
     scale = layer.gain / math.sqrt(math.prod(kernel_shape[:-1]))
     stored = statistics_dtype(layer.dtype)
     stddev = 1.0 if layer.equalized else scale
@@ -246,7 +250,7 @@ def _scaled_parameters(
 def _shift(
     layer: EqualizedConv | EqualizedDense, x: jax.Array, bias: jax.Array
 ) -> jax.Array:
-    """Normalises what the weights gave, if the layer does, and adds the bias."""
+    """Normalises the output of the weights if the layer has a norm; adds the bias."""
     if layer.norm is not None:
         x = layer.norm(name="norm")(x)
     return x + bias.reshape(*[1] * (x.ndim - 1), -1)

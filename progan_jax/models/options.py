@@ -1,4 +1,4 @@
-"""Options of a family: frozen dataclasses whose fields carry their allowed values.
+"""Options of a family: frozen dataclasses whose fields hold their allowed values.
 
 A family's `Options` are the fields of `config.model`, its `LossOptions` those of
 `config.loss`. Recipes, validation, snapshots and `init_from` all use these definitions.
@@ -58,8 +58,8 @@ def option(default: Any, *, of: str = "GD", younger: bool = False, **rule: Any) 
     Args:
       default: The default value.
       of: Networks whose weights depend on the field: "G", "D", "GD" or "".
-      younger: Whether stored options may lack the field, because earlier versions did
-        not have it; the default is then what they did.
+      younger: Whether stored options may lack the field because earlier versions did
+        not have it; the default must be what those versions did.
       rule: Fields of `Rule`.
     """
     metadata = {"of": of, "younger": younger, "rule": Rule(**rule)}
@@ -82,7 +82,7 @@ def read_options(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
     """Returns options from stored fields; unknown names are ignored.
 
     Raises:
-      KeyError: if a field is missing that all versions have.
+      KeyError: if a field that all versions have is missing.
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     absent = younger_fields(kind) - set(stored)
@@ -92,7 +92,7 @@ def read_options(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
 def differences(
     ours: Kind, theirs: Kind, networks: str
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yields name and both values of each differing option that shapes the networks.
+    """Yields name and both values of each differing option that affects the weights.
 
     Args:
       ours: Options of a run.

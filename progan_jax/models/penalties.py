@@ -1,6 +1,6 @@
 """Penalties of a discriminator: of its gradients, and of wrong classes.
 
-Each takes scores, logits or a function of images, and knows no network.
+They take scores, logits or a function of images, never a network.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,11 @@ def gradient_penalty(
 
     Args:
       scores: Maps images [N, r, r, C] to scores [N].
-      images: [N, r, r, C], between reals and fakes.
+      images: [N, r, r, C], between real images and fakes.
       weight: Lambda.
-      target: Gamma, the norm that is asked for.
-      resolution_ratio: R / r, or 1 where the norm stays in the stage's space. The
-        authors' networks take images of the final resolution R and pool them to the
+      target: Gamma, the target norm.
+      resolution_ratio: R / r, or 1 to keep the norm in the space of the stage's images.
+        The authors' networks take images of the final resolution R and pool them to the
         stage's r first, which spreads every gradient over (R / r)**2 pixels and makes
         its norm R / r times smaller.
 
@@ -48,9 +48,9 @@ def gradient_penalty(
 def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean softmax cross entropy of logits [N, L] against classes int [N].
 
-    A class from L on is none: all of its one-hot vector is zero, and so is its entropy.
+    Classes from L on have a one-hot vector of zeros, and so an entropy of zero.
     """
-    import optax  # Who samples from a generator imports the losses, and needs no optax.
+    import optax  # Here, because sampling imports the losses and must not need optax.
 
     known = labels < logits.shape[-1]
     entropy = optax.softmax_cross_entropy_with_integer_labels(
@@ -60,7 +60,7 @@ def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _norm(gradient: jax.Array) -> jax.Array:
-    """L2 norm per image, whose own gradient at zero is zero instead of NaN."""
+    """L2 norm per image, whose derivative at zero is zero instead of NaN."""
     squared = jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim)))
     is_zero = squared == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))

@@ -1,6 +1,6 @@
 """The objects that a configuration describes: networks, schedule, options of a step.
 
-The fields and their meaning stand in configs/base.py.
+The fields are documented in configs/base.py.
 """
 
 import re
@@ -19,10 +19,10 @@ from progan_jax.training.schedule import Schedule, Stage
 
 
 class Controls(struct.PyTreeNode):
-    """What the schedule says of each pair of a dispatch.
+    """Values of the schedule for each pair of a dispatch.
 
     Attributes:
-      num_pairs: Pairs to run, int32, at most K.
+      num_pairs: Number of pairs to run, int32, at most K.
       alpha: [K] float32.
       g_learning_rate: [K] float32.
       d_learning_rate: [K] float32.
@@ -36,21 +36,24 @@ class Controls(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How the steps run.
+    """Options of the training steps of one stage.
 
     Attributes:
-      loss: The family's, of kind and weights.
+      loss: The family's `LossOptions`: kind and weights.
       resolution_ratio: See `penalties.gradient_penalty`.
-      ema_decay: Share of the moving average that one update keeps.
+      ema_decay: Fraction of the moving average that one update keeps.
       ema_after: "d_step" (authors' TensorFlow program: before G's own step, once per D
         step) or "g_step" (the paper's program).
-      d_repeats: D steps per G step.
+      d_repeats: Number of D steps per G step.
       simultaneous: Whether D and G step at once, on one batch of fakes.
-      max_skipped: The loop stops after so many pairs in a row with a skipped update.
-      requantise_fade: Whether faded reals are rounded to 8 bits (the paper's program).
-      dequantise: Whether reals get noise of one byte's width (an option of it).
-      microbatches: Equal parts of a batch whose gradients are taken in turns, to save
-        memory; no part may cut a group of the minibatch statistic.
+      max_skipped: Number of consecutive pairs with a skipped update after which the
+        loop stops.
+      requantise_fade: Whether faded real images are rounded to 8 bits (the paper's
+        program).
+      dequantise: Whether real images get noise of one byte's width (an option of it).
+      microbatches: Number of equal parts in which the gradients of a batch are
+        computed, one after the other, to save memory; no part may split a group of
+        the minibatch statistic.
     """
 
     loss: Any
@@ -75,7 +78,7 @@ TABLES = {
     "schedule.d_learning_rate": 0.0,
     "train.tick_kimg": 0.001,
 }
-_LARGEST = 1e9  # Value of a table: no run is as long, and sums of it are finite.
+_LARGEST = 1e9  # Of a table's values: no run is that long, and sums stay finite.
 
 
 def get_field(config: ml_collections.ConfigDict, field: str) -> Any:
@@ -95,7 +98,7 @@ def parse_table(text: str, field: str, smallest: float = 0.0) -> dict[int, float
       smallest: Smallest allowed value; values are whole numbers if it is an int.
 
     Raises:
-      UserError: if the text is not of that form.
+      UserError: if the text is not such a table.
     """
     number = int if isinstance(smallest, int) else float
     base, *exceptions = (part.strip() for part in str(text).split(","))
@@ -143,7 +146,7 @@ def make_schedule(
 
 
 def family_of(config: ml_collections.ConfigDict) -> Family:
-    """Returns the package of models that a configuration is of."""
+    """Returns the family of models that a configuration names."""
     name: Any = config.family
     return FAMILIES[name]
 
@@ -177,7 +180,10 @@ def make_networks(
 def stddev_groups(
     config: ml_collections.ConfigDict, num_devices: int
 ) -> dict[int, int]:
-    """Returns the images in a group of the minibatch statistic, by used resolution."""
+    """Returns the number of images in a group of the minibatch statistic.
+
+    By resolution, for those that the run trains; empty without the statistic.
+    """
     group, schedule = model_options(config).stddev_group, make_schedule(config)
     if group is None:
         return {}
@@ -189,23 +195,24 @@ def stddev_groups(
 
 
 def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
-    """Returns the most devices that leave all groups of the statistic whole.
+    """Returns the largest number of devices that keeps all groups complete.
 
     Args:
       config: The run's.
-      limit: Devices that there are.
+      limit: Number of available devices.
 
     Returns:
-      A number up to the limit that divides every batch into whole groups, as many on
-      each process, or None if there is none.
+      A number up to the limit that divides every batch into complete groups of the
+      minibatch statistic, with equally many devices on each process, or None if no
+      number does.
     """
     schedule, group = make_schedule(config), model_options(config).stddev_group or 0
     used = stage_resolutions(config.model.resolution, schedule.start_resolution)
     # A batch that is smaller than a group is one group, on one device.
     units = [min(group, schedule.batch_size[r]) or 1 for r in used]
     batches = [schedule.batch_size[r] for r in used]
-    among = jax.process_count()  # Each has as many of the devices.
-    for number in range(limit - limit % among, 0, -among):
+    num_processes = jax.process_count()  # Each has equally many devices.
+    for number in range(limit - limit % num_processes, 0, -num_processes):
         pairs = zip(batches, units, strict=True)
         if all(batch % (number * unit) == 0 for batch, unit in pairs):
             return number
@@ -240,11 +247,14 @@ def make_step_options(
 
 
 def count_microbatches(per_device_batch: int, microbatch: int) -> int:
-    """Returns the parts that a device takes its batch in; 0 and more is the whole."""
+    """Returns the number of parts in which a device takes its batch.
+
+    One part if `microbatch` is 0, or not smaller than the device's batch.
+    """
     return -(-per_device_batch // microbatch) if microbatch else 1
 
 
 def parse_grid(text: str) -> tuple[int, int] | None:
-    """Reads "COLUMNSxROWS"; None if the text is not of that form."""
+    """Parses "COLUMNSxROWS"; returns None if the text has another form."""
     match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
     return (int(match[1]), int(match[2])) if match else None

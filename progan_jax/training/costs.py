@@ -1,4 +1,4 @@
-"""What a stage costs: parameters, multiply-adds and memory, counted from shapes."""
+"""Costs of a stage: parameters, multiply-adds and memory, computed from shapes."""
 
 import math
 import re
@@ -13,8 +13,8 @@ from flax import traverse_util
 
 from progan_jax.models.common import Params, init_generator, init_params
 
-# What a (D, G) pair needs at its peak, in outputs of all convolutions of both networks:
-# compiled steps took 12 to 17 on CPUs and TPUs, and 11 with blocks computed anew.
+# Peak memory of a (D, G) pair, in multiples of the outputs of both networks'
+# convolutions: compiled steps took 12 to 17 on CPUs and TPUs, 11 recomputing blocks.
 _ACTIVATION_COPIES = 14
 
 _COPIES_OF_REMAT = 11
@@ -25,11 +25,11 @@ class StageCost:
     """Costs of training one resolution.
 
     Attributes:
-      g_params: Parameters of G, every RGB layer counted.
-      d_params: Parameters of D, likewise.
-      multiply_adds: Of one forward pass of G for one image; D's are about as many.
-      state_bytes: Of the whole training state, on every device.
-      step_bytes: Rough estimate of a step's activations on one device.
+      g_params: Number of G's parameters, including every RGB layer.
+      d_params: Number of D's parameters, likewise.
+      multiply_adds: Number in one forward pass of G for one image; D has about as many.
+      state_bytes: Size of the training state, which every device holds.
+      step_bytes: Rough estimate of the size of a step's activations on one device.
     """
 
     g_params: int
@@ -40,12 +40,12 @@ class StageCost:
 
 
 def stage_cost(generator: Any, discriminator: Any, images: int) -> StageCost:
-    """Returns the costs of one stage, computing nothing on a device.
+    """Returns the costs of one stage, without computing anything on a device.
 
     Args:
       generator: At the stage's resolution.
       discriminator: Likewise.
-      images: That a device takes at a time.
+      images: Number of images that a device takes at a time.
     """
     g_shapes, d_shapes = jax.eval_shape(
         lambda: init_params(jax.random.key(0), generator, discriminator)
@@ -68,34 +68,34 @@ def stage_cost(generator: Any, discriminator: Any, images: int) -> StageCost:
 
 
 def count_params(params: Params) -> int:
-    """Returns the number of scalars in a tree of arrays or of their shapes."""
+    """Returns the number of scalars in a tree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def multiply_adds(generator: Any) -> int:
-    """Returns G's multiply-adds for one image without its RGB layers."""
+    """Returns the number of G's multiply-adds for one image, without RGB layers."""
     return sum(pixels * math.prod(kernel) for kernel, pixels in _layers(generator))
 
 
 def activation_count(generator: Any) -> int:
-    """Returns the numbers that G's layers put out for one image, but the RGB layers."""
+    """Returns the number of activations of G for one image, without RGB layers."""
     return sum(pixels * kernel[-1] for kernel, pixels in _layers(generator))
 
 
 def _layers(generator: Any) -> Sequence[tuple[tuple[int, ...], int]]:
-    """Returns each layer's shape of the kernel, and how often that is applied."""
-    module: Any = generator  # It can be hashed, which its type does not say.
+    """Returns each layer's kernel shape, and the number of pixels it is applied at."""
+    module: Any = generator  # Hashable, although its type does not say so.
     return _trace_layers(module)
 
 
-@cache  # The runs of a table have the same networks.
+@cache  # The runs of one table share their networks.
 def _trace_layers(generator: Any) -> Sequence[tuple[tuple[int, ...], int]]:
     shapes = jax.eval_shape(lambda: init_generator(jax.random.key(0), generator))
     layers = []
     for path, leaf in traverse_util.flatten_dict(shapes).items():
         block = re.fullmatch(r"block_(\d+)x\d+", path[0])
         if block and path[-1] == "kernel":
-            # A dense layer's makes all pixels at once.
+            # A dense kernel makes all pixels at once.
             side = int(block[1]) if len(leaf.shape) == 4 else 1
             layers.append((leaf.shape, side * side))
     return layers

@@ -1,4 +1,4 @@
-"""One update of a network: gradients in parts, Adam, and steps that are skipped.
+"""One update of a network: gradients in parts, Adam, and skipped updates.
 
 Adam has the form of the authors' programs. TensorFlow and Lasagne add epsilon to the
 square root of the *uncorrected* second moment; optax adds it to that of the corrected
@@ -7,8 +7,7 @@ one, and has no option for this form:
 Source: Kingma & Ba 2015, end of section 2.
 
 An update that is not finite is skipped: parameters and moments stay as they are, and
-the skip is counted. The scalars of a run are summed up in its state until a tick reads
-them.
+the skip is counted. The scalars of a run are summed in its state until the tick's end.
 """
 
 from collections.abc import Callable
@@ -42,6 +41,7 @@ def scale_by_authors_adam(
         mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
         nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, beta2, 2)
         t = jnp.asarray(count, jnp.float32)
+        # Kingma & Ba 2015, end of section 2.
         correction = jnp.sqrt(1 - beta2**t) / (1 - beta1**t)
         step = jax.tree.map(
             lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), mu, nu
@@ -52,7 +52,7 @@ def scale_by_authors_adam(
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Returns whether every number of a tree is finite, bool."""
+    """Returns whether all values of a tree are finite, a scalar bool."""
     checks = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.all(jnp.stack(checks))
 
@@ -65,7 +65,7 @@ def apply_update(
     rate: jax.Array,
     ok: jax.Array,
 ) -> tuple[Any, optax.OptState]:
-    """Takes one step against the gradients, or none at all unless `ok`.
+    """Takes one step against the gradients if `ok`, or else none.
 
     Args:
       tx: Optimizer of unit learning rate.
@@ -73,7 +73,7 @@ def apply_update(
       opt: The optimizer's state for it.
       grads: Of its loss.
       rate: Learning rate, a scalar.
-      ok: bool.
+      ok: Scalar bool.
 
     Returns:
       New parameters and new state of the optimizer.
@@ -88,11 +88,11 @@ def apply_update(
 def add_scalars(
     sums: dict[str, jax.Array], metrics: Scalars, network: str, ok: jax.Array
 ) -> dict[str, jax.Array]:
-    """Adds an update's scalars to the sums; those of a skipped one only count as such.
+    """Adds the scalars of an update to the sums; of a skipped one, only the count.
 
     Args:
-      sums: Of the tick so far.
-      metrics: Of this update's loss.
+      sums: Sums of the tick so far.
+      metrics: Scalars of this update's loss.
       network: "d" or "g".
       ok: Whether the update was applied.
     """
@@ -105,7 +105,7 @@ def add_scalars(
 
 
 def count_skipped(sums: dict[str, jax.Array]) -> jax.Array:
-    """Returns the skipped updates of both networks in the sums."""
+    """Returns the number of skipped updates of both networks in the sums."""
     return sums["d_skipped"] + sums["g_skipped"]
 
 
@@ -116,21 +116,21 @@ def accumulate(
     num_parts: int,
     num_shards: int,
 ) -> tuple[Any, Any]:
-    """Runs the parts of a batch in turn, to save memory.
+    """Runs the parts of a batch one after the other, to save memory.
 
-    The means are those of the whole batch, up to rounding, if images are independent
-    except within groups that no part cuts, and nothing is carried.
+    The means are those of the undivided batch, up to rounding, if nothing is carried
+    and images depend on each other only within groups that no part splits.
 
     Args:
       run: Maps (carried, part) to (carried, means over the part's images).
       carried: Tree of arrays that each part hands to the next, such as statistics.
       batch: Tree of arrays [N, ...].
       num_parts: Number of equal parts; 1 runs the batch as it is.
-      num_shards: Number of devices that N is split over; every part has as many
-        consecutive images of each.
+      num_shards: Number of devices that N is split over; every part has equally many
+        consecutive images of each device.
 
     Returns:
-      What the last part hands on, and the mean over the parts.
+      What the last part carries, and the mean over the parts.
     """
     if num_parts == 1:
         return run(carried, batch)
@@ -151,7 +151,7 @@ def accumulate(
 
 
 def _split(x: jax.Array, num_parts: int, num_shards: int) -> jax.Array:
-    """Maps [N, ...] to [num_parts, N / num_parts, ...], each device's images apart."""
+    """Maps [N, ...] to [num_parts, N / num_parts, ...], part by part on each device."""
     rest = x.shape[1:]
     apart = x.reshape(num_shards, num_parts, -1, *rest)
     return apart.swapaxes(0, 1).reshape(num_parts, -1, *rest)

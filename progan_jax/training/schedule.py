@@ -1,8 +1,8 @@
-"""The training schedule: a pure function of the images shown.
+"""The training schedule: a pure function of the number of images shown.
 
 Time is counted in real images shown to D (nimg). A stage trains one resolution: it
-fades in while alpha rises from 0 to 1, then stabilises. Everything changes at the
-boundaries of quanta of a few (D, G) pairs only. Source: Karras et al. 2018, appendix
+fades in while alpha rises from 0 to 1, then stabilises. Values change only at the
+boundaries of quanta of a few (D, G) pairs. Source: Karras et al. 2018, appendix
 A.1, and the authors' programs, whose level of detail is lod = log2(R / r) + 1 - alpha.
 """
 
@@ -22,9 +22,9 @@ class Stage:
 
     Attributes:
       resolution: Side in pixels.
-      start_nimg: Images shown when the stage began, a quantum boundary.
-      due_nimg: Images after which it was due: alpha counts from here, so that what a
-        quantum overshoots is not lost.
+      start_nimg: Number of images shown when the stage began, a quantum boundary.
+      due_nimg: Number of images after which it was due. Alpha is measured from here, so
+        that the overshoot of the last quantum is not lost.
     """
 
     resolution: int
@@ -34,13 +34,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Phase:
-    """What holds during one quantum.
+    """Values that hold during one quantum.
 
     Attributes:
-      resolution: Side in pixels of reals and fakes.
+      resolution: Side in pixels of real images and fakes.
       alpha: Weight of the newest block, 0..1; exactly 1 while stabilising.
       lod: Level of detail in the authors' sense, 0 at the final resolution.
-      batch_size: Images of each D step and of each G step, over all devices.
+      batch_size: Number of images in each D step and each G step, over all devices.
       g_learning_rate: Adam's rate for G.
       d_learning_rate: Adam's rate for D.
     """
@@ -59,18 +59,19 @@ class Schedule:
 
     Attributes:
       resolution: Final side in pixels.
-      start_resolution: First side; equal to `resolution` for a run that does not grow.
+      start_resolution: First side in pixels; `resolution` for a run that does not grow.
       total_kimg: Length of the run.
       stabilise_kimg: By resolution, length of training without a fade.
       fade_kimg: By resolution, length of the fade into it.
-      batch_size: By resolution, images of a step over all devices.
-      microbatch: By resolution, images of it that a device takes at a time; 0 = all.
+      batch_size: By resolution, number of images in a step over all devices.
+      microbatch: By resolution, how many of them a device takes at a time; 0 = all.
       g_learning_rate: By resolution.
       d_learning_rate: By resolution.
       tick_kimg: By resolution, reporting interval.
       rampup_kimg: Length of the rise of both learning rates at the start of the run.
-      quantum_pairs: (D, G) pairs for which everything is held.
-      d_repeats: D steps in a pair; each shows new reals.
+      quantum_pairs: Number of (D, G) pairs for which all values are held.
+      d_repeats: Number of D steps in a pair; each shows new real images.
+      recorded: Stages that the run has begun so far, which a new schedule must keep.
     """
 
     resolution: int
@@ -89,15 +90,15 @@ class Schedule:
     recorded: Sequence[Stage] = field(default=())
 
     def pair_nimg(self, resolution: int) -> int:
-        """Returns the images that one (D, G) pair shows to D."""
+        """Returns the number of real images that one (D, G) pair shows to D."""
         return self.batch_size[resolution] * self.d_repeats
 
     def quantum_nimg(self, resolution: int) -> int:
-        """Returns the images of one quantum."""
+        """Returns the number of images in one quantum."""
         return self.pair_nimg(resolution) * self.quantum_pairs
 
     def stages(self) -> list[Stage]:
-        """Returns every stage of the run: the recorded ones, then the calculated."""
+        """Returns all stages of the run: the recorded ones, then the computed ones."""
         stages = list(self.recorded) or [Stage(self.start_resolution, 0, 0)]
         while (following := self._following(stages[-1])) is not None:
             stages.append(following)
@@ -108,14 +109,14 @@ class Schedule:
         return next(s for s in reversed(self.stages()) if s.start_nimg <= nimg)
 
     def stage_end(self, stage: Stage) -> int:
-        """Returns the images shown when the stage, and perhaps the run, ends."""
+        """Returns the number of images shown when the stage, or the run in it, ends."""
         following = self._following(stage)
         if following is not None:
             return following.start_nimg
         return self._boundary(stage, self.total_kimg * 1000)
 
     def fade_end(self, stage: Stage) -> int:
-        """Returns the images shown when alpha reaches 1."""
+        """Returns the number of images shown when alpha reaches 1."""
         if self._is_first(stage):
             return stage.start_nimg
         due = stage.due_nimg + self.fade_kimg[stage.resolution] * 1000
@@ -124,7 +125,10 @@ class Schedule:
         )
 
     def kimg_to_full_resolution(self) -> float | None:
-        """Returns the kimg at which the final resolution has faded in, or None."""
+        """Returns the kimg at which the final resolution has faded in.
+
+        None if a stage and the fade after it have no length, so that nothing can grow.
+        """
         for stage in stage_resolutions(self.resolution // 2, self.start_resolution):
             if not self.stabilise_kimg[stage] and not self.fade_kimg[2 * stage]:
                 return None
@@ -132,11 +136,11 @@ class Schedule:
         return endless.fade_end(endless.stages()[-1]) / 1000
 
     def end_nimg(self) -> int:
-        """Returns the images shown when the run ends."""
+        """Returns the number of images shown when the run ends."""
         return self.stage_end(self.stages()[-1])
 
     def phase_at(self, nimg: int) -> Phase:
-        """Returns what holds while image `nimg` is shown."""
+        """Returns the values that hold while image `nimg` is shown."""
         stage = self.stage_at(nimg)
         r, quantum = stage.resolution, self.quantum_nimg(stage.resolution)
         nimg -= (nimg - stage.start_nimg) % quantum
@@ -152,7 +156,7 @@ class Schedule:
         )
 
     def nimg_after(self, pairs: int) -> int:
-        """Returns the images shown after so many pairs of the whole run."""
+        """Returns the number of images shown after the run's first `pairs` pairs."""
         nimg = 0
         for stage in self.stages():
             shown = self.pair_nimg(stage.resolution)
@@ -164,7 +168,7 @@ class Schedule:
     def tick_end(self, nimg: int) -> int:
         """Returns where the tick that shows image `nimg` ends.
 
-        A tick has tick_kimg rounded up to whole quanta; a stage's end ends one too.
+        A tick is tick_kimg rounded up to complete quanta; a stage's end also ends one.
         """
         stage = self.stage_at(nimg)
         length = self._tick_nimg(stage.resolution)
@@ -177,15 +181,15 @@ class Schedule:
         return nimg - (nimg - stage.start_nimg) % self._tick_nimg(stage.resolution)
 
     def is_tick_end(self, nimg: int) -> bool:
-        """Returns whether a tick ends when `nimg` images were shown."""
+        """Returns whether a tick ends after `nimg` images."""
         return nimg > 0 and self.tick_end(nimg - 1) == nimg
 
     def is_stage_end(self, nimg: int) -> bool:
-        """Returns whether a stage ends when `nimg` images were shown."""
+        """Returns whether a stage ends after `nimg` images."""
         return nimg > 0 and self.stage_end(self.stage_at(nimg - 1)) == nimg
 
     def ticks_until(self, nimg: int) -> int:
-        """Returns the number of ticks that have ended when `nimg` images were shown."""
+        """Returns the number of ticks that have ended after `nimg` images."""
         ticks = 0
         for stage in self.stages():
             shown = min(nimg, self.stage_end(stage)) - stage.start_nimg
@@ -198,14 +202,15 @@ class Schedule:
         """Returns whether a checkpoint is due at the end of a tick.
 
         Args:
-          nimg: Images shown then.
-          every_ticks: A checkpoint is due after so many ticks, and where a stage ends.
+          nimg: Number of images shown then.
+          every_ticks: Number of ticks between checkpoints; the end of a stage has one
+            as well.
         """
         due = self.ticks_until(nimg) % every_ticks == 0
         return due or self.is_stage_end(nimg)
 
     def next_save(self, nimg: int, every_ticks: int) -> int:
-        """Returns where the first checkpoint after `nimg` is due, within the run."""
+        """Returns the nimg at which the first checkpoint after `nimg` is due."""
         end = self.tick_end(nimg)
         while not self.is_save_due(end, every_ticks):
             end = self.tick_end(end)
@@ -214,7 +219,7 @@ class Schedule:
     def next_event(self, nimg: int) -> int:
         """Returns the next end of a tick, a fade or a stage after `nimg`.
 
-        Nothing but alpha and the learning rates changes before it.
+        Until then only alpha and the learning rates change.
         """
         fade_end = self.fade_end(self.stage_at(nimg))
         tick_end = self.tick_end(nimg)
@@ -232,15 +237,16 @@ class Schedule:
             lasts += self.fade_kimg[stage.resolution]
         due = stage.due_nimg + round(lasts * 1000)
         grown = 2 * stage.resolution
-        # At the very start of a fade lod is still whole, so that the authors' program
-        # runs one more quantum of the old resolution; without a fade it does not.
+        # At the very start of a fade lod is still an integer, so that the authors'
+        # program runs one more quantum of the old resolution; without a fade it does
+        # not.
         start = self._boundary(stage, due + 1 if self.fade_kimg[grown] else due)
         if start >= self.total_kimg * 1000:
             return None
         return Stage(grown, start, due)
 
     def _boundary(self, stage: Stage, nimg: float) -> int:
-        """Returns the first quantum boundary at or after nimg, but not the start."""
+        """Returns the first quantum boundary after the stage's start, from nimg on."""
         quantum = self.quantum_nimg(stage.resolution)
         count = max(1, math.ceil((nimg - stage.start_nimg) / quantum))
         return stage.start_nimg + count * quantum
@@ -258,16 +264,16 @@ class Schedule:
         if not self.rampup_kimg:
             return 1.0
         t = min(nimg / (self.rampup_kimg * 1000), 1.0)
-        return math.exp(-5 * (1 - t) ** 2)
+        return math.exp(-5 * (1 - t) ** 2)  # Source: the paper's program.
 
 
 def is_due(before: int, now: int, every_kimg: float) -> bool:
-    """Returns whether a multiple of a cadence was passed or reached.
+    """Returns whether a multiple of `every_kimg` lies after `before`, up to `now`.
 
     Args:
-      before: Images shown at the last occasion.
-      now: Images shown at this one.
-      every_kimg: The cadence; 0 is never.
+      before: Number of images shown at the last check.
+      now: Number of images shown at this one.
+      every_kimg: The interval; 0 means never.
     """
     every = every_kimg * 1000
     return every > 0 and math.floor(now / every) > math.floor(before / every)

@@ -1,4 +1,4 @@
-"""The compiled steps of one stage and what lies on the devices for it.
+"""The compiled programs of one stage, and their inputs on the devices.
 
 The next stage's steps are compiled while this stage trains.
 """
@@ -96,7 +96,7 @@ class StageProgram:
         self._reset_sums = jit(reset_sums, donate_argnums=0)
 
     def prepare(self, pyramid: Pyramid) -> None:
-        """Opens the feed of the reals, and compiles the steps for the one shape."""
+        """Opens the feed of real images, and compiles the steps for the one shape."""
         self._feed = self._open_feed(pyramid)
         if self._ahead is not None:
             self.compiled = self._ahead.result()
@@ -104,11 +104,11 @@ class StageProgram:
             self.compiled = self._compile(pyramid.levels[self.resolution].shape)
 
     def compile_ahead(self, level_shape: tuple[int, ...]) -> None:
-        """Begins to compile the steps in a thread; `prepare` waits for it.
+        """Starts to compile the steps in a thread; `prepare` waits for it.
 
-        Nothing is run or laid on the devices. Errors are raised by `prepare`.
+        Nothing is run or put on the devices. Errors are raised by `prepare`.
         """
-        # A thread begins with the process's settings, not with its parent's.
+        # A thread starts with the process's settings, not with its parent's.
         x64 = bool(jax.config.jax_enable_x64)
 
         def compile_steps() -> jax.stages.Compiled:
@@ -121,7 +121,7 @@ class StageProgram:
         return self.lower(level_shape).compile()
 
     def lower(self, level_shape: tuple[int, ...]) -> jax.stages.Lowered:
-        """Lowers the steps from shapes alone: no data, and no device, is needed.
+        """Lowers the steps from shapes alone, without data or a device.
 
         Args:
           level_shape: (n, r, r, C) of the level of this resolution.
@@ -133,7 +133,7 @@ class StageProgram:
         return self._run.lower(self.abstract_state(), batches, controls)
 
     def close(self) -> None:
-        """Ends the feed of the reals."""
+        """Closes the feed of real images."""
         if self._feed is not None:
             self._feed.close()
 
@@ -149,7 +149,7 @@ class StageProgram:
         )
 
     def _plan_feed(self, level_shape: tuple[int, ...]) -> FeedPlan:
-        """Returns form and shapes of the batches of a level (n, r, r, C)."""
+        """Returns kind and shapes of the batches of a level (n, r, r, C)."""
         data: Any = self._config.data
         return plan_feed(
             level_shape,
@@ -163,7 +163,7 @@ class StageProgram:
     def create(self, pyramid: Pyramid | None = None) -> TrainState:
         """Returns the state of a run that starts at this resolution.
 
-        Without a set, D is not fitted to it; see `start.images_to_fit`.
+        Without a pyramid, D is not fitted to real images; see `start.images_to_fit`.
         """
         state = self._create(self._key())
         reals = images_to_fit(self._config, pyramid)
@@ -172,7 +172,7 @@ class StageProgram:
         return self._fit(state, lay_out(reals, replicated(self._mesh)))
 
     def abstract_state(self) -> TrainState:
-        """Returns shapes, dtypes and shardings of the state, for a restore."""
+        """Returns the state's shapes, dtypes and shardings, for a restore."""
         everywhere = replicated(self._mesh)
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
@@ -180,7 +180,7 @@ class StageProgram:
         )
 
     def grow(self, state: TrainState) -> TrainState:
-        """Returns the state of the stage before, grown to this resolution."""
+        """Returns the state of the previous stage, grown to this resolution."""
         return self._grow(state, self._key())
 
     def reset_optimizers(self, state: TrainState) -> TrainState:
@@ -198,11 +198,12 @@ class StageProgram:
 
         Args:
           state: Of this resolution.
-          nimg: Images shown before.
+          nimg: Number of images shown before.
           num_pairs: At most `max_pairs`.
 
         Returns:
-          The new state, and its `skipped_in_row` apart.
+          The new state, and a separate copy of its `skipped_in_row`, which stays
+          readable when the state is donated.
         """
         assert self.compiled is not None, "prepare first"
         batches = self._prepared_feed.batches(nimg, num_pairs)
@@ -210,7 +211,7 @@ class StageProgram:
 
     @property
     def max_pairs(self) -> int:
-        """Pairs that one call of `run` may ask for; known once it is prepared."""
+        """Largest number of pairs in one call of `run`; known after `prepare`."""
         return self._prepared_feed.max_pairs
 
     @property
@@ -271,33 +272,34 @@ def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:
 
 
 def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Tells where the devices leave the minibatch statistic less than it asks for."""
+    """Warns where the devices make groups of the minibatch statistic smaller."""
     one, these = stddev_groups(config, 1), stddev_groups(config, num_devices)
     if small := [f"{these[r]} at {r}x{r}" for r in one if these[r] < one[r]]:
         warn(
             f"on {num_devices} devices the groups of the minibatch statistic are "
             f"smaller than config.model.mbstd_group_size = "
             f"{config.model.mbstd_group_size}: {', '.join(small)}; "
-            f"{most_devices(config, num_devices)} leave them whole"
+            f"{most_devices(config, num_devices)} device(s) keep them complete"
         )
 
 
 def compiles_ahead(
     config: ml_collections.ConfigDict, platform: str, num_processes: int
 ) -> bool:
-    """Returns whether a run compiles ahead, as runtime.compile_ahead says.
+    """Returns whether a run compiles ahead, by `config.runtime.compile_ahead`.
 
-    "auto" does so on accelerators: on CPUs the compiler and the steps would share the
-    cores. And in one process alone: on GPUs, several wait for each other's autotuning
-    while they compile, and one of them that stops or grows would hold the others up.
+    "auto" does so on accelerators only, because on CPUs the compiler and the steps
+    would compete for the cores, and in a single process only: several processes on GPUs
+    wait for each other's autotuning while they compile, and one of them that stops or
+    grows would block the others.
     """
-    wish = config.runtime.compile_ahead
+    choice = config.runtime.compile_ahead
     auto = platform != "cpu" and num_processes == 1
-    return auto if wish == "auto" else wish == "on"
+    return auto if choice == "auto" else choice == "on"
 
 
 class NextProgram:
-    """Makes the programs of the stages to come, of which it may compile one ahead."""
+    """Makes the programs of later stages, and may compile the next one ahead."""
 
     def __init__(
         self,
@@ -306,14 +308,21 @@ class NextProgram:
         pyramid: Pyramid,
         make: Callable[[int], StageProgram],
     ) -> None:
-        """Compiles nothing yet; `make` returns the program of a resolution."""
+        """Compiles nothing yet.
+
+        Args:
+          config: The run's.
+          mesh: Of all processes.
+          pyramid: The image set.
+          make: Returns the program of a resolution.
+        """
         platform = mesh.devices.flat[0].platform
         self._ahead = compiles_ahead(config, platform, jax.process_count())
         self._pyramid, self._make = pyramid, make
         self._next: StageProgram | None = None
 
     def start(self, schedule: Schedule, nimg: int) -> None:
-        """Begins to compile for the stage after the one that trains image `nimg`."""
+        """Starts to compile the stage after the one that trains image `nimg`."""
         end = schedule.stage_end(schedule.stage_at(nimg))
         if not self._ahead or end >= schedule.end_nimg():
             return

@@ -1,9 +1,9 @@
-"""What a run starts from: its images, trained networks, and a fit to real images.
+"""Start of a run: its images, trained networks, and a fit to real images.
 
-`config.init_from` names networks. They are read once, where the run begins; its first
-checkpoint has them, and the place that they came from is not read again. Minibatch
-discrimination is fitted to the distances between real images; nothing else is. Source:
-the paper's program, which does so once, where a run starts.
+`config.init_from` names networks. They are read once, when the run begins; its first
+checkpoint holds them, and their source is not read again. Only minibatch discrimination
+is fitted, to the distances between real images. Source: the paper's program, which does
+so once, at the start of a run.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from progan_jax.training.validation import validate_data
 
 _FIELD = "config.init_from"
 
-_Networks = dict[str, Params]  # By their names in the state.
+_Networks = dict[str, Params]  # By the names of the state's fields.
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Initial:
     """Networks of a run's first resolution.
 
     Attributes:
-      networks: NumPy arrays of g_params, g_ema and, where it was carried, d_params.
-      origin: What the run's snapshots tell of where they come from.
+      networks: NumPy arrays of g_params, g_ema and, if there is a D, d_params.
+      origin: Their source, as the run's snapshots record it.
     """
 
     networks: _Networks
@@ -51,14 +51,14 @@ class Initial:
 
 
 def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | None:
-    """Returns the networks to start from; None if there are none, or it has started.
+    """Returns the networks to start from; None without any, or after the start.
 
     Args:
       config: The run's.
-      workdir: Its folder, in which only the primary process looks.
+      workdir: Its folder, which only the primary process reads.
 
     Raises:
-      UserError: if they cannot be read, or are not those of `config.model`.
+      UserError: if they cannot be read, or do not match `config.model`.
     """
     checkpoints = workdir / "checkpoints"
     if not config.init_from or not is_primary():
@@ -77,7 +77,7 @@ def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | 
         key: _take(config, params, shapes[key[0].upper()])
         for key, params in networks.items()
     }
-    # Not the whole path, which tells of this machine.
+    # Not the full path, which would reveal this machine's folders.
     name = source if "://" in source else path.name
     origin = {"initial": {"name": name, "sha256": weights}}
     if "licence" in info:
@@ -90,7 +90,7 @@ def start_from(
 ) -> TrainState:
     """Returns a new state with the given networks in place of its own.
 
-    All processes must come here; `initial` is the primary's.
+    All processes must call this; `initial` is the primary's.
     """
     fields = ("g_params", "d_params", "g_ema")
     own = {name: jax.device_get(local(getattr(state, name))) for name in fields}
@@ -103,7 +103,7 @@ def start_from(
 
 
 def _read_file(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
-    """Returns networks of a pickle, description, and SHA-256."""
+    """Returns the networks of a pickle, their description, and the file's SHA-256."""
     kinds = {"g_ema": "Gs", "g_params": "G", "d_params": "D"}
     read = {key: import_network(path, kind) for key, kind in kinds.items()}
     info = read["g_ema"][1]
@@ -112,11 +112,11 @@ def _read_file(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
 
 
 def _read_folder(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
-    """Returns networks of a snapshot, description, and SHA-256 of the average."""
+    """Returns a snapshot's networks, description, and SHA-256 of the averaged G."""
     averaged, info = read_snapshot(path)
     if info.get("network", "G") != "G" or "options" not in info:
         raise UserError(
-            f"{_FIELD}={path}: it is no snapshot of a generator; name one that is"
+            f"{_FIELD}={path}: it is not a snapshot of a generator; name one that is"
         )
     trained = read_trained(path)
     networks = {"g_ema": averaged, "g_params": trained.get("G", averaged)}
@@ -128,12 +128,13 @@ def _read_folder(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
 def _check_options(
     config: ml_collections.ConfigDict, info: Mapping[str, Any], with_d: bool
 ) -> None:
-    """Refuses networks of other options, all of these in one line."""
+    """Raises UserError if the networks have other options, with all of them."""
     theirs, kind = info.get("family", DEFAULT), family_of(config).Options
     if theirs != config.family:
         raise UserError(
             f"{_FIELD} = {config.init_from!r}: its networks are of the family "
-            f"{theirs}, and config.family = {config.family!r}; name networks of that"
+            f"{theirs}, and config.family = {config.family!r}; name networks of that "
+            "family"
         )
     ours, networks = model_options(config), "GD" if with_d else "G"
     try:
@@ -141,14 +142,14 @@ def _check_options(
     except KeyError as error:
         raise UserError(
             f"{_FIELD} = {config.init_from!r}: its description has no field {error}; "
-            "name a whole snapshot"
+            "name a complete snapshot"
         ) from error
     found = list(differences(ours, options, networks))
     if found := [each for each in found if ours.matters(each[0])]:
         set_to = ", ".join(f"config.model.{name} to {v!r}" for name, _, v in found)
         now = ", ".join(repr(mine) for _, mine, _ in found)
         raise UserError(
-            f"{_FIELD} = {config.init_from!r}: its networks are others than this "
+            f"{_FIELD} = {config.init_from!r}: its networks differ from this "
             f"run's; set {set_to} (now {now}), or name other networks"
         )
 
@@ -167,8 +168,8 @@ def _take(
             raise UserError(
                 f"{_FIELD} = {config.init_from!r}: its {'/'.join(path)} is {there}, "
                 f"and a run from {start}x{start} on needs {shape}; lower "
-                "config.schedule.start_resolution to what they have grown to, or name "
-                "other networks"
+                "config.schedule.start_resolution to the resolution that they have "
+                "reached, or name other networks"
             )
     return traverse_util.unflatten_dict({path: found[path] for path in shapes})
 
@@ -183,7 +184,7 @@ def images_to_fit(
       pyramid: The set; None for a state that never trains on one.
 
     Returns:
-      uint8 [N, r, r, C] of the run's first resolution, as many as the family wants.
+      uint8 [N, r, r, C] at the run's first resolution; the family chooses N.
     """
     if pyramid is None:
         return None
@@ -198,7 +199,7 @@ def images_to_fit(
 def fit_to_reals(
     state: TrainState, reals: jax.Array, discriminator: Any, family: Family
 ) -> TrainState:
-    """Fits a new state's D to real images uint8 [N, r, r, C], all of them one batch."""
+    """Fits a new state's D to real images uint8 [N, r, r, C], as a single batch."""
     fitted = family.fit(discriminator, state.d_params, to_float(reals))
     return state.replace(d_params=fitted)
 
@@ -207,7 +208,7 @@ def open_set(config: ml_collections.ConfigDict) -> Pyramid:
     """Opens the image set of a run, at its final resolution.
 
     Raises:
-      UserError: if it is not there, or the networks do not fit its images and labels.
+      UserError: if it is missing, or the networks do not fit its images and labels.
     """
     data: Any = config.data
     pyramid = sources.load(

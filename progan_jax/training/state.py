@@ -1,4 +1,4 @@
-"""The training state: create it, grow it, reset its optimizers, average G.
+"""The training state: its creation, growth, optimizer resets and the average of G.
 
 At resolution r it holds exactly the layers of the networks of resolution r. Source:
 Karras et al. 2018, section 2 and appendix A.1.
@@ -13,7 +13,7 @@ from flax import struct
 
 from progan_jax.models.common import LossState, Params, carry_over, init_variables
 
-if TYPE_CHECKING:  # Who samples from a trained generator needs no optimizers.
+if TYPE_CHECKING:  # Sampling from a trained generator must not import optax.
     import optax
 
 
@@ -21,17 +21,19 @@ class TrainState(struct.PyTreeNode):
     """Everything that a step reads and writes.
 
     Attributes:
-      pairs: (D, G) pairs run so far, int32; a pair's random numbers follow from it.
+      pairs: Number of (D, G) pairs run so far, int32; with the key it determines a
+        pair's random numbers.
       key: Typed random key of the run; it never changes.
       g_params: Generator.
       d_params: Discriminator.
       g_ema: Exponential moving average of the generator, the one to sample.
       g_opt: Adam's state for G.
       d_opt: Adam's state for D.
-      skipped_in_row: Pairs in a row, up to now, with an update that was not finite.
+      skipped_in_row: Number of consecutive pairs, up to the last one, with an update
+        that was not finite.
       sums: Scalars summed over the steps since the last tick, and counts of steps.
-      loss_state: What the family's losses remember from step to step.
-      g_stats: What follows G's training without gradients.
+      loss_state: What the family's losses carry from step to step.
+      g_stats: G's variables that change in training without gradients.
       d_stats: Likewise, D's.
     """
 
@@ -63,7 +65,7 @@ def create_state(
       generator: At the first stage's resolution.
       discriminator: Likewise.
       tx: Optimizer of both networks.
-      loss_state: What the losses remember, at the start.
+      loss_state: What the losses carry from step to step, at the start.
 
     Returns:
       The state, without sums.
@@ -88,7 +90,7 @@ def create_state(
 
 
 def split_key(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the keys of a run's weights and of its steps, of the run's own."""
+    """Splits a run's key into the keys of its weights and of its steps."""
     weights, steps = jax.random.split(key)
     return weights, steps
 
@@ -104,9 +106,9 @@ def grow(
 ) -> TrainState:
     """Returns the state of the next stage.
 
-    Layers that exist are carried over in G, D, EMA and, unless `reset`, in Adam's
-    moments; new ones are initialised as if the run had started here, and the EMA's new
-    layers are copies of G's.
+    Existing layers are carried over in G, D, the EMA and, unless `reset`, in Adam's
+    moments. New layers are initialised as if the run had started here; the EMA's are
+    copies of G's.
 
     Args:
       state: Of the stage that ended.
@@ -114,7 +116,7 @@ def grow(
       generator: At the new resolution.
       discriminator: Likewise.
       tx: Optimizer of both networks.
-      reset: Whether the optimizers start anew.
+      reset: Whether the optimizers start from scratch.
     """
     born = init_variables(split_key(key)[0], generator, discriminator)
     born_g, born_d = born.g["params"], born.d["params"]
@@ -146,14 +148,17 @@ def reset_sums(state: TrainState) -> TrainState:
 
 
 def forgive(state: TrainState, max_skipped: int) -> TrainState:
-    """Lets a run that stopped for too many skipped updates try once more."""
+    """Clears the count of a run that stopped for too many skipped updates."""
     if int(state.skipped_in_row) < max_skipped:
         return state
     return state.replace(skipped_in_row=state.skipped_in_row * 0)
 
 
 def average(ema: Params, params: Params, decay: float) -> Params:
-    """Moves the moving average towards the parameters: decay of it remains."""
+    """Returns decay * ema + (1 - decay) * params.
+
+    Source: Karras et al. 2018, appendix A.1.
+    """
     return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
 
 

@@ -1,4 +1,4 @@
-"""The training steps: D step, moving average, G step, and a loop over (D, G) pairs.
+"""The training steps: D step, moving average, G step, and the loop over (D, G) pairs.
 
 Pure functions of the state, the batches and the controls; one program per resolution
 runs any number of pairs up to the length of its arrays. Source: Karras et al. 2018,
@@ -48,7 +48,7 @@ def prepare_reals(
     requantise: bool = False,
     noise: jax.Array | None = None,
 ) -> jax.Array:
-    """Maps stored images to what D sees: range, mirror, and the fade that G has too.
+    """Maps stored images to D's inputs: range, mirror, and the same fade as G's.
 
     Args:
       images: uint8 [N, r, r, C].
@@ -56,7 +56,7 @@ def prepare_reals(
       alpha: Weight of the full detail; the rest is the image at half the resolution.
       requantise: Whether the blend is rounded to 8 bits again.
       noise: Added to the bytes of the blend, [N, r, r, C] in [-0.5, 0.5); or None. The
-        paper's program adds it last of all, between the rounding and the range.
+        paper's program adds it after the rounding, before the change of range.
 
     Returns:
       float32 [N, r, r, C] in [-1, 1], and half a byte beyond with noise.
@@ -68,13 +68,13 @@ def prepare_reals(
     return x if noise is None else x + noise / 127.5
 
 
-# Purposes of a step's key besides the three that it is split into: `fold_in` with 0, 1
-# and 2 gives these again.
+# Folded into a step's key, which is also split into three. They start at 3, because
+# `fold_in` with 0, 1 or 2 may give one of those three keys again.
 _DEQUANTISE_KEY, _NETWORKS_KEY = 3, 4
 
 
 class Batches(Protocol):
-    """Reals of up to K pairs; see `data.feed`."""
+    """Real images of up to K pairs; see `data.feed`."""
 
     def take(
         self, pair: jax.Array, repeat: jax.Array
@@ -84,7 +84,7 @@ class Batches(Protocol):
 
 
 class _Batch(NamedTuple):
-    """What a step takes: real images, unless the loss needs none, and random arrays."""
+    """Inputs of a step: real images, None if the loss needs none, and random arrays."""
 
     reals: Any
     draws: Any
@@ -95,7 +95,7 @@ class _Batch(NamedTuple):
         return self.reals.labels if self.draws.labels is None else self.draws.labels
 
 
-# Of one loss; means over the parts of a batch.
+# Gradients, scalars and state of one loss; means over the parts of a batch.
 _Gradients = tuple[Any, Scalars, LossState]
 
 
@@ -109,7 +109,7 @@ class Steps:
       family: Of both; see `models.families`.
       tx: Optimizer of both networks, of unit learning rate.
       options: See `StepOptions`.
-      batch_sharding: Where to lay latents and other arrays with a leading batch axis;
+      batch_sharding: Sharding of latents and other arrays with a leading batch axis;
         None leaves it to the compiler.
       label_log_probs: Logarithms of the classes' frequencies in the data set, from
         which random labels are drawn; empty without classes.
@@ -230,7 +230,7 @@ class Steps:
         g_rate: jax.Array,
         d_rate: jax.Array,
     ) -> TrainState:
-        """Updates D and G on one batch of fakes, each against the other's old self."""
+        """Updates D and G on one batch of fakes, each against the old other network."""
         batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
         def gradients(stats: Stats, part: _Batch) -> tuple[Stats, Any]:
@@ -242,7 +242,7 @@ class Steps:
                     self.generator, g, part.draws.z, labels, progress
                 )
 
-            # Made once, and seen by both losses.
+            # The fakes are made once and passed to both losses.
             images, pull_back, g_stats = jax.vjp(make, state.g_params, has_aux=True)
 
             def g_loss(images: jax.Array, inputs: LossInputs) -> Any:
@@ -342,7 +342,7 @@ class Steps:
         stats: Stats,
         rate: jax.Array,
     ) -> TrainState:
-        """Updates the network "d" or "g", and what follows without gradients."""
+        """Updates the network "d" or "g", the stats and the losses' state."""
         grads, scalars, loss_state = gradients
         ok = all_finite((grads, scalars[f"{network}_loss"]))
         names = f"{network}_params", f"{network}_opt"

@@ -1,7 +1,7 @@
-"""The configuration of a run as its folder and its snapshots keep it.
+"""Reader of the configurations that run folders and snapshots store.
 
-Whoever reads one gets every field of this version, of its own type: files may be of
-earlier versions, or changed by hand.
+Files may be of earlier versions or edited by hand: what is returned has every field of
+this version, of the right type.
 """
 
 import sys
@@ -23,8 +23,8 @@ _KINDS = {
     str: "text",
 }
 
-# Fields that may change between restarts: they alter where and how a run is carried
-# out, or how long it goes on, but no image that it has shown.
+# Fields that may change between restarts: they affect where and how a run is executed,
+# or how long it is, but no image that it has shown.
 _FREE_FIELDS = (
     "data.data_dir",
     "data.feed",
@@ -44,8 +44,8 @@ _FREE_FIELDS = (
     "runtime.compile_ahead",
     "runtime.num_devices",
 )
-# Shared fields that the first runs lack; they acted by what configs/base.py says. The
-# family's options have marks of their own.
+# Shared fields that the first runs lack; those runs did what the defaults in
+# configs/base.py say. The family's options are marked in their definition.
 _YOUNGER_FIELDS = (
     "family",
     "init_from",
@@ -57,26 +57,26 @@ _YOUNGER_FIELDS = (
 
 
 def is_free(field: str) -> bool:
-    """Returns whether a run may go on with another value of a field."""
+    """Returns whether a run may continue with another value of a field."""
     return field in _FREE_FIELDS or field.startswith("eval.")
 
 
 def complete_config(
     stored: Mapping[str, Any], otherwise: ml_collections.ConfigDict | None = None
 ) -> Any:
-    """Returns a configuration that was stored, whole and with fields that may be.
+    """Returns a stored configuration, completed by the fields that it may lack.
 
     Args:
       stored: Its fields, in groups.
       otherwise: Has the free fields that are not stored; configs/base.py by default.
 
     Raises:
-      ValueError: if a field is missing that every version has stored, is of another
-        type than in configs/base.py, or by itself not valid.
+      ValueError: if a field that every version has stored is missing, or if a field has
+        another type than in configs/base.py or an invalid value.
     """
     try:
         config: Any = ml_collections.ConfigDict(stored)
-    except AttributeError as error:  # Of a field called "__class__" or such.
+    except AttributeError as error:  # A field is called "__class__" or the like.
         raise ValueError(f"its config holds {error}") from error
     shared = list_fields(base.get_config())
     known = shared if otherwise is None else shared | list_fields(otherwise)
@@ -104,7 +104,7 @@ def _open_groups(config: Any, names: list[str]) -> Any:
 
 
 def _check_younger(field: str) -> None:
-    """Raises ValueError if every version has stored a field."""
+    """Raises ValueError if a field is one that every version has stored."""
     family = FAMILIES[DEFAULT]
     kinds = {"model": family.Options, "loss": family.LossOptions}
     group, _, name = field.rpartition(".")
@@ -114,7 +114,7 @@ def _check_younger(field: str) -> None:
 
 
 def _fits(value: Any, example: object) -> bool:
-    # Not isinstance: true is no number.
+    # Not isinstance, for which True is an int.
     if type(value) not in (int, float):
         return type(value) is type(example)
     whole = type(value) is int and abs(value) < 2**63

@@ -1,6 +1,6 @@
-"""Checks of a configuration, of its batches, and of all processes' agreement on it.
+"""Checks of a configuration, of its batches, and of the processes' agreement on it.
 
-The fields and their meaning stand in configs/base.py.
+The fields are documented in configs/base.py.
 """
 
 from collections.abc import Iterator
@@ -34,17 +34,17 @@ from progan_jax.training.schedule import Schedule
 
 
 def batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
-    """Yields a line for each field whose batches cannot be split as it says.
+    """Yields a line for each field whose batches cannot be split as it demands.
 
     Args:
-      config: The run's, whose fields are fine by themselves.
-      num_devices: Devices that the batches are split over.
+      config: The run's, whose fields are valid by themselves.
+      num_devices: Number of devices that the batches are split over.
     """
-    whole = list(_whole_batch_faults(config, num_devices))
-    yield from whole or _microbatch_faults(config, num_devices)
+    found = list(_device_batch_faults(config, num_devices))
+    yield from found or _microbatch_faults(config, num_devices)
 
 
-def _whole_batch_faults(
+def _device_batch_faults(
     config: ml_collections.ConfigDict, num_devices: int
 ) -> Iterator[str]:
     table = make_schedule(config).batch_size
@@ -52,8 +52,8 @@ def _whole_batch_faults(
     used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
     most = most_devices(config, num_devices)
     fewer = (
-        f", or at most {most} device(s) leave all groups of the run whole: set "
-        f"config.runtime.num_devices to {most}"
+        f", or set config.runtime.num_devices to {most}, the largest number of devices "
+        "that keeps all groups of the run complete"
         if most
         else ""
     )
@@ -65,16 +65,16 @@ def _whole_batch_faults(
         f"{batch} (at {', '.join(str(r) for r in used if table[r] == batch)})"
         for batch in wrong
     ]
-    mends = [f"{_nearest_batches(b, num_devices, group)} for {b}" for b in wrong]
-    whole = (
+    fixes = [f"{_nearest_batches(b, num_devices, group)} for {b}" for b in wrong]
+    groups = (
         f", a multiple of config.model.mbstd_group_size = {group} or fewer"
         if group
         else ""
     )
     yield (
         f"config.schedule.batch_size = {config.schedule.batch_size!r}: each of "
-        f"{num_devices} device(s) must get equally many images{whole}, which rules out "
-        f"{', '.join(places)}; take {', '.join(mends)}{fewer}"
+        f"{num_devices} device(s) must get equally many images{groups}, which rules "
+        f"out {', '.join(places)}; choose {', '.join(fixes)}{fewer}"
     )
 
 
@@ -83,37 +83,37 @@ def _microbatch_faults(
 ) -> Iterator[str]:
     schedule, groups = make_schedule(config), stddev_groups(config, num_devices)
     wrong: dict[tuple[int, int, int], list[int]] = {}
-    cut: list[int] = []
+    split: list[int] = []
     for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
         microbatch = schedule.microbatch[r]
         per_device = schedule.batch_size[r] // num_devices
         if count_microbatches(per_device, microbatch) == 1:
             continue
-        cut.append(r)
+        split.append(r)
         unit = groups.get(r, 1)
         if per_device % microbatch or microbatch % unit:
             wrong.setdefault((microbatch, per_device, unit), []).append(r)
     options = model_options(config)
-    if cut and options.whole_batch:
-        whole = " and ".join(
+    if split and options.whole_batch:
+        fields = " and ".join(
             f"config.model.{name} = {getattr(options, name)!r}"
             for name in options.whole_batch
         )
         yield (
-            f"config.schedule.microbatch = {config.schedule.microbatch!r} would cut "
-            f"batches (at {', '.join(map(str, cut))}) that must be whole for {whole}; "
-            "set it to 0 (all)"
+            f"config.schedule.microbatch = {config.schedule.microbatch!r} would split "
+            f"batches (at {', '.join(map(str, split))}), which is not possible with "
+            f"{fields}; set it to 0 (all)"
         )
     elif wrong:
-        mends = [_mend_microbatch(*what, at) for what, at in wrong.items()]
+        fixes = [_microbatch_fix(*what, at) for what, at in wrong.items()]
         yield (
             f"config.schedule.microbatch = {config.schedule.microbatch!r} must divide "
-            "the images of a device into whole groups of the minibatch statistic; "
-            f"choose {'; '.join(mends)}"
+            "the images of a device into complete groups of the minibatch statistic; "
+            f"choose {'; '.join(fixes)}"
         )
 
 
-def _mend_microbatch(
+def _microbatch_fix(
     microbatch: int, per_device: int, unit: int, resolutions: list[int]
 ) -> str:
     legal = [n for n in range(unit, per_device, unit) if per_device % n == 0]
@@ -131,7 +131,7 @@ def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:
 
 
 def _nearest_batches(batch: int, num_devices: int, group: int) -> str:
-    # Multiples of this are valid, so that no search goes further.
+    # Multiples of this are valid, so that the nearest ones are within its reach.
     unit = num_devices * max(group, 1)
     around = range(max(batch - unit, 1), batch + unit + 1)
     valid = [b for b in around if _is_valid_batch(b, num_devices, group)]
@@ -139,7 +139,7 @@ def _nearest_batches(batch: int, num_devices: int, group: int) -> str:
     return " or ".join(str(b) for b in [*below[-1:], above[0]])
 
 
-# Of the fields that all families share; the others' stand in their `Options`.
+# Of the fields that all families share; the rules of the others are in their `Options`.
 _RULES = {
     "family": Rule(choices=tuple(FAMILIES)),
     "seed": Rule(least=0, most=2**32 - 1),
@@ -179,7 +179,7 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
 
     Args:
       config: The run's.
-      num_devices: Devices that the batches are split over.
+      num_devices: Number of devices that the batches are split over.
 
     Raises:
       UserError: one line for each fault, each naming field, value, rule and fix.
@@ -190,7 +190,7 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
 
 
 def field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """Yields the faults that one field shows by itself."""
+    """Yields a line for each field that is invalid by itself."""
     for field, rule in _RULES.items():
         value = get_field(config, field)
         if fault := rule.fault(value):
@@ -221,7 +221,7 @@ def _option_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
 
 
 def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterator[str]:
-    """Yields the faults that fields have together."""
+    """Yields a line for each combination of fields that is invalid."""
     start, final = config.schedule.start_resolution, config.model.resolution
     if start > final:
         yield (
@@ -270,14 +270,13 @@ def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
     """Checks that the networks fit the images and labels.
 
     Raises:
-      UserError: if they do not.
+      UserError: if not.
     """
     channels, classes = config.model.channels, config.model.num_classes
     if channels != pyramid.channels:
         raise UserError(
             f"config.model.channels = {channels}: the images of {pyramid.name} have "
-            f"{pyramid.channels}; set it to that, as by "
-            f"--config.model.channels={pyramid.channels}"
+            f"{pyramid.channels}; set --config.model.channels={pyramid.channels}"
         )
     if classes and pyramid.labels is None:
         raise UserError(
@@ -288,7 +287,7 @@ def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
     if classes and classes != pyramid.num_classes and not truncate:
         raise UserError(
             f"config.model.num_classes = {classes}: {pyramid.name} has "
-            f"{pyramid.num_classes} classes; set it to that, or to 0, or to less with "
+            f"{pyramid.num_classes} classes; set it to that, to 0, or to less with "
             "config.data.truncate_labels"
         )
     if config.train.grid_by_class and pyramid.labels is None:
@@ -298,7 +297,7 @@ def validate_data(config: ml_collections.ConfigDict, pyramid: Pyramid) -> None:
         )
 
 
-# Where and how a process reads its images is its own affair.
+# Where and how a process reads its images may differ between processes.
 _OWN_FIELDS = ("data.data_dir", "data.max_memory_mib", "data.stream_workers")
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and whether it has room."""
+"""The folder of a run: its record in config.json, its owner, and its disk space."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ from progan_jax.training.stored_config import complete_config, is_free
 
 CONFIG = "config.json"
 
-# Its fields besides the checksum.
+# Fields of config.json besides the checksum.
 _KINDS = {
     "config": dict,
     "data_fingerprint": str,
@@ -44,7 +44,7 @@ _KINDS = {
     "starts": list,
 }
 
-# How deep a value may lie in it; the versions of a start lie the deepest.
+# Deepest nesting in config.json; the versions in "starts" are the deepest of ours.
 _DEPTH = 8
 
 
@@ -57,11 +57,11 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # While it is open, no other folder can get its number.
+        # While it is open, no other folder can get its inode.
         self._opened = os.open(path, os.O_RDONLY)
 
     def check(self) -> None:
-        """Raises UserError if the folder, or what makes it a run's, is gone."""
+        """Raises UserError if the folder or its config.json is gone."""
         try:
             (self.path / CONFIG).stat()
             same = os.path.samestat(self.path.stat(), os.fstat(self._opened))
@@ -71,21 +71,21 @@ class RunFolder:
             raise UserError(
                 f"--workdir={self.path}: the folder or its {CONFIG} was deleted, "
                 "moved or unmounted while the run trained in it, so the run ends; "
-                "restore it and run the same command to go on, or remove what is left "
-                "of it to start anew"
+                "restore it and run the same command to continue, or remove what is "
+                "left of it to start from scratch"
             )
 
     def close(self) -> None:
-        """Lets the folder go."""
+        """Closes the folder."""
         os.close(self._opened)
 
 
 @contextmanager
 def exclusive(workdir: Path) -> Iterator[RunFolder]:
-    """Makes the folder and keeps other processes of this machine out of it.
+    """Creates the folder and keeps other processes of this machine out of it.
 
     Raises:
-      UserError: if the folder cannot be made, or another process trains in it.
+      UserError: if the folder cannot be created, or another process trains in it.
     """
     try:
         lock = lock_folder(workdir)
@@ -110,14 +110,14 @@ def open_workdir(
     fingerprint: str,
     num_devices: int,
 ) -> None:
-    """Records a new run, or checks that the folder is of a run of this configuration.
+    """Records a new run, or checks that the folder's run has this configuration.
 
     Args:
       config: The run's.
       workdir: An existing folder.
       fingerprint: Of the data set.
-      num_devices: Devices that the batches are split over; they may change, but not
-        the groups of the minibatch statistic that follow from them.
+      num_devices: Number of devices that the batches are split over; it may change, but
+        not the groups of the minibatch statistic that follow from it.
 
     Raises:
       UserError: if the folder holds another run or something else; nothing is changed.
@@ -152,8 +152,8 @@ def read_config(
 
     Args:
       workdir: The run's folder.
-      flag: By which the user named it.
-      otherwise: Has what a run may change and has not recorded; see `complete_config`.
+      flag: The flag by which the user named it.
+      otherwise: Has the free fields that are not recorded; see `complete_config`.
 
     Raises:
       UserError: if the folder is not a run's, or the file is damaged.
@@ -162,11 +162,11 @@ def read_config(
 
 
 def read_record(workdir: Path, flag: str) -> dict[str, Any]:
-    """Returns what config.json holds of a run: "config", "starts" and more.
+    """Returns the contents of a run's config.json: "config", "starts" and more.
 
     Args:
       workdir: The run's folder.
-      flag: By which the user named it.
+      flag: The flag by which the user named it.
 
     Raises:
       UserError: if the folder is not a run's, or the file is damaged.
@@ -177,7 +177,7 @@ def read_record(workdir: Path, flag: str) -> dict[str, Any]:
         _check_record(record)
     except FileNotFoundError as error:
         raise UserError(
-            f"{flag}={workdir}: it is no folder of a run: {CONFIG} cannot be read "
+            f"{flag}={workdir}: it is not the folder of a run: {CONFIG} cannot be read "
             f"({error.strerror}); name a run's workdir"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
@@ -191,7 +191,7 @@ def read_record(workdir: Path, flag: str) -> dict[str, Any]:
 
 
 def check_begun(config: ml_collections.ConfigDict, workdir: Path) -> None:
-    """Checks, before anything is opened, that a run in the folder can go on.
+    """Checks, before anything is opened, that a run in the folder can continue.
 
     Raises:
       UserError: if it was begun with another configuration, or would lose something
@@ -206,23 +206,23 @@ def check_begun(config: ml_collections.ConfigDict, workdir: Path) -> None:
 def config_of_run(
     config: ml_collections.ConfigDict, given: Collection[str], workdir: Path
 ) -> ml_collections.ConfigDict:
-    """Returns a run's own configuration, as far as nothing else is asked for.
+    """Returns a run's own configuration, with the fields that the command line sets.
 
     Args:
-      config: The command's: a file, and what the command line changes of it. It is
-        returned where there is no run, or not on this host.
-      given: Fields that the command line changes.
+      config: The command's: a file with the command line's changes. It is returned as
+        it is if there is no run in the folder, or none on this host.
+      given: Fields that the command line sets.
       workdir: The run's folder.
 
     Raises:
-      UserError: if the run's config.json is damaged, or a field is given another value
-        than the run keeps.
+      UserError: if the run's config.json is damaged, or a field that a run keeps is
+        given another value.
     """
     if not (workdir / CONFIG).exists():
         return config
     begun = read_config(workdir, "--workdir", config)
     config = copy.deepcopy(config)
-    # Not how many devices there are here.
+    # The number of devices is this machine's.
     taken = list_fields(config).keys() - {*given, "runtime.num_devices"}
     for field in taken & list_fields(begun).keys():
         config.update_from_flattened_dict({field: get_field(begun, field)})
@@ -233,7 +233,7 @@ def config_of_run(
 def check_same_config(
     config: ml_collections.ConfigDict, workdir: Path, begun: ml_collections.ConfigDict
 ) -> None:
-    """Checks that a run's configuration is still that which it was begun with.
+    """Checks that a run's configuration is still the one that it was begun with.
 
     Args:
       config: As it is now.
@@ -241,7 +241,7 @@ def check_same_config(
       begun: As it was.
 
     Raises:
-      UserError: if a field differs that a run keeps.
+      UserError: if a field that a run keeps differs.
     """
     kept = list_fields(begun)
     for field, value in list_fields(config).items():
@@ -250,7 +250,8 @@ def check_same_config(
             raise UserError(
                 f"config.{field} = {value!r}, but the run in {workdir} was begun with "
                 f"{before!r}, and a run keeps its configuration; choose another "
-                "--workdir, or go on with " + shlex.quote(f"--config.{field}={before}")
+                "--workdir, or continue with "
+                + shlex.quote(f"--config.{field}={before}")
             )
 
 
@@ -260,13 +261,13 @@ def check_disk(
     """Checks that the run's checkpoints and snapshots fit on the disk.
 
     Raises:
-      UserError: if they do not.
+      UserError: if not.
     """
     schedule = make_schedule(config)
     last = schedule.stages()[-1].resolution
     per_device = schedule.batch_size[last] // num_devices
     cost = stage_cost(*make_networks(config, last, per_device), per_device)
-    # One more than is kept while a new one is written.
+    # While a new one is written there is one more than are kept.
     checkpoints = (config.train.keep_checkpoints + 1) * cost.state_bytes
     ticks = schedule.ticks_until(schedule.end_nimg())
     carried = cost.g_params
@@ -277,7 +278,7 @@ def check_disk(
         p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists()
     )
     free = shutil.disk_usage(parent).free
-    # What a run that goes on has written is not written again.
+    # What a continued run has already written is not written again.
     written = sum(f.stat().st_size for f in workdir.rglob("*") if f.is_file())
     needed = max(checkpoints + snapshots - written, cost.state_bytes)
     if free < needed:
@@ -302,7 +303,7 @@ def _check_same_run(
     fingerprint: str,
     groups: dict[str, int],
 ) -> None:
-    """Raises UserError if a folder's record is of another run."""
+    """Raises UserError if the folder's record is that of another run."""
     check_same_config(config, workdir, complete_config(record["config"]))
     if record["data_fingerprint"] != fingerprint:
         raise UserError(
@@ -324,27 +325,27 @@ def _check_same_run(
 def _check_progress(
     config: ml_collections.ConfigDict, workdir: Path, begun: ml_collections.ConfigDict
 ) -> None:
-    """Raises UserError if going on would cost the run what it has recorded."""
+    """Raises UserError if continuing would lose something that the run has recorded."""
     checkpoints = workdir / "checkpoints"
     row = last_nimg(workdir / "stats.jsonl")
     shown = max(read_newest(checkpoints) or 0, row)
     if make_schedule(config).end_nimg() < shown:
         raise UserError(
             f"config.schedule.total_kimg = {config.schedule.total_kimg:g}, but the run "
-            f"in {workdir} has come to {_kimg(shown)} kimg, and its record is never "
+            f"in {workdir} has reached {_kimg(shown)} kimg, and its record is never "
             f"cut; set {_kimg(shown)} or more, or choose another --workdir"
         )
     if misnamed := list_misnamed(checkpoints):
         warn(
-            f"{checkpoints} holds {first_few(misnamed)}, which nothing is read from: "
-            "the name of a checkpoint is the number of its images, such as 256; if it "
-            "is one, give it that name before going on"
+            f"{checkpoints} holds {first_few(misnamed)}, which is ignored: the name of "
+            "a checkpoint is its number of images, such as 256; if it is a checkpoint, "
+            "rename it before you continue"
         )
     if steps := list_steps(checkpoints):
         _warn_of_gap(workdir, begun, steps[0], row)
         return
-    # Before its first checkpoint a run has the folder, and it is empty; one that starts
-    # from other networks has a checkpoint of them.
+    # Before its first checkpoint a run has an empty checkpoints folder; a run that
+    # starts from other networks saves them there at image 0.
     first = 0 if begun.init_from else _next_save(begun, 0)
     pictured = _last_picture(workdir)
     is_past_first = max(row, pictured) > first
@@ -356,12 +357,12 @@ def _refuse_loss(workdir: Path, shown: int) -> None:
     """Raises UserError if a run without a checkpoint has a record."""
     parts = ("stats.jsonl", "snapshots", "grids")
     if there := [name for name in parts if _has_content(workdir / name)]:
-        reached = f" that has come to {_kimg(shown)} kimg" if shown else ""
+        reached = f" that has reached {_kimg(shown)} kimg" if shown else ""
         raise UserError(
             f"--workdir={workdir} holds {', '.join(there)} of a run{reached}, and no "
-            f"checkpoint to go on from; restore {workdir / 'checkpoints'}, or choose "
-            f"another --workdir, where --config.init_from={workdir} starts from what "
-            "was trained here"
+            f"checkpoint to continue from; restore {workdir / 'checkpoints'}, or "
+            f"choose another --workdir, where --config.init_from={workdir} starts from "
+            "what was trained here"
         )
 
 
@@ -370,13 +371,14 @@ def _warn_of_gap(
 ) -> None:
     """Warns if rows show that there was a checkpoint after the newest one.
 
-    The row of a tick is written before its checkpoint, and the next row when that
-    checkpoint is on the disk. So the last row proves nothing of its own checkpoint; the
-    note does, but runs of earlier versions have none.
+    The row of a tick is written before its checkpoint, and the next row only once that
+    checkpoint is on the disk. So the last row does not prove that its own checkpoint
+    was written; the note in checkpoints.json does, but runs of earlier versions have
+    none.
     """
     due, checkpoints = _next_save(begun, newest), workdir / "checkpoints"
     may_be_cut = row == due and not is_noted(checkpoints)
-    # What was noted and is not there is warned of where checkpoints are read.
+    # A noted checkpoint that is missing is reported where checkpoints are read.
     if (row > due or may_be_cut) and (read_newest(checkpoints) or 0) <= newest:
         cause = "a kill cut it short, or it was" if may_be_cut else "it was"
         warn(
@@ -391,7 +393,7 @@ def _next_save(config: ml_collections.ConfigDict, nimg: int) -> int:
 
 
 def _last_picture(workdir: Path) -> int:
-    """Returns the images shown at the last snapshot or grid; 0 without them."""
+    """Returns the nimg of the last snapshot or grid; 0 without any."""
     snapshots = [path.name for path in (workdir / "snapshots").glob("*_r*")]
     grids = (workdir / "grids").glob("fakes_*_r*.png")
     names = [*snapshots, *(path.stem.removeprefix("fakes_") for path in grids)]
@@ -410,11 +412,11 @@ def _has_content(path: Path) -> bool:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _check_record(record: Any) -> None:
-    """Raises ValueError where what every reader takes for granted is not there."""
+    """Raises ValueError if a field that every reader relies on is missing or wrong."""
     if not isinstance(record, dict):
         raise ValueError("it holds no record")
     if not _is_shallow(record, _DEPTH):
@@ -439,7 +441,7 @@ def _check_record(record: Any) -> None:
 
 
 def _is_shallow(value: Any, most: int) -> bool:
-    """Returns whether a value of JSON is nested at most so deep."""
+    """Returns whether a JSON value is nested at most `most` levels deep."""
     if not isinstance(value, dict | list):
         return True
     inner = value.values() if isinstance(value, dict) else value

@@ -32,14 +32,14 @@ def test_many_rows_are_means_that_span_no_two_stages():
     [
         ({"starts": 5}, "it has starts = 5 and needs a list there"),
         ({"starts": [5]}, r"it has starts = \[5\] and needs records"),
-        ({"total_kimg": float("nan")}, "is no number of JSON"),
-        ({"total_kimg": float("inf")}, "is no number of JSON"),
+        ({"total_kimg": float("nan")}, "is not a JSON number"),
+        ({"total_kimg": float("inf")}, "is not a JSON number"),
         ({"total_kimg": "long"}, "needs a number there"),
         ({"total_kimg": None}, "needs a number there"),
         ({"batch_size": 0}, "needs text there"),
         ({"batch_size": "0"}, "must be at least 1; raise it"),
         ({"fade_kimg": "1e308"}, "must be at most 1e9; lower it"),
-        ({"fade_kimg": float("nan")}, "is no number of JSON"),
+        ({"fade_kimg": float("nan")}, "is not a JSON number"),
     ],
 )
 def test_a_damaged_config_is_a_mistake_in_one_line(run, changes, message):

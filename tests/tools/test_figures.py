@@ -58,7 +58,7 @@ def test_what_there_is_is_drawn_and_named(run, tmp_path, draw, capsys):
         ([], {}, "--runs is missing: write --runs=DIR,DIR --out=DIR"),
         (["run"], {"labels": ["a", "b"]}, "--labels=a,b must name each of the 1"),
         (["run"], {"figures": ["fid"]}, "no run has 'fid'; choose from swd_16, swd_av"),
-        (["none"], {}, "it is no folder of a run"),
+        (["none"], {}, "it is not the folder of a run"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, draw, runs, flags, message):

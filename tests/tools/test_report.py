@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_written_is_one_line(run, report, out):
 
 
 def test_a_folder_that_is_not_a_runs_is_named(tmp_path, report):
-    check(lambda: report(tmp_path), f"RUN={tmp_path}: it is no folder of a run")
+    check(lambda: report(tmp_path), f"RUN={tmp_path}: it is not the folder of a run")
 
 
 GROUPS = ("data", "loss", "model", "optim", "runtime", "schedule", "train", "eval")

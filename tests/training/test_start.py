@@ -206,7 +206,7 @@ def test_what_cannot_be_started_from_leaves_the_folder_as_it_was(
     for source, message in [
         (small, "is missing, and a run from 16x16 on needs .*; lower config.schedule"),
         (tmp_path / "none", "config.init_from=.*none: there is no such file or folder"),
-        (d, "it is no snapshot of a generator"),
+        (d, "it is not a snapshot of a generator"),
         ("s3://me/net", "config.init_from=s3://me/net: it must be hf://USER/NAME"),
     ]:
         config.init_from = str(source)

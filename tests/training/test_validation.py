@@ -99,7 +99,7 @@ def test_what_the_mode_tests_networks_lack_is_refused(tiny_config, field, value,
     tiny_config.model.topology = "mode_test"
     (line,) = faults(tiny_config)
     assert line == (
-        f"config.{field} = {value} is none of the networks of config.model.topology = "
+        f"config.{field} = {value} is not available with config.model.topology = "
         f"'mode_test'; set it to {off}"
     )
 
@@ -120,7 +120,7 @@ def test_noise_is_of_lsgan_alone(tiny_config):
     tiny_config.loss.noise_coefficient = 0.2
     (line,) = faults(tiny_config)
     assert line == (
-        "config.loss.noise_coefficient = 0.2 is of LSGAN alone, and config.loss.kind = "
+        "config.loss.noise_coefficient = 0.2 is for LSGAN only, and config.loss.kind = "
         "'wgan_gp'; set it to 0, or config.loss.kind to 'lsgan'"
     )
     tiny_config.loss.kind = "lsgan"
@@ -145,8 +145,8 @@ def test_layers_of_the_whole_batch_have_no_microbatches(tiny_config, fields, tol
     tiny_config.schedule.microbatch = "8, 16:4"
     (line,) = faults(tiny_config)
     assert line == (
-        "config.schedule.microbatch = '8, 16:4' would cut batches (at 16) that must "
-        f"be whole for {told}; set it to 0 (all)"
+        "config.schedule.microbatch = '8, 16:4' would split batches (at 16), which is "
+        f"not possible with {told}; set it to 0 (all)"
     )
 
 
@@ -163,9 +163,9 @@ def test_batches_are_divided_over_the_devices(tiny_config):
     (line,) = faults(tiny_config, num_devices=8)
     assert line == (
         "config.schedule.batch_size = '12': each of 8 device(s) must get equally many "
-        "images, which rules out 12 (at 4, 8, 16); take 8 or 16 for 12, or at most 6 "
-        "device(s) leave all groups of the run whole: set config.runtime.num_devices "
-        "to 6"
+        "images, which rules out 12 (at 4, 8, 16); choose 8 or 16 for 12, or set "
+        "config.runtime.num_devices to 6, the largest number of devices that keeps "
+        "all groups of the run complete"
     )
 
 
@@ -176,9 +176,9 @@ def test_all_batches_that_do_not_fit_stand_in_one_line(tiny_config):
     assert line == (
         "config.schedule.batch_size = '4, 4:20, 8:16': each of 8 device(s) must get "
         "equally many images, a multiple of config.model.mbstd_group_size = 4 or "
-        "fewer, which rules out 20 (at 4), 4 (at 16); take 16 or 24 for 20, 8 for 4, "
-        "or at most 1 device(s) leave all groups of the run whole: set "
-        "config.runtime.num_devices to 1"
+        "fewer, which rules out 20 (at 4), 4 (at 16); choose 16 or 24 for 20, 8 for "
+        "4, or set config.runtime.num_devices to 1, the largest number of devices "
+        "that keeps all groups of the run complete"
     )
 
 
@@ -188,8 +188,8 @@ def test_all_microbatches_that_do_not_fit_stand_in_one_line(tiny_config):
     (line,) = faults(tiny_config)
     assert line == (
         "config.schedule.microbatch = '3' must divide the images of a device into "
-        "whole groups of the minibatch statistic; choose 4, 8, 0 (all) for 3 (at 4, 8: "
-        "16 images, groups of 4); 4, 0 (all) for 3 (at 16: 8 images, groups of 4)"
+        "complete groups of the minibatch statistic; choose 4, 8, 0 (all) for 3 (at 4, "
+        "8: 16 images, groups of 4); 4, 0 (all) for 3 (at 16: 8 images, groups of 4)"
     )
 
 
@@ -200,8 +200,8 @@ def test_microbatches_keep_the_groups_of_the_statistic_whole(tiny_config):
         validate(tiny_config, num_devices=1)
     assert str(caught.value) == (
         "config.schedule.microbatch = '0, 16:6' must divide the images of a device "
-        "into whole groups of the minibatch statistic; choose 4, 8, 12, 0 (all) for 6 "
-        "(at 16: 24 images, groups of 4)"
+        "into complete groups of the minibatch statistic; choose 4, 8, 12, 0 (all) for "
+        "6 (at 16: 24 images, groups of 4)"
     )
     for legal in ("4", "8", "12", "24", "100"):
         tiny_config.schedule.microbatch = legal
@@ -218,7 +218,7 @@ def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
     assert line == (
         "config.schedule.batch_size = '8, 16:6': each of 1 device(s) must get equally "
         "many images, a multiple of config.model.mbstd_group_size = 4 or fewer, which "
-        "rules out 6 (at 16); take 4 or 8 for 6"
+        "rules out 6 (at 16); choose 4 or 8 for 6"
     )
     tiny_config.schedule.batch_size = "8, 16:3"
     validate(tiny_config, 1)
@@ -227,7 +227,7 @@ def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
 def test_nearest_batches_are_valid_for_devices_and_groups(tiny_config):
     tiny_config.schedule.batch_size = "40"
     lines = faults(tiny_config, num_devices=8)
-    assert "take 32 or 64 for 40, or" in lines[0]
+    assert "choose 32 or 64 for 40, or" in lines[0]
     for batch in ("32", "64"):
         tiny_config.schedule.batch_size = batch
         validate(tiny_config, 8)
@@ -251,8 +251,8 @@ def test_a_refusal_names_the_most_devices_with_whole_groups(
     lines = faults(tiny_config, devices)
     assert all(
         line.endswith(
-            f"at most {most} device(s) leave all groups of the run whole: set "
-            f"config.runtime.num_devices to {most}"
+            f"or set config.runtime.num_devices to {most}, the largest number of "
+            "devices that keeps all groups of the run complete"
         )
         for line in lines
     )
@@ -354,8 +354,8 @@ def pyramid():
 @pytest.mark.parametrize(
     ("field", "value", "changes", "words"),
     [
-        ("channels", 3, {}, "= 3: the images of set have 1; set it to that"),
-        ("num_classes", 5, {}, "= 5: set has 3 classes; set it to that, or to 0"),
+        ("channels", 3, {}, "= 3: the images of set have 1; set --config.model.ch"),
+        ("num_classes", 5, {}, "= 5: set has 3 classes; set it to that, to 0, or"),
         ("num_classes", 3, {"labels": None}, "= 3: set has no labels; set it to 0"),
     ],
 )

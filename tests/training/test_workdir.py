@@ -130,8 +130,8 @@ def test_another_configuration_is_refused_by_its_first_field(tiny_config, workdi
     tiny_config.optim.beta2 = 0.9
     assert refusal(tiny_config, workdir) == (
         f"config.optim.beta2 = 0.9, but the run in {workdir} was begun with "
-        "0.99, and a run keeps its configuration; choose another --workdir, or go on "
-        "with --config.optim.beta2=0.99"
+        "0.99, and a run keeps its configuration; choose another --workdir, or "
+        "continue with --config.optim.beta2=0.99"
     )
 
 
@@ -219,7 +219,7 @@ def test_a_broken_record_is_refused(tiny_config, tmp_path, text):
         ("stddev_groups", 5, "stddev_groups = 5 and needs a dict"),
         ("data_fingerprint", None, "data_fingerprint = None and needs a str"),
         ("config", 5, "config = 5 and needs a dict"),
-        ("note", float("nan"), "NaN is no number of JSON"),
+        ("note", float("nan"), "NaN is not a JSON number"),
         ("config", {"model": {"a.b": 1}}, "does not accept dots in field names"),
         ("config", {"__class__": 1}, "__class__ cannot be overridden"),
     ],
@@ -259,7 +259,7 @@ def test_a_record_of_before_without_a_checksum_is_taken_as_it_is(tiny_config, wo
 
 @pytest.fixture
 def begun(tiny_config, workdir):
-    """A run of 0.32 kimg that has come to 0.24, with a checkpoint there."""
+    """A run of 0.32 kimg that has reached 0.24, with a checkpoint there."""
     open_workdir(tiny_config, workdir, "data", 1)
     (workdir / "checkpoints" / "240").mkdir(parents=True)
     note_newest(workdir / "checkpoints", 240)
@@ -279,7 +279,7 @@ def test_a_run_is_not_made_shorter_than_it_is_by_now(tiny_config, begun, without
     with pytest.raises(UserError) as error:
         check_begun(tiny_config, begun)
     assert str(error.value) == (
-        f"config.schedule.total_kimg = 0.224, but the run in {begun} has come to 0.24 "
+        f"config.schedule.total_kimg = 0.224, but the run in {begun} has reached 0.24 "
         "kimg, and its record is never cut; set 0.24 or more, or choose another "
         "--workdir"
     )
@@ -312,9 +312,10 @@ def test_a_run_without_its_checkpoints_is_not_begun_anew_over_its_record(
         check_begun(tiny_config, begun)
     assert contents(begun) == before
     assert str(error.value) == (
-        f"--workdir={begun} holds stats.jsonl of a run that has come to 0.24 kimg, and "
-        f"no checkpoint to go on from; restore {begun}/checkpoints, or choose another "
-        f"--workdir, where --config.init_from={begun} starts from what was trained here"
+        f"--workdir={begun} holds stats.jsonl of a run that has reached 0.24 kimg, and "
+        f"no checkpoint to continue from; restore {begun}/checkpoints, or choose "
+        f"another --workdir, where --config.init_from={begun} starts from what was "
+        "trained here"
     )
 
 
@@ -338,7 +339,7 @@ def test_a_run_begins_anew_only_if_its_first_checkpoint_may_not_have_been_writte
     for now in (1, 1000):
         tiny_config.train.checkpoint_ticks = now
         kimg = f"{(first + 16) / 1000:g}"
-        with pytest.raises(UserError, match=rf"has come to {kimg} kimg, and no chec"):
+        with pytest.raises(UserError, match=rf"has reached {kimg} kimg, and no chec"):
             check_begun(tiny_config, workdir)
 
 
@@ -362,14 +363,14 @@ def test_a_run_that_started_from_other_networks_has_a_checkpoint_from_its_start(
     (workdir / "checkpoints").mkdir()
     check_begun(tiny_config, workdir)
     show(workdir, "stats.jsonl", 32)
-    with pytest.raises(UserError, match="and no checkpoint to go on from"):
+    with pytest.raises(UserError, match="and no checkpoint to continue from"):
         check_begun(tiny_config, workdir)
 
 
 @pytest.mark.parametrize("name", ["0240", "2e2", "240.orbax-checkpoint-tmp", "240x"])
 def test_what_is_called_like_no_checkpoint_is_none(tiny_config, begun, name):
     (begun / "checkpoints" / "240").rename(begun / "checkpoints" / name)
-    with pytest.raises(UserError, match="and no checkpoint to go on from"):
+    with pytest.raises(UserError, match="and no checkpoint to continue from"):
         check_begun(tiny_config, begun)
 
 
@@ -382,7 +383,7 @@ def test_a_folder_that_is_called_like_no_checkpoint_is_named(
     (line,) = capsys.readouterr().err.splitlines()
     shown = name.replace("\n", "\\n")
     assert line.startswith(
-        f"warning: {begun}/checkpoints holds {shown}, which nothing is read from"
+        f"warning: {begun}/checkpoints holds {shown}, which is ignored: "
     )
 
 
@@ -647,7 +648,7 @@ def test_what_a_save_left_in_an_emptied_folder_is_to_be_removed_as_the_line_says
         (workdir / "checkpoints" / "32.orbax-checkpoint-tmp").mkdir(parents=True)
         with pytest.raises(UserError) as error:
             folder.check()
-    assert str(error.value).endswith("or remove what is left of it to start anew")
+    assert str(error.value).endswith("what is left of it to start from scratch")
     with pytest.raises(UserError, match="it is in use and holds no config"):
         open_workdir(tiny_config, workdir, "data", 1)
     shutil.rmtree(workdir / "checkpoints")
@@ -704,6 +705,6 @@ def test_a_run_begun_without_classes_names_what_goes_on_without_them(
     with pytest.raises(UserError) as caught:
         check_same_config(config, tmp_path, tiny_config)
     assert "config.model.num_classes = 10, but the run" in str(caught.value)
-    assert str(caught.value).endswith("or go on with --config.model.num_classes=0")
+    assert str(caught.value).endswith("continue with --config.model.num_classes=0")
     config.model.num_classes = 0
     check_same_config(config, tmp_path, tiny_config)

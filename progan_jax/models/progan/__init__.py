@@ -1,4 +1,4 @@
-"""Progressive GAN (Karras et al. 2018): what a family provides."""
+"""Progressive GAN (Karras et al. 2018), with the interface of a family."""
 
 from progan_jax.models.progan.fit import fit, num_to_fit
 from progan_jax.models.progan.losses import (

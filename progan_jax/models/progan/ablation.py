@@ -1,12 +1,12 @@
-"""Layers of the paper's ablation and of LSGAN: none is in the published networks.
+"""Layers of the paper's ablation and of LSGAN; the published networks have none.
 
 Minibatch discrimination compares a batch's images: Salimans et al. 2016, section 3.2.
-Batch and layer normalisation stand between a layer's weights and its bias, and multiply
+Batch and layer normalisation come between a layer's weights and its bias, and multiply
 by a learned gain. They keep no running averages: the paper's program takes the
-statistics of the batch at hand wherever it runs a network, when it samples too (Karras
+statistics of the current batch wherever it runs a network, even for samples (Karras
 et al. 2018, section 6.1, rows a to c of table 1). LSGAN's noise is multiplied into the
-inputs of D's convolutions, the more of it the nearer D's scores of fakes come to their
-target, 1 (appendix B).
+inputs of D's convolutions and grows as D's scores of fakes approach their target, 1
+(appendix B).
 """
 
 import math
@@ -20,20 +20,20 @@ from jax import lax
 
 from progan_jax.models.layers import statistics_dtype
 
-KERNEL_SIZE = 5  # Numbers that a kernel of the discrimination sees an image as.
+KERNEL_SIZE = 5  # Dimensions to which a kernel of the discrimination maps an image.
 
-_FAR = 1e6  # Distance of an image to itself: it counts as none of its neighbours.
+_FAR = 1e6  # Added to an image's distance to itself: it is not its own neighbour.
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Appends to each image's features how near the others of its batch are.
+    """Appends to each image's features its nearness to the others of the batch.
 
-    A kernel sees an image as five numbers; its feature is the sum over the other
-    images of exp(-distance), the distances being L1, plus a bias. The directions of
-    those numbers have unit length times a learned scale.
+    A kernel maps an image to five numbers, by directions of unit length times a learned
+    scale. Its feature is the sum over the other images of exp(-distance), with L1
+    distances, plus a bias. Source: Salimans et al. 2016, section 3.2.
 
     Attributes:
-      kernels: Features that are appended.
+      kernels: Number of appended features.
     """
 
     kernels: int
@@ -58,7 +58,7 @@ class MinibatchDiscrimination(nn.Module):
 
 
 def pairwise_distances(seen: jax.Array) -> jax.Array:
-    """Returns L1 distances [N, N, K] of [N, K, D]; those to oneself are 1e6 more."""
+    """Returns L1 distances [N, N, K] of [N, K, D], with 1e6 added on the diagonal."""
     distances = jnp.sum(jnp.abs(seen[:, None] - seen[None]), axis=-1)
     n = seen.shape[0]
     return distances + _FAR * jnp.eye(n, dtype=seen.dtype).reshape(n, n, 1)
@@ -72,18 +72,19 @@ def nearness(distances: jax.Array) -> jax.Array:
 def calibrate(
     params: dict[str, jax.Array], distances: jax.Array
 ) -> dict[str, jax.Array]:
-    """Fits a new layer to the distances that it finds in a batch of reals.
+    """Fits a new layer to its distances in a batch of real images.
 
-    Nearest neighbours come to lie two apart on average, and features to have mean 0.
+    Afterwards nearest neighbours are at distance 2 on average, and features have mean
+    0. Source: the paper's program.
 
     Args:
       params: Of `MinibatchDiscrimination`.
-      distances: [N, N, kernels], found with them.
+      distances: [N, N, kernels], computed with them.
 
     Returns:
-      The parameters with another scale and bias.
+      The parameters with new scales and biases.
     """
-    # In a set of equal images only, nothing is to be scaled: not by log(0).
+    # If all images are equal, keep the scale: log(0) is not finite.
     unit = jnp.mean(jnp.min(distances, axis=1), axis=0) / 2
     unit = jnp.where(unit > 0, unit, 1)
     return params | {
@@ -96,7 +97,7 @@ EPSILON = 1e-4  # Added to variances, inside the root, in the paper's program.
 
 
 class BatchNorm(nn.Module):
-    """Normalises each feature over all images and pixels; one gain for each."""
+    """Normalises each feature over all images and pixels; one gain per feature."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -108,7 +109,7 @@ class BatchNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Normalises each image over its pixels and features; one gain for all."""
+    """Normalises each image over its pixels and features; a single gain."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -135,18 +136,19 @@ def _stored(x: jax.Array) -> jnp.dtype:
     return statistics_dtype(x.dtype)
 
 
-_MEMORY = 0.9  # Share of the old that the running mean of scores keeps,
-
-_CALM = 0.5  # and up to which value of it there is no noise.
+# Appendix B: how much of its value the running mean of scores keeps at an update, and
+# the value up to which there is no noise.
+_MEMORY = 0.9
+_CALM = 0.5
 
 
 class Noise(NamedTuple):
     """The noise of one application of D.
 
     Attributes:
-      strength: A scalar; the standard deviation of a factor is it times sqrt(C).
-      numbers: int [N], the images' places in their batch: an image's noise follows from
-        its own, and does not depend on how the batch is split.
+      strength: A scalar; a factor's standard deviation is strength * sqrt(C).
+      numbers: int [N], the images' places in their batch. They seed the noise, so that
+        it does not depend on how the batch is split.
     """
 
     strength: jax.Array
@@ -156,12 +158,12 @@ class Noise(NamedTuple):
 def multiply_noise(layer: nn.Module, x: jax.Array, noise: Noise | None) -> jax.Array:
     """Multiplies each map of each image [N, H, W, C] by a factor around 1.
 
-    Factors are 1 + n, n ~ N(0, (strength * sqrt(C))**2). Without noise it returns `x`.
+    Factors are 1 + n, n ~ N(0, (strength * sqrt(C))**2): appendix B.
 
     Args:
-      layer: Whose random numbers "noise" are drawn, others at each call.
-      x: What the layer takes.
-      noise: None for none.
+      layer: The layer whose random numbers "noise" are drawn, new ones at each call.
+      x: Inputs of the layer.
+      noise: None returns `x`.
     """
     if noise is None:
         return x
@@ -177,11 +179,17 @@ def multiply_noise(layer: nn.Module, x: jax.Array, noise: Noise | None) -> jax.A
 
 
 def noise_strength(fake_scores: jax.Array, coefficient: float) -> jax.Array:
-    """Returns coefficient * max(d - 0.5, 0)**2 for the running mean d of scores."""
+    """Returns coefficient * max(d - 0.5, 0)**2 for the running mean d of scores.
+
+    Source: Karras et al. 2018, appendix B.
+    """
     return coefficient * jnp.square(jnp.maximum(fake_scores - _CALM, 0))
 
 
 def follow_scores(fake_scores: jax.Array, score: jax.Array) -> jax.Array:
-    """Moves the running mean by a tenth towards a score, clipped to [0, 1]."""
+    """Returns 0.9 * fake_scores + 0.1 * score, with the score clipped to [0, 1].
+
+    Source: Karras et al. 2018, appendix B.
+    """
     clipped = jnp.clip(score, 0, 1).astype(fake_scores.dtype)
     return _MEMORY * fake_scores + (1 - _MEMORY) * clipped

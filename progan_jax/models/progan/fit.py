@@ -1,6 +1,6 @@
-"""What a new discriminator takes from real images once: its minibatch discrimination.
+"""Fit of a new discriminator's minibatch discrimination to real images.
 
-Source: the paper's program, which does so where a run starts.
+Source: the paper's program, which does so once, at the start of a run.
 """
 
 from typing import Any
@@ -11,19 +11,19 @@ from progan_jax.models.common import Params
 from progan_jax.models.progan.ablation import calibrate
 from progan_jax.models.progan.options import Options
 
-_NUM_IMAGES = 500  # One batch of them, in the paper's program.
+_NUM_IMAGES = 500  # As a single batch, in the paper's program.
 
 
 def num_to_fit(options: Options, there: int) -> int:
-    """Returns the number of real images to fit to; 0 where there is nothing to fit.
+    """Returns the number of real images to fit to; 0 if there is nothing to fit.
 
     Args:
       options: Of the networks.
-      there: Images of the set.
+      there: Number of images in the set.
 
     Returns:
-      500, or all of a smaller set, less what would cut a group of the minibatch
-      statistic.
+      500, or the size of a smaller set, rounded down to complete groups of the
+      minibatch statistic.
     """
     if not options.minibatch_discrimination:
         return 0
@@ -32,7 +32,7 @@ def num_to_fit(options: Options, there: int) -> int:
 
 
 def fit(discriminator: Any, d_params: Params, images: jax.Array) -> Params:
-    """Returns D's parameters, fitted to real images that are one batch.
+    """Returns D's parameters, fitted to one batch of real images.
 
     Args:
       discriminator: With minibatch discrimination.

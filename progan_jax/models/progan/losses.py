@@ -1,7 +1,7 @@
 """Losses of Progressive GAN: WGAN-GP, LSGAN and the AC-GAN class terms.
 
-Every loss is a mean over the batch, in float32 at least, and comes with the scalars
-worth logging. Source: Karras et al. 2018, section 3 and appendices A.1 and B.
+Every loss is a mean over the batch, in float32 at least, and returns the scalars for
+the log. Source: Karras et al. 2018, section 3 and appendices A.1 and B.
 """
 
 from collections.abc import Callable
@@ -26,21 +26,22 @@ from progan_jax.models.penalties import class_penalty, gradient_penalty
 from progan_jax.models.progan.ablation import Noise, follow_scores, noise_strength
 from progan_jax.models.progan.options import LossOptions, Options
 
-G_TAKES_REALS: bool = False  # G's losses look at fakes alone.
+G_TAKES_REALS: bool = False  # G's losses take fakes only.
 
-# What D is applied to; the random numbers of each are others.
+# Applications of D. Each has its own random numbers.
 _REALS, _FAKES, _MIXED, _FAKES_OF_G = range(4)
 
 _Apply = Callable[[jax.Array, jax.Array | None, int], DiscriminatorOutput]
 
 
 class Draws(NamedTuple):
-    """The random arrays of one step; each [N, ...], an image's own in its row.
+    """The random arrays of one step, each [N, ...] with one row per image.
 
     Attributes:
       z: Latents [N, latent_size].
-      labels: Classes of the fakes, int [N]; None for those of the reals, or without.
-      mix: [N, 1, 1, 1] in [0, 1], share of the fake in each image of the penalty; None
+      labels: Classes of the fakes, int [N]; None if they are those of the real images,
+        or if there are no classes.
+      mix: [N, 1, 1, 1] in [0, 1], weight of the fake in each image of the penalty; None
         for G.
       numbers: int [N], the images' places in the batch, where D has noise.
     """
@@ -58,7 +59,7 @@ def draw_for_d(
     loss: LossOptions,
     log_probs: tuple[float, ...],
 ) -> Draws:
-    """Draws what a step of D takes besides n real images."""
+    """Draws the random arrays of a step of D on n real images."""
     key_latents, key_labels, key_mix = jax.random.split(key, 3)
     random = loss.fake_labels == "random" and options.num_classes
     return Draws(
@@ -76,7 +77,7 @@ def draw_for_g(
     loss: LossOptions,
     log_probs: tuple[float, ...],
 ) -> Draws:
-    """Draws what a step of G takes."""
+    """Draws the random arrays of a step of G on n fakes."""
     key_latents, key_labels = jax.random.split(key)
     z = jax.random.normal(key_latents, (n, options.latent_size))
     labels = draw_labels(key_labels, n, log_probs) if options.num_classes else None
@@ -84,10 +85,10 @@ def draw_for_g(
 
 
 def init_loss_state(options: LossOptions) -> LossState:
-    """Returns what the losses remember from step to step, at the start of a run.
+    """Returns what the losses carry from step to step, at the start of a run.
 
-    That is the running mean of D's clipped scores of fakes, from which the strength of
-    LSGAN's noise follows; nothing without that noise.
+    With LSGAN's noise this is the running mean of D's clipped scores of fakes, which
+    determines the noise's strength; otherwise it is empty.
     """
     return {"fake_scores": jnp.zeros([])} if options.noise_coefficient else {}
 
@@ -95,7 +96,7 @@ def init_loss_state(options: LossOptions) -> LossState:
 def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
     """Returns the loss of D's parameters; no gradient flows into the fakes."""
     reals, fakes, options = inputs.reals, inputs.fakes, inputs.options
-    assert reals is not None and fakes is not None, "D sees both"
+    assert reals is not None and fakes is not None, "D takes both"
     noise = _noise(inputs)
     apply = _discriminate(inputs, d_params, noise)
     real = apply(reals.images, reals.labels, _REALS)
@@ -118,13 +119,14 @@ def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
     loss_state = inputs.loss_state
     if noise is not None:
         scalars["noise_strength"] = noise.strength
-        followed = follow_scores(loss_state["fake_scores"], scalars["fake_scores"])
-        loss_state = {"fake_scores": followed}
+        # Not the loss, which the authors' program takes: see docs/fidelity.md.
+        mean = follow_scores(loss_state["fake_scores"], scalars["fake_scores"])
+        loss_state = {"fake_scores": mean}
     return loss, (scalars | {"d_loss": loss}, inputs.variables.stats, loss_state)
 
 
 def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
-    """Returns the loss of G's parameters, or of the fakes that it is given."""
+    """Returns the loss of G's parameters, or of the given fakes."""
     fakes, stats = inputs.fakes, inputs.variables.stats
     if fakes is None:
         draws, g = inputs.draws, inputs.variables.g | {"params": g_params}
@@ -149,7 +151,7 @@ def _d_wgan_gp(
 ) -> tuple[jax.Array, Scalars]:
     """E[fake] - E[real] + penalty + drift: appendix A.1."""
     options, reals, fakes = inputs.options, inputs.reals, inputs.fakes
-    assert reals is not None and fakes is not None, "D sees both"
+    assert reals is not None and fakes is not None, "D takes both"
     penalty, norms, mixed_scores = gradient_penalty(
         lambda images: apply(images, None, _MIXED).scores,
         lerp(reals.images, fakes.images, inputs.draws.mix),
@@ -167,6 +169,7 @@ def _d_wgan_gp(
 
 
 def _g_wgan_gp(fake: DiscriminatorOutput) -> jax.Array:
+    """-E[fake]: appendix A.1."""
     return -jnp.mean(fake.scores)
 
 
@@ -178,12 +181,14 @@ def _d_lsgan(
 ) -> tuple[jax.Array, Scalars]:
     """E[real**2] + E[(fake - 1)**2] / 10: appendix B, with the authors' targets."""
     del apply, inputs
-    # Their Theano program draws reals to 0 and fakes to 1, fakes at a tenth.
+    # Their Theano program has targets 0 for real images and 1 for fakes, and weights
+    # fakes by a tenth.
     real_term, fake_term = jnp.square(real.scores), jnp.square(fake.scores - 1)
     return jnp.mean(real_term) + 0.1 * jnp.mean(fake_term), {}
 
 
 def _g_lsgan(fake: DiscriminatorOutput) -> jax.Array:
+    """E[fake**2]: appendix B, with the authors' target of real images, 0."""
     return jnp.mean(jnp.square(fake.scores))
 
 
@@ -215,8 +220,8 @@ def _discriminate(inputs: LossInputs, params: Params, noise: Noise | None) -> _A
 def _noise(inputs: LossInputs) -> Noise | None:
     if inputs.draws.numbers is None:
         return None
-    followed = inputs.loss_state["fake_scores"]
-    strength = noise_strength(followed, inputs.options.noise_coefficient)
+    mean = inputs.loss_state["fake_scores"]
+    strength = noise_strength(mean, inputs.options.noise_coefficient)
     return Noise(strength, inputs.draws.numbers)
 
 

@@ -1,9 +1,10 @@
 """The small networks of the paper's discrete mode test.
 
 Each block has one layer, where those of `progan` have two. G's RGB layers are 3x3. D
-ends in a dense layer at 4x4, and its block of the run's final resolution takes the
-images as they are: only those of earlier stages pass a 1x1 layer first. All else, such
-as fades and names, is the paper's networks'. Source: Karras et al. 2018, appendix D.
+ends in a dense layer at 4x4, and its block of the run's final resolution takes images
+directly; in earlier stages images pass through a 1x1 layer first. Everything else, such
+as fades and names, is inherited from `networks`. Source: Karras et al. 2018, appendix
+D.
 """
 
 from collections.abc import Callable
@@ -95,7 +96,7 @@ class Generator(networks.Generator):
 
 
 class Discriminator(networks.Discriminator):
-    """Scores images; the block of the final resolution takes them as they are."""
+    """Scores images; the block of the final resolution takes them directly."""
 
     def _down_block(self, resolution: int) -> nn.Module:
         block = nn.remat(_DownBlock) if self.options.remat == "blocks" else _DownBlock

@@ -1,4 +1,4 @@
-"""Topology of the generator and the discriminator of Progressive GAN.
+"""The generator and the discriminator of Progressive GAN.
 
 A network of stage resolution r takes or emits images of r x r and holds the layers of
 every resolution up to r, named by that resolution and initialised from a key folded
@@ -35,8 +35,8 @@ from progan_jax.models.progan.ablation import (
 )
 from progan_jax.models.progan.options import Options
 
-# The first dense layer feeds 16 pixels: its fan-in is counted as that of a 4x4
-# convolution over the whole image, as in the authors' program.
+# The first dense layer feeds 16 pixels. As in the authors' program, its fan-in is that
+# of a 4x4 convolution over the entire image.
 FIRST_DENSE_GAIN = math.sqrt(2) / 4
 
 _RECTIFIERS = {"leaky_relu": leaky_relu, "relu": lambda x, _: nn.relu(x)}
@@ -121,12 +121,12 @@ class Generator(nn.Module):
 
     Attributes:
       resolution: Stage resolution r, a power of two from 4.
-      options: All else.
+      options: Options of the network, including its final resolution.
     """
 
     resolution: int
     options: Options = Options()
-    _rgb_kernel_size = 1  # No field: it belongs to the topology.
+    _rgb_kernel_size = 1  # Not annotated, and so no field: it belongs to the class.
 
     @property
     def latent_size(self) -> int:
@@ -140,7 +140,7 @@ class Generator(nn.Module):
 
     @property
     def sees_batch(self) -> bool:
-        """Whether an image depends on the others of its batch."""
+        """Whether an image depends on the other images of its batch."""
         return self.options.g_norm == "batch"
 
     @nn.compact
@@ -158,7 +158,7 @@ class Generator(nn.Module):
           z: Latents [N, latent_size], standard normal.
           labels: One-hot [N, num_classes]; None without classes.
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
-          train: Ignored: these networks do the same in training and in use.
+          train: Ignored: these networks do the same in training and for samples.
 
         Raises:
           ValueError: if labels are missing, or given to an unconditional network.
@@ -167,7 +167,7 @@ class Generator(nn.Module):
         x = self._first_block()(self._join(z, labels))
         old = None
         for r in stage_resolutions(self.resolution)[1:]:
-            # Only the newest two RGB layers take part, but a network holds them all.
+            # Only the two newest RGB layers are used, but a network holds all of them.
             if r == self.resolution or self.is_initializing():
                 old = self._to_rgb(x, r // 2)
             x = self._up_block(r)(x)
@@ -224,7 +224,7 @@ class Discriminator(nn.Module):
 
     Attributes:
       resolution: Stage resolution r, a power of two from 4.
-      options: All else.
+      options: Options of the network, including its final resolution.
     """
 
     resolution: int
@@ -232,7 +232,7 @@ class Discriminator(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Of the images: 1 (grey) or 3 (RGB)."""
+        """Number of channels of the images: 1 (grey) or 3 (RGB)."""
         return self.options.channels
 
     @nn.compact
@@ -247,10 +247,10 @@ class Discriminator(nn.Module):
 
         Args:
           images: At the stage resolution.
-          labels: As all discriminators take them; this one does not look at them.
+          labels: Ignored; part of the interface of all discriminators.
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
-          noise: Of the inputs of the 3x3 convolutions and the first dense layer; it
-            takes random numbers called "noise".
+          noise: Noise on the inputs of the 3x3 convolutions and the first dense layer,
+            from the random numbers "noise"; None for no noise.
         """
         x = self._from_rgb(images, self.resolution)
         for r in reversed(stage_resolutions(self.resolution)[1:]):
@@ -287,7 +287,7 @@ class Discriminator(nn.Module):
         return num_maps(self.options, resolution) // self.options.d_divisor
 
     def _maps_into(self, resolution: int) -> int:
-        """Returns the maps that the block of a resolution takes."""
+        """Returns the number of maps that the block of a resolution takes."""
         return self._maps(resolution)
 
     def _append_stddev(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -309,7 +309,7 @@ class Discriminator(nn.Module):
 def make_layers(
     options: Options, norm: str
 ) -> tuple[Callable[..., EqualizedDense], Callable[..., EqualizedConv]]:
-    """Returns what makes the dense layers and the convolutions inside of blocks."""
+    """Returns factories of the dense layers and the convolutions inside blocks."""
     shared = {
         "equalized": options.equalized,
         "norm": NORMS[norm],

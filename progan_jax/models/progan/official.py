@@ -2,13 +2,13 @@
 
 Their program pickles G, D and Gs, the moving average of G. Each is stored with its
 name, the name of the function that builds it, that function's options and its
-variables. The source text of the function is stored as well and is not read.
+variables. The source text of the function is stored too, but it is not read.
 
 Variables are renamed and converted to our layout:
-  - their names have the level of detail, counted from the final resolution, and ours
+  - their names contain the level of detail, counted from the final resolution, and ours
     the resolution;
-  - their images are [N, C, H, W], which orders the inputs or outputs of the dense
-    layers at 4x4;
+  - their images are [N, C, H, W], which determines the order of the inputs or outputs
+    of the dense layers at 4x4;
   - their kernels of fused upsampling are those of a transposed convolution,
     [kh, kw, out, in], rotated by 180 degrees.
 """
@@ -33,7 +33,7 @@ from progan_jax.weights.unpickling import Record, read_pickle, shorten
 
 Place = tuple[str, ...]  # Path of a parameter in our tree.
 
-LEVEL = "lod"  # Variable with the level of detail that the network has reached.
+LEVEL = "lod"  # Name of the variable that holds a network's level of detail.
 
 
 def convert_variables(
@@ -49,7 +49,7 @@ def convert_variables(
       fused: Whether their resampling convolutions are fused, which changes names.
 
     Raises:
-      ValueError: if a variable is missing, left over, of another shape, or not finite.
+      ValueError: if a variable is missing, unknown, of another shape, or not finite.
     """
     ours = parameter_shapes(network)
     names = {their_name(network, path, fused): path for path in ours}
@@ -120,7 +120,7 @@ _FUNCTIONS = {"G": "G_paper", "D": "D_paper", "Gs": "G_paper"}
 
 @dataclass(frozen=True)
 class OfficialNetwork:
-    """A network as stored by its authors' program.
+    """A network as stored by the authors' program.
 
     Attributes:
       kind: "G", "D" or "Gs".
@@ -148,7 +148,7 @@ def read_network(path: Path, kind: str) -> OfficialNetwork:
         if len(value) != len(NETWORKS):
             raise ValueError(f"{len(value)} values instead of three")
         return _to_network(kind, value[NETWORKS.index(kind)])
-    except Exception as error:  # A file may hold anything in the place of anything.
+    except Exception as error:  # A file may hold a value of any type anywhere.
         raise UserError(
             f"{path} does not hold the authors' networks (G, D, Gs): "
             f"{shorten(error)}; name one that their program wrote"
@@ -157,12 +157,12 @@ def read_network(path: Path, kind: str) -> OfficialNetwork:
 
 def _to_network(kind: str, record: Any) -> OfficialNetwork:
     if not isinstance(record, Record):
-        raise ValueError(f"{kind} is no network")
+        raise ValueError(f"{kind} is not a network")
     for field in ("build_func_name", "static_kwargs", "variables"):
         if field not in record.state:
             raise ValueError(f"{kind} has no {field}")
     state, function = record.state, record.state["build_func_name"]
-    # Printing or hashing other types, such as nested tuples, may never end.
+    # Printing or hashing other types, such as deeply nested tuples, may never end.
     if type(function) is not str or function != _FUNCTIONS[kind]:
         built = function if type(function) is str else "what is no function"
         raise ValueError(f"{kind} is built by {built}, not by {_FUNCTIONS[kind]}")
@@ -193,8 +193,7 @@ LICENCE = {
     "holder": "NVIDIA Corporation (Karras et al. 2018)",
 }
 
-# Options of their functions G_paper and D_paper, with their defaults. Options of the
-# graph (structure, dtype) and those that only the other network has are left out.
+# Options of their functions G_paper and D_paper that we read, with their defaults.
 _DEFAULTS = {
     "num_channels": 1,
     "resolution": 32,
@@ -221,8 +220,8 @@ def import_network(
     Args:
       path: A pickle of (G, D, Gs) that the authors' program wrote.
       kind: "Gs", the averaged generator; "G" or "D".
-      level: Level of detail (their lod), 0 for the final resolution; by default that of
-        the network. Layers of higher resolutions are checked, then left out.
+      level: Level of detail (their lod), 0 for the final resolution; by default the
+        network's own. Layers of higher resolutions are checked, then dropped.
 
     Returns:
       Nested float32 NumPy arrays, and a snapshot's description with the licence.
@@ -236,7 +235,7 @@ def import_network(
         params, info = _convert(network, level)
     except UserError:
         raise
-    except Exception as error:  # Options of a wrong type fail anywhere.
+    except Exception as error:  # Options of a wrong type may fail anywhere.
         raise UserError(
             f"{path}: {kind} cannot be imported: {shorten(error)}; name a float32 "
             "network of G_paper or D_paper as their program wrote it"

@@ -1,7 +1,7 @@
 """Options of Progressive GAN's networks and losses, with the paper's values.
 
-A new field is `younger`, and its default is what runs did before there was such a
-field: stored configurations and snapshots that lack it are read so.
+A new field is `younger`, and its default must be what runs did before the field
+existed: stored configurations and snapshots that lack it are read with that default.
 """
 
 import math
@@ -31,9 +31,9 @@ class Options:
     fmap_base: int = option(8192, least=1)
     # ... with this decay,
     fmap_decay: float = option(1.0, least=0, most=10)
-    # ... and at most so many.
+    # ... and at most this many.
     fmap_max: int = option(512, least=1)
-    # D has so many times fewer maps than G.
+    # G's feature maps are divided by this for D.
     d_divisor: int = option(1, least=1, of="D", younger=True)
     # D takes means before bias and rectifier.
     fused_resampling: bool = option(False, of="D")
@@ -41,47 +41,47 @@ class Options:
     equalized: bool = option(True)
     # Pixel norm on the latents.
     normalize_latents: bool = option(True, of="G")
-    # That norm spans latents and labels together.
+    # That norm is taken over latents and labels together.
     normalize_labels: bool = option(False, of="G")
     # Pixel norm after each of G's activations.
     pixel_norm: bool = option(True, of="G")
-    # Of G's layers before their bias: "none" or "batch".
+    # Norm of G's layers before the bias: "none" or "batch".
     g_norm: str = option("none", choices=("none", "batch"), of="G", younger=True)
-    # Of D's: "none", "layer" or "batch".
+    # Norm of D's: "none", "layer" or "batch".
     d_norm: str = option(
         "none", choices=("none", "layer", "batch"), of="D", younger=True
     )
-    # Of G: "leaky_relu" or "relu".
+    # G's rectifier: "leaky_relu" or "relu".
     activation: str = option("leaky_relu", choices=("leaky_relu", "relu"), of="G")
-    # Of G's leaky_relu, below zero.
+    # Slope of G's leaky_relu below zero.
     g_slope: float = option(0.2, least=0, most=1, of="G", younger=True)
     # G's images end in tanh, after the fade.
     tanh: bool = option(False, of="G")
     # D sees the spread of its batch.
     minibatch_stddev: bool = option(True, of="D")
-    # Images per group of that statistic; 0 = whole batch.
+    # Images per group of that statistic; 0 = the batch.
     mbstd_group_size: int = option(0, least=0, of="")
-    # Kernels of that layer of D; 0 = none.
+    # Kernels of that layer in D; 0 = no such layer.
     minibatch_discrimination: int = option(0, least=0, of="D", younger=True)
-    # Of activations: "float32", "bfloat16" or "float64".
+    # Type of activations: "float32", "bfloat16" or "float64".
     dtype: str = option("float32", choices=("float32", "bfloat16", "float64"), of="")
-    # Backward passes compute "blocks" anew, to save memory.
+    # Backward passes recompute "blocks", to save memory.
     remat: str = option("none", choices=("none", "blocks"), of="", younger=True)
 
     @property
     def stddev_group(self) -> int | None:
-        """Images that D compares with each other; 0 for all, None for no statistic."""
+        """Images per group of D's statistic; 0 for the batch, None for no statistic."""
         return self.mbstd_group_size if self.minibatch_stddev else None
 
     def matters(self, name: str) -> bool:
-        """Returns whether a field has an effect beside the others."""
+        """Returns whether a field has an effect, given the others."""
         if name == "normalize_labels":
             return self.num_classes > 0
         return name != "g_slope" or self.activation == "leaky_relu"
 
     @property
     def whole_batch(self) -> tuple[str, ...]:
-        """Names the fields by which a layer sees the whole batch at a time."""
+        """Names of the fields that give a network a layer over the entire batch."""
         norms = ("g_norm", "d_norm")
         fields = [name for name in norms if getattr(self, name) == "batch"]
         if self.minibatch_discrimination:
@@ -97,21 +97,21 @@ class LossOptions:
     kind: str = option("wgan_gp", choices=("wgan_gp", "lsgan"))
     # Lambda of the gradient penalty.
     gp_weight: float = option(10.0, least=0)
-    # Gamma, the gradient norm it asks for.
+    # Gamma, the target of the gradient norm.
     gp_target: float = option(1.0, above=0)
-    # Norm at "full" (final) or "stage" resolution.
+    # Norm in the space of "full" (final) or "stage" resolution.
     gp_norm_space: str = option("full", choices=("full", "stage"))
-    # Epsilon, weight of the squared scores of reals.
+    # Epsilon, weight of the squared scores of real images.
     drift_weight: float = option(0.001, least=0)
     # Weight of the class terms.
     label_weight: float = option(1.0, least=0)
-    # Of the noise in D; "lsgan" alone, the paper's 0.2.
+    # Strength of D's noise; for "lsgan" only, 0.2 in the paper.
     noise_coefficient: float = option(0.0, least=0, younger=True)
-    # Classes of D's fakes: "random" or the "reals"'.
+    # Classes of D's fakes: "random", or those of the "reals".
     fake_labels: str = option("random", choices=("random", "reals"))
 
 
-# What the mode test's networks lack, and how it is switched off.
+# Options that the mode test's networks lack, with the values that switch them off.
 _ONLY_IN_PROGAN = {
     "model.fused_resampling": False,
     "model.minibatch_discrimination": 0,
@@ -120,16 +120,16 @@ _ONLY_IN_PROGAN = {
 
 
 def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
-    """Yields a line for each fault that several fields have together.
+    """Yields a line for each combination of fields that is invalid.
 
     Args:
-      options: Each of whose fields is fine by itself.
+      options: Each of its fields is valid by itself.
       loss: Likewise.
     """
     if loss.noise_coefficient and loss.kind != "lsgan":
         yield (
-            f"config.loss.noise_coefficient = {loss.noise_coefficient:g} is of LSGAN "
-            f"alone, and config.loss.kind = {loss.kind!r}; set it to 0, or "
+            f"config.loss.noise_coefficient = {loss.noise_coefficient:g} is for LSGAN "
+            f"only, and config.loss.kind = {loss.kind!r}; set it to 0, or "
             "config.loss.kind to 'lsgan'"
         )
     yield from _width_faults(options)
@@ -162,6 +162,6 @@ def _mode_test_faults(options: Options, loss: LossOptions) -> Iterator[str]:
         group, _, name = field.partition(".")
         if (value := groups[group][name]) != off:
             yield (
-                f"config.{field} = {value!r} is none of the networks of "
+                f"config.{field} = {value!r} is not available with "
                 f"config.model.topology = 'mode_test'; set it to {off!r}"
             )

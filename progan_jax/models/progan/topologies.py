@@ -19,7 +19,7 @@ def make_networks(
     Args:
       options: Of the run.
       resolution: The stage's.
-      per_device_batch: Caps the group of the minibatch statistic; 0 leaves it.
+      per_device_batch: Caps the group of the minibatch statistic; 0 for no cap.
     """
     make_generator, make_discriminator = TOPOLOGIES[options.topology]
     group = min(options.mbstd_group_size, per_device_batch or options.mbstd_group_size)

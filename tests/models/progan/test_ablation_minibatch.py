@@ -48,7 +48,7 @@ def test_minibatch_stddev_is_the_mean_deviation_of_consecutive_groups(group, eff
 
 def test_minibatch_stddev_refuses_a_broken_group():
     with pytest.raises(
-        ValueError, match=r"batch of 6 images is no multiple .* group 4"
+        ValueError, match=r"batch of 6 images is not a multiple .* group 4"
     ):
         minibatch_stddev(normal((6, 4, 4, 2)), 4)
 

@@ -212,7 +212,7 @@ FAULTS = {
     ),
     "two": (lambda: changed()[:2], "2 values instead of three"),
     "one": (lambda: changed()[2], "does not hold the authors' networks"),
-    "a text": (lambda: "abc", "Gs is no network"),
+    "a text": (lambda: "abc", "Gs is not a network"),
 }
 
 
