@@ -45,7 +45,7 @@ def explain(
     The line is left out if the set is not one that `prepare_data` has written.
 
     Args:
-      config: As configs/base.py describes it.
+      config: Configuration of the run; see configs/base.py.
       compile_steps: Whether memory is that of the compiled steps, which takes minutes,
         or an estimate. None compiles on accelerators only, where memory is the limit;
         the compilation cache keeps the programs for the run.

@@ -56,7 +56,7 @@ class Record:
     """The rows, grids, snapshots, reports and printed lines of a run.
 
     Attributes:
-      folder: The run's.
+      folder: Folder of the run.
       bar: Shows the progress of the run, and prints lines.
       total_sec: Wall time of the run so far, over all its restarts.
     """
@@ -75,10 +75,10 @@ class Record:
         """Opens the log, and removes the rows after the point of the resume.
 
         Args:
-          config: The run's.
-          schedule: The run's.
-          folder: The run's.
-          mesh: Of all processes.
+          config: Configuration of the run.
+          schedule: Schedule of the run.
+          folder: Folder of the run.
+          mesh: Mesh over all processes.
           pyramid: The image set.
           nimg: Number of images shown so far.
           total_sec: Wall time so far.
@@ -140,8 +140,8 @@ class Record:
         """Measures, prints and writes what is due at the end of a tick.
 
         Args:
-          program: Of the stage.
-          state: With the sums of the tick.
+          program: Program of the stage.
+          state: State with the sums of the tick.
           nimg: Number of images shown.
           shown: Number of images shown in this tick by this process.
         """
@@ -196,10 +196,10 @@ class Record:
         """Returns the row of a tick.
 
         Args:
-          sums: Of the state, since the last tick.
+          sums: Sums of the state since the last tick.
           nimg: Number of images shown at its end.
           shown: Number of images shown in this tick by this process.
-          phase: Of the last image.
+          phase: Phase of the last image.
         """
         totals = {name: float(value) for name, value in jax.device_get(sums).items()}
         now = time.perf_counter()

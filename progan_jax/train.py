@@ -45,7 +45,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     Of several processes each trains its part; the primary alone writes to the folder.
 
     Args:
-      config: As configs/base.py describes it.
+      config: Configuration of the run; see configs/base.py.
       workdir: Folder of the run; the same folder continues the same run.
 
     Raises:
@@ -108,7 +108,7 @@ class _Run:
     """One process's part of a run.
 
     Attributes:
-      record: What the primary writes; None on the other processes.
+      record: Output of the run; None except on the primary process.
     """
 
     def __init__(
@@ -309,9 +309,9 @@ def check_restored(
     """Checks that the metadata of a checkpoint match its state.
 
     Args:
-      config: The run's.
+      config: Configuration of the run.
       meta: As `_Run` saves it, and "nimg", the number of images shown.
-      arrays: The state's, by their names.
+      arrays: Arrays of the state, by name.
 
     Raises:
       Exception: of any kind, if they do not match or are malformed.

@@ -79,7 +79,7 @@ class Progress(NamedTuple):
     Attributes:
       alpha: Weight of the newest block, a scalar in [0, 1].
       resolution_ratio: See `penalties.gradient_penalty`.
-      key: Of the step; the source of the random numbers inside networks.
+      key: Key of the step; the source of the random numbers inside networks.
     """
 
     alpha: jax.Array
@@ -92,7 +92,7 @@ class LossInputs(NamedTuple):
 
     Attributes:
       networks: Both networks.
-      variables: Theirs; the loss replaces the parameters that it is differentiated by.
+      variables: Those of both; a loss replaces the parameters that it is given.
       reals: Real images, faded as G's are; None for a loss of G that takes fakes only.
       fakes: Images of G and the classes that G was given; None if G's loss makes them
         from `draws`.

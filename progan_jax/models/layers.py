@@ -183,7 +183,7 @@ class EqualizedConv(nn.Module):
       equalized: Whether the scale is applied at run time.
       resample: None, or "up" / "down" for the fused resampling convolutions.
       norm: Normalisation between the (fused) convolution and the bias, if any.
-      dtype: Of the activations; parameters are float32 at least.
+      dtype: Type of the activations; parameters are float32 at least.
     """
 
     features: int

@@ -169,8 +169,8 @@ def make_networks(
     """Returns both networks of one stage.
 
     Args:
-      config: The run's.
-      resolution: The stage's.
+      config: Configuration of the run.
+      resolution: Resolution of the stage.
       per_device_batch: Caps the group of the minibatch statistic.
     """
     options = model_options(config)
@@ -198,7 +198,7 @@ def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
     """Returns the largest number of devices that keeps all groups complete.
 
     Args:
-      config: The run's.
+      config: Configuration of the run.
       limit: Number of available devices.
 
     Returns:

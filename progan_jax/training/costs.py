@@ -43,8 +43,8 @@ def stage_cost(generator: Any, discriminator: Any, images: int) -> StageCost:
     """Returns the costs of one stage, without computing anything on a device.
 
     Args:
-      generator: At the stage's resolution.
-      discriminator: Likewise.
+      generator: G at the stage's resolution.
+      discriminator: D at the same resolution.
       images: Number of images that a device takes at a time.
     """
     g_shapes, d_shapes = jax.eval_shape(

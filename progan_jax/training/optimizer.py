@@ -69,9 +69,9 @@ def apply_update(
 
     Args:
       tx: Optimizer of unit learning rate.
-      params: Of one network.
+      params: Parameters of one network.
       opt: The optimizer's state for it.
-      grads: Of its loss.
+      grads: Gradients of its loss.
       rate: Learning rate, a scalar.
       ok: Scalar bool.
 

@@ -19,7 +19,7 @@ class RemainingTime:
         """Starts without a pace.
 
         Args:
-          schedule: The run's.
+          schedule: Schedule of the run.
           multiply_adds: Number for one image, by the stage's resolution.
         """
         self._schedule, self._costs = schedule, multiply_adds

@@ -65,8 +65,8 @@ class Schedule:
       fade_kimg: By resolution, length of the fade into it.
       batch_size: By resolution, number of images in a step over all devices.
       microbatch: By resolution, how many of them a device takes at a time; 0 = all.
-      g_learning_rate: By resolution.
-      d_learning_rate: By resolution.
+      g_learning_rate: By resolution, Adam's rate for G.
+      d_learning_rate: By resolution, Adam's rate for D.
       tick_kimg: By resolution, reporting interval.
       rampup_kimg: Length of the rise of both learning rates at the start of the run.
       quantum_pairs: Number of (D, G) pairs for which all values are held.

@@ -197,7 +197,7 @@ class StageProgram:
         """Runs `num_pairs` pairs from image `nimg` on; the given state is donated.
 
         Args:
-          state: Of this resolution.
+          state: State of this resolution.
           nimg: Number of images shown before.
           num_pairs: At most `max_pairs`.
 
@@ -311,8 +311,8 @@ class NextProgram:
         """Compiles nothing yet.
 
         Args:
-          config: The run's.
-          mesh: Of all processes.
+          config: Configuration of the run.
+          mesh: Mesh over all processes.
           pyramid: The image set.
           make: Returns the program of a resolution.
         """

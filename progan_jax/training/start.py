@@ -54,7 +54,7 @@ def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | 
     """Returns the networks to start from; None without any, or after the start.
 
     Args:
-      config: The run's.
+      config: Configuration of the run.
       workdir: Its folder, which only the primary process reads.
 
     Raises:
@@ -180,7 +180,7 @@ def images_to_fit(
     """Returns the first images of the run, or None if there is nothing to fit.
 
     Args:
-      config: The run's, whose seed orders the images.
+      config: Configuration of the run, whose seed orders the images.
       pyramid: The set; None for a state that never trains on one.
 
     Returns:

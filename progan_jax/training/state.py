@@ -34,7 +34,7 @@ class TrainState(struct.PyTreeNode):
       sums: Scalars summed over the steps since the last tick, and counts of steps.
       loss_state: What the family's losses carry from step to step.
       g_stats: G's variables that change in training without gradients.
-      d_stats: Likewise, D's.
+      d_stats: D's, likewise.
     """
 
     pairs: jax.Array
@@ -62,8 +62,8 @@ def create_state(
 
     Args:
       key: Typed key of the run, `jax.random.key(seed)`.
-      generator: At the first stage's resolution.
-      discriminator: Likewise.
+      generator: G at the first stage's resolution.
+      discriminator: D at the same resolution.
       tx: Optimizer of both networks.
       loss_state: What the losses carry from step to step, at the start.
 
@@ -111,10 +111,10 @@ def grow(
     copies of G's.
 
     Args:
-      state: Of the stage that ended.
+      state: State of the stage that ended.
       key: The run's key, as given to `create_state`.
-      generator: At the new resolution.
-      discriminator: Likewise.
+      generator: G at the new resolution.
+      discriminator: D at the same resolution.
       tx: Optimizer of both networks.
       reset: Whether the optimizers start from scratch.
     """

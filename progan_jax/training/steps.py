@@ -104,9 +104,9 @@ class Steps:
     """The steps of one resolution.
 
     Attributes:
-      generator: At the resolution.
-      discriminator: At the resolution.
-      family: Of both; see `models.families`.
+      generator: G at this resolution.
+      discriminator: D at this resolution.
+      family: Family of both; see `models.families`.
       tx: Optimizer of both networks, of unit learning rate.
       options: See `StepOptions`.
       batch_sharding: Sharding of latents and other arrays with a leading batch axis;
@@ -266,7 +266,7 @@ class Steps:
         """Returns a zero for each scalar of the losses and for each count of steps.
 
         Args:
-          state: Of this resolution, with or without sums.
+          state: State of this resolution, with or without sums.
           batch_size: Images that D takes; none are computed.
         """
         side, channels = self.discriminator.resolution, self.discriminator.channels

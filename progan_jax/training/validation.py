@@ -37,7 +37,7 @@ def batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterato
     """Yields a line for each field whose batches cannot be split as it demands.
 
     Args:
-      config: The run's, whose fields are valid by themselves.
+      config: Configuration whose fields are valid by themselves.
       num_devices: Number of devices that the batches are split over.
     """
     found = list(_device_batch_faults(config, num_devices))
@@ -175,10 +175,10 @@ _RULES = {
 
 
 def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Checks the whole configuration.
+    """Checks all of the configuration.
 
     Args:
-      config: The run's.
+      config: Configuration of the run.
       num_devices: Number of devices that the batches are split over.
 
     Raises:

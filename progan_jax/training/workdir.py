@@ -113,9 +113,9 @@ def open_workdir(
     """Records a new run, or checks that the folder's run has this configuration.
 
     Args:
-      config: The run's.
+      config: Configuration of the run.
       workdir: An existing folder.
-      fingerprint: Of the data set.
+      fingerprint: Fingerprint of the image set.
       num_devices: Number of devices that the batches are split over; it may change, but
         not the groups of the minibatch statistic that follow from it.
 
@@ -236,9 +236,9 @@ def check_same_config(
     """Checks that a run's configuration is still the one that it was begun with.
 
     Args:
-      config: As it is now.
+      config: Configuration as it is now.
       workdir: The run's folder, for the message.
-      begun: As it was.
+      begun: Configuration that the run was begun with.
 
     Raises:
       UserError: if a field that a run keeps differs.

@@ -78,7 +78,7 @@ def calibrate(
     0. Source: the paper's program.
 
     Args:
-      params: Of `MinibatchDiscrimination`.
+      params: Parameters of `MinibatchDiscrimination`.
       distances: [N, N, kernels], computed with them.
 
     Returns:

@@ -18,7 +18,7 @@ def num_to_fit(options: Options, there: int) -> int:
     """Returns the number of real images to fit to; 0 if there is nothing to fit.
 
     Args:
-      options: Of the networks.
+      options: Options of the networks.
       there: Number of images in the set.
 
     Returns:
@@ -35,8 +35,8 @@ def fit(discriminator: Any, d_params: Params, images: jax.Array) -> Params:
     """Returns D's parameters, fitted to one batch of real images.
 
     Args:
-      discriminator: With minibatch discrimination.
-      d_params: New ones.
+      discriminator: D with minibatch discrimination.
+      d_params: New parameters of D.
       images: [N, r, r, C] in [-1, 1].
     """
     variables = {"params": d_params}

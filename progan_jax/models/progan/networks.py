@@ -246,7 +246,7 @@ class Discriminator(nn.Module):
         """Scores images [N, r, r, channels] in about [-1, 1].
 
         Args:
-          images: At the stage resolution.
+          images: Images at the stage's resolution.
           labels: Ignored; part of the interface of all discriminators.
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
           noise: Noise on the inputs of the 3x3 convolutions and the first dense layer,

@@ -17,8 +17,8 @@ def make_networks(
     """Returns both networks of one stage.
 
     Args:
-      options: Of the run.
-      resolution: The stage's.
+      options: Options of the run's networks.
+      resolution: Resolution of the stage.
       per_device_batch: Caps the group of the minibatch statistic; 0 for no cap.
     """
     make_generator, make_discriminator = TOPOLOGIES[options.topology]
