@@ -288,6 +288,7 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
     assert_same_run(tiny_config, finished, workdir)
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_noise_and_statistics_of_its_batch_goes_on_bit_for_bit(
     tiny_config, tmp_path, monkeypatch
 ):
@@ -662,17 +663,6 @@ def test_a_stop_before_training_saves_and_ends(
     assert "SIGTERM at 0.0 kimg: state saved" in capsys.readouterr().out
 
 
-def test_groups_that_devices_make_smaller_are_told(tiny_config, tmp_path, capsys):
-    tiny_config.schedule.start_resolution = 16
-    tiny_config.schedule.total_kimg = 0.016
-    tiny_config.runtime.num_devices = 8
-    train(tiny_config, tmp_path / "run")
-    assert (
-        "warning: on 8 devices the groups of the minibatch statistic are smaller than "
-        "config.model.mbstd_group_size = 4: 1 at 16x16"
-    ) in capsys.readouterr().err
-
-
 def test_updates_that_stay_infinite_stop_the_run_with_its_state_saved(
     tiny_config, tmp_path
 ):
@@ -706,6 +696,7 @@ def test_a_prepared_set_trains_as_the_set_in_memory(finished, tiny_config, tmp_p
     assert without_timing(tmp_path / "run") == without_timing(finished)
 
 
+@pytest.mark.slow
 def test_a_conditional_run_with_every_switch_turned_on_eight_devices(
     tiny_config, tmp_path
 ):

@@ -11,7 +11,7 @@ from progan_jax.data.sources import load_digits
 from progan_jax.runtime.compiler import collectives, host_transfers
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training.config import make_schedule
-from progan_jax.training.stage import StageProgram
+from progan_jax.training.stage import StageProgram, warn_of_small_groups
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -151,7 +151,7 @@ def assert_same_training(one, other):
     ("simultaneous", "group", "changes"),
     [
         (False, 4, {}),
-        (True, 0, {}),
+        pytest.param(True, 0, {}, marks=pytest.mark.slow),
         pytest.param(
             False,
             4,
@@ -184,8 +184,14 @@ def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
     [
         ("resident", False, 4, {}),
         ("streamed", True, 4, {}),
-        ("resident", False, 0, {}),
-        ("resident", False, 4, {**NOISY, "model.g_norm": "batch"}),
+        pytest.param("resident", False, 0, {}, marks=pytest.mark.slow),
+        pytest.param(
+            "resident",
+            False,
+            4,
+            {**NOISY, "model.g_norm": "batch"},
+            marks=pytest.mark.slow,
+        ),
         ("resident", False, 4, {"model.minibatch_discrimination": 4}),
     ],
 )
@@ -263,7 +269,11 @@ def gradient_shapes(state):
 
 @pytest.mark.parametrize(
     ("fused", "group", "more"),
-    [(False, 4, set()), (True, 4, set()), (False, 0, {(4, 4, 8)})],
+    [
+        (False, 4, set()),
+        pytest.param(True, 4, set(), marks=pytest.mark.slow),
+        pytest.param(False, 0, {(4, 4, 8)}, marks=pytest.mark.slow),
+    ],
 )
 def test_devices_tell_each_other_gradients_scalars_and_what_the_statistic_spans(
     config, pyramid, fused, group, more
@@ -296,3 +306,12 @@ def test_compiled_steps_refuse_another_shape(config, pyramid):
     small.prepare(pyramid)
     with pytest.raises(TypeError, match="compiled"):
         small.run(program(config, 1, 8).create(), 0, 1)
+
+
+def test_groups_that_devices_make_smaller_are_reported(tiny_config, capsys):
+    tiny_config.schedule.start_resolution = 16
+    warn_of_small_groups(tiny_config, 8)
+    assert (
+        "warning: on 8 devices the groups of the minibatch statistic are smaller than "
+        "config.model.mbstd_group_size = 4: 1 at 16x16"
+    ) in capsys.readouterr().err
