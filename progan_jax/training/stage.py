@@ -73,7 +73,8 @@ class StageProgram:
             scale_by_authors_adam(optim.beta1, optim.beta2, optim.epsilon),
             make_step_options(config, resolution, batch_size, mesh.size),
             batched(mesh),
-            label_log_probs=_log_probs(label_counts),
+            # Without a set, as in estimates, all classes are equally frequent.
+            label_log_probs=_log_probs(label_counts or [1] * generator.num_classes),
         )
         options = compiler_options(config, mesh.devices.flat[0].platform)
         self.sampler = Sampler(generator, compiler_options=options)
