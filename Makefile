@@ -14,7 +14,7 @@ TOOLS := $(VENV)/tools-$(VERSION)
 INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check \
   --constraint constraints/$(if $(filter 3.11,$(VERSION)),py311,py312).txt
 TESTS := tests
-# The authors' numbers, and a run that grows, is killed and goes on.
+# The authors' numbers, and a run that grows, is killed and resumed.
 QUICK := tests/models/progan/test_networks_golden.py \
   tests/test_train.py::test_a_killed_run_goes_on_bit_for_bit
 
@@ -72,5 +72,5 @@ docs: setup  ## Builds the pages of docs/ in site/.
 build: setup  ## Builds a wheel in dist/.
 	$(BIN)/python -m build --wheel
 
-clean:  ## Removes what can be made anew; never a run.
+clean:  ## Removes what can be rebuilt; never a run.
 	rm -rf .venv .venv-* .jax_cache build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis

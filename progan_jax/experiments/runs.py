@@ -99,7 +99,7 @@ class Reduction:
             )
         tick_kimg = schedule.total_kimg / _TICKS
         train.tick_kimg = f"{tick_kimg:g}"
-        # Grids and snapshots are named by whole kimg: others would be overwritten.
+        # A grid and a snapshot for each kimg at most.
         apart = max(_TICKS_OF_SNAPSHOTS, math.ceil(1 / tick_kimg))
         train.grid_ticks = train.snapshot_ticks = apart
         train.checkpoint_ticks = _TICKS_OF_SNAPSHOTS

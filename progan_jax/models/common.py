@@ -77,8 +77,10 @@ class Progress(NamedTuple):
     """Position of a run in its schedule.
 
     Attributes:
-      alpha: Weight of the newest block, a scalar in [0, 1].
-      resolution_ratio: See `penalties.gradient_penalty`.
+      alpha: Weight of the newest block in G and D, a scalar in [0, 1]. Real images are
+        faded by the same alpha before D sees them: `training.steps.prepare_reals`.
+      resolution_ratio: Final side over the stage's, by which gradient norms are divided
+        to be those of the full-resolution space; see `penalties.gradient_penalty`.
       key: Key of the step; the source of the random numbers inside networks.
     """
 
@@ -141,7 +143,10 @@ def generate_in_training(
     labels: jax.Array | None,
     progress: Progress,
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """Returns the images of `generate`, and G's stats after the call."""
+    """Returns the images of `generate`, and G's stats after the call.
+
+    The key of "noise" is that of the step, for all parts of a batch.
+    """
     images, changed = generator.apply(
         variables,
         z,

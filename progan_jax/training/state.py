@@ -163,6 +163,9 @@ def average(ema: Params, params: Params, decay: float) -> Params:
 
 
 def _carry_moments(born: Any, carried: Any) -> Any:
+    # The count is carried too: a new layer's moments begin at zero without the larger
+    # first steps' correction, as in the authors' program, which has all layers from the
+    # start.
     return carried._replace(
         mu=carry_over(born.mu, carried.mu), nu=carry_over(born.nu, carried.nu)
     )

@@ -24,7 +24,8 @@ _KINDS = {
 }
 
 # Fields that may change between restarts: they affect where and how a run is executed,
-# or how long it is, but no image that it has shown.
+# or how long it is. Bits may change with some of them, by rounding, but neither the
+# order of the images nor the schedule.
 _FREE_FIELDS = (
     "data.data_dir",
     "data.feed",
