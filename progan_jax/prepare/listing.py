@@ -24,9 +24,11 @@ _TEXT = (".csv", ".html", ".json", ".jsonl", ".md", ".tsv", ".txt", ".xml", ".ya
 # Hidden files, and what macOS and Windows leave in folders.
 _LITTER = re.compile(r"\.[^.]|__MACOSX$|Thumbs\.db$|desktop\.ini$", re.IGNORECASE)
 
-HEAD = 16  # Bytes that are enough to recognise an image.
+HEAD = 512  # Bytes by which images and text are recognised.
 
-_STARTS = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
+_TEXT_BYTES = bytes([*b"\t\n\f\r\x1b", *range(32, 256)])
+
+_STARTS = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP|BM", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,18 @@ def sort_files(names: Iterable[str], read_head: Callable[[str], bytes]) -> Listi
             texts.append(name)
         else:
             try:
-                if _STARTS.match(read_head(name)):
-                    images.append(name)
-                else:
-                    others.append((name, f"it is none of {KINDS}"))
+                head = read_head(name)
             except BadImage as error:
                 others.append((name, str(error)))
+                continue
+            is_text = not head.translate(None, _TEXT_BYTES)
+            # Bitmaps begin with two letters, as text may.
+            if _STARTS.match(head) and not (is_text and head.startswith(b"BM")):
+                images.append(name)
+            elif is_text:
+                texts.append(name)
+            else:
+                others.append((name, f"it is none of {KINDS}"))
     return Listing(images, others, texts)
 
 
@@ -77,7 +85,7 @@ def files_below(top: Path, repeated: list[tuple[str, str]]) -> Iterator[str]:
     """Yields the paths of the files below a folder; links are followed.
 
     No folder is read twice: by its own path if it has one below `top`, or else by the
-    first link to it.
+    first link to it. Hidden folders are not entered, except by links to them.
 
     Args:
       top: The folder.
@@ -90,15 +98,17 @@ def files_below(top: Path, repeated: list[tuple[str, str]]) -> Iterator[str]:
     def fail(error: OSError) -> None:
         raise error
 
-    paths = {_identity(Path(f)): Path(f) for f, _, _ in os.walk(top, onerror=fail)}
+    paths: dict[tuple[int, int], Path] = {}
+    for folder, below, _ in os.walk(top, onerror=fail):
+        below[:] = [name for name in below if not _LITTER.match(name)]
+        paths[_identity(Path(folder))] = Path(folder)
     for folder, below, names in os.walk(top, onerror=fail, followlinks=True):
         at = Path(folder)
-        below.sort()
+        below[:] = sorted(name for name in below if not _LITTER.match(name))
         for name in below.copy():
             path = paths.setdefault(_identity(at / name), at / name)
-            if _LITTER.match(name) or path != at / name:
-                below.remove(name)
             if path != at / name:
+                below.remove(name)
                 link, found = (p.relative_to(top).as_posix() for p in (at / name, path))
                 repeated.append((link, found))
         # Pipes, devices and broken links too: they become bad images.

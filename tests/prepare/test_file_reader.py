@@ -473,6 +473,26 @@ def test_circles_of_links_end_and_no_folder_is_listed_twice(tmp_path):
     assert "such as a/all to ." in remark
 
 
+def test_links_into_a_hidden_folder_are_followed_and_it_is_not_listed_itself(
+    tmp_path, monkeypatch
+):
+    write(tmp_path, *(f"x/.store/{name}/1.png" for name in ("cat", "dog")))
+    write(tmp_path / "x" / ".private", "1.png")
+    for name in ("cat", "dog"):
+        (tmp_path / "x" / name).symlink_to(f".store/{name}")
+    scandir = os.scandir
+
+    def deny(path):
+        if str(path).endswith(".private"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    reader = FileReader(tmp_path / "x")
+    assert names_and_labels(reader) == [("cat/1.png", 0), ("dog/1.png", 1)]
+    assert reader.remarks == ()
+
+
 def test_links_that_lead_nowhere_are_left_out_with_a_reason(tmp_path):
     write(tmp_path, "cat/1.png", "dog/1.png")
     (tmp_path / "bird").symlink_to(tmp_path / "nowhere")
@@ -512,7 +532,7 @@ def image(format):
 def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kind):
     files = {
         **{f"{s}.{s}": image("JPEG") for s in ("jfif", "jpe", "JPG", "jif", "bin")},
-        **{f.lower(): image(f) for f in ("JPEG", "PNG", "WEBP")},
+        **{f.lower(): image(f) for f in ("JPEG", "PNG", "WEBP", "BMP")},
         "bitmap.bmp": image("BMP"),
         "broken.png": b"",
         **{f"{k}.gif": image("GIF") for k in range(3)},
@@ -520,6 +540,8 @@ def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kin
         "1.avif": image("AVIF"),
         "numbers.npy": b"\x93NUMPY\0\1",
         "LICENSE": "Fran\xe7ois".encode("latin-1"),
+        "notes.py": b"print()\n",
+        "BMW": b"BMW is a text",
         "names.csv": b"\xff\xfea\0",
     }
     if kind == "folder":
@@ -535,27 +557,18 @@ def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kin
     read = {reader.name_of(index) for index in range(len(reader))}
     assert read == {
         *("jfif.jfif", "jpe.jpe", "JPG.JPG", "jif.jif", "bin.bin"),
-        *("jpeg", "png", "webp", "bitmap.bmp", "broken.png"),
+        *("jpeg", "png", "webp", "bmp", "bitmap.bmp", "broken.png"),
     }
     for index in range(len(reader)):
         if reader.name_of(index) != "broken.png":
             assert decode(reader[index].data, 3).shape == (8, 9, 3)
     assert dict(reader.unread) == dict.fromkeys(
-        [
-            "0.gif",
-            "1.gif",
-            "2.gif",
-            "0.TIF",
-            "1.TIF",
-            "1.avif",
-            "LICENSE",
-            "numbers.npy",
-        ],
+        ["0.gif", "1.gif", "2.gif", "0.TIF", "1.TIF", "1.avif", "numbers.npy"],
         "it is none of PNG, JPEG, WebP and BMP",
     )
     assert reader.remarks == (
-        f"{path}: only PNG, JPEG, WebP and BMP are read, not 9 files: 3 .gif, 2 .tif, "
-        "1 .csv, 1 .avif, 1 without suffix, 1 .npy",
+        f"{path}: only PNG, JPEG, WebP and BMP are read, not 11 files: 3 .gif, "
+        "2 without suffix, 2 .tif, 1 .csv, 1 .py, 1 .avif, 1 .npy",
     )
 
 
