@@ -179,7 +179,7 @@ def unpack_lmdb(archive: Path, folder: Path) -> Path:
       folder: Where to unpack; an LMDB of another archive there is removed.
 
     Raises:
-      UserError: if it is no such file, or is damaged.
+      UserError: if it is no such file, is damaged, or the disk is too small for it.
       OSError: if it cannot be written.
     """
     target = folder / check_archive(archive)
@@ -191,15 +191,25 @@ def unpack_lmdb(archive: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as opened:
             member = _find_data(archive, opened)
+            _check_room(archive, member.file_size, target)
             with opened.open(member) as source, unfinished.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 2**20)
         move_whole(unfinished, target / _DATA)
-    except (OSError, *BAD_ZIP) as error:
+    except (UserError, OSError, *BAD_ZIP) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):  # A full disk, above all.
+        if isinstance(error, UserError | OSError):  # A full disk, above all.
             raise
         raise _no_archive(archive, error) from error
     return target
+
+
+def _check_room(archive: Path, needed: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"lmdb:{archive}: it unpacks to {needed / 2**20:,.1f} MiB, and --out has "
+            f"{free / 2**20:,.1f} MiB free; make room, or choose another"
+        )
 
 
 def check_archive(archive: Path) -> str:

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from collections import namedtuple
 from functools import partial
 
 import lmdb
@@ -401,3 +402,11 @@ def test_a_damaged_or_encrypted_zip_is_refused(tmp_path):
     assert "password required" in refuse(archive, tmp_path)
     pack(source, archive, method=zipfile.ZIP_BZIP2)
     assert "packed by another method than deflate" in refuse(archive, tmp_path)
+
+
+def test_a_full_disk_is_noticed_before_anything_is_unpacked(tmp_path, monkeypatch):
+    archive = pack(make_lmdb(tmp_path / "tower", ITEMS), tmp_path / "tower.zip")
+    usage = namedtuple("usage", "free")(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "copyfileobj", None)
+    assert "make room, or choose another" in refuse(archive, tmp_path)
