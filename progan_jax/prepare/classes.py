@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from progan_jax.data.names import first_few, in_order, normal, printable
+from progan_jax.data.names import counted, first_few, in_order, normal, printable
 from progan_jax.errors import UserError
 
 _MOST_CLASSES = 100_000  # A larger number is an identity of some kind, not a class.
 
-# Folders that are seldom classes: splits (trainA and trainB in CycleGAN's sets), and
-# numbered parts of a set.
-_SPLIT = re.compile(r"(train|val|valid|validation|test)[ab]?|[0-9]{5,}")
+# Folders that are seldom classes: splits such as val2017, training_masks and CycleGAN's
+# trainA, and parts such as 00000. "train" alone is a class beside "bus" and "car".
+_SPLIT = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev)(set)?[ab]?(?![a-z]).*|[0-9]{5,}",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,17 @@ def common_folder(names: Sequence[str]) -> str:
     return "".join(f"{part}/" for part in shared)
 
 
-def classes_of_folders(names: Sequence[str]) -> Classes:
+def classes_of_folders(names: Sequence[str], where: str) -> Classes:
     """Returns the classes: the first folders below the one that contains all files.
 
     There are none with a single such folder, or with files beside the folders.
+
+    Args:
+      names: Names of the files.
+      where: Path of the source, for messages.
+
+    Raises:
+      UserError: if two folders have the same name in different bytes.
     """
     depth = common_folder(names).count("/")
     folders = [tuple(split_path(name)[depth:-1]) for name in names]
@@ -60,17 +70,39 @@ def classes_of_folders(names: Sequence[str]) -> Classes:
         return Classes([0] * len(names), (), _remark_beside(names, folders))
     known = sorted({parts[0] for parts in folders}, key=in_order)
     numbers = {folder: number for number, folder in enumerate(known)}
-    remark = ""
-    if sum(_SPLIT.fullmatch(folder.lower()) is not None for folder in known) > 1:
-        remark = (
-            f"its folders {first_few(known)} become classes; if they are splits or "
-            "parts of the set, prepare one alone, or train with "
-            "--config.model.num_classes=0"
-        )
     # TFDS stores the names as lines of text, stripped.
-    class_names = (printable(folder).strip() or repr(folder) for folder in known)
-    labels = [numbers[parts[0]] for parts in folders]
-    return Classes(labels, tuple(class_names), remark)
+    class_names = tuple(printable(folder).strip() or repr(folder) for folder in known)
+    (name, count), *_ = Counter(class_names).most_common()
+    if count > 1:  # An accent as a character of its own, or not; see `normal`.
+        raise UserError(
+            f"{where}: {count} folders of classes are called {name!r}, in different "
+            "bytes; merge them, or rename all but one"
+        )
+    remark = _remark_splits(known) or _remark_within(known, folders)
+    return Classes([numbers[parts[0]] for parts in folders], class_names, remark)
+
+
+def _remark_splits(known: Sequence[str]) -> str:
+    """Returns a warning of folders that look like splits or parts, or ""."""
+    if sum(_SPLIT.fullmatch(folder.lower()) is not None for folder in known) < 2:
+        return ""
+    return (
+        f"its folders {first_few(known)} become classes; if they are splits or parts "
+        "of the set, prepare one alone, or train with --config.model.num_classes=0"
+    )
+
+
+def _remark_within(known: Sequence[str], folders: Sequence[tuple[str, ...]]) -> str:
+    """Returns a warning of folders within the classes that may be classes, or ""."""
+    within = sorted({"/".join(parts[:2]) for parts in folders if parts[1:]})
+    # Folders of a single name, as in cat/images and dog/images, are not classes.
+    if len({parts[1] for parts in folders if parts[1:]}) < 2:
+        return ""
+    return (
+        f"its folders {first_few(known)} become classes, and those within them "
+        f"({first_few(within)}) do not; if those are the classes, move all of them "
+        "into one folder with nothing else, or give --labels=FILE.csv"
+    )
 
 
 def _remark_beside(names: Sequence[str], folders: Sequence[tuple[str, ...]]) -> str:
@@ -138,14 +170,15 @@ def _rows(path: Path, where: str) -> Iterator[tuple[str, int]]:
         ) as file:
             lines = csv.reader(file)
             for row in filter(None, lines):
-                label = _class_number(row[1]) if len(row) == 2 else None
-                if label is None:
+                # Some programs write 3.0 for 3.
+                label = re.fullmatch(r"\s*(\d{1,9})(\.0*)?\s*", row[-1], re.ASCII)
+                if len(row) != 2 or not label or int(label[1]) >= _MOST_CLASSES:
                     raise UserError(
                         f"{where}: line {lines.line_num} must be file,class with a "
                         f"class from 0 to {_MOST_CLASSES - 1:,}, and there is no "
                         "header; correct the file"
                     )
-                yield row[0], label
+                yield row[0], int(label[1])
     except (OSError, csv.Error) as error:
         raise UserError(
             f"{where}: cannot be read ({error}); write lines file,class"
@@ -174,6 +207,7 @@ def classes_of_json(
     if not labels:
         return Classes(none)
     there, rows = set(map(_spelling, names)), []
+    missing = 0
     for name, label in labels:
         number = _class_number(label)
         if number is None:
@@ -185,7 +219,10 @@ def classes_of_json(
             return Classes(none, remark=remark)
         if _spelling(folder + name) in there:
             rows.append((folder + name, number))
-    return Classes(_match(rows, names, where))
+        else:
+            missing += 1
+    remark = f"{where} has labels of {counted(missing, 'missing file')}"
+    return Classes(_match(rows, names, where), remark=remark if missing else "")
 
 
 def _parse_json(data: bytes, where: str) -> list[tuple[str, Any]]:
@@ -203,17 +240,13 @@ def _parse_json(data: bytes, where: str) -> list[tuple[str, Any]]:
 
 
 def _class_number(label: Any) -> int | None:
-    """Returns the class of a number, text or one-hot vector; None if there is none."""
+    """Returns the class of a number or one-hot vector; None if it is neither."""
     if isinstance(label, list):
         one_hot = label.count(1) == 1 == len(label) - label.count(0)
         return label.index(1) if one_hot else None
-    try:
-        # Some programs write 3.0 for 3.
-        number = -1.0 if isinstance(label, bool) else float(label)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    fits = 0 <= number < _MOST_CLASSES and number == int(number)
-    return int(number) if fits else None
+    is_number = isinstance(label, int | float) and not isinstance(label, bool)
+    is_class = is_number and 0 <= label < _MOST_CLASSES and label == int(label)
+    return int(label) if is_class else None
 
 
 def split_path(name: str) -> list[str]:

@@ -68,8 +68,8 @@ class FileReader(Reader):
         self.name = normal(path.name.removesuffix(".zip"))
         self._path, self._zip = path, None
         self._is_zip = path.is_file()
-        repeated: list[tuple[str, str]] = []
-        listing = sort_files(self._list(repeated), self._read_head)
+        remarks: list[str] = []
+        listing = sort_files(self._list(remarks), self._read_head)
         self._names, self.unread = listing.images, tuple(listing.others)
         if not self._names:
             raise UserError(
@@ -82,7 +82,7 @@ class FileReader(Reader):
         self.num_classes, self.class_names = classes.num_classes, classes.names
         left_out = [n for n in listing.texts if n != dataset]
         left_out += [name for name, _ in listing.others]
-        remarks = [classes.remark, _remark_links(repeated), _remark_left_out(left_out)]
+        remarks = [classes.remark, *remarks, _remark_left_out(left_out)]
         self.remarks = tuple(f"{path}: {remark}" for remark in remarks if remark)
 
     def __len__(self) -> int:
@@ -115,13 +115,20 @@ class FileReader(Reader):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_zip": None}
 
-    def _list(self, repeated: list[tuple[str, str]]) -> Iterable[str]:
-        """Returns the names of all files; see `files_below`."""
+    def _list(self, remarks: list[str]) -> Iterable[str]:
+        """Returns the names of all files; adds warnings of those left out."""
         try:
             if not self._is_zip:
-                return list(files_below(self._path, repeated))
+                repeated: list[tuple[str, str]] = []
+                names = list(files_below(self._path, repeated))
+                remarks.append(_remark_links(repeated))
+                return names
             with _open_zip(self._path) as archive:
-                return [n for n in archive.namelist() if not n.endswith("/")]
+                names = [n for n in archive.namelist() if not n.endswith("/")]
+            # As when the file is unpacked, the last of a name replaces the others.
+            kept = {tuple(split_path(name)): name for name in names}
+            remarks.append(_remark_replaced(names, list(kept.values())))
+            return kept.values()
         except (OSError, *BAD_ZIP) as error:
             raise UserError(
                 f"{self._path}: cannot be read ({error}); name a folder or a zip file "
@@ -133,7 +140,7 @@ class FileReader(Reader):
         if table is not None:
             return classes_of_table(table, self._names)
         if dataset is None:
-            return classes_of_folders(self._names)
+            return classes_of_folders(self._names, str(self._path))
         where, folder = f"{self._path}/{dataset}", common_folder([dataset])
         most = min(MAX_BYTES, _BYTES_BESIDE + _BYTES_PER_IMAGE * len(self))
         try:
@@ -227,6 +234,17 @@ def _find_dataset(listing: Listing) -> str | None:
         if split_path(name)[-1] == _DATASET and folder.startswith(common_folder([name]))
     ]
     return min(found, key=len, default=None)
+
+
+def _remark_replaced(names: Sequence[str], kept: Sequence[str]) -> str:
+    """Returns a warning of members of a zip file with another's name, or ""."""
+    replaced = [*(Counter(names) - Counter(kept)).elements()]
+    if not replaced:
+        return ""
+    return (
+        f"not read: {counted(len(replaced), 'file')} with the name of a later one in "
+        f"the zip file, such as {printable(replaced[0])}"
+    )
 
 
 def _remark_links(repeated: Sequence[tuple[str, str]]) -> str:

@@ -6,6 +6,7 @@ import pickle
 import random
 import stat
 import struct
+import warnings
 import zipfile
 from contextlib import suppress
 
@@ -89,6 +90,9 @@ def test_classes_may_come_from_a_table(tmp_path):
         ("file,class\n1.png,0\n2.png,1\n", "line 1 must be file,class with a class"),
         ("1.png,0\n2.png\n", "line 2 must be file,class"),
         ("1.png,-1\n2.png,0\n", "line 1 must be file,class"),
+        ("1.png,0\n2.png,1_0\n", "line 2 must be file,class"),
+        ("1.png,1e1\n2.png,0\n", "line 1 must be file,class"),
+        ("1.png,4000000000\n2.png,0\n", "line 1 must be file,class"),
         ("1.png,100000\n2.png,0\n", "with a class from 0 to 99,999, and"),
         ("1.png,1\n2.png,0\n1.png,0\n", "'1.png' is listed more than once"),
     ],
@@ -196,6 +200,47 @@ def test_an_image_that_takes_the_classes_away_is_named(tmp_path, names, words):
 
 
 @pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ["pets/cat/1.png", "pets/dog/1.png", "docs/logo.png"],
+            "its folders docs, pets become classes, and those within them (pets/cat, "
+            "pets/dog) do not; if those are the classes, move all of them into one "
+            "folder with nothing else, or give --labels=FILE.csv",
+        ),
+        (
+            ["a/cat/1.png", "a/dog/1.png", "b/cat/1.png", "b/dog/1.png"],
+            "and those within them (a/cat, a/dog, b/cat, b/dog) do not",
+        ),
+        (
+            ["pets/cat/1.png", "wild/lion/1.png"],
+            "and those within them (pets/cat, wild/lion) do not",
+        ),
+        (
+            ["train/cat/1.png", "train/dog/1.png", "training_masks/cat/1.png"],
+            "its folders train, training_masks become classes; if they are splits or",
+        ),
+        *(
+            ([f"{name}/1.png" for name in names], "if they are splits or parts")
+            for names in (
+                ("train", "training_masks"),
+                ("training", "testing"),
+                ("train2017", "val2017"),
+                ("extra", "test", "train"),
+                ("test-images", "train-images"),
+                ("trainset", "testset"),
+            )
+        ),
+    ],
+)
+def test_folders_that_may_not_be_the_classes_are_remarked_on(tmp_path, names, words):
+    reader = FileReader(write(tmp_path / "x", *names))
+    assert reader.num_classes == len({name.split("/")[0] for name in names})
+    (remark,) = reader.remarks
+    assert words in remark and "\n" not in remark
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ["bus/1.png", "car/1.png", "train/1.png"],
@@ -262,6 +307,31 @@ def test_classes_of_a_zip_do_not_depend_on_how_its_paths_are_spelt(tmp_path, nam
 
 
 @pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        (["cat/0.png"], "not read: 1 file with the name of a later one in the zip"),
+        (["./cat/0.png", "cat//0.png"], "not read: 2 files with the name of a later"),
+    ],
+)
+def test_of_members_of_one_name_the_last_is_read_and_the_rest_counted(
+    tmp_path, others, words
+):
+    path = pack(tmp_path / "x.zip", "cat/0.png", "dog/0.png")
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Of zipfile, of the name.
+        for name in others:
+            archive.writestr(name, f"later {name}")
+    reader = FileReader(path)
+    assert {reader[k].data.decode() for k in range(len(reader))} == {
+        f"later {others[-1]}",
+        "dog/0.png",
+    }
+    (remark,) = reader.remarks
+    assert remark.startswith(f"{path}: {words}")
+    assert "cat/0.png" in remark
+
+
+@pytest.mark.parametrize(
     "names",
     [["train", "val", "Test"], ["00000", "00001"], ["testA", "trainA", "trainB"]],
 )
@@ -271,6 +341,13 @@ def test_folders_that_look_like_parts_of_a_set_are_remarked_on(tmp_path, names):
     (remark,) = reader.remarks
     assert f"its folders {', '.join(sorted(names))} become classes" in remark
     assert not FileReader(write(tmp_path / "y", "0/1.png", "train/1.png")).remarks
+
+
+def test_folders_of_one_name_in_two_spellings_are_refused(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    write(tmp_path, f"{composed}/1.png", f"{apart}/1.png", "dog/1.png")
+    with pytest.raises(UserError, match="2 folders of classes are called 'caf\u00e9'"):
+        FileReader(tmp_path)
 
 
 def test_names_of_classes_are_a_line_of_valid_text(tmp_path):
@@ -380,6 +457,12 @@ def test_one_hot_vectors_are_classes_and_other_vectors_are_left_out(tmp_path):
     assert "[0.5, 0.2, 0.3]; so the set has no classes" in remark
 
 
+def test_a_label_that_is_text_is_shown_as_text(tmp_path):
+    labels = [[name, "0"] for name in SHARDS]
+    (remark,) = FileReader(write_dataset(tmp_path / "x", {"labels": labels})).remarks
+    assert '99,999: "0"; so the set has no classes' in remark
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -397,6 +480,14 @@ def test_a_faulty_dataset_json_is_refused_in_a_line(tmp_path, content, words):
         FileReader(path)
     assert str(caught.value).startswith(f"{path / 'dataset.json'}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_labels_of_files_that_are_not_there_are_remarked_on(tmp_path):
+    labels = [[name, 1] for name in [*SHARDS, "00001/img3.png"]]
+    reader = FileReader(write_dataset(tmp_path / "x", {"labels": labels}))
+    assert reader.num_classes == 2
+    (remark,) = reader.remarks
+    assert "dataset.json has labels of 1 missing file" in remark
 
 
 @pytest.mark.parametrize("name", ["./dataset.json", "set\\dataset.json"])
