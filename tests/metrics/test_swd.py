@@ -69,6 +69,7 @@ def test_patches_are_of_their_own_image_from_edge_to_edge(index):
         assert 0.97 * len(possible) < distinct <= len(possible)
 
 
+@pytest.mark.slow
 def test_parts_and_devices_leave_the_patches_as_they_are(monkeypatch):
     images = make_images(3, n=11)
     whole = draw_patches(images, seed=0, number=0, per_image=8)

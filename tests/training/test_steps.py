@@ -329,10 +329,12 @@ def noise_keys_of(run, monkeypatch):
 @pytest.mark.parametrize(
     ("loss", "simultaneous", "evaluations"),
     [
-        (NOISY, False, 3),
         (NOISY, True, 3),
+        pytest.param(NOISY, False, 3, marks=pytest.mark.slow),
         # No run of these is let through; mixed images would have noise of their own.
-        (LossOptions(noise_coefficient=0.2), False, 4),
+        pytest.param(
+            LossOptions(noise_coefficient=0.2), False, 4, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_noise_is_drawn_anew_for_each_evaluation_layer_and_image(

@@ -129,7 +129,7 @@ def test_gradients_of_discrimination_are_those_of_finite_differences(float64):
     params = trained(x, np.float64)
     weights = normal((4, 3 + KERNELS), 3, np.float64)
     check_grads(
-        lambda params, x: jnp.sum(weights * run(params, x)),
+        jax.jit(lambda params, x: jnp.sum(weights * run(params, x))),
         (params, x),
         order=2,
         modes=["rev"],
@@ -141,7 +141,8 @@ def test_gradients_of_discrimination_are_those_of_finite_differences(float64):
 
 def test_gradients_of_discrimination_are_finite_for_equal_images():
     x = jnp.ones((4, 8))
-    gradients = jax.grad(lambda *a: jnp.sum(run(*a)), (0, 1))(trained(x), x)
+    run_sum = jax.jit(jax.grad(lambda *a: jnp.sum(run(*a)), (0, 1)))
+    gradients = run_sum(trained(x), x)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 

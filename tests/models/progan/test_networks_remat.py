@@ -54,13 +54,16 @@ def gradients(remat, dtype, **changes):
     "options",
     [
         {},
-        {"fused_resampling": True},
-        {
-            "g_norm": "batch",
-            "activation": "relu",
-            "d_norm": "layer",
-            "minibatch_discrimination": 3,
-        },
+        pytest.param({"fused_resampling": True}, marks=pytest.mark.slow),
+        pytest.param(
+            {
+                "g_norm": "batch",
+                "activation": "relu",
+                "d_norm": "layer",
+                "minibatch_discrimination": 3,
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["plain", "fused", "norms"],
 )
@@ -74,6 +77,7 @@ def test_gradients_are_the_same_in_float64(float64, options):
     )
 
 
+@pytest.mark.slow
 def test_gradients_are_the_same_in_float32():
     kept, params = gradients("none", "float32")
     anew, _ = gradients("blocks", "float32")
