@@ -552,6 +552,25 @@ def test_a_row_is_written_when_the_checkpoint_before_it_is_on_the_disk(
     assert newest == [row["Progress/nimg"] for row in rows(tmp_path / "run")[:-1]]
 
 
+def test_a_log_that_is_deleted_while_the_run_trains_is_one_warning(
+    tiny_config, tmp_path, monkeypatch, capsys
+):
+    workdir = tmp_path / "run"
+
+    def delete():
+        shutil.rmtree(workdir / "snapshots")
+        (workdir / "stats.jsonl").unlink()
+
+    interrupt(monkeypatch, 4, delete)
+    train(tiny_config, workdir)
+    assert capsys.readouterr().err == (
+        f"warning: {workdir / 'stats.jsonl'} was deleted, replaced or cut while the "
+        "run trained: earlier rows may be lost, and new ones are written; restore the "
+        "earlier ones when the run has ended\n"
+    )
+    assert rows(workdir)[-1]["Progress/nimg"] == 320
+
+
 def test_a_run_whose_folder_is_deleted_ends_in_a_line_and_makes_no_other(
     tiny_config, tmp_path, monkeypatch
 ):

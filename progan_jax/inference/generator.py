@@ -126,6 +126,8 @@ class TrainedGenerator:
                 f"{self.latent_dim}] with N at least 1; draw it with "
                 f"numpy.random.default_rng(0).standard_normal((N, {self.latent_dim}))"
             )
+        if not np.isfinite(latents).all():
+            raise UserError("z has numbers that are not finite; draw it again")
         labels = self._read_labels(label, len(latents))
         return self._draw(latents, labels, resolution, stale_rgb)
 

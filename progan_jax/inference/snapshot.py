@@ -171,6 +171,8 @@ def _check_info(info: Any) -> None:
         raise ValueError(f"{INFO} has version = {version!r}")
     if network not in list(WEIGHTS):
         raise ValueError(f"{INFO} has network = {network!r}")
+    if not isinstance(info.get("family", ""), str):
+        raise ValueError(f"{INFO} has family = {info['family']!r}")
     for name in _GROUPS:
         if not isinstance(info.get(name, {}), dict):
             raise ValueError(f"{INFO} has a field {name} that is not an object")

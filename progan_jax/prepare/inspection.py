@@ -210,12 +210,14 @@ class LevelSummary:
       histogram: Number of pixels by channel and value, int64 [C, 256].
       num_not_mean: Number of images that are not the rounded 2x2 mean of the level
         above; None without a level above.
+      num_wrong_labels: Number of images whose class is not that of the set.
     """
 
     num_images: int
     num_bytes: int
     histogram: np.ndarray
     num_not_mean: int | None = None
+    num_wrong_labels: int = 0
 
     @property
     def mean(self) -> np.ndarray:
@@ -268,6 +270,8 @@ class Summary:
                     f"level {side}: {level.num_not_mean:,} images are not the rounded "
                     f"2x2 mean of level {side * 2}"
                 )
+            if level.num_wrong_labels:
+                yield f"level {side}: {level.num_wrong_labels:,} labels are wrong"
 
 
 def inspect(images: StoredSet, max_images: int | None, report: Report) -> Summary:
@@ -291,10 +295,11 @@ def inspect(images: StoredSet, max_images: int | None, report: Report) -> Summar
     counts = np.zeros(images.num_classes + 1, np.int64)
     rows = draw_rows(min(map(len, images.levels.values())), max_images)
     for chunk in images.chunks(rows):
-        above, labels = None, None
+        above, labels = None, None if images.labels is None else images.labels[chunk]
         for side, summary in levels.items():
-            pixels, classes = images.read(side, chunk)
+            pixels, classes = images.levels[side].read(chunk)
             labels = classes if labels is None else labels
+            summary.num_wrong_labels += int((classes != labels).sum())
             for channel, histogram in enumerate(summary.histogram):
                 values = pixels[..., channel].reshape(-1)
                 histogram += np.bincount(values, minlength=256)

@@ -55,14 +55,26 @@ class RunLog:
         kept = {n: line for n, line in read.lines.items() if keep(n)}
         self.dropped = [nimg for nimg in read.lines if nimg not in kept]
         self._warn_of_loss(read, expected - len(kept), expected)
-        write_whole(self._path, b"".join(line + b"\n" for line in kept.values()))
+        data = b"".join(line + b"\n" for line in kept.values())
+        write_whole(self._path, data)
+        self._size = len(data)
         rows = [read.rows[nimg] for nimg in kept]
         self._writer = _open_tensorboard(workdir / "tb", rows)
 
     def write(self, row: Row) -> None:
-        """Appends a row; "Progress/nimg" is its time."""
+        """Appends a row; "Progress/nimg" is its time.
+
+        A warning says if earlier rows are no longer in the file.
+        """
         with self._path.open("a") as file:
+            if file.tell() < self._size:
+                warn(
+                    f"{self._path} was deleted, replaced or cut while the run trained: "
+                    "earlier rows may be lost, and new ones are written; restore the "
+                    "earlier ones when the run has ended"
+                )
             file.write(_to_line(row))
+            self._size = file.tell()
         if self._writer is not None:
             _write_scalars(self._writer, row)
 

@@ -23,6 +23,9 @@ _STARTS = {
     # Protocol 2, and the magic number with which each of their files begins.
     b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": PYTORCH,
     b"model_checkpoint_path:": "a part of a TensorFlow checkpoint",
+    b"\x89HDF\r\n": "an HDF5 file, such as those of Keras",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
 }
 
 # Names in the first bytes of pickles.
@@ -44,6 +47,7 @@ _SUFFIXES = {
 
 _FIXES = {
     "empty": "download it again",
+    "all zeros": "download it again",
     "a web page": "download the file that the page links to",
     "a git-lfs pointer": "fetch the file with git lfs pull",
     "a gzip archive": "unpack it first",
@@ -83,8 +87,8 @@ def identify(path: Path) -> str | None:
 
 
 def _identify_bytes(path: Path, head: bytes) -> str | None:
-    if not head:
-        return "empty"
+    if not head.strip(b"\0"):
+        return "all zeros" if head else "empty"
     for start, kind in _STARTS.items():
         if head.startswith(start):
             return kind

@@ -181,6 +181,7 @@ CALLS = {
     "width": (0, lambda g: g(latents(2, 7)), r"z has the shape \[2, 7\] and must"),
     "rank": (0, lambda g: g(latents(1)[0]), r"z has the shape \[8\] and must have \[N"),
     "none": (0, lambda g: g(latents(0)), r"z has the shape \[0, 8\] and must"),
+    "nan": (0, lambda g: g(latents(1) * np.nan), "z has numbers that are not finite"),
     "unconditional": (0, lambda g: g(latents(1), 0), "label=0: this generator has no"),
     "missing": (
         3,

@@ -125,6 +125,10 @@ FAULTS = {
         lambda folder: damage(folder, family="biggan"),
         "is of the family 'biggan', which this progan_jax does not have",
     ),
+    "a family that is a list": (
+        lambda folder: damage(folder, family=[]),
+        r"has family = \[\]",
+    ),
     "side": (
         lambda folder: damage(folder, "stage", resolution=12),
         r"is invalid \(resolution 12\)",

@@ -128,6 +128,13 @@ def test_a_level_that_is_missing_or_shorter_is_a_fault(mixed, tmp_path):
     assert faults(mixed) == ["level 8 has 9 images, and level 16 11"]
 
 
+def test_labels_of_a_level_that_are_not_those_of_the_set_are_faults(mixed, tmp_path):
+    shutil.rmtree(mixed / "r008")
+    other = prepare(tmp_path / "other", label_of=lambda i: (i if i < 9 else 0) % 3)
+    shutil.copytree(other / "r008", mixed / "r008")
+    assert faults(mixed) == ["level 8: 1 labels are wrong"]
+
+
 def test_equal_sets_are_equal_however_they_are_stored(whole, tmp_path):
     raw = prepare(tmp_path / "raw", raw_up_to=16)
     comparison = compare(open_stored(whole), open_stored(raw), None, ignore)

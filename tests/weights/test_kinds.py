@@ -45,6 +45,10 @@ FILES = {
         *("net.pkl", b"\xef\xbb\xbf<!DOCTYPE html><html>"),
         *("a web page", "download the file that the page links to"),
     ),
+    "zeros": ("net.pkl", bytes(5000), "all zeros", "download it again"),
+    "h5": ("net.h5", b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file, such as", "name such a"),
+    "png": ("net.pkl", b"\x89PNG\r\n\x1a\n", "an image", "name such a pickle"),
+    "jpeg": ("net.pkl", b"\xff\xd8\xff\xe0\0\x10JFIF", "an image", "name such a"),
     "pytorch zip": (
         *("net.pth", zipped(archive__data=b"", **{"archive__data.pkl": b"\x80\x02"})),
         *("a PyTorch file in zip form", "name such a pickle, a run or a snapshot"),
