@@ -14,6 +14,8 @@ COLOURS = ("#1f5f9e", "#b4530a", "#3d7a3a", "#8a4a94", "#8a6d00", "#a23b48")
 
 INK, _RULE = "#5a626d", "#cccccc"
 
+LARGEST = 1e100  # Larger numbers overflow within Matplotlib.
+
 _DASHES: Any = ("-", (0, (6, 3)), (0, (2, 2)), (0, (8, 3, 2, 3)), (0, (12, 4)))
 
 _STYLE: Any = {
@@ -61,9 +63,9 @@ class Chart:
     has_dots: bool = False
 
     def values(self) -> list[float]:
-        """Returns the values of all lines."""
+        """Returns the values of all lines that can be drawn."""
         points = (point for line in self.lines.values() for point in line)
-        return [value for _, value in points if value is not None]
+        return [v for _, v in points if v is not None and abs(v) < LARGEST]
 
     def describe(self) -> str:
         """Returns a text that stands for the picture."""
@@ -107,12 +109,16 @@ def draw(chart: Chart) -> str:
 def draw_lines(
     axes: Any, lines: Iterable[tuple[str, Points]], marker: str = "."
 ) -> None:
-    """Draws lines; those of one name share a colour and an entry of the legend."""
+    """Draws lines; those of one name share a colour and an entry of the legend.
+
+    Numbers that are not finite, or not below LARGEST, leave gaps.
+    """
     numbers: dict[str, int] = {}
     for name, points in lines:
         label = None if name in numbers else name
         number = numbers.setdefault(name, len(numbers))
-        x, y = np.array(points, float).reshape(-1, 2).T
+        numbered = np.array(points, float).reshape(-1, 2)
+        x, y = np.where(np.abs(numbered) < LARGEST, numbered, np.nan).T
         axes.plot(
             x,
             y,

@@ -1,6 +1,5 @@
 """Records of a run, as its report needs them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from progan_jax.display.charts import LARGEST
 from progan_jax.errors import UserError
 from progan_jax.inference.generator import one_line
 from progan_jax.inference.snapshot import list_snapshots, read_info
@@ -154,8 +154,8 @@ def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
 
 
 def _finite(row: Row) -> Row:
-    """Returns a row with None for values that are not finite numbers."""
+    """Returns a row with None for values that are no numbers, or too large."""
     return {
-        name: value if isinstance(value, int | float) and math.isfinite(value) else None
+        name: value if isinstance(value, int | float) and abs(value) < LARGEST else None
         for name, value in row.items()
     }

@@ -204,8 +204,18 @@ def find_snapshot(
       flags: Names by which the user gave run and name, for the messages.
 
     Raises:
-      UserError: if there is no such run or snapshot.
+      UserError: if there is no such run or snapshot, or it cannot be read.
     """
+    try:
+        return _find_snapshot(run, name, flags)
+    except OSError as error:
+        raise UserError(
+            f"{flags[0]}={run} cannot be read ({error.strerror}); make it readable, or "
+            "choose another"
+        ) from error
+
+
+def _find_snapshot(run: Path, name: str | None, flags: tuple[str, str]) -> Path:
     if (run / INFO).exists():
         if name not in (None, run.absolute().name):
             raise UserError(

@@ -1,5 +1,6 @@
 """Charts, read back from Matplotlib's own objects and from their SVG."""
 
+import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -72,6 +73,17 @@ def test_few_extreme_values_do_not_squeeze_the_rest(axes_of):
     assert axes_of(Chart("t", {"a": points})).get_ylim()[1] < 10
     rare = [(n, float(n == 100)) for n in range(300)]
     assert axes_of(Chart("t", {"a": rare})).get_ylim()[1] > 1
+
+
+@pytest.mark.parametrize("huge", [1e308, -1e308, math.inf])
+def test_numbers_too_large_to_draw_are_left_out(axes_of, huge):
+    points = [(1, 1.0), (2, huge), (3, -huge), (4, 2.0)]
+    for is_log in (False, True):
+        axes = axes_of(Chart("t", {"a": points, "b": [(1, huge)]}, is_log=is_log))
+        np.testing.assert_array_equal(axes.lines[0].get_ydata()[[0, 3]], [1, 2])
+        assert np.isnan(axes.lines[0].get_ydata()[1:3]).all()
+        assert np.abs(axes.get_ylim()).max() < 3
+    assert not Chart("t", {"a": [(1, huge)]}).values()
 
 
 def test_stages_are_marked_and_names_that_would_overlap_left_out(axes_of):

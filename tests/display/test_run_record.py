@@ -68,6 +68,24 @@ def test_odd_versions_and_numbers_are_left_out_of_the_report(run):
     assert len(read_run(run).rows) == 10
 
 
+@pytest.mark.parametrize("huge", [1e308, -1e308])
+def test_rows_of_huge_numbers_leave_a_report(run, huge):
+    rows = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    for row in rows[2:5]:
+        row |= {name: huge for name in row if name.startswith(("Loss/", "Health/"))}
+        row.pop("checksum", None)
+    rows[6] |= {"Timing/img_per_sec": huge}
+    rows[6].pop("checksum", None)
+    (run / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    record = json.loads(lines[0])
+    record["values"] = dict.fromkeys(record["values"], huge)
+    record.pop("checksum", None)
+    lines[0] = json.dumps(record)
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    write_report(run, run / "report.html")
+
+
 def test_damaged_lines_of_the_metrics_are_one_warning_of_the_report(run, capsys):
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(b'\n\xff\n5\nnull\n[]\n{}\n{"snapshot": "x", "metric": "fid"}\n')

@@ -71,6 +71,16 @@ def test_writing_again_replaces_and_leaves_nothing_else(tmp_path):
     assert [p.name for p in (tmp_path / "snapshots").iterdir()] == ["000010_r004"]
 
 
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    def deny(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write(tmp_path, "000010_r004")
+    monkeypatch.setattr("pathlib.Path.exists", deny)
+    with pytest.raises(UserError, match=r"RUN=.* cannot be read \(Permission denied\);"):
+        find_snapshot(tmp_path)
+
+
 def test_snapshots_are_listed_by_kimg_then_resolution(tmp_path):
     names = ["000002_r004", "000010_r004", "000010_r008", "1000000_r1024"]
     write(tmp_path, *reversed(names))
