@@ -12,6 +12,7 @@ stage that needs the missing file.
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -40,8 +41,16 @@ LABELS = "labels.npy"
 
 UNFINISHED = ".partial"  # Folder of a pyramid that is not finished yet.
 
-# Fields that every record has.
-_FIELDS = {"identity", "resolution", "channels", "num_images", "num_classes"}
+# Type and range of each field of the record; the first versions wrote no checksum.
+_FIELDS: dict[str, tuple[type, Callable[[Any], bool]]] = {
+    "identity": (dict, lambda i: not any(type(v) in (dict, list) for v in i.values())),
+    "resolution": (int, lambda r: 4 <= r <= 2**16 and r.bit_count() == 1),
+    "channels": (int, lambda n: n in (1, 3)),
+    "num_images": (int, lambda n: n > 0),
+    "num_classes": (int, lambda n: 0 <= n < 2**31),
+    "file_bytes": (dict, lambda sizes: all(type(n) is int for n in sizes.values())),
+    "class_names": (list, lambda names: all(type(name) is str for name in names)),
+}
 
 _OPENING = Lock()
 
@@ -233,11 +242,18 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise Damaged(path, f"cannot be read ({_reason(error)})") from error
-    if not isinstance(record, dict) or _FIELDS - record.keys():
-        raise Damaged(path, f"is damaged: it must have {', '.join(sorted(_FIELDS))}")
+    if not isinstance(record, dict):
+        raise Damaged(path, "is damaged: it has no fields")
     if not is_intact(record):
         raise Damaged(path, "is damaged: its checksum does not match")
-    return {"file_bytes": {}, "class_names": []} | record
+    record = {"file_bytes": {}, "class_names": []} | record
+    for field, (kind, is_valid) in _FIELDS.items():
+        # Not isinstance: a bool is an int.
+        if type(record.get(field)) is not kind or not is_valid(record[field]):
+            raise Damaged(path, f"is damaged: its {field!r} is missing or invalid")
+    if len(record["class_names"]) not in (0, record["num_classes"]):
+        raise Damaged(path, "is damaged: its 'class_names' are not one for each class")
+    return record
 
 
 def _read_labels(path: Path) -> np.ndarray:
@@ -259,7 +275,7 @@ def _check_sizes(folder: Path, sizes: dict[str, int], sides: list[int]) -> None:
             continue
         try:
             size = (folder / name).stat().st_size
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in a name.
             fault = f"cannot be read ({_reason(error)})"
             raise Damaged(folder / name, fault) from error
         if size != expected:

@@ -167,13 +167,27 @@ def open_folder(folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return tfds.builder_from_directory(folder)
+        builder = tfds.builder_from_directory(folder)
+        _check_splits(builder.info)
+        return builder
     except Exception as error:  # TFDS raises many kinds for damaged JSON.
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UserError(
             f"{folder}: dataset_info.json or features.json cannot be read ({reason}); "
             "copy the set again, or prepare it again"
         ) from error
+
+
+def _check_splits(info: Any) -> None:
+    """Raises an exception if a split does not name its files.
+
+    TFDS builds the names only when they are needed, and from any values.
+    """
+    for split in info.splits.values():
+        if min(split.shard_lengths, default=0) < 0:
+            raise ValueError(f"{split.name} has shardLengths below 0")
+        if split.num_examples and not all(split.filepaths):
+            raise ValueError(f"{split.name} names no files")
 
 
 def open_records(builder: Any, split: str) -> Records:

@@ -70,7 +70,7 @@ def begin(folder: Path, identity: dict[str, Any]) -> Path:
         write_json(record, identity)
     try:
         begun = dict(json.loads(record.read_text()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"--out: {record} is damaged; remove {folder} to start again"
         ) from error

@@ -1,15 +1,20 @@
 """Pyramids that were not copied whole."""
 
+import functools
 import hashlib
+import itertools
 import json
+import operator
 import re
 import shutil
 import struct
+from copy import deepcopy
 
 import numpy as np
 import pytest
 
 from progan_jax.configs.folder import get_config
+from progan_jax.data.decoding import BadImage
 from progan_jax.data.prepared import load_prepared, read_description
 from progan_jax.data.sources import load
 from progan_jax.errors import UserError
@@ -100,6 +105,12 @@ def test_a_record_without_sizes_will_do(copy):
 def test_a_record_that_is_no_whole_json_is_named(copy, text):
     (copy / "pyramid.json").write_text(text)
     assert f"{copy / 'pyramid.json'} " in refusal(copy)
+
+
+def test_a_record_without_a_fitting_field_is_named(copy):
+    change_record(copy, num_images="5")
+    fault = "pyramid.json is damaged: its 'num_images' is missing or invalid"
+    assert fault in refusal(copy)
 
 
 def test_labels_that_are_damaged_or_too_few_are_named(copy):
@@ -220,6 +231,27 @@ def test_a_set_of_before_without_checksums_passes_with_the_same_fingerprint(
         read()
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("num_classes", value) for value in (-1, True, 2.0, "3")),
+        *(("channels", value) for value in (0, 2, 4, -3, True)),
+        *(("num_images", value) for value in (0, -5, True)),
+        *(("resolution", value) for value in (0, -8, 2, 12, 8.0)),
+        *(("file_bytes", value) for value in ([], 5, {"r008": "1"}, {"r008": True})),
+        *(("identity", value) for value in ([], None, {"labels": []})),
+        *(("class_names", value) for value in ("abc", {"a": 1}, ["a", "b", 3])),
+    ],
+)
+def test_a_field_of_another_kind_or_range_is_refused_without_a_checksum_too(
+    classes, tmp_path, field, value
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    change_record(copy, **{field: value})
+    fault = f"pyramid.json is damaged: its {field!r} is missing or invalid"
+    assert fault in refusals(copy)
+
+
 @pytest.mark.parametrize("beyond", [-1, 3, 2**31 - 1])
 def test_classes_out_of_range_are_refused_in_a_set_of_the_first_programs_too(
     classes, tmp_path, beyond
@@ -271,6 +303,62 @@ def test_a_missing_record_is_named_by_all_that_opens_a_set(classes, tmp_path):
     assert refusals(copy).startswith(fault)
     with pytest.raises(UserError, match=re.escape(fault)):
         TfdsReader("copy", str(tmp_path), "train")
+
+
+WRONG = (None, "", "x", "2", "-3", -1, 1e400, True, [], {}, "{SHARD_X}", "{SH@RD_X}")
+
+
+def places(value, path=()):
+    """Yields the keys that lead to each value within a JSON value."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, below in inner:
+            yield (*path, key)
+            yield from places(below, (*path, key))
+
+
+def changed(record, path, value):
+    """Returns a copy with a value at a place; without the place if it is KeyError."""
+    record = deepcopy(record)
+    *above, last = path
+    inner = functools.reduce(operator.getitem, above, record)
+    if value is KeyError:
+        del inner[last]
+    else:
+        inner[last] = value
+    return record
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+def test_any_wrong_value_in_what_describes_a_level_is_one_line_or_changes_nothing(
+    classes, tmp_path, name
+):
+    copy = shutil.copytree(classes, tmp_path / "copy")
+    change_record(copy, file_bytes={})  # Otherwise the size would do.
+    path = copy / "r008" / "1.0.0" / name
+    record = json.loads(path.read_text())
+    rows = np.arange(N)
+
+    def train():
+        return load("copy", str(tmp_path), "train", 8, 1000).levels[8][rows]
+
+    def inspect():
+        return open_stored(copy).read(8, rows)[0]
+
+    def prepare():
+        reader = TfdsReader("copy/r008", str(tmp_path), "train")
+        return np.stack([reader[i].data for i in rows])
+
+    images = train()
+    for place, value in itertools.product(places(record), (KeyError, *WRONG)):
+        path.write_text(json.dumps(changed(record, place, value)))
+        for read in (train, inspect, prepare):
+            try:
+                same = np.array_equal(read(), images)
+            except (UserError, BadImage) as error:
+                assert "\n" not in str(error)
+            else:
+                assert same, (place, value)
 
 
 @pytest.mark.parametrize(

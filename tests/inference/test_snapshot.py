@@ -77,7 +77,9 @@ def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
 
     write(tmp_path, "000010_r004")
     monkeypatch.setattr("pathlib.Path.exists", deny)
-    with pytest.raises(UserError, match=r"RUN=.* cannot be read \(Permission denied\);"):
+    with pytest.raises(
+        UserError, match=r"RUN=.* cannot be read \(Permission denied\);"
+    ):
         find_snapshot(tmp_path)
 
 

@@ -300,9 +300,10 @@ def test_damaged_records_of_unfinished_work_are_told_or_made_again(tmp_path):
     prepare(Shapes(5), folder, Settings(8))
     (folder / RECORD).unlink()
     (folder / ".partial").mkdir()
-    (folder / ".partial" / "identity.json").write_text('{"images"')
-    with pytest.raises(UserError, match=r"identity\.json is damaged.*remove"):
-        begin(folder, IDENTITY)
+    for text in ('{"images"', "[" * 100_000):
+        (folder / ".partial" / "identity.json").write_text(text)
+        with pytest.raises(UserError, match=r"identity\.json is damaged.*remove"):
+            begin(folder, IDENTITY)
 
 
 @pytest.mark.usefixtures("small_shards")
