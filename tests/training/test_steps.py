@@ -329,7 +329,7 @@ def noise_keys_of(run, monkeypatch):
 @pytest.mark.parametrize(
     ("loss", "simultaneous", "evaluations"),
     [
-        (NOISY, True, 3),
+        pytest.param(NOISY, True, 3, marks=pytest.mark.slow),
         pytest.param(NOISY, False, 3, marks=pytest.mark.slow),
         # No run of these is let through; mixed images would have noise of their own.
         pytest.param(
