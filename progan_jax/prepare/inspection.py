@@ -283,7 +283,7 @@ def inspect(images: StoredSet, max_images: int | None, report: Report) -> Summar
       report: Called after every chunk.
 
     Raises:
-      UserError: if an image cannot be read.
+      UserError: if an image cannot be read, or its class is out of range.
     """
     levels = {
         side: LevelSummary(
@@ -308,6 +308,12 @@ def inspect(images: StoredSet, max_images: int | None, report: Report) -> Summar
                 summary.num_not_mean = (summary.num_not_mean or 0) + int(differ.sum())
             above = pixels
         if images.num_classes and labels is not None:
+            beyond = labels[(labels < -1) | (labels >= images.num_classes)]
+            if len(beyond):
+                raise UserError(
+                    f"{images.folder}: an image has class {beyond[0]}, and the set has "
+                    f"classes from 0 to {images.num_classes - 1:,}; prepare it again"
+                )
             counts += np.bincount(labels + 1, minlength=len(counts))
         report(len(chunk))
     return Summary(levels, len(rows), counts[1:], int(counts[0]), images.missing)

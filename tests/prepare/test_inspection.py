@@ -236,6 +236,8 @@ def test_a_class_of_a_tfds_set_that_is_out_of_range_is_refused(write_tfds, beyon
     image = np.zeros((8, 8, 3), np.uint8)
     examples = [{"image": image, "label": k} for k in (0, 1, beyond, 2)]
     root = write_tfds("beyond", features, {"train": examples})
+    with pytest.raises(UserError, match=f"has class {beyond}, and .* from 0 to 2;"):
+        inspect(open_stored(root / "beyond"), None, ignore)
     reader = TfdsReader("beyond", str(root), "train")
     assert reader[1].label == 1
     with pytest.raises(BadImage, match=f"it has class {beyond} of 3 from 0 on"):
