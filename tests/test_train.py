@@ -682,6 +682,18 @@ def test_a_stop_before_training_saves_and_ends(
     assert "SIGTERM at 0.0 kimg: state saved" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("seconds", "reports"), [(1e9, 2), (-1.0, 11)])
+def test_reports_are_written_at_snapshots_no_sooner_than_allowed_and_at_the_end(
+    tiny_config, tmp_path, monkeypatch, seconds, reports
+):
+    written = []
+    monkeypatch.setattr("progan_jax.record._REPORT_SEC", seconds)
+    monkeypatch.setattr("progan_jax.record.try_to_write_report", written.append)
+    train(tiny_config, tmp_path / "run")
+    assert len(list((tmp_path / "run" / "snapshots").iterdir())) == 11
+    assert len(written) == reports
+
+
 def test_updates_that_stay_infinite_stop_the_run_with_its_state_saved(
     tiny_config, tmp_path
 ):

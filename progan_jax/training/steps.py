@@ -267,18 +267,20 @@ class Steps:
 
         Args:
           state: State of this resolution, with or without sums.
-          batch_size: Images that D takes; none are computed.
+          batch_size: Number of images of a step. Nothing is computed, but D takes no
+        number that cuts a group of the minibatch statistic.
         """
         side, channels = self.discriminator.resolution, self.discriminator.channels
 
         def scalars(state: TrainState) -> Scalars:
-            n = batch_size
-            labels = jnp.zeros([n], jnp.int32) if self.generator.num_classes else None
-            images = Examples(jnp.zeros((n, side, side, channels)), labels)
+            classes = self.generator.num_classes
+            labels = jnp.zeros([batch_size], jnp.int32) if classes else None
+            images = Examples(jnp.zeros((batch_size, side, side, channels)), labels)
             key_d, key_g, key = jax.random.split(jax.random.key(0), 3)
             progress = self._progress(key, jnp.ones([]))
             of_d = self._draw_for_d(key_d, images)
-            of_g = _Batch(images, self._draw(self.family.draw_for_g, key_g, n))
+            drawn = self._draw(self.family.draw_for_g, key_g, batch_size)
+            of_g = _Batch(images, drawn)
             d, g = (
                 self._inputs(state, _stats(state), part, progress)
                 for part in (of_d, of_g)

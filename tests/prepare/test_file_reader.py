@@ -112,16 +112,21 @@ def test_a_source_without_images_is_refused(tmp_path):
         FileReader(tmp_path / "no.zip")
 
 
-def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
-    write(tmp_path / "set", "1.png", "sub/2.png")
+def deny_listing(monkeypatch, name):
+    """Lets folders of a name be those that the user may not list."""
     scandir = os.scandir
 
     def deny(path):
-        if str(path).endswith("sub"):
+        if str(path).endswith(name):
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", deny)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
+    write(tmp_path / "set", "1.png", "sub/2.png")
+    deny_listing(monkeypatch, "sub")
     with pytest.raises(UserError, match=r"Permission denied: '.*sub'\); name a folder"):
         FileReader(tmp_path / "set")
 
@@ -571,14 +576,7 @@ def test_links_into_a_hidden_folder_are_followed_and_it_is_not_listed_itself(
     write(tmp_path / "x" / ".private", "1.png")
     for name in ("cat", "dog"):
         (tmp_path / "x" / name).symlink_to(f".store/{name}")
-    scandir = os.scandir
-
-    def deny(path):
-        if str(path).endswith(".private"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", deny)
+    deny_listing(monkeypatch, ".private")
     reader = FileReader(tmp_path / "x")
     assert names_and_labels(reader) == [("cat/1.png", 0), ("dog/1.png", 1)]
     assert reader.remarks == ()
