@@ -16,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check
 TESTS := tests
 # The authors' numbers, and a run that grows, is killed and resumed.
 QUICK := tests/models/progan/test_networks_golden.py \
-  tests/test_train.py::test_a_killed_run_goes_on_bit_for_bit
+  tests/test_train.py::test_a_killed_run_continues_bit_for_bit
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quick test test-slow lint format docs build clean

@@ -12,7 +12,7 @@ DRIVER = shutil.which("chromedriver")
 
 @contextlib.contextmanager
 def chromium(profile, downloads):
-    """Gives a browser that calls nobody by itself, and records what it asks for."""
+    """Yields a browser that makes no requests itself, and records those of a page."""
     options = webdriver.ChromeOptions()
     for argument in (
         "headless=new",

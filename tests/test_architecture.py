@@ -138,7 +138,7 @@ def test_a_family_is_reached_through_families():
 @pytest.mark.parametrize(
     "name", [n for room in ("inference", "weights", "models") for n in in_room(room)]
 )
-def test_who_samples_needs_nothing_of_what_training_needs(name):
+def test_sampling_imports_nothing_that_only_training_needs(name):
     assert not roots(name) & HEAVY
 
 
@@ -222,7 +222,7 @@ def test_tests_lie_where_their_module_lies(path):
     """As tests/training/test_stage.py, or test_stage_ahead.py for a part of it."""
     folder = path.parent.relative_to(TESTS)
     if folder in map(Path, ("", "benchmarks", "configs")):
-        return  # Of the whole, or of what lies beside the package.
+        return  # Of the suite, or of what lies beside the package.
     names = [module.stem for module in (PACKAGE / folder).glob("*.py")]
     stem = path.stem.removeprefix("test_")
     assert any(stem == name or stem.startswith(f"{name}_") for name in names)

@@ -136,7 +136,7 @@ class Opened(Exception):
 
 
 def go_on(run, monkeypatch):
-    """Returns what a training goes on from: images, resolution, state and origin."""
+    """Returns what a run continues from: images, resolution, state and origin."""
     found = []
 
     def stop(self):
@@ -191,7 +191,7 @@ def best(run, _):
 
 
 def table(run, _):
-    """The table of figures, after the step of --mode=eval that measures nothing new."""
+    """Returns the table of values after --mode=eval that measures nothing new."""
     Scoreboard(run).write_csv()
     return (run / "metrics.csv").read_text()
 
@@ -220,7 +220,7 @@ def test_no_damage_is_silent_and_none_is_a_traceback(run, tmp_path, monkeypatch,
     shutil.copytree(run, work)
     expected = {reader: outcome(reader, work, monkeypatch) for reader in READERS}
     assert not any(line for _, _, line in expected.values())
-    # What a run goes on from where it falls back to the checkpoint before.
+    # What a run continues from where it falls back to the checkpoint before.
     shutil.rmtree(work / "checkpoints" / "256")
     before, warnings, _ = outcome(go_on, work, monkeypatch)
     assert before[0][0] == 224 and warnings
@@ -243,7 +243,7 @@ def test_no_damage_is_silent_and_none_is_a_traceback(run, tmp_path, monkeypatch,
                 seen.add("warning")
                 known = expected[go_on][0][0], before[0]
                 if reader is go_on and found[0] not in known:
-                    faults.append(f"{how} {path}: goes on from {found[0][:2]}")
+                    faults.append(f"{how} {path}: continues from {found[0][:2]}")
             elif found != expected[reader][0] and not is_missed(reader, how, path):
                 faults.append(f"{how} {path}: {reader.__name__} is {found!s:.200}")
         ends[max(seen - {"same result"}, default="same result")] += 1
@@ -258,7 +258,7 @@ def is_missed(reader, how, path):
 
 
 COMMANDS = {
-    "go on": ["-m", "progan_jax.main", "--config=digits", *OVERRIDES, LONGER],
+    "train": ["-m", "progan_jax.main", "--config=digits", *OVERRIDES, LONGER],
     "eval": ["-m", "progan_jax.main", "--mode=eval"],
     "report": ["-m", "progan_jax.tools.report"],
     "sample": ["-m", "progan_jax.tools.sample"],
@@ -267,7 +267,7 @@ COMMANDS = {
 
 def command(name, run):
     """Runs a command on a run; returns its exit code, output and errors."""
-    place = f"--workdir={run}" if name in ("go on", "eval") else str(run)
+    place = f"--workdir={run}" if name in ("train", "eval") else str(run)
     rest = ["--num=2", f"--out={run.parent / 'samples'}"] if name == "sample" else []
     ended = subprocess.run(
         [sys.executable, *COMMANDS[name], place, *rest],

@@ -1,4 +1,4 @@
-"""Runs that go on with another number of devices than they were begun with."""
+"""Runs that continue with another number of devices than they were begun with."""
 
 import json
 
@@ -65,7 +65,7 @@ def rows(workdir):
 @pytest.mark.parametrize(
     ("first", "then", "nimg", "group"), [(8, 1, 128, 4), (1, 8, 256, 0)]
 )
-def test_a_run_goes_on_with_other_devices_as_if_it_had_had_them(
+def test_a_run_continues_with_other_devices_as_if_it_had_always_had_them(
     config, tmp_path, monkeypatch, float64, first, then, nimg, group
 ):
     config.model.mbstd_group_size = group

@@ -53,7 +53,7 @@ def records(workdir):
     return [json.loads(line) for line in lines]
 
 
-def test_all_snapshots_are_measured_newest_first_after_the_reals(evaluated):
+def test_all_snapshots_are_measured_newest_first_after_the_real_images(evaluated):
     workdir, text = evaluated
     table = text.splitlines()
     snapshots = sorted(p.name for p in (workdir / "snapshots").glob("*_r*"))
@@ -101,8 +101,10 @@ def test_a_damaged_record_is_measured_again_after_one_warning(
     lines[1] = lines[1].replace(b'"nimg"', b'"nimf"')
     path.write_bytes(b"\n".join([b"\xff", b"5", b"null", b"[]", b"{}", *lines]))
     assert evaluate(config, workdir) == first
-    told = capsys.readouterr().err
-    assert told.count("warning") == told.count("6 damaged line(s) are left out") == 1
+    printed = capsys.readouterr().err
+    assert (
+        printed.count("warning") == printed.count("6 damaged line(s) are left out") == 1
+    )
 
 
 def test_one_snapshot_is_measured_if_named_and_best_is_a_name(config, evaluated):
@@ -225,7 +227,7 @@ def test_too_few_images_for_the_row_of_real_images_leave_it_empty_with_a_warning
     assert "lower config.eval.num_images to 898 or less" in capsys.readouterr().err
 
 
-def test_a_snapshots_own_folder_is_no_run(config, workdir):
+def test_the_folder_of_a_snapshot_is_no_run(config, workdir):
     folder = sorted((workdir / "snapshots").glob("*_r*"))[-1]
     with pytest.raises(UserError, match="this is a snapshot; name its run"):
         evaluate(config, folder)

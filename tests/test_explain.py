@@ -90,7 +90,7 @@ def test_a_prepared_set_is_described_and_what_contradicts_it_is_refused(
     )
 
 
-def test_devices_that_leave_groups_smaller_are_told_of(capsys):
+def test_devices_that_make_groups_smaller_are_reported(capsys):
     config = cifar10.get_config()
     config.model.mbstd_group_size = 4
     config.runtime.num_devices = 8

@@ -1,4 +1,4 @@
-"""A sealed record is told from one that was changed, however it was laid out."""
+"""A changed record is distinguished from a sealed one, in any layout."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_changed_record_is_not_intact(change):
 
 
 @pytest.mark.parametrize("place", range(len("checksum")))
-def test_a_flipped_bit_in_the_checksums_name_makes_no_record_of_before(place):
+def test_a_flipped_bit_in_the_checksums_name_makes_no_older_record(place):
     sealed = seal(RECORD)
     checksum = sealed.pop("checksum")
     for bit in range(7):

@@ -1,4 +1,4 @@
-"""Several real processes train as one, lose one another, and go on as one process."""
+"""Several real processes train as one, lose one another, and continue as one."""
 
 import json
 import os
@@ -178,7 +178,7 @@ def test_a_process_that_hangs_ends_the_others_within_a_minute(config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("feed", ["resident", "streamed"])
-def test_four_processes_stop_together_lose_the_primary_and_one_goes_on(
+def test_four_processes_stop_together_lose_the_primary_and_one_continues(
     config, tmp_path, float64, feed
 ):
     workdir = tmp_path / "run"
@@ -202,7 +202,9 @@ def test_four_processes_stop_together_lose_the_primary_and_one_goes_on(
 
 
 @pytest.mark.slow
-def test_a_run_of_one_process_goes_on_in_two_of_two_devices(config, tmp_path, float64):
+def test_a_run_of_one_process_continues_in_two_of_two_devices(
+    config, tmp_path, float64
+):
     workdir = tmp_path / "run"
     config.schedule.total_kimg = 0.128
     train(config, workdir)
@@ -228,7 +230,7 @@ def test_a_mistake_of_one_process_ends_all_in_a_line(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_configuration_on_one_process_is_told_by_all(config, tmp_path):
+def test_another_configuration_on_one_process_is_reported_by_all(config, tmp_path):
     done = ended(start(config, tmp_path / "run", 2, last=["--config.seed=7"]))
     for code, _, errors in done:
         assert code == 2

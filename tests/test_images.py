@@ -12,7 +12,7 @@ from progan_jax.images import (
 )
 
 
-def test_every_byte_survives_the_way_to_float_and_back():
+def test_conversion_to_float_and_back_keeps_every_byte():
     every = np.arange(256, dtype=np.uint8)
     assert np.array_equal(to_uint8(to_float(every)), every)
     assert to_float(every).min() == -1

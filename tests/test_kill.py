@@ -62,7 +62,7 @@ def read_rows(workdir):
 
 
 def result(workdir):
-    """What a run leaves that does not tell of time."""
+    """Returns what a run leaves, except for times."""
     rows = [
         {
             k: v
@@ -101,7 +101,7 @@ def wait_for_training(process, workdir):
 
 
 def describe(workdir):
-    """Tells where a kill has fallen."""
+    """Describes where a kill has hit."""
     checkpoints = workdir / "checkpoints"
     names = [p.name for p in checkpoints.iterdir()] if checkpoints.exists() else []
     rows = read_rows(workdir)

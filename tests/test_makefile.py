@@ -55,7 +55,7 @@ def test_the_default_python_has_venv_and_one_asked_for_its_own(plan):
     assert made(plan("test", PYTHON=sys.executable)) == [f".venv-{VERSION}"]
 
 
-def test_an_environment_of_another_python_is_made_anew(plan):
+def test_an_environment_of_another_python_is_rebuilt(plan):
     mark(plan.clone, ".venv", "package-3.9", "tools-3.9")
     assert made(plan("test")) == [".venv"]
 

@@ -32,7 +32,7 @@ def nodes(kind):
     return [n for tree in syntax_trees() for n in ast.walk(tree) if isinstance(n, kind)]
 
 
-def test_there_are_cells_without_outputs():
+def test_the_notebook_has_cells_without_outputs():
     assert code_cells()
     for cell in code_cells():
         assert cell["outputs"] == []

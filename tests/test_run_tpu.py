@@ -1,4 +1,4 @@
-"""The script for TPU slices, with a gcloud that only tells what it was asked."""
+"""The script for TPU slices, with a gcloud that only prints its arguments."""
 
 import os
 import re
@@ -24,7 +24,7 @@ RUN = [
 NOTE = """#!/bin/sh
 printf '<%s>' "$(basename "$0")" "$@" >>"$CALLS" && echo >>"$CALLS"
 """
-# A slice of one worker, to which it copies and where it runs what it is told.
+# A slice of one worker, to which it copies and where it runs the given commands.
 SLICE = """#!/bin/bash
 for argument; do
   case $argument in
@@ -115,7 +115,7 @@ def test_a_worker_ends_up_with_code_environment_buckets_and_run(tmp_path):
     ]
 
 
-def test_the_run_is_told_its_commit(gcloud):
+def test_the_run_gets_its_commit(gcloud):
     _, called = gcloud([SCRIPT, "pod", "us-east1-d", "--", *RUN])
     last = called[called.rindex("<--command=") :]
     assert f"PROGAN_JAX_COMMIT={HEAD}" in last
@@ -192,7 +192,7 @@ GCLOUD = f"""#!/bin/bash
 
 
 @pytest.mark.parametrize(
-    ("runs", "creations", "told"),
+    ("runs", "creations", "expected"),
     [
         (["0 done: 9.0 kimg; see grids"], [], "run"),
         (["2"], [], "run"),
@@ -209,8 +209,8 @@ GCLOUD = f"""#!/bin/bash
         ),
     ],
 )
-def test_the_spot_loop_goes_on_until_done_or_told_a_mistake(
-    tmp_path, runs, creations, told
+def test_the_spot_loop_continues_until_the_run_is_done_or_reports_a_mistake(
+    tmp_path, runs, creations, expected
 ):
     section = (ROOT / "docs/tpu.md").read_text().split("## Spot machines")[1]
     loop = section.split("```sh\n")[1].split("```")[0]
@@ -224,7 +224,7 @@ def test_the_spot_loop_goes_on_until_done_or_told_a_mistake(
         ["bash", "-c", loop], env=environment | names, cwd=tmp_path, timeout=30
     )
     called = (tmp_path / "calls").read_text()
-    assert re.findall("run(?=_tpu)|delete|create|sleep", called) == told.split()
+    assert re.findall("run(?=_tpu)|delete|create|sleep", called) == expected.split()
 
 
 @pytest.mark.parametrize("script", ["run_tpu.sh", "examples/slurm.sh"])

@@ -151,7 +151,7 @@ def test_grids_have_the_final_size_at_every_stage(finished):
             assert image.mode == "L"
 
 
-def test_rows_tell_the_schedule_and_finite_scalars(finished, tiny_config):
+def test_rows_show_the_schedule_and_finite_scalars(finished, tiny_config):
     schedule = make_schedule(tiny_config)
     for number, row in enumerate(rows(finished), start=1):
         phase = schedule.phase_at(row["Progress/nimg"] - 1)
@@ -255,7 +255,7 @@ def test_one_program_is_traced_for_each_resolution_whatever_a_dispatch_runs(
 # Dispatches are of 4 pairs; the run has 10: stable 4x4 (2), fade to 8x8 (2), stable
 # (2), fade to 16x16 (2), stable (2), of which the first of a new quantum may be short.
 @pytest.mark.parametrize("after", [1, 4, 8])
-def test_a_killed_run_goes_on_bit_for_bit(
+def test_a_killed_run_continues_bit_for_bit(
     finished, tiny_config, tmp_path, monkeypatch, after
 ):
     workdir = tmp_path / "run"
@@ -269,7 +269,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert_same_run(tiny_config, finished, workdir)
 
 
-def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
+def test_sigterm_saves_and_the_run_continues_bit_for_bit(
     finished, tiny_config, tmp_path, monkeypatch, capsys
 ):
     workdir = tmp_path / "run"
@@ -289,7 +289,7 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_a_killed_run_with_noise_and_statistics_of_its_batch_goes_on_bit_for_bit(
+def test_a_killed_run_with_noise_and_statistics_of_its_batch_continues_bit_for_bit(
     tiny_config, tmp_path, monkeypatch
 ):
     fitted, choose = [], images_to_fit
@@ -364,7 +364,7 @@ def test_a_run_may_be_made_longer_and_every_tick_stands_once(
     assert ticks == list(range(1, len(ticks) + 1))
 
 
-def test_grids_may_be_thrown_away(finished, tiny_config, tmp_path, capsys):
+def test_grids_may_be_deleted(finished, tiny_config, tmp_path, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
     shutil.rmtree(workdir / "grids")
@@ -387,9 +387,9 @@ def test_a_changed_stage_in_a_checkpoint_costs_ticks_and_not_exactness(
     path = copied / "checkpoints" / "320" / "meta" / "metadata"
     path.write_text(path.read_text().replace('"due_nimg": 192', '"due_nimg": 200'))
     train(tiny_config, copied)
-    told = capsys.readouterr().err
-    assert "warning: checkpoint 320 is damaged" in told
-    assert "continuing from 304" in told
+    printed = capsys.readouterr().err
+    assert "warning: checkpoint 320 is damaged" in printed
+    assert "continuing from 304" in printed
     assert_same_run(tiny_config, finished, copied)
 
 
@@ -491,9 +491,7 @@ def test_a_run_without_its_checkpoints_is_refused_and_changes_nothing(
     assert contents(copied) == before
 
 
-def test_a_finished_run_is_not_begun_anew_where_its_checkpoints_were(
-    copied, tiny_config
-):
+def test_a_finished_run_without_its_checkpoints_is_not_begun_again(copied, tiny_config):
     for path in (copied / "checkpoints").iterdir():
         shutil.rmtree(path)
     (copied / "checkpoints.json").unlink()
@@ -510,7 +508,7 @@ def test_rows_after_the_newest_checkpoint_are_counted(copied, tiny_config, capsy
     train(tiny_config, copied)
     printed = capsys.readouterr()
     # One tick, as a kill between its row and its checkpoint leaves it; without the
-    # note nothing tells it from a checkpoint that was deleted.
+    # note nothing distinguishes it from a checkpoint that was deleted.
     assert "the checkpoint of 0.32 kimg is not in" in printed.err
     assert (
         "1 row(s) up to 0.32 kimg are of ticks after the newest checkpoint, at "
@@ -518,7 +516,7 @@ def test_rows_after_the_newest_checkpoint_are_counted(copied, tiny_config, capsy
     ) in printed.out
 
 
-def test_a_run_that_begins_anew_counts_what_is_trained_again(
+def test_a_run_that_begins_again_counts_what_is_trained_again(
     tiny_config, tmp_path, monkeypatch, capsys
 ):
     tiny_config.train.checkpoint_ticks = 100

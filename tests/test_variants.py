@@ -17,7 +17,7 @@ from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram
 from progan_jax.training.validation import validate
 
-# What each row has else than the one after it; g is the paper's own recipe.
+# What each row has that the one after it has not; g is the paper's own recipe.
 F = {"model.pixel_norm": False}
 E = {
     **F,

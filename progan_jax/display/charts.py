@@ -101,8 +101,8 @@ def draw(chart: Chart) -> str:
         if names:
             figure.legend(loc="upper left", ncols=2, borderpad=0, labelspacing=0.1)
         buffer = io.StringIO()
-        unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
+        omitted = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=omitted)
     return buffer.getvalue()
 
 

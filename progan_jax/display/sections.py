@@ -67,16 +67,16 @@ def training_charts(record: RunRecord) -> str:
 
 
 def schedule_chart(record: RunRecord) -> str:
-    """Returns the chart of the resolution: until now, and as planned.
+    """Returns the chart of the resolution: as trained, and as planned.
 
     It is empty for a run that does not grow.
     """
     sides = [stage.resolution for stage in record.schedule.stages()]
     if len(sides) == 1:
         return ""
-    lines = {"until now": [(0.0, float(sides[0])), *_resolutions(record.rows)]}
+    lines = {"trained": [(0.0, float(sides[0])), *_resolutions(record.rows)]}
     if not record.is_finished:
-        lines["planned"] = [lines["until now"][-1], *_planned(record)]
+        lines["planned"] = [lines["trained"][-1], *_planned(record)]
     return _show([Chart("Resolution and its fades", lines, ticks=sides, is_log=True)])
 
 

@@ -37,7 +37,7 @@ def the_error(done):
     return line
 
 
-def test_the_table_of_a_run_comes_again_from_its_record(tmp_path):
+def test_the_table_of_a_run_is_printed_again_from_its_record(tmp_path):
     path = tmp_path / "new" / "record.json"
     quick = ("--seconds=0.05", "--rounds=1", "--batch=4", f"--json={path}")
     done = benchmark("train_step", "--config.model.resolution=4", *quick)
@@ -50,7 +50,7 @@ def test_the_table_of_a_run_comes_again_from_its_record(tmp_path):
     assert "hours" in done.stdout
 
 
-def test_a_peer_that_is_not_there_is_one_clear_line_before_any_measurement(tmp_path):
+def test_a_missing_peer_is_reported_in_one_line_before_any_measurement(tmp_path):
     quick = ("--seconds=0.05", "--rounds=1", "--resolutions=4")
     peer = ("--peer=gan_zoo", f"--peer_path={tmp_path}")
     done = benchmark("train_step", *quick, *peer)
@@ -70,7 +70,7 @@ def test_a_peer_that_is_not_there_is_one_clear_line_before_any_measurement(tmp_p
         ("--json=/proc/x.json", "--json=/proc/x.json: "),
     ],
 )
-def test_flags_that_cannot_be_are_refused_before_anything_is_measured(flag, reason):
+def test_impossible_flags_are_refused_before_anything_is_measured(flag, reason):
     done = benchmark("train_step", flag)
     assert reason in the_error(done)
     assert not done.stdout
@@ -97,7 +97,7 @@ def test_costs_of_a_configuration_that_no_run_would_take_are_refused(flags, reas
         ([], "one dtype is needed, and 0 are given"),
     ],
 )
-def test_peaks_of_what_is_no_dtype_are_refused(arguments, reason):
+def test_peaks_of_unknown_dtypes_are_refused(arguments, reason):
     command = [sys.executable, "-m", "benchmarks.roofline", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert reason in the_error(done)
@@ -113,7 +113,7 @@ def test_seeds_in_one_program_are_counted_together():
     assert float(rows[1][4]) == pytest.approx(two / one, abs=0.02)
 
 
-def test_a_number_of_seeds_that_is_none_is_refused():
+def test_zero_seeds_are_refused():
     done = benchmark("seeds", "--resolutions=4", "--seeds=1,0")
     assert "--seeds=1,0: each must be at least 1; write 1,2,5" in the_error(done)
 

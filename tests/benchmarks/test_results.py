@@ -30,16 +30,16 @@ def row(resolution, hours_of_kimg):
 
 
 def test_the_projection_sums_the_images_of_the_stages_by_their_speeds(schedule):
-    told = projection(schedule, [row(4, 1), row(8, 4)])
+    line = projection(schedule, [row(4, 1), row(8, 4)])
     # 1.01 x 1 h + 2.99 x 4 h, against 4 x 4 h; eight devices share them.
-    assert told.startswith("The schedule's 4 kimg, ")
-    assert "12.97 hours on one, 1.62 on eight. As" in told
-    assert "8x8 alone: 16.00 and 2.00 hours, 1.2 times" in told
+    assert line.startswith("The schedule's 4 kimg, ")
+    assert "12.97 hours on one, 1.62 on eight. As" in line
+    assert "8x8 alone: 16.00 and 2.00 hours, 1.2 times" in line
 
 
 def test_without_all_resolutions_there_is_no_projection(schedule):
-    told = projection(schedule, [row(4, 1)])
-    assert told == "No projection: 8 not measured."
+    line = projection(schedule, [row(4, 1)])
+    assert line == "No projection: 8 not measured."
 
 
 @pytest.mark.parametrize("content", [None, "no JSON", "[]", '{"peaks": {}}'])

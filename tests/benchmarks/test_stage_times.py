@@ -20,7 +20,7 @@ def growing():
     return by_stage(rows, {-1: 0.25, 0: 4, 1: 7, 3: 0.25}, wall=30)
 
 
-def test_every_second_of_a_run_stands_in_one_cell(growing):
+def test_every_second_of_a_run_is_counted_in_one_cell(growing):
     lines = [x.strip("| ").split(" | ") for x in table(growing)]
     assert lines[2:] == [
         ["4x4", "1.0", "2.0", "4.0", "2.0", "8.0"],
@@ -32,5 +32,5 @@ def test_every_second_of_a_run_stands_in_one_cell(growing):
 
 def test_runs_are_compared_in_training_and_in_all(growing):
     fixed = by_stage([row(8, 3000, 36, 4)], {}, wall=45)
-    told = ratios(growing, fixed)
-    assert "takes 3.00 times as long in training alone, 1.50 times in all" in told
+    sentence = ratios(growing, fixed)
+    assert "takes 3.00 times as long in training alone, 1.50 times in all" in sentence

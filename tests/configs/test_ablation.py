@@ -72,6 +72,6 @@ def test_the_star_may_be_written_out():
 
 
 @pytest.mark.parametrize("argument", ["", "celeba", "celeba,z", "faces,a", "a,celeba"])
-def test_anything_else_is_refused_with_what_there_is(argument):
+def test_any_other_argument_is_refused_with_the_valid_ones(argument):
     with pytest.raises(UserError, match="must be SET,ROW with SET one of celeba, lsun"):
         ablation.get_config(argument)

@@ -81,6 +81,6 @@ def test_only_the_last_stage_takes_images_as_they_are():
 
 
 @pytest.mark.parametrize("argument", ["", "4", "4,b", "3,mbstd", "mbstd,4", "4,mbstd,"])
-def test_anything_else_is_refused_with_what_there_is(argument):
+def test_any_other_argument_is_refused_with_the_valid_ones(argument):
     with pytest.raises(UserError, match="K one of 4, 2 and VARIANT one of wgan_gp, "):
         mnist_modes.get_config(argument)

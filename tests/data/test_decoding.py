@@ -31,7 +31,7 @@ def file_of(pixels, file_format="png", **options):
     ("file_format", "channels", "options"),
     [("png", 1, {}), ("png", 3, {}), ("webp", 3, {"lossless": True})],
 )
-def test_lossless_files_come_back_to_the_byte(file_format, channels, options):
+def test_lossless_files_are_decoded_exactly(file_format, channels, options):
     pixels = noise(6, 9, channels)
     data = file_of(pixels, file_format, **options)
     assert np.array_equal(decode(data, channels), pixels)

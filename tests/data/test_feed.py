@@ -49,7 +49,7 @@ def test_stream_follows_its_definition_over_epochs(seed):
 
 
 def test_stream_of_a_seed_never_changes():
-    # Computed by _slow_stream: a run that goes on under another NumPy must see them.
+    # Computed by _slow_stream: a run that continues under another NumPy must see them.
     indices, mirror = IndexStream(1000, num_images=10, mirror=True).take(0, 20)
     assert indices.reshape(2, 10).tolist() == [
         [4, 0, 2, 5, 6, 3, 7, 8, 9, 1],
@@ -66,7 +66,7 @@ sizes = st.integers(1, 50)
 
 
 @given(seeds, sizes, st.integers(0, 10**6), st.lists(st.integers(0, 40), max_size=8))
-def test_stream_split_anywhere_equals_the_whole(seed, num_images, nimg, lengths):
+def test_stream_split_anywhere_equals_the_unsplit_one(seed, num_images, nimg, lengths):
     whole = IndexStream(seed, num_images, mirror=True).take(nimg, sum(lengths))
     stream, parts = IndexStream(seed, num_images, mirror=True), [([], [])]
     for length in lengths:
@@ -91,7 +91,7 @@ def test_mirroring_leaves_the_order_alone(seed, num_images, nimg, count):
     np.testing.assert_array_equal(plain, mirrored)
 
 
-def test_half_the_images_are_mirrored_anew_in_each_epoch():
+def test_another_half_of_the_images_is_mirrored_in_each_epoch():
     indices, mirror = IndexStream(3, num_images=1000, mirror=True).take(0, 2000)
     first, second = np.zeros((2, 1000), bool)
     first[indices[:1000]], second[indices[1000:]] = mirror[:1000], mirror[1000:]

@@ -1,4 +1,4 @@
-"""Pyramids that were not copied whole."""
+"""Pyramids that were not copied completely."""
 
 import functools
 import hashlib
@@ -102,7 +102,7 @@ def test_a_record_without_sizes_will_do(copy):
 
 
 @pytest.mark.parametrize("text", ["", '{"identity": {}, "na', "[]"])
-def test_a_record_that_is_no_whole_json_is_named(copy, text):
+def test_a_record_that_is_not_complete_json_is_named(copy, text):
     (copy / "pyramid.json").write_text(text)
     assert f"{copy / 'pyramid.json'} " in refusal(copy)
 
@@ -155,7 +155,7 @@ def readers_of(folder):
 
 
 def refusals(folder):
-    """Returns what all that opens a set says of it: a line of each, and the same."""
+    """Returns the line that everything that opens a set reports; it is the same."""
     lines = set()
     for read in readers_of(folder):
         with pytest.raises(UserError) as caught:
@@ -215,7 +215,7 @@ def test_a_changed_record_is_refused_by_all_that_opens_a_set(
     assert refusals(copy).startswith(f"{path} is damaged: its checksum does not match")
 
 
-def test_a_set_of_before_without_checksums_passes_with_the_same_fingerprint(
+def test_an_older_set_without_checksums_passes_with_the_same_fingerprint(
     classes, tmp_path
 ):
     copy = shutil.copytree(classes, tmp_path / "copy")
@@ -253,7 +253,7 @@ def test_a_field_of_another_kind_or_range_is_refused_without_a_checksum_too(
 
 
 @pytest.mark.parametrize("beyond", [-1, 3, 2**31 - 1])
-def test_classes_out_of_range_are_refused_in_a_set_of_the_first_programs_too(
+def test_classes_out_of_range_are_refused_in_the_oldest_sets_too(
     classes, tmp_path, beyond
 ):
     copy = shutil.copytree(classes, tmp_path / "copy")

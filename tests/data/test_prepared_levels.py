@@ -81,7 +81,7 @@ def test_pairs_are_those_of_the_index_stream_over_epochs(level, images):
     pairs.close()
 
 
-def test_a_process_reads_its_own_rows_alone():
+def test_a_process_reads_only_its_own_rows():
     class Numbers:
         """Level whose images are never looked at, only which of them are read."""
 
@@ -111,7 +111,7 @@ def test_repeats_of_a_pair_are_batches_in_a_row(level, images):
     pairs.close()
 
 
-def test_a_jump_starts_the_reading_anew(level, images):
+def test_a_jump_restarts_the_reading(level, images):
     stream = IndexStream(1, N, mirror=False)
     pairs = open_pairs(level, stream, 4)
     for nimg in (0, 400, 8, 8):

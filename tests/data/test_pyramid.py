@@ -70,7 +70,7 @@ def test_pyramid_describes_its_set():
     assert build_pyramid("set", _random_images(3, 8), None, 0).label_counts == ()
 
 
-def test_fingerprint_tells_pixels_and_labels_but_not_names():
+def test_fingerprint_depends_on_pixels_and_labels_but_not_on_names():
     images, labels = _random_images(3, 8), np.array([0, 1, 0], np.int32)
 
     def fingerprint(name="a", images=images, labels=labels):

@@ -33,7 +33,7 @@ def _pixels(n, h=8, w=8, channels=3, seed=0):
 
 @pytest.fixture
 def write_bugs(write_tfds):
-    """Writes 11 images 8x8 of three classes, with a feature that nobody asks for."""
+    """Writes 11 images 8x8 of three classes, with a feature that is not used."""
 
     def write(name="cifar10", pixels=None, shape=(8, 8, 3), labels=None, **kwargs):
         pixels = _pixels(11) if pixels is None else pixels
@@ -91,7 +91,7 @@ def test_digits_are_those_that_scikit_learn_copied_from_uci():
     ("resolution", "digest"),
     [(4, "0ded27df5acad0e4"), (32, "9654b3e75b17df54"), (64, "c9c4773aaf74f050")],
 )
-def test_digits_have_the_fingerprint_that_runs_of_before_recorded(resolution, digest):
+def test_digits_have_the_fingerprint_that_earlier_runs_recorded(resolution, digest):
     assert sources.load_digits(resolution).fingerprint.startswith(digest)
 
 
@@ -197,7 +197,9 @@ def test_unlabelled_split_has_no_classes(write_bugs):
     ],
 )
 @pytest.mark.parametrize("which", [0, 2])
-def test_a_damaged_image_of_a_set_is_told_in_a_line(write_tfds, damage, reason, which):
+def test_a_damaged_image_of_a_set_is_reported_in_a_line(
+    write_tfds, damage, reason, which
+):
     files = [_png(image) for image in _pixels(4)]
     files[which] = damage(files[which])
     if reason == "9000x9000":  # The header has a checksum, too.
@@ -319,7 +321,7 @@ def test_set_outside_the_catalogue_gets_no_command(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["valid", "empty", ""])
-def test_unknown_split_is_refused_with_those_there_are(write_bugs, split):
+def test_unknown_split_is_refused_with_the_existing_ones(write_bugs, split):
     assert _error("cifar10", write_bugs(), split=split) == (
         f"config.data.split = {split!r}: cifar10 has no images in such a split; choose "
         "one of: train, test"

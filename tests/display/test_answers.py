@@ -80,6 +80,6 @@ def test_texts_are_escaped_and_file_names_are_plain():
 
 
 @pytest.mark.parametrize(("side", "shown"), [(8, 512), (100, 500), (600, 600)])
-def test_small_pictures_are_shown_larger_by_a_whole_number(side, shown):
+def test_small_pictures_are_enlarged_by_an_integer(side, shown):
     html = picture(np.zeros((1, side, side, 1), np.uint8), 1, "", "")
     assert f'width="{side}" height="{side}" style="width: {shown}px"' in html

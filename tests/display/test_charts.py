@@ -1,4 +1,4 @@
-"""Charts, read back from Matplotlib's own objects and from their SVG."""
+"""Charts, read back from Matplotlib's objects and from their SVG."""
 
 import math
 import subprocess

@@ -37,7 +37,9 @@ def test_directions_are_the_singular_vectors_that_numpy_finds():
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_those_of_a_linear_generator_are_its_own(make_generator, classes):
+def test_directions_of_a_linear_generator_are_its_singular_vectors(
+    make_generator, classes
+):
     generator = make_generator(
         g_slope=1.0, pixel_norm=False, normalize_latents=False, num_classes=classes
     )
@@ -64,14 +66,14 @@ def test_those_of_a_linear_generator_are_its_own(make_generator, classes):
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_the_latent_that_a_generator_heeds_most_is_the_first(make_generator, norm):
-    def heed_the_fifth(params):
+def test_the_latent_that_changes_the_images_most_is_the_first(make_generator, norm):
+    def amplify_the_fifth(params):
         kernel = params["block_4x4"]["dense"]["kernel"].copy()
         kernel[4] *= 20
         params["block_4x4"]["dense"]["kernel"] = kernel
         return params
 
-    generator = make_generator(heed_the_fifth, g_norm=norm)
+    generator = make_generator(amplify_the_fifth, g_norm=norm)
     found = find_directions(generator, 2)
     assert found.vectors[0, 4] > 0.98
     assert found.shares[0] > 0.8

@@ -24,7 +24,7 @@ def test_gradio_that_is_missing_or_old_is_one_line(monkeypatch):
     assert import_gradio() is new
 
 
-def test_the_page_is_served_to_this_machine_alone_and_tells_nobody(monkeypatch):
+def test_the_page_is_served_to_this_machine_alone_and_not_monitored(monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
     given = {}

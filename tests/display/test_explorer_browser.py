@@ -89,7 +89,7 @@ def visible(page, selector):
 
 
 def shown(page):
-    """The pictures that can be seen, by what they tell."""
+    """Returns the visible pictures by their alternative text."""
     return {
         image.get_attribute("alt"): image.get_attribute("src")
         for image in visible(page, ".picture img")
@@ -102,9 +102,9 @@ def pixels(source):
         return np.asarray(image).astype(int)
 
 
-def picture(page, told):
+def picture(page, caption):
     """The pixels of a picture, once it can be seen."""
-    return pixels(wait_for(lambda: shown(page).get(told)))
+    return pixels(wait_for(lambda: shown(page).get(caption)))
 
 
 def open_tab(page, name):
@@ -208,7 +208,7 @@ def test_a_download_is_a_png_of_native_size(page, tmp_path, tab, size):
     assert visible(page, ".picture img")[0].size["width"] >= 256
 
 
-def test_nothing_is_asked_of_another_machine(page, address):
+def test_no_request_goes_to_another_machine(page, address):
     for name in ("Interpolate", "Edit"):
         open_tab(page, name)
     messages = [json.loads(e["message"]) for e in page.get_log("performance")]

@@ -35,7 +35,7 @@ def test_an_animation_has_its_frames_in_order_and_its_speed(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(("suffix", "fps"), [(".GIF", 30), (".webp", 30), (".gif", 7)])
-def test_an_animation_takes_its_time_where_frames_take_no_whole_units(
+def test_an_animation_keeps_its_length_where_frames_take_fractions_of_a_unit(
     tmp_path, suffix, fps
 ):
     path = tmp_path / f"film{suffix}"
@@ -56,9 +56,9 @@ def test_an_mp4_plays_with_its_size_speed_and_length(tmp_path):
     path = tmp_path / "film.mp4"
     assert write_film(path, frames(10), fps=5) == 10
     reader = imageio_ffmpeg.read_frames(path)
-    told = next(reader)
-    assert (told["size"], told["fps"]) == ((24, 16), 5)
-    assert told["duration"] == pytest.approx(2)
+    metadata = next(reader)
+    assert (metadata["size"], metadata["fps"]) == ((24, 16), 5)
+    assert metadata["duration"] == pytest.approx(2)
     greys = [np.frombuffer(frame, np.uint8).mean() for frame in reader]
     np.testing.assert_allclose(greys, 40 + 20 * np.arange(10), atol=5)
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]

@@ -66,8 +66,8 @@ def test_a_timelapse_shows_each_grid_so_often_and_leaves_out_broken_ones(
     frames = list(timelapse_frames(list_grids(tmp_path), hold=3))
     assert [int(frame[0, 0, 0]) for frame in frames] == [10] * 3 + [50] * 3 + [90] * 3
     assert {frame.shape for frame in frames} == {(72, 64, 3)}
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split("/")[-1][:21] for line in told] == [
+    warned = capsys.readouterr().err.splitlines()
+    assert [line.split("/")[-1][:21] for line in warned] == [
         "fakes_000010_r016.png",
         "fakes_000015_r016.png",
     ]

@@ -90,7 +90,7 @@ def test_every_picture_has_a_text_and_lies_in_the_page(read):
     assert "Losses against kimg, 1 to 12. D: from 10 to 0.8333" in charts[1]["alt"]
 
 
-def test_nothing_is_asked_of_any_server(read, text):
+def test_the_page_loads_nothing_from_any_server(read, text):
     assert "http://" not in text
     assert "https://" not in text
     for element in read.elements:
@@ -159,6 +159,11 @@ def test_the_stages_show_plan_and_throughput(read):
     assert stages[3][-3:] == ["", "", ""]
 
 
+def test_resolutions_are_drawn_as_trained_and_as_planned(text):
+    chart = text.split("<h3>Resolution and its fades</h3>")[1].split("</figure>")[0]
+    assert [name in chart for name in (">trained<", ">planned<")] == [True, True]
+
+
 def test_snapshots_are_compared_with_real_images_and_the_best_is_named(read):
     figures = tables(read)["Metrics of the snapshots, each under its newest settings"]
     assert figures == [
@@ -174,10 +179,10 @@ def test_what_the_user_wrote_is_text_and_no_markup(read, text):
     changed = tables(read)[
         "Fields that differ from configs/base.py, the paper's recipe"
     ]
-    told = {row[0]: row[1:] for row in changed}
-    assert told["data.data_dir"][0] == repr("</script><script>alert('&')</script>")
-    assert told["schedule.fade_kimg"] == ["'2'", "'600'"]
-    assert "optim.beta1" not in told
+    listed = {row[0]: row[1:] for row in changed}
+    assert listed["data.data_dir"][0] == repr("</script><script>alert('&')</script>")
+    assert listed["schedule.fade_kimg"] == ["'2'", "'600'"]
+    assert "optim.beta1" not in listed
     assert any(row[2] == "8 x H100 <80GB>" for row in tables(read)["Starts of the run"])
 
 
@@ -187,9 +192,9 @@ def test_a_run_without_grids_and_metrics_has_its_page_too(run):
         path.unlink()
     write_report(run, run / "report.html")
     read = Reader((run / "report.html").read_text())
-    told = [paragraph["text"] for paragraph in read.all("p")]
-    assert "No grid is drawn yet." in told
-    assert "Nothing is measured yet; --mode=eval measures every snapshot." in told
+    paragraphs = [paragraph["text"] for paragraph in read.all("p")]
+    assert "No grid is drawn yet." in paragraphs
+    assert "Nothing is measured yet; --mode=eval measures every snapshot." in paragraphs
     assert all("svg" in i["src"] for i in read.all("img"))
 
 
@@ -228,8 +233,8 @@ def test_no_failure_of_the_report_ends_a_run(run, monkeypatch, capsys):
 
     monkeypatch.setattr(page, "render", fail)
     try_to_write_report(run)
-    told = capsys.readouterr().err
-    assert told == (
+    printed = capsys.readouterr().err
+    assert printed == (
         f"warning: {run / 'report.html'} is not written: ZeroDivisionError: of some "
         "kind\n"
     )
@@ -253,13 +258,13 @@ def test_rows_of_one_class_each_are_named(run):
     (run / "config.json").write_text(json.dumps(config))
     folder, params = run / "snapshots" / "000012_r008", {"a": np.zeros(1, np.float32)}
     names = ["cat", "<b>dog</b>"]
-    for dataset, told in [({"class_names": names}, True), ({}, False)]:
+    for dataset, shown in [({"class_names": names}, True), ({}, False)]:
         write_snapshot(folder, params, {"dataset": dataset})
         write_report(run, run / "report.html")
         text = (run / "report.html").read_text()
         line = "Each row shows one class: cat, &lt;b&gt;dog&lt;/b&gt;."
-        assert (line in text) == told
-        assert ("Each row shows" in text) == told
+        assert (line in text) == shown
+        assert ("Each row shows" in text) == shown
     (folder / "snapshot.json").write_text("{")
     write_report(run, run / "report.html")  # It is written all the same.
     config["config"]["train"]["grid_by_class"] = False

@@ -32,7 +32,7 @@ def test_an_early_stages_picture_has_its_own_pixels_exactly(run):
     assert first.grid[:2] == (0, 4)
 
 
-def test_a_large_grid_is_cut_to_whole_images_and_made_smaller(tmp_path):
+def test_a_large_grid_is_cut_between_images_and_made_smaller(tmp_path):
     grey = Image.fromarray(np.full((2 * 1024, 3 * 1024), 7, np.uint8))
     grey.save(tmp_path / "fakes_015000_r1024.png")
     (picture,) = read_pictures(tmp_path, 1024).fakes
@@ -66,7 +66,7 @@ def test_broken_grids_are_left_out_by_name(run):
     assert pictures.num_fakes == 5
 
 
-def test_a_grid_that_is_drawn_anew_is_read_anew(run):
+def test_a_grid_that_is_drawn_again_is_read_again(run):
     path = run / "grids" / "fakes_000012_r008.png"
     before = read_pictures(run / "grids", 16).fakes[-1]
     Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(path)
@@ -85,7 +85,7 @@ def test_few_pictures_are_all_shown_and_of_many_the_first_and_the_last():
         assert len(set(np.diff(chosen)[:-1])) == 1
 
 
-def test_a_run_that_goes_on_shows_no_older_picture_that_it_did_not_show():
+def test_a_run_that_continues_shows_no_older_picture_that_it_did_not_show():
     shown = set(range(1000))
     for count in range(1, 1000):
         chosen = set(thin(range(count), 60))

@@ -1,4 +1,4 @@
-"""What is drawn, read back from Matplotlib's own objects."""
+"""What is drawn, read back from Matplotlib's objects."""
 
 import pytest
 from matplotlib import figure

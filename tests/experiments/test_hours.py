@@ -56,10 +56,10 @@ def test_a_guess_for_other_devices_is_for_each_of_them(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("hours", "told"), [(0.0123, "0.012"), (3.14, "3.1"), (21_432, "21,000")]
+    ("hours", "expected"), [(0.0123, "0.012"), (3.14, "3.1"), (21_432, "21,000")]
 )
-def test_hours_have_two_digits(hours, told):
-    assert Rate(1e9, "").hours(hours * 3600 * 1e9) == f"about {told} h"
+def test_hours_have_two_digits(hours, expected):
+    assert Rate(1e9, "").hours(hours * 3600 * 1e9) == f"about {expected} h"
 
 
 def test_operations_of_a_begun_run_are_those_of_its_images(tiny_config, tmp_path):

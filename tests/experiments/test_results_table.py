@@ -54,7 +54,7 @@ def test_a_row_without_any_snapshot_is_not_dropped():
 
 
 @pytest.mark.parametrize(
-    ("levels", "told"),
+    ("levels", "expected"),
     [
         (("128", "64", "32", "16"), "the reverse).\n"),
         (
@@ -63,7 +63,7 @@ def test_a_row_without_any_snapshot_is_not_dropped():
         ),
     ],
 )
-def test_the_order_of_averages_over_fewer_levels_says_so(levels, told):
+def test_the_order_of_averages_over_fewer_levels_says_so(levels, expected):
     table = TABLES["table1_celeba"]
     summaries = [
         Summary(
@@ -77,7 +77,7 @@ def test_the_order_of_averages_over_fewer_levels_says_so(levels, told):
         for row, average in zip(table.rows, (9.0, 4.0), strict=False)
     ]
     page = to_markdown("table1_celeba", table, summaries, {}, frozenset(), [])
-    assert told in page
+    assert expected in page
 
 
 def test_csv_has_means_and_deviations_of_both_origins(summary):

@@ -23,7 +23,7 @@ def test_all_lengths_shrink_together():
 
 @pytest.mark.parametrize(("scale", "apart"), [(0.01, 20.0), (0.0001, 1.0)])
 def test_snapshots_are_a_tenth_of_the_run_apart_and_one_kimg_at_least(scale, apart):
-    # 20,000 kimg; their names have whole kimg, so that nearer ones would be one.
+    # 20,000 kimg; their names have integer kimg, so that nearer ones would be one.
     config = cifar10.get_config()
     config.schedule.stabilise_kimg = config.schedule.fade_kimg = "4"
     Reduction(scale=scale).apply(config)
@@ -85,7 +85,7 @@ def test_fewer_images_are_measured_in_proportion(metric, scale, expected):
     assert Reduction(scale=scale).num_images(metric) == expected
 
 
-def test_every_change_is_told():
-    told = list(Reduction(0.01, 32, 16).changes())
-    assert told[0].startswith("0.01 times the images of the recipe")
-    assert told[2:] == ["32x32 at most", "16 feature maps at most"]
+def test_every_change_is_listed():
+    changes = list(Reduction(0.01, 32, 16).changes())
+    assert changes[0].startswith("0.01 times the images of the recipe")
+    assert changes[2:] == ["32x32 at most", "16 feature maps at most"]

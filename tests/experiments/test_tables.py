@@ -35,7 +35,7 @@ def test_the_mode_test_has_the_papers_eight_seeds_and_more_modes_are_better():
     table = TABLES["mnist_modes"]
     assert table.num_runs == 8
     assert is_higher_better(table.best) and not is_higher_better("modes_kl")
-    # As the paper tells: each of its parts finds more modes than WGAN-GP alone.
+    # As in the paper: each of its parts finds more modes than WGAN-GP alone.
     found = {r.name: r.published["modes_found"][0] for r in table.rows}
     for k in ("k4", "k2"):
         assert min(found, key=lambda n, k=k: found[n] if n[:2] == k else 1e3) == (

@@ -57,13 +57,13 @@ def test_singular_covariances_equal_the_real_part_of_sqrtm_with_a_warning(capsys
     a, b = rng.normal(size=(12, 30)), rng.normal(size=(14, 30)) + 0.3
     ours = frechet_distance(statistics_of(a), statistics_of(b))
     assert frechet_distance(statistics_of(a), statistics_of(b)) == ours
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for few in ("14 fakes for 30 features", "12 real images for 30 features"):
-        assert told.count(few) == 1  # In both calls together.
+        assert printed.count(few) == 1  # In both calls together.
     assert ours == pytest.approx(distance_with_sqrtm(a, b), rel=1e-6)
 
 
-def test_collapsed_fakes_are_as_far_as_their_mean_and_the_spread_of_the_reals():
+def test_collapsed_fakes_are_as_far_as_their_mean_and_the_spread_of_the_real_images():
     reals = np.random.default_rng(2).normal(size=(100, 4))
     fakes = np.tile([2.0, 0, 0, 0], (100, 1))
     expected = np.sum((reals.mean(0) - fakes[0]) ** 2) + np.sum(reals.var(0, ddof=1))

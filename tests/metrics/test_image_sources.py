@@ -67,7 +67,7 @@ def collect(source, num_images):
 
 
 @pytest.mark.parametrize("skip", [0, 15])
-def test_reals_follow_the_stream_mirrored_as_it_says(pyramid, skip, monkeypatch):
+def test_real_images_follow_the_stream_and_its_mirroring(pyramid, skip, monkeypatch):
     monkeypatch.setattr("progan_jax.metrics.image_sources._CHUNK_PIXELS", 7 * 16 * 16)
     reals = Reals(pyramid, 16, seed=3, mirror=True, skip=skip)
     indices, flips = IndexStream(3, 20, mirror=True).take(skip, 25)
@@ -79,7 +79,7 @@ def test_reals_follow_the_stream_mirrored_as_it_says(pyramid, skip, monkeypatch)
     assert np.array_equal(reals.labels(25), pyramid.labels[indices])
 
 
-def test_reals_leave_the_set_as_it_is(pyramid):
+def test_reading_real_images_does_not_change_the_set(pyramid):
     before = pyramid.levels[16].copy()
     collect(Reals(pyramid, 16, seed=3, mirror=True), 40)
     assert np.array_equal(pyramid.levels[16], before)

@@ -25,7 +25,7 @@ def test_certain_images_of_one_class_score_one():
     assert score_from_logits(logits)[0] == pytest.approx(1, abs=1e-12)
 
 
-def test_two_classes_told_with_certainty_p_have_a_closed_form():
+def test_two_classes_predicted_with_certainty_p_have_a_closed_form():
     p = 0.9
     logits = np.log([[p, 1 - p], [1 - p, p]] * 10)
     entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)

@@ -39,7 +39,7 @@ def make_prefix(tap="64", name="inception-2015-12-05-prefix"):
     )
 
 
-def test_a_file_comes_back_as_it_was_written(tmp_path):
+def test_a_file_is_read_as_it_was_written(tmp_path):
     weights = make_prefix()
     write_weights(tmp_path / "a.safetensors", weights)
     read = load_inception(tmp_path / "a.safetensors")

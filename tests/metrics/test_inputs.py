@@ -1,4 +1,4 @@
-"""What metrics take: chunks of images whatever their sizes, and whole features."""
+"""What metrics take: chunks of images whatever their sizes, and finite features."""
 
 import numpy as np
 import pytest

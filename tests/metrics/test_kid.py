@@ -58,7 +58,7 @@ def test_sets_of_one_distribution_have_no_bias():
     assert standard_error < 0.1
 
 
-def test_whole_sets_as_subsets_have_no_deviation():
+def test_subsets_of_the_size_of_the_set_have_no_deviation():
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(2, 20, 4)).astype(np.float32)
     distance, deviation = kid(a, b, seed=0, subsets=5, subset_size=20)

@@ -24,7 +24,7 @@ def reals(pyramid):
 
 
 class Shifted:
-    """Images that are brighter than the reals."""
+    """Fakes that are brighter than the real images."""
 
     def __init__(self, reals, by):
         self.reals, self.by = reals, by
@@ -156,7 +156,7 @@ def test_all_taps_of_a_set_are_made_in_one_pass(by_features, reals):
     assert FakeExtractor.seen == 40 + 40
 
 
-def test_statistics_of_the_reals_are_kept_from_run_to_run(by_features, reals):
+def test_statistics_of_the_real_images_are_kept_from_run_to_run(by_features, reals):
     first, second = by_features("fid"), by_features("fid")
     value = first.measure("fid", Shifted(reals, 20), 40)
     assert FakeExtractor.seen == 80

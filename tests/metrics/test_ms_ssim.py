@@ -58,7 +58,7 @@ def ms_ssim_with_scipy(a, b):
 
 
 # 16 ends with a window of one pixel, 48 with windows of even and odd sides below 11,
-# and from 176 on all windows are whole.
+# and from 176 on all windows are complete.
 @pytest.mark.parametrize(
     ("resolution", "channels"), [(16, 3), (32, 1), (48, 3), (176, 3)]
 )
@@ -87,7 +87,7 @@ def test_equal_pairs_have_exactly_one(resolution):
     assert ms_ssim(np.repeat(images, 2, axis=0)) == 1
 
 
-def test_figure_falls_with_the_noise():
+def test_value_falls_with_the_noise():
     images = make_images(5, 8, 64)
     noise = np.random.default_rng(6).normal(size=images.shape)
     figures = []
@@ -99,7 +99,7 @@ def test_figure_falls_with_the_noise():
     assert len(set(figures)) == 4
 
 
-def test_figure_is_blind_to_the_order_in_a_pair():
+def test_value_does_not_depend_on_the_order_in_a_pair():
     images = make_images(7, 6)
     swapped = images.reshape(3, 2, 32, 32, 3)[:, ::-1].reshape(images.shape)
     assert ms_ssim(swapped) == pytest.approx(ms_ssim(images), abs=1e-6)
@@ -111,14 +111,14 @@ def test_grey_images_count_as_rgb_with_equal_channels():
     assert ms_ssim(grey) == pytest.approx(ms_ssim(colour), abs=1e-6)
 
 
-def test_chunks_leave_the_figure_as_it_is(monkeypatch):
+def test_chunks_do_not_change_the_value(monkeypatch):
     images = make_images(9, 10)
     whole = ms_ssim(images)
     monkeypatch.setattr(module, "_CHUNK_PIXELS", 5 * 32 * 32)
     assert ms_ssim(iter(np.split(images, [3, 4]))) == pytest.approx(whole, abs=1e-6)
 
 
-def test_eight_devices_give_the_figure_of_one(monkeypatch):
+def test_eight_devices_give_the_value_of_one(monkeypatch):
     images = make_images(10, 38, smooth=4.0)
     monkeypatch.setattr(module, "_CHUNK_PIXELS", 20 * 32 * 32)
     eight = ms_ssim(images, batched(make_mesh()))
@@ -137,7 +137,7 @@ def test_eight_devices_give_the_figure_of_one(monkeypatch):
         ((0, 16, 16, 3), "0 images make no pair"),
     ],
 )
-def test_images_that_make_no_figure_raise(shape, message):
+def test_images_that_have_no_value_raise(shape, message):
     with pytest.raises(ValueError, match=message):
         ms_ssim(np.zeros(shape, np.uint8))
 

@@ -36,7 +36,7 @@ def test_more_is_better_of_scores_shares_and_modes_alone(value, higher):
     assert is_higher_better(value) == higher
 
 
-def test_numbers_are_the_published_ones_unless_told():
+def test_numbers_are_the_published_ones_unless_given():
     assert count_images("swd", 0, 10**6).fakes == 16384
     assert count_images("ms_ssim", 0, 10**6).fakes == 20000
     assert count_images("modes", 0, 10**6).fakes == 10 * 25_600
@@ -45,16 +45,16 @@ def test_numbers_are_the_published_ones_unless_told():
         assert count_images(metric, 70, 10**6).fakes == 70
 
 
-def test_the_floor_is_of_other_reals_than_those_compared_with():
+def test_the_floor_is_of_other_real_images_than_those_compared_with():
     assert count_images("fid", 100, 200) == Counts(100, 100, 100, 100)
     assert count_images("swd", 100, 199).floor == 0
 
 
-def test_no_real_is_taken_twice():
+def test_no_real_image_is_taken_twice():
     assert count_images("fid", 0, 30_000) == Counts(50_000, 30_000, 0, 30_000)
 
 
-def test_what_is_measured_alone_takes_the_first_reals_for_its_row():
+def test_what_is_measured_alone_takes_the_first_real_images_for_its_row():
     assert count_images("is", 100, 100) == Counts(100, 0, 100, 0)
     assert count_images("is", 100, 90).floor == 0
 

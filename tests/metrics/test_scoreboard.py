@@ -81,7 +81,7 @@ def test_damaged_lines_are_left_out_with_one_warning(board, tmp_path, capsys, li
     )
 
 
-def test_a_record_in_which_one_figure_was_changed_is_left_out(board, tmp_path, capsys):
+def test_a_record_in_which_one_value_was_changed_is_left_out(board, tmp_path, capsys):
     add(board, "000001_r004", swd_average=3.0)
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text().replace("3.0", "1.0"))
@@ -123,7 +123,7 @@ def test_records_that_cannot_be_read_are_a_mistake_in_one_line(board, tmp_path):
         board.records()
 
 
-def test_a_figure_that_is_not_a_number_is_not_the_best(board):
+def test_a_value_that_is_not_a_number_is_not_the_best(board):
     add(board, "000001_r004", swd_average=float("nan"))
     add(board, "000002_r004", swd_average=2.0)
     assert board.write_best("swd_average", "swd", SETTINGS) == "000002_r004"
@@ -142,7 +142,7 @@ def test_csv_has_a_row_for_each_snapshot_and_settings(board, tmp_path):
     assert json.loads(rows[2]["settings"]) == {"num_images": 16}
 
 
-def test_csv_is_written_anew_whatever_it_holds(board, tmp_path):
+def test_csv_is_written_again_whatever_it_holds(board, tmp_path):
     board.write_csv()
     assert not (tmp_path / "metrics.csv").exists()
     add(board, "000001_r004", swd_average=3.0)
@@ -156,7 +156,7 @@ def test_csv_is_written_anew_whatever_it_holds(board, tmp_path):
     ("figure", "best"),
     [("swd_average", "000002_r008"), ("inception_score_mean", "000003_r008")],
 )
-def test_best_is_the_lowest_or_the_highest_by_the_figure(board, tmp_path, figure, best):
+def test_best_is_the_lowest_or_the_highest_by_the_metric(board, tmp_path, figure, best):
     for snapshot, value in (("000001_r004", 3), ("000002_r008", 1), ("000003_r008", 5)):
         add(board, snapshot, **{figure: value})
     add(board, "reals", **{figure: 0 if figure == "swd_average" else 9})
@@ -165,7 +165,7 @@ def test_best_is_the_lowest_or_the_highest_by_the_figure(board, tmp_path, figure
     assert note == seal({"snapshot": best})
 
 
-def test_figures_of_other_settings_do_not_compete(board):
+def test_values_of_other_settings_do_not_compete(board):
     add(board, "000001_r004", settings={"num_images": 2}, swd_average=0.1)
     add(board, "000002_r004", swd_average=2.0)
     add(board, "000003_r004", swd_average=3.0)
@@ -174,28 +174,28 @@ def test_figures_of_other_settings_do_not_compete(board):
     assert board.write_best("swd_average", "swd", other) == "000001_r004"
 
 
-def test_the_latest_figure_of_a_name_counts(board):
+def test_the_latest_value_of_a_name_counts(board):
     add(board, "000001_r004", swd_average=1.0)
     add(board, "000002_r004", swd_average=2.0)
     add(board, "000001_r004", swd_average=3.0)
     assert board.write_best("swd_average", "swd", SETTINGS) == "000002_r004"
 
 
-def test_a_figure_that_was_not_measured_names_none(board, tmp_path):
+def test_a_value_that_was_not_measured_names_no_snapshot(board, tmp_path):
     add(board, "000001_r004", swd_average=3.0)
     assert board.write_best("fid", "fid", SETTINGS) is None
     assert not (tmp_path / "snapshots" / "best").exists()
 
 
 @pytest.mark.parametrize("figure", ["ms_ssim", "fid", "kid_std", "swd"])
-def test_a_figure_that_is_not_measured_or_has_no_direction_is_refused(figure):
+def test_a_value_that_is_not_measured_or_has_no_direction_is_refused(figure):
     names = ["swd_16", "swd_average", "kid_mean"]
     with pytest.raises(UserError, match=r"from swd_16, swd_average, kid_mean$"):
         check_best(figure, names)
     check_best("swd_average", names)
 
 
-def test_table_aligns_all_figures_and_leaves_gaps():
+def test_table_aligns_all_values_and_leaves_gaps():
     text = format_table(
         [("reals", 0.0, {"swd": 0.5}), ("000012_r032", 12.0, {"swd": 3.25, "fid": 9})]
     )

@@ -59,7 +59,7 @@ def test_of_each_metric_the_newest_settings_count(tmp_path):
     assert point.figures == {"swd_average": 7.0, "fid": 90.0}
 
 
-def test_the_reals_count_although_they_tell_which_of_them_were_measured(tmp_path):
+def test_real_images_count_although_their_settings_have_an_offset(tmp_path):
     new = {"num_images": 1024}
     write(
         tmp_path,

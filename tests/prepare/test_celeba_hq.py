@@ -220,7 +220,7 @@ def test_pixels_come_from_their_places_in_images_of_any_size(width, height, angl
     assert (aligned[:, :, 2] == 80).all()
 
 
-def test_large_squares_are_shrunk_by_a_whole_factor():
+def test_large_squares_are_shrunk_by_an_integer_factor():
     image = _ramp(1000, 800)
     landmarks = _face((500, 400), 5)  # A square of 540.
 

@@ -423,7 +423,7 @@ def test_slashes_name_the_images_of_a_zip_file_of_windows(tmp_path):
     assert [label for _, label in names_and_labels(FileReader(path))] == [0, 1, 2]
 
 
-def test_whole_numbers_written_as_floats_are_classes(tmp_path):
+def test_integers_written_as_floats_are_classes(tmp_path):
     labels = [list(row) for row in zip(SHARDS, [1.0, 0.0, 2], strict=True)]
     path = write_dataset(tmp_path / "x", {"labels": labels})
     assert [label for _, label in names_and_labels(FileReader(path))] == [1, 0, 2]
@@ -618,7 +618,9 @@ def image(format):
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_images_are_told_by_their_contents_and_the_rest_is_counted(tmp_path, kind):
+def test_images_are_recognised_by_their_contents_and_the_rest_is_counted(
+    tmp_path, kind
+):
     files = {
         **{f"{s}.{s}": image("JPEG") for s in ("jfif", "jpe", "JPG", "jif", "bin")},
         **{f.lower(): image(f) for f in ("JPEG", "PNG", "WEBP", "BMP")},

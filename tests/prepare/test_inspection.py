@@ -196,7 +196,7 @@ def test_sets_of_other_counts_and_levels_are_compared_as_far_as_both_go(
     assert list(comparison.levels) == [8, 4]
 
 
-def test_a_sheet_shows_images_drawn_evenly_enlarged_by_whole_pixels(whole):
+def test_a_sheet_shows_images_drawn_evenly_and_enlarged_by_an_integer(whole):
     sheet = contact_sheet(open_stored(whole).levels[4])
     assert sheet.shape == (128, 11 * 128, 3)
     images = build_pyramid("set", Pictures().images, None, 0).levels[4][:]

@@ -277,7 +277,7 @@ def images(request, tmp_path_factory):
         for k in (*range(200), *range(PAGE - 3000, PAGE))
     ]
     # The first two pages end in the number of a transaction, by which the newer one is
-    # found. The older one is whole, too: nothing shows that it is not the newer.
+    # found. The older one is complete, too: nothing shows that it is not the newer.
     numbers = {p + kind_at + 6 + 128 + k for p in (0, PAGE) for k in range(8)}
     places = [sorted({*range(len(data))} - numbers), heads]
     places.append(sorted({*trees} - numbers))

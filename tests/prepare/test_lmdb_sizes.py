@@ -18,7 +18,7 @@ def image(width, height=None, grey=0):
 
 
 def read(folder, items, resolution):
-    """Returns names and widths of the images of an LMDB, and what is said of it."""
+    """Returns names and widths of the images of an LMDB, and its remarks."""
     with (
         lmdb.open(str(folder), map_size=2**26) as environment,
         environment.begin(write=True) as transaction,
@@ -80,7 +80,7 @@ def test_images_are_in_the_order_of_their_numbers(tmp_path):
     assert read(tmp_path / "x", items, 16)[0] == ["16-1", "16-2", "16-10"]
 
 
-def test_a_number_of_images_that_is_not_there_is_said(tmp_path):
+def test_missing_images_of_an_announced_number_are_reported(tmp_path):
     names, _, remarks = read(tmp_path / "x", sized([16], 3) | {"length": b"5"}, 16)
     assert names == ["16-00000", "16-00001", "16-00002"]
     assert remarks == (f"lmdb:{tmp_path / 'x'}: 3 of 5 images are there",)

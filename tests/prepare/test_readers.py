@@ -64,7 +64,7 @@ def test_without_classes_the_first_images_are_chosen():
     assert list(spread(SyntheticReader(2, 8), 3)) == [0, 1]
 
 
-def test_fingerprints_tell_sources_apart(tmp_path):
+def test_different_sources_have_different_fingerprints(tmp_path):
     for folder, names in {"a": "123", "b": "123", "c": "12"}.items():
         (tmp_path / folder / "set").mkdir(parents=True)
         for name in names:

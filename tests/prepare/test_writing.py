@@ -232,7 +232,7 @@ def small_shards(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_work_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
+def test_work_that_was_stopped_continues_with_what_is_missing(tmp_path):
     settings, done = Settings(8), []
 
     def stop_at_two(shard):
@@ -278,7 +278,7 @@ def test_strictness_may_change_on_the_way(tmp_path):
         prepare(reader, folder, Settings(8, strict=True))
 
 
-def test_another_choice_of_images_is_written_anew(tmp_path):
+def test_another_choice_of_images_removes_what_was_written(tmp_path):
     folder = tmp_path / "shapes"
     begin(folder, IDENTITY)
     choose(folder, 5)
@@ -293,7 +293,7 @@ def test_another_choice_of_images_is_written_anew(tmp_path):
     }
 
 
-def test_damaged_records_of_unfinished_work_are_told_or_made_again(tmp_path):
+def test_damaged_records_of_unfinished_work_are_reported_or_made_again(tmp_path):
     folder = tmp_path / "shapes"
     write_pyramid(Shapes(5), folder, Settings(8), IDENTITY, 1, lambda shard: None)
     (folder / ".partial" / "done" / "00000.json").write_text('{"index"')

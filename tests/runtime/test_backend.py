@@ -60,7 +60,7 @@ for _ in range(2):
 """
 
 
-def test_a_session_is_told_of_missing_devices_each_time_it_asks_for_one():
+def test_missing_devices_are_reported_each_time_a_session_asks_for_one():
     done = subprocess.run(
         [sys.executable, "-c", TWICE],
         capture_output=True,

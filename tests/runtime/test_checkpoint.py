@@ -67,7 +67,7 @@ def data_files(folder):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_newest_state_comes_back_bit_for_bit_with_its_meta_data(tmp_path, devices):
+def test_newest_state_is_restored_bit_for_bit_with_its_meta_data(tmp_path, devices):
     save(tmp_path, 1, 2)
     state, meta = restore(tmp_path, devices)
     expected = make_state(2)
@@ -147,7 +147,9 @@ def remove_meta(folder):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty, remove_state, remove_meta])
-def test_a_damaged_newest_is_set_aside_for_the_one_before(tmp_path, damage, capsys):
+def test_a_damaged_newest_checkpoint_is_set_aside_for_the_one_before(
+    tmp_path, damage, capsys
+):
     save(tmp_path, 1, 2)
     damage(tmp_path / "2000")
     state, meta = restore(tmp_path)
@@ -192,7 +194,7 @@ def test_a_changed_character_of_the_meta_data_costs_the_checkpoint(
 
 
 @pytest.mark.parametrize("damaged", ['"nimg": 2001', '"nimf": 2000'])
-def test_meta_data_of_before_have_no_checksum_and_the_folders_name(
+def test_older_meta_data_have_no_checksum_and_the_name_of_their_folder(
     tmp_path, damaged, capsys
 ):
     save(tmp_path, 1, 2)
@@ -244,7 +246,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_no_newest_is_passed_over_without_a_warning(tmp_path, capsys, loss):
+def test_no_newest_checkpoint_is_passed_over_without_a_warning(tmp_path, capsys, loss):
     save(tmp_path / "checkpoints", 1, 2)
     loss(tmp_path / "checkpoints" / "2000")
     state, meta = restore(tmp_path / "checkpoints")
@@ -255,7 +257,7 @@ def test_no_newest_is_passed_over_without_a_warning(tmp_path, capsys, loss):
     assert any(line.endswith("continuing from 1000") for line in lines)
 
 
-def test_a_lost_newest_is_told_by_number_and_folder(tmp_path, capsys):
+def test_a_lost_newest_checkpoint_is_named_with_number_and_folder(tmp_path, capsys):
     folder = tmp_path / "checkpoints"
     save(folder, 1, 2)
     delete(folder / "2000")
@@ -267,7 +269,7 @@ def test_a_lost_newest_is_told_by_number_and_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"5", b"{}", b'{"newest": "x"}'])
-def test_a_damaged_note_of_the_newest_is_told(tmp_path, capsys, content):
+def test_a_damaged_note_of_the_newest_checkpoint_is_reported(tmp_path, capsys, content):
     folder = tmp_path / "checkpoints"
     save(folder, 1)
     note = tmp_path / "checkpoints.json"
@@ -286,7 +288,7 @@ def test_one_changed_digit_of_the_note_is_noticed(tmp_path, capsys):
 
 
 def test_a_save_that_a_kill_cut_short_is_no_damage(tmp_path, capsys):
-    """Nothing of a save is noted before it is whole."""
+    """Checks that a save is noted only when it is complete."""
     folder = tmp_path / "checkpoints"
     save(folder, 1)
     checkpoints = Checkpoints(folder, keep=5)
@@ -305,7 +307,9 @@ def test_a_save_that_a_kill_cut_short_is_no_damage(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_checkpoint_without_a_note_as_before_is_taken_in_silence(tmp_path, capsys):
+def test_an_older_checkpoint_without_a_note_is_taken_without_a_warning(
+    tmp_path, capsys
+):
     folder = tmp_path / "checkpoints"
     save(folder, 1, 2)
     (tmp_path / "checkpoints.json").unlink()
@@ -342,9 +346,9 @@ def test_a_damaged_file_changes_nothing_or_costs_the_checkpoint(
     for path in (tmp_path / "2000").glob(name):
         damage(path)
     state, meta = restore(tmp_path)
-    told = capfd.readouterr().err
-    assert "Traceback" not in told
-    assert meta["value"] == (1 if "checkpoint 2000 is damaged" in told else 2)
+    printed = capfd.readouterr().err
+    assert "Traceback" not in printed
+    assert meta["value"] == (1 if "checkpoint 2000 is damaged" in printed else 2)
     expected = make_state(meta["value"])
     np.testing.assert_array_equal(
         state["params"]["kernel"], expected["params"]["kernel"]
@@ -370,7 +374,7 @@ def test_a_folder_that_goes_during_a_save_is_one_line(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_run_goes_on_saving_where_a_damaged_one_was(tmp_path):
+def test_a_run_continues_saving_where_a_damaged_checkpoint_was(tmp_path):
     save(tmp_path, 1, 2)
     flip(tmp_path / "2000")
     restore(tmp_path)
@@ -385,7 +389,7 @@ def contents(folder):
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_all_damaged_is_an_error_as_often_as_one_tries_and_moves_nothing(tmp_path):
+def test_damage_of_all_is_an_error_at_every_try_and_moves_nothing(tmp_path):
     save(tmp_path, 1, 2)
     flip(tmp_path / "1000")
     flip(tmp_path / "2000")

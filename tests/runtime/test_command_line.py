@@ -140,9 +140,9 @@ def test_a_run_that_diverged_ends_with_a_code_of_its_own():
     assert (done.returncode, done.stderr) == (3, "error: not finite\n")
 
 
-def test_a_reader_that_has_gone_ends_the_output_without_a_word():
+def test_a_closed_pipe_ends_the_output_without_a_message():
     program = (
-        "from progan_jax.runtime.command_line import run\nrun(lambda: print('told'))"
+        "from progan_jax.runtime.command_line import run\nrun(lambda: print('text'))"
     )
     reader, writer = os.pipe()
     os.close(reader)

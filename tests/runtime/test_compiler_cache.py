@@ -44,7 +44,7 @@ def test_programs_are_kept_in_the_users_cache_alone(home, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_xdg_cache_home_is_heeded_and_the_shared_cache_is_not(home, monkeypatch):
+def test_xdg_cache_home_is_used_and_the_shared_cache_is_not(home, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
     monkeypatch.setenv("PROGAN_JAX_CACHE", str(home / "shared"))
     assert kept_in() == str(home / "xdg" / "progan_jax" / "xla")

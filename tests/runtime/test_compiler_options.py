@@ -1,4 +1,4 @@
-"""What the compiler is told, and on which devices."""
+"""Options of the compiler, and on which devices they are set."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from tests.xla import is_known
 
 
 @pytest.mark.parametrize(
-    ("asked", "platform", "told"),
+    ("asked", "platform", "expected"),
     [
         (True, "gpu", True),
         (False, "gpu", None),
@@ -21,13 +21,13 @@ from tests.xla import is_known
         (True, "cpu", None),
     ],
 )
-def test_deterministic_kernels_are_asked_of_gpus_alone(
-    tiny_config, asked, platform, told
+def test_deterministic_kernels_are_requested_on_gpus_alone(
+    tiny_config, asked, platform, expected
 ):
     tiny_config.runtime.deterministic = asked
     options = compiler_options(tiny_config, platform)
-    assert options.get("xla_gpu_deterministic_ops") == told
-    assert bool(options) == bool(told)
+    assert options.get("xla_gpu_deterministic_ops") == expected
+    assert bool(options) == bool(expected)
 
 
 def program(config):

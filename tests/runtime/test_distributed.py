@@ -57,16 +57,16 @@ def free_port():
 
 def test_a_coordinator_that_does_not_answer_is_named():
     address = f"localhost:{free_port()}"
-    told = refusal(address, 2, 1)
-    assert told.startswith(f"--coordinator={address}: process 0 does not answer")
-    assert "Connection refused" in told
+    message = refusal(address, 2, 1)
+    assert message.startswith(f"--coordinator={address}: process 0 does not answer")
+    assert "Connection refused" in message
 
 
 def test_a_taken_port_is_named():
     with socket.create_server(("", 0)) as taken:
         address = f"localhost:{taken.getsockname()[1]}"
-        told = refusal(address, 2, 0)
-    assert told.startswith(f"--coordinator={address}: process 0 cannot listen")
+        message = refusal(address, 2, 0)
+    assert message.startswith(f"--coordinator={address}: process 0 cannot listen")
 
 
 def test_a_process_that_cannot_connect_ends_in_one_line_and_code_2(tmp_path):

@@ -48,7 +48,7 @@ def no_tensorboard(monkeypatch):
 
 
 def write(folder, *nimgs, resume=0, expected=None):
-    """Goes on after `resume` images, of which each thousand was a tick."""
+    """Continues after `resume` images, of which each thousand was a tick."""
     expected = resume // 1000 if expected is None else expected
     log = RunLog(folder, lambda nimg: nimg <= resume, expected)
     for nimg in nimgs:
@@ -77,17 +77,17 @@ def test_rows_after_the_resume_point_are_dropped_so_that_each_stands_once(
     assert capsys.readouterr().err == ""
 
 
-def test_rows_come_back_as_they_were_written(log):
+def test_rows_are_read_as_they_were_written(log):
     assert read_rows(log)[0] == row(1000)
 
 
-def test_rows_that_stay_are_not_written_anew(log):
+def test_rows_that_stay_are_not_written_again(log):
     before = log.read_bytes()
     write(log.parent, resume=5000)
     assert log.read_bytes() == before
 
 
-def test_rows_of_before_have_no_checksum_and_stay(log, capsys):
+def test_rows_of_earlier_versions_have_no_checksum_and_stay(log, capsys):
     plain = [json.dumps(r) for r in read_rows(log)]
     log.write_text("\n".join(plain) + "\n")
     write(log.parent, resume=5000)
@@ -96,7 +96,7 @@ def test_rows_of_before_have_no_checksum_and_stay(log, capsys):
 
 
 @pytest.mark.parametrize("end", ['{"Progress/nimg": 50', "{"])
-def test_a_line_that_a_kill_broke_is_dropped_without_a_word(log, capsys, end):
+def test_a_line_that_a_kill_cut_short_is_dropped_without_a_warning(log, capsys, end):
     whole = log.read_text()
     log.write_text(whole + end)
     assert nimgs(log) == [1000, 2000, 3000, 4000, 5000]
@@ -106,7 +106,7 @@ def test_a_line_that_a_kill_broke_is_dropped_without_a_word(log, capsys, end):
     assert [p.name for p in log.parent.iterdir()] == ["stats.jsonl"]
 
 
-def test_a_row_without_its_line_end_is_whole(log):
+def test_a_row_without_its_line_end_is_complete(log):
     log.write_bytes(log.read_bytes()[:-1])
     write(log.parent, 6000, resume=5000)
     assert nimgs(log) == [1000, 2000, 3000, 4000, 5000, 6000]
@@ -150,11 +150,11 @@ def test_rows_that_are_cut_off_are_counted(log, capsys, share):
     log.write_bytes(cut)
     write(log.parent, resume=5000)
     left = nimgs(log)
-    told = capsys.readouterr().err
-    assert f"warning: {log}: {5 - len(left)} of 5 earlier rows are lost" in told
+    printed = capsys.readouterr().err
+    assert f"warning: {log}: {5 - len(left)} of 5 earlier rows are lost" in printed
     kept = log.with_name("stats.jsonl.damaged")
     if cut:
-        assert "1 line(s) are damaged; the file is kept as" in told
+        assert "1 line(s) are damaged; the file is kept as" in printed
         assert kept.read_bytes() == cut
     else:
         assert not kept.exists()
@@ -185,7 +185,7 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
 
 
 @pytest.mark.usefixtures("no_tensorboard")
-def test_nothing_is_said_of_a_tensorboard_that_is_not_there(tmp_path, capsys):
+def test_a_missing_tensorboard_is_not_mentioned(tmp_path, capsys):
     write(tmp_path)
     assert capsys.readouterr() == ("", "")
     assert not (tmp_path / "tb").exists()
@@ -262,7 +262,7 @@ def test_durations_have_two_units(seconds, text):
     assert format_duration(seconds) == text
 
 
-def test_peak_memory_of_this_process_is_counted_where_devices_do_not_tell():
+def test_peak_memory_of_this_process_is_counted_where_devices_report_none():
     assert 50 < peak_memory_mib() < 2**20
 
 
@@ -279,7 +279,7 @@ def test_the_bar_shows_how_far_the_run_is_and_leaves_the_rest_to_the_ticks(monke
     assert re.search(r"\| 500/1.00k images \[00:0\d\]$", shown.strip())
 
 
-def test_the_bar_keeps_quiet_without_a_terminal(capsys):
+def test_the_bar_prints_nothing_without_a_terminal(capsys):
     bar = ProgressBar(1000, 0)
     bar.update(500, "8x8")
     bar.print("a line")

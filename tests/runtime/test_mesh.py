@@ -31,7 +31,7 @@ def test_more_devices_than_there_are_is_a_mistake():
         select_devices(9)
 
 
-def test_fewer_devices_than_none_are_a_mistake():
+def test_a_negative_number_of_devices_is_a_mistake():
     with pytest.raises(UserError, match="num_devices = -1 must be at least 0"):
         select_devices(-1)
 

@@ -41,7 +41,7 @@ def test_a_second_signal_acts_as_usual():
 def test_under_nohup_the_end_of_a_terminal_does_not_count():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with StopRequest() as stop, ending_in_a_line("the same command goes on"):
+        with StopRequest() as stop, ending_in_a_line("the same command continues"):
             os.kill(os.getpid(), signal.SIGHUP)
             assert not stop
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -85,7 +85,7 @@ def test_a_terminal_that_is_closed_leaves_time_to_save(tmp_path):
     assert (tmp_path / "saved").read_text() == "SIGHUP"
 
 
-def test_handlers_are_given_back():
+def test_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest():
         assert signal.getsignal(signal.SIGTERM) is not before

@@ -1,4 +1,4 @@
-"""Compiling for TPUs that are not there; the whole of it needs libtpu."""
+"""Compiling for TPUs that are not there; most of it needs libtpu."""
 
 import importlib.util
 import os

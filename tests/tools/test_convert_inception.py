@@ -32,8 +32,8 @@ def prefix(tmp_path):
 def test_a_prefix_is_converted_into_a_file(prefix, tmp_path, convert, capsys):
     written = tmp_path / "new" / "a.safetensors"
     convert(prefix, out=str(written))
-    told = capsys.readouterr().out
-    assert told == f"{written}: inception-2015-12-05-prefix, up to tap 192\n"
+    printed = capsys.readouterr().out
+    assert printed == f"{written}: inception-2015-12-05-prefix, up to tap 192\n"
     assert load_inception(written).fingerprint == load_inception(prefix).fingerprint
 
 

@@ -29,10 +29,12 @@ def test_a_pickle_of_the_authors_becomes_a_program_that_makes_their_images(
     path, out = tmp_path / "theirs.pkl", tmp_path / "made" / "it.stablehlo"
     path.write_bytes(dumps(golden_networks("cond")))
     run(path, out)
-    told = "latents float32 [N, 12], classes int32 [N] to images float32 [N, 16, 16, 3]"
+    expected = (
+        "latents float32 [N, 12], classes int32 [N] to images float32 [N, 16, 16, 3]"
+    )
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
-    told += f", for cpu, cuda, tpu; SHA-256 {digest}; licence CC BY-NC 4.0"
-    assert capsys.readouterr().out == f"{out}: {told}\n"
+    expected += f", for cpu, cuda, tpu; SHA-256 {digest}; licence CC BY-NC 4.0"
+    assert capsys.readouterr().out == f"{out}: {expected}\n"
     program = export.deserialize(bytearray(out.read_bytes()))
     classes = golden()["cond/labels"].argmax(1).astype(np.int32)
     images = program.call(golden()["cond/z"].astype(np.float32), classes)

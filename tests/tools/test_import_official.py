@@ -46,8 +46,8 @@ def test_a_snapshot_is_written_that_makes_their_images(
 ):
     out = tmp_path / "made" / "snapshot"
     import_official(file, out)
-    told = "Gs of 8x8, of a final 16x16; licence CC BY-NC 4.0"
-    assert capsys.readouterr().out == f"{out}: {told}\n"
+    expected = "Gs of 8x8, of a final 16x16; licence CC BY-NC 4.0"
+    assert capsys.readouterr().out == f"{out}: {expected}\n"
     info = json.loads((out / "snapshot.json").read_text())
     assert info["licence"]["name"] == "CC BY-NC 4.0"
     images = progan_jax.load(out)(golden()["fused/z"])
@@ -69,8 +69,8 @@ def test_all_three_networks_are_imported_on_request(
     file, tmp_path, import_official, capsys
 ):
     import_official(file, tmp_path / "all", with_training_nets=True)
-    told = "all: Gs and G and D of 8x8, of a final 16x16; licence"
-    assert told in capsys.readouterr().out
+    expected = "all: Gs and G and D of 8x8, of a final 16x16; licence"
+    assert expected in capsys.readouterr().out
     trained = read_trained(tmp_path / "all")
     for kind, params in trained.items():
         expected, _ = import_network(file, kind)

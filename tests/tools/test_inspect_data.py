@@ -29,7 +29,7 @@ def digits(prepared, tmp_path):
     return shutil.copytree(prepared, tmp_path / "digits")
 
 
-def test_a_set_is_told_of_and_drawn(digits):
+def test_a_set_is_described_and_drawn(digits):
     done = run(digits)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -44,7 +44,7 @@ def test_a_set_is_told_of_and_drawn(digits):
             assert sheet.size == (2048, 1024)
 
 
-def test_a_fault_is_told_with_code_1(digits, tmp_path):
+def test_a_fault_is_reported_with_code_1(digits, tmp_path):
     shutil.rmtree(digits / "r004")
     done = run(digits, "--max_images=9", f"--out={tmp_path / 'sheets'}")
     assert done.returncode == 1, done.stderr

@@ -71,8 +71,8 @@ def test_picture_and_table_show_the_images_nearest_to_the_samples(
     neighbours(run, k=2, seed=5)
     newest = list_snapshots(run)[-1]
     out = run / "neighbours" / f"{newest.name}_pixels_seed5"
-    told = f"3 fakes above 2 neighbours each: {out}.png, {out}.csv\n"
-    assert capsys.readouterr() == (told, "")
+    expected = f"3 fakes above 2 neighbours each: {out}.png, {out}.csv\n"
+    assert capsys.readouterr() == (expected, "")
     reals = REALS.astype(np.int64)
     fakes = to_uint8(open_snapshot(newest).sample(3, seed=5))[..., 0].astype(np.int64)
     squares = np.array(

@@ -86,7 +86,7 @@ def test_digits_are_prepared_as_training_makes_them(tmp_path):
         assert sheet.size == (16 * 16, 8 * 16)
 
 
-def test_a_dry_run_tells_and_writes_nothing(tmp_path):
+def test_a_dry_run_prints_its_plan_and_writes_nothing(tmp_path):
     done = prepare("synthetic:5000", tmp_path, "--resolution=32", "--dry_run")
     assert done.returncode == 0, done.stderr
     # 5,000 images of 32, 16, 8 and 4 pixels of three bytes: 19.5 MiB.

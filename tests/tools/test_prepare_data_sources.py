@@ -1,4 +1,4 @@
-"""What the word before a path may be given, and what is said when it is another's."""
+"""Sources as kind:PATH, and the messages where the kind is another one."""
 
 import os
 import zipfile

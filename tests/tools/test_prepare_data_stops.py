@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(out):
-    # What starts the tests in the background may have told them to ignore Ctrl-C.
+    # Tests that are started in the background may ignore Ctrl-C.
     command = ["env", "--default-signal=INT,HUP", sys.executable]
     command += ["-m", "progan_jax.tools.prepare_data", "synthetic:5000"]
     return subprocess.Popen(

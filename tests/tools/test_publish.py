@@ -86,8 +86,8 @@ def test_a_repository_gets_the_newest_snapshot(
 ):
     hub.install(monkeypatch, tmp_path / "hub")
     publish(run, "hf://me/digits", licence="cc0-1.0")
-    told = "published as https://huggingface.co/me/digits; licence cc0-1.0"
-    assert capsys.readouterr().out == f"{NAMES[1]} is {told}\n"
+    expected = "published as https://huggingface.co/me/digits; licence cc0-1.0"
+    assert capsys.readouterr().out == f"{NAMES[1]} is {expected}\n"
     card = (tmp_path / "hub/me/digits/README.md").read_text()
     assert "# digits\n" in card
     assert 'progan_jax.load("hf://me/digits")' in card
@@ -114,8 +114,8 @@ def test_mistakes_end_in_one_line(run, tmp_path, publish):
 
 def test_whatever_load_opens_can_be_published(publish, tmp_path, monkeypatch, capsys):
     publish("cifar10", tmp_path / "ours")
-    told = f"cifar10 is published as {tmp_path / 'ours'}; licence apache-2.0\n"
-    assert capsys.readouterr().out == told
+    expected = f"cifar10 is published as {tmp_path / 'ours'}; licence apache-2.0\n"
+    assert capsys.readouterr().out == expected
     pickle = tmp_path / "theirs.pkl"
     pickle.write_bytes(dumps(golden_networks("fused")))
     publish(pickle, tmp_path / "theirs", with_training_nets=True)
@@ -123,8 +123,10 @@ def test_whatever_load_opens_can_be_published(publish, tmp_path, monkeypatch, ca
     hub.install(monkeypatch, tmp_path / "hub")
     shutil.copytree(tmp_path / "theirs", tmp_path / "hub/me/net")
     publish("hf://me/net", tmp_path / "again")
-    told = f"hf://me/net is published as {tmp_path / 'again'}; licence CC BY-NC 4.0\n"
-    assert capsys.readouterr().out.endswith(told)
+    expected = (
+        f"hf://me/net is published as {tmp_path / 'again'}; licence CC BY-NC 4.0\n"
+    )
+    assert capsys.readouterr().out.endswith(expected)
     images = progan_jax.load(pickle).sample(2, seed=1)
     for folder in ("theirs", "again"):
         found = progan_jax.load(tmp_path / folder).sample(2, seed=1)

@@ -60,10 +60,10 @@ def ours(folder):
 def test_a_row_is_trained_measured_and_tabulated_once(reproduce, table, capsys):
     with flagsaver.flagsaver(rows=["e*"]):
         reproduce.main("tiny", SMALL)
-        told = capsys.readouterr().out
-        assert f"{table}/e-star/seed-1000: 0.2 kimg" in told
+        printed = capsys.readouterr().out
+        assert f"{table}/e-star/seed-1000: 0.2 kimg" in printed
         page = (table / "tiny.md").read_text()
-        assert page in told
+        assert page in printed
         assert "0.004 times the images of the recipe" in page
         assert "1 of 2 rows" in page
         assert page.count("no weights") == 1
@@ -142,7 +142,7 @@ def test_a_mistake_is_one_clear_line(reproduce, table, flags, words):
     assert not table.exists()
 
 
-def test_a_runs_folder_of_another_recipe_is_refused_before_anything_is_told(
+def test_a_runs_folder_of_another_recipe_is_refused_before_anything_is_printed(
     reproduce, table, monkeypatch, tiny_config, capsys
 ):
     folder = table / "e-star" / "seed-1000"
@@ -172,7 +172,7 @@ def test_rows_that_are_named_twice_are_run_once(reproduce, table, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_an_unknown_table_and_images_that_are_not_there_are_told(reproduce, table):
+def test_an_unknown_table_and_missing_images_are_reported(reproduce, table):
     with pytest.raises(
         UserError, match="'table2' is not a table; choose from cifar10_is"
     ):
@@ -182,7 +182,7 @@ def test_an_unknown_table_and_images_that_are_not_there_are_told(reproduce, tabl
     assert not table.exists()
 
 
-def test_a_classifier_that_is_not_there_is_told_before_anything_is_trained(
+def test_a_missing_classifier_is_reported_before_anything_is_trained(
     reproduce, table, monkeypatch
 ):
     modes = dataclasses.replace(TINY, metrics=("modes",), columns=("modes_found",))

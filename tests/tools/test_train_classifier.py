@@ -33,15 +33,15 @@ def test_classifier_its_description_and_its_curve_are_written(
 ):
     out = tmp_path / "new" / "digits"
     train_classifier(out, architecture="digit")
-    told = capsys.readouterr()
-    assert told.err == ""
+    printed = capsys.readouterr()
+    assert printed.err == ""
     assert sorted(p.name for p in out.parent.iterdir()) == [
         "digits.csv",
         "digits.json",
         "digits.safetensors",
     ]
     classifier = read_classifier(out, fingerprint=load_digits(8).fingerprint)
-    *epochs, last = told.out.splitlines()
+    *epochs, last = printed.out.splitlines()
     assert [line.split()[:2] for line in epochs] == [["epoch", "1"], ["epoch", "2"]]
     assert last.startswith(f"{classifier}: ")
     with (tmp_path / "new" / "digits.csv").open() as file:

@@ -66,8 +66,12 @@ def test_a_minute_of_the_network_that_ships_plays_for_a_minute(make, tmp_path, c
     out = tmp_path / "minute.mp4"
     make(model="cifar10", out=str(out))
     assert capsys.readouterr().out.startswith(f"{out}: 60.0 s, ")
-    told = next(imageio_ffmpeg.read_frames(out))
-    assert (told["size"], told["fps"], told["codec"]) == ((512, 512), 30, "h264")
+    metadata = next(imageio_ffmpeg.read_frames(out))
+    assert (metadata["size"], metadata["fps"], metadata["codec"]) == (
+        (512, 512),
+        30,
+        "h264",
+    )
     assert imageio_ffmpeg.count_frames_and_secs(out) == (1800, pytest.approx(60))
 
 

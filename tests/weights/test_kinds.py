@@ -39,7 +39,7 @@ def pickled(*classes):
     )
 
 
-# Name, content, what it is called, and what to do.
+# Name, content, the kind that is reported, and the fix.
 FILES = {
     "web page with a byte order mark": (
         *("net.pkl", b"\xef\xbb\xbf<!DOCTYPE html><html>"),

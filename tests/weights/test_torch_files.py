@@ -11,7 +11,9 @@ from progan_jax.errors import UserError
 from progan_jax.weights.torch_files import read_pth
 
 
-def test_arrays_of_all_types_and_orders_come_out_as_they_went_in(write_pth, tmp_path):
+def test_arrays_of_all_types_and_orders_are_read_as_they_were_written(
+    write_pth, tmp_path
+):
     random = np.random.default_rng(0)
     arrays = {
         "float": random.normal(size=(2, 3, 4)).astype(np.float32),
@@ -95,7 +97,7 @@ def test_thousands_of_tensors_of_one_storage_are_not_copied_out(write_pth, tmp_p
         read_pth(path)
 
 
-def test_shared_arrays_come_out_under_each_of_their_names(write_pth, tmp_path):
+def test_shared_arrays_are_read_under_each_of_their_names(write_pth, tmp_path):
     kept = np.arange(4, dtype=np.float32)
     path = write_pth(tmp_path / "a.pth", {"a": kept, "b": kept + 1, "c": kept})
     read = read_pth(path)

@@ -44,7 +44,7 @@ def plain(value):
 
 
 @pytest.mark.parametrize(("protocol", "old"), SPELLINGS)
-def test_every_protocol_and_spelling_gives_the_values_again(read, protocol, old):
+def test_every_protocol_and_spelling_restores_the_values(read, protocol, old):
     rng = np.random.default_rng(0)
     value = {
         "text": "ü" * 300,
