@@ -68,11 +68,11 @@ def flops_by_resolution(run: Callable[..., Any], *arguments: Any) -> Counter[int
       arguments: Its arguments, or their shapes.
 
     Returns:
-      Multiplications and additions by resolution; 0 is what stands in no such layer.
+      Multiplications and additions by resolution; 0 is for those outside of any layer.
     """
     found: Counter[int] = Counter()
     jaxpr = jax.make_jaxpr(run)(*arguments).jaxpr
-    # Layers' derivatives by all their inputs are there; not all are asked for.
+    # The derivatives by all inputs of a layer are there; not all are used.
     needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     _count(needed, "", 1, found)
     return found
@@ -147,7 +147,7 @@ def _taps(
     lhs_dilation: int,
     rhs_dilation: int,
 ) -> int:
-    """Returns how often, along one axis, a weight meets a number that is there."""
+    """Returns how often, along one axis, a weight meets a value that is no padding."""
     starts = np.arange(out)[:, None] * stride - pad
     places = starts + np.arange(kernel)[None, :] * rhs_dilation
     inside = (places >= 0) & (places < (size - 1) * lhs_dilation + 1)

@@ -177,7 +177,7 @@ def _feed_row(level: RecordLevel, stored: str, mode: str) -> str:
 
 
 def _rate(work: Callable[[], int], clock: Callable[[], float]) -> float:
-    """Returns what `work` did, as it says, for each second of a clock."""
+    """Returns the amount of work that `work` reports, per second of a clock."""
     done, started, begun = 0, clock(), time.perf_counter()
     while time.perf_counter() - begun < SECONDS.value:
         done += work()

@@ -1,7 +1,7 @@
 """Times this project's steps at one resolution; `benchmarks.train_step` starts it.
 
 Reads a request as JSON from the standard input and prints the answer as JSON: each
-measurement is a process of its own, as the peers' are.
+measurement is a separate process, as for the peers.
 """
 
 import json

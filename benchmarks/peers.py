@@ -2,7 +2,7 @@
 
 The programs are checkouts that the user names; nothing of them is here. Each is asked
 for the same widths, batch, loss (WGAN-GP) and alternating steps as ours, with what
-favours it: TF32, cuDNN's own tuning and (rosinality; gan_zoo's D takes views that need
+favours it: TF32, cuDNN's tuning and (rosinality; gan_zoo's D takes views that need
 its own layout) channels last on GPUs, and no fade between two resolutions, which costs
 ours two more small layers.
 
@@ -182,7 +182,7 @@ def _wait() -> None:
 
 
 def main() -> None:
-    """Answers one request; one of no seconds asks only whether the peer is there."""
+    """Answers one request; one of 0 seconds only checks that the peer is there."""
     warnings.simplefilter("ignore")
     request = json.load(sys.stdin)
     sys.path.insert(0, request["path"])

@@ -82,7 +82,7 @@ def _measure(config: Any, resolution: int, number: int) -> tuple[float, float]:
 
 
 def _states(config: Any, resolution: int, number: int) -> tuple[Any, Any]:
-    """Returns the states of so many seeds, stacked, and the steps."""
+    """Returns the stacked states of a number of seeds, and the steps."""
     schedule, mesh = make_schedule(config), make_mesh(jax.devices()[:1])
     states, program = [], None
     for seed in range(number):

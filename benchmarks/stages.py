@@ -22,7 +22,7 @@ def choose_stages(config: Any) -> list[int]:
       The resolutions to take, each once.
 
     Raises:
-      UserError: if a flag asks for what the run has not.
+      UserError: if a flag names a stage or a share that the run does not have.
     """
     schedule = config.schedule
     there = stage_resolutions(config.model.resolution, schedule.start_resolution)

@@ -97,7 +97,7 @@ def _check_peer_path() -> None:
     if PEER.value and not (PEER_PATH.value and Path(PEER_PATH.value).is_dir()):
         raise UserError(
             f"--peer_path={PEER_PATH.value}: there is no such folder; name a checkout "
-            f"of {PEER.value} (benchmarks/peers.py says where it is from)"
+            f"of {PEER.value} (benchmarks/peers.py has its address)"
         )
 
 
@@ -134,7 +134,7 @@ def _check_json(file: Path) -> None:
 
 def _record(config: Any, changed: list[str]) -> dict[str, Any]:
     """Measures the peaks; returns the record, without rows yet."""
-    # In a process of its own: this one must not hold the device's memory.
+    # In a separate process: this one must not hold the device's memory.
     command = [sys.executable, "-m", "benchmarks.roofline", config.model.dtype]
     answer = _ask(command, {})
     return {

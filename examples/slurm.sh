@@ -3,7 +3,7 @@
 #   sbatch examples/slurm.sh --config=configs/celeba_hq.py:v2_8gpus --workdir=RUN ...
 # from the root of the project, with its environment in .venv. RUN and the images lie on
 # a disk that all machines share. Slurm sends SIGTERM five minutes before the time is up:
-# the run saves its state and ends; sbatch the same line to go on.
+# the run saves its state and ends; sbatch the same line to continue.
 #SBATCH --job-name=progan_jax
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4

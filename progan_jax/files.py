@@ -121,7 +121,7 @@ def read_records(
       is_whole: Whether a record has the fields that its readers need.
 
     Returns:
-      The records that are whole and as they were sealed, and the number of damaged
+      The records that are complete and as they were sealed, and the number of damaged
       lines, such as one that a kill has cut short.
 
     Raises:

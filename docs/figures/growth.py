@@ -20,7 +20,7 @@ STEP = 4  # Kimg between points of the curves.
 
 
 def main() -> None:
-    """Writes the figure."""
+    """Writes the picture."""
     plt.rcParams.update({"svg.hashsalt": "growth", "font.size": 9})
     figure, (networks, time) = plt.subplots(
         2, 1, figsize=(7.2, 6.4), height_ratios=[1.25, 1], layout="constrained"
@@ -123,7 +123,9 @@ def draw_time(axes: Axes) -> None:
     alpha = [schedule.phase_at(k * 1000).alpha for k in kimg]
     axes.plot(kimg, alpha, color=LINE, lw=1.5)
     axes.set(
-        xlim=(0, end), ylim=(0, 1.25), xlabel="kimg: thousands of reals shown to D"
+        xlim=(0, end),
+        ylim=(0, 1.25),
+        xlabel="kimg: thousands of real images shown to D",
     )
     axes.set_ylabel("alpha")
     axes.set_xticks(range(0, int(end) + 1, 600))

@@ -61,7 +61,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
     unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch()  # ffmpeg would tell in many lines that it cannot.
+        unfinished.touch()  # ffmpeg would report a failure in many lines.
         count = write(unfinished, itertools.chain([first], rest), fps)
         move_whole(unfinished, path)
     except OSError as error:

@@ -132,10 +132,10 @@ def open_fakes(
     reals: Reals,
     batched: jax.sharding.NamedSharding | None,
 ) -> Fakes:
-    """Returns the fakes of a snapshot, to be compared with reals.
+    """Returns the fakes of a snapshot, to be compared with real images.
 
     Raises:
-      UserError: if it was trained on another set, or is larger than the reals.
+      UserError: if it was trained on another set, or is larger than the real images.
     """
     check_snapshot(name, info, reals)
     sampler = Sampler(generator_from_snapshot(info), batched=batched)
@@ -143,7 +143,7 @@ def open_fakes(
 
 
 def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:
-    """Raises UserError if a snapshot is of another set, or larger than the reals."""
+    """Raises UserError if a snapshot is of another set or larger than the images."""
     check_trained_on(name, info, reals.pyramid)
     side = info["stage"]["resolution"]
     if side > reals.resolution:

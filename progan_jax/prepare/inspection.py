@@ -367,7 +367,7 @@ class Comparison:
       num_compared: Number of images.
       levels: By side, for the common levels of one shape.
       labels: Difference of the classes.
-      notes: Differences of the sets as a whole, a line each.
+      notes: Differences of the sets, not of their images, a line each.
     """
 
     num_compared: int
@@ -417,7 +417,7 @@ def compare(
 
 
 def _unlike(one: StoredSet, other: StoredSet) -> Iterator[str]:
-    """Yields the differences of two sets as a whole."""
+    """Yields the differences of two sets that are not of single images."""
     for what, mine, others in (
         ("images", len(one.largest), len(other.largest)),
         ("classes", one.num_classes, other.num_classes),

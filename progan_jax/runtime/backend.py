@@ -27,7 +27,7 @@ def check_devices() -> None:
         message = explain_missing_devices(error)
         if message is None:
             raise
-        # JAX's own error, which says no more, would only lengthen the traceback.
+        # JAX's error says no more, and would only lengthen the traceback.
         raise UserError(message) from None
 
 

@@ -14,7 +14,7 @@ _running: set[threading.Thread] = set()
 
 
 class Background(Generic[T]):
-    """An action in a thread of its own, begun at once."""
+    """An action that starts at once in a separate thread."""
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._outcome: Future[T] = Future()

@@ -44,7 +44,7 @@ def local(tree: Any) -> Any:
 
 
 def select_devices(number: int) -> list[Any]:
-    """Returns the first `number` devices, equally many of each process, or all for 0.
+    """Returns the first `number` devices, the same number of each process; all for 0.
 
     Raises:
       UserError: if there are fewer, or processes would have unequally many.

@@ -1,4 +1,4 @@
-"""Devices of TPUs that this machine lacks, to compile for."""
+"""Devices of TPUs that this machine does not have, to compile for."""
 
 import importlib.util
 import os

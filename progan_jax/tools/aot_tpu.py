@@ -1,4 +1,4 @@
-"""Prints the costs of the training steps on a TPU that this machine lacks.
+"""Prints the costs of the training steps on a TPU that this machine does not have.
 
     python -m progan_jax.tools.aot_tpu --config=configs/celeba_hq.py:v2_8gpus \
         --topology=v5e:4x4 [--resolutions=4,64,256,1024] [--batch_per_chip=4]
@@ -111,7 +111,7 @@ def _check(config: ml_collections.ConfigDict, chips: int) -> None:
     if any(batch_faults(config, chips)):
         raise UserError(
             f"--topology={TOPOLOGY.value}: config.schedule.batch_size = "
-            f"{config.schedule.batch_size!r} cannot be split into whole groups over "
+            f"{config.schedule.batch_size!r} cannot be split into complete groups over "
             f"{chips} chips, {most_devices(config, chips)} at most; choose a smaller "
             "slice, or give each chip its own with --batch_per_chip=4"
         )
