@@ -145,7 +145,7 @@ def wander(
     Returns:
       float32 [frames, images, latent_size], of mean square 1.
 
-    Source: Karras et al. 2018, the authors' program for the paper's video.
+    Source: Karras et al. 2018, section 6.3, and the authors' program for its video.
     """
     latents = draw_latents(seed_key(seed), frames * images, latent_size)
     path = latents.reshape(frames, images, latent_size).astype(np.float64)

@@ -3,8 +3,8 @@
 An image is three digits, one in each channel, and its mode is the number that they
 write, red first. `tools.train_classifier --architecture=digit` trains the classifier.
 
-Source: Karras et al. 2018, table 4; 25,600 samples and ten evaluations as in the
-authors' program.
+Source: Karras et al. 2018, appendix E and table 4; 25,600 samples and ten evaluations
+as in the authors' program.
 """
 
 import numpy as np

@@ -16,7 +16,8 @@ from progan_jax.metrics.metric import Measurement
 
 NUM_IMAGES = 20_000  # Of the published protocol: 10,000 pairs.
 
-_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2.
+# From the calibration across scales of Wang et al. 2003.
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 _WINDOW, _SIGMA = 11, 1.5
 
@@ -78,8 +79,8 @@ def _ssim(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns SSIM and its contrast-structure part, each the mean of an image, [n].
 
     Both are written as 1 less a difference: the same as (2 cov + C2) / (var + C2) and
-    (2 mean_a mean_b + C1) / (squares + C1) (Wang et al. 2003, eqs. 1 to 3), but exact
-    on equal images.
+    (2 mean_a mean_b + C1) / (squares + C1) (Wang et al. 2003, eqs. 1 to 3 with
+    C3 = C2 / 2), but exact on equal images.
     """
     blur = partial(_filter, window=_gaussian(min(_WINDOW, a.shape[1])))
     mean_a, mean_b = blur(a), blur(b)

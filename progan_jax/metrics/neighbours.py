@@ -1,6 +1,6 @@
 """The real images nearest to given fakes: does the generator copy its data?
 
-Source: Karras et al. 2018, appendix on the nearest neighbours in CelebA-HQ.
+Source: Karras et al. 2018, appendix F.
 """
 
 from collections.abc import Callable, Iterable

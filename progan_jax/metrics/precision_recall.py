@@ -30,9 +30,9 @@ def precision_recall(
     """Returns precision and recall, each from 0 to 1.
 
     The manifold of a set is the union of balls, one around each image, that reach to
-    its k-th nearest neighbour in the set other than itself (eq. 1). Precision is the
-    share of fakes on the manifold of the real images, recall the share of real images
-    on that of the fakes (eq. 2).
+    its k-th nearest neighbour in the set other than itself. Precision is the share of
+    fakes on the manifold of the real images, recall the share of real images on that of
+    the fakes: the definitions of Kynkaanniemi et al. 2019.
 
     Args:
       reals: Floating-point [n, d].

@@ -2,7 +2,8 @@
 
 Images and activations are NHWC, convolution kernels HWIO and applied as a plain
 correlation with zero padding. Statistics are taken in float32 at least, whatever the
-dtype of the activations. Source: Karras et al. 2018, sections 3, 4.1, 4.2 and table 2.
+dtype of the activations. Source: Karras et al. 2018, sections 3, 4.1 and 4.2, and
+appendix A.1.
 """
 
 import math
@@ -235,7 +236,7 @@ def _scaled_parameters(
     bias_shape: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array]:
     """Creates a layer's kernel and bias; returns them scaled, the bias in its dtype."""
-    # Section 4.1: gain / sqrt(fan_in).
+    # gain / sqrt(fan_in): Karras et al. 2018, section 4.1, after He et al. 2015.
     scale = layer.gain / math.sqrt(math.prod(kernel_shape[:-1]))
     stored = statistics_dtype(layer.dtype)
     stddev = 1.0 if layer.equalized else scale

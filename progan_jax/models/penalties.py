@@ -20,7 +20,8 @@ def gradient_penalty(
     """Penalises gradients of the scores whose norm is not gamma.
 
     lambda * (||dD/dx||_2 / resolution_ratio - gamma)**2 / gamma**2, for each image:
-    Karras et al. 2018, appendix A.1 (lambda 10, gamma 1; gamma 750 for CIFAR-10).
+    Karras et al. 2018, section 6.5, after Gulrajani et al. 2017 (lambda 10, gamma 1;
+    gamma 750 for CIFAR-10).
 
     Args:
       scores: Maps images [N, r, r, C] to scores [N].
@@ -48,7 +49,8 @@ def gradient_penalty(
 def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean softmax cross entropy of logits [N, L] against classes int [N].
 
-    Classes from L on have a one-hot vector of zeros, and so an entropy of zero.
+    Classes from L on have a one-hot vector of zeros, and so an entropy of zero. Source:
+    Odena et al. 2017 (AC-GAN).
     """
     import optax  # Here, because sampling imports the losses and must not need optax.
 

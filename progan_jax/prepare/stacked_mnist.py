@@ -1,6 +1,6 @@
 """Stacked MNIST: three digits as the channels of one image, 1,000 modes.
 
-Source: Karras et al. 2018, appendix D, after Metz et al. 2016. A million images drawn
+Source: Karras et al. 2018, appendix E, after Metz et al. 2016. A million images drawn
 with seed 123 are those of create_mnistrgb in the authors' dataset_tool.py.
 """
 

@@ -4,7 +4,7 @@ Adam has the form of the authors' programs. TensorFlow and Lasagne add epsilon t
 square root of the *uncorrected* second moment; optax adds it to that of the corrected
 one, and has no option for this form:
     step = lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon).
-Source: Kingma & Ba 2015, end of section 2.
+Source: Kingma & Ba 2015, just before section 2.1.
 
 An update that is not finite is skipped: parameters and moments stay as they are, and
 the skip is counted. The scalars of a run are summed in its state until the tick's end.
@@ -41,7 +41,7 @@ def scale_by_authors_adam(
         mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
         nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, beta2, 2)
         t = jnp.asarray(count, jnp.float32)
-        # Kingma & Ba 2015, end of section 2.
+        # Kingma & Ba 2015, just before section 2.1.
         correction = jnp.sqrt(1 - beta2**t) / (1 - beta1**t)
         step = jax.tree.map(
             lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), mu, nu

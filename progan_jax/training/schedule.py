@@ -255,6 +255,7 @@ class Schedule:
         return stage.resolution == self.start_resolution
 
     def _alpha(self, stage: Stage, nimg: int) -> float:
+        # Rises linearly from 0 to 1: Karras et al. 2018, figure 2.
         fade_nimg = self.fade_kimg[stage.resolution] * 1000
         if self._is_first(stage) or not fade_nimg:
             return 1.0

@@ -60,6 +60,8 @@ def prepare_reals(
 
     Returns:
       float32 [N, r, r, C] in [-1, 1], and half a byte beyond with noise.
+
+    Source: Karras et al. 2018, figure 2, for the fade.
     """
     x = to_float(images)
     x = jnp.where(mirror.reshape(-1, 1, 1, 1), x[:, :, ::-1], x)

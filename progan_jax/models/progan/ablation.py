@@ -6,7 +6,7 @@ by a learned gain. They keep no running averages: the paper's program takes the
 statistics of the current batch wherever it runs a network, even for samples (Karras
 et al. 2018, section 6.1, rows a to c of table 1). LSGAN's noise is multiplied into the
 inputs of D's convolutions and grows as D's scores of fakes approach their target, 1
-(appendix B).
+(Karras et al. 2018, appendix B).
 """
 
 import math
@@ -30,7 +30,8 @@ class MinibatchDiscrimination(nn.Module):
 
     A kernel maps an image to five numbers, by directions of unit length times a learned
     scale. Its feature is the sum over the other images of exp(-distance), with L1
-    distances, plus a bias. Source: Salimans et al. 2016, section 3.2.
+    distances, plus a bias. Source: Salimans et al. 2016, section 3.2; the scale and the
+    bias are those of the paper's program.
 
     Attributes:
       kernels: Number of appended features.
@@ -97,7 +98,10 @@ EPSILON = 1e-4  # Added to variances, inside the root, in the paper's program.
 
 
 class BatchNorm(nn.Module):
-    """Normalises each feature over all images and pixels; one gain per feature."""
+    """Normalises each feature over all images and pixels; one gain per feature.
+
+    Source: Ioffe & Szegedy 2015.
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -109,7 +113,10 @@ class BatchNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Normalises each image over its pixels and features; a single gain."""
+    """Normalises each image over its pixels and features; a single gain.
+
+    Source: Ba et al. 2016; the single gain is that of the paper's program.
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -136,8 +143,8 @@ def _stored(x: jax.Array) -> jnp.dtype:
     return statistics_dtype(x.dtype)
 
 
-# Appendix B: how much of its value the running mean of scores keeps at an update, and
-# the value up to which there is no noise.
+# Karras et al. 2018, appendix B: how much of its value the running mean of scores keeps
+# at an update, and the value up to which there is no noise.
 _MEMORY = 0.9
 _CALM = 0.5
 
@@ -158,7 +165,7 @@ class Noise(NamedTuple):
 def multiply_noise(layer: nn.Module, x: jax.Array, noise: Noise | None) -> jax.Array:
     """Multiplies each map of each image [N, H, W, C] by a factor around 1.
 
-    Factors are 1 + n, n ~ N(0, (strength * sqrt(C))**2): appendix B.
+    Factors are 1 + n, n ~ N(0, (strength * sqrt(C))**2), as in the paper's program.
 
     Args:
       layer: The layer whose random numbers "noise" are drawn, new ones at each call.
@@ -189,7 +196,7 @@ def noise_strength(fake_scores: jax.Array, coefficient: float) -> jax.Array:
 def follow_scores(fake_scores: jax.Array, score: jax.Array) -> jax.Array:
     """Returns 0.9 * fake_scores + 0.1 * score, with the score clipped to [0, 1].
 
-    Source: Karras et al. 2018, appendix B.
+    Source: Karras et al. 2018, appendix B; the paper's program for the clipping.
     """
     clipped = jnp.clip(score, 0, 1).astype(fake_scores.dtype)
     return _MEMORY * fake_scores + (1 - _MEMORY) * clipped

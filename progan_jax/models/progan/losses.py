@@ -1,7 +1,7 @@
 """Losses of Progressive GAN: WGAN-GP, LSGAN and the AC-GAN class terms.
 
 Every loss is a mean over the batch, in float32 at least, and returns the scalars for
-the log. Source: Karras et al. 2018, section 3 and appendices A.1 and B.
+the log. Source: Karras et al. 2018, section 6.5 and appendices A.1 and B.
 """
 
 from collections.abc import Callable
@@ -149,7 +149,7 @@ def _d_wgan_gp(
     fake: DiscriminatorOutput,
     inputs: LossInputs,
 ) -> tuple[jax.Array, Scalars]:
-    """E[fake] - E[real] + penalty + drift: appendix A.1."""
+    """E[fake] - E[real] + penalty + drift: Karras et al. 2018, appendix A.1."""
     options, reals, fakes = inputs.options, inputs.reals, inputs.fakes
     assert reals is not None and fakes is not None, "D takes both"
     penalty, norms, mixed_scores = gradient_penalty(
@@ -169,7 +169,7 @@ def _d_wgan_gp(
 
 
 def _g_wgan_gp(fake: DiscriminatorOutput) -> jax.Array:
-    """-E[fake]: appendix A.1."""
+    """-E[fake]: Karras et al. 2018, appendix A.1."""
     return -jnp.mean(fake.scores)
 
 
@@ -179,16 +179,16 @@ def _d_lsgan(
     fake: DiscriminatorOutput,
     inputs: LossInputs,
 ) -> tuple[jax.Array, Scalars]:
-    """E[real**2] + E[(fake - 1)**2] / 10: appendix B, with the authors' targets."""
+    """E[real**2] + E[(fake - 1)**2] / 10: Mao et al. 2017, with other targets."""
     del apply, inputs
-    # Their Theano program has targets 0 for real images and 1 for fakes, and weights
+    # The paper's program has targets 0 for real images and 1 for fakes, and weights
     # fakes by a tenth.
     real_term, fake_term = jnp.square(real.scores), jnp.square(fake.scores - 1)
     return jnp.mean(real_term) + 0.1 * jnp.mean(fake_term), {}
 
 
 def _g_lsgan(fake: DiscriminatorOutput) -> jax.Array:
-    """E[fake**2]: appendix B, with the authors' target of real images, 0."""
+    """E[fake**2]: Mao et al. 2017, with the program's target of real images, 0."""
     return jnp.mean(jnp.square(fake.scores))
 
 

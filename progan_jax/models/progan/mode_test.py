@@ -4,7 +4,7 @@ Each block has one layer, where those of `progan` have two. G's RGB layers are 3
 ends in a dense layer at 4x4, and its block of the run's final resolution takes images
 directly; in earlier stages images pass through a 1x1 layer first. Everything else, such
 as fades and names, is inherited from `networks`. Source: Karras et al. 2018, appendix
-D.
+E.
 """
 
 from collections.abc import Callable

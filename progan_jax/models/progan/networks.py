@@ -3,7 +3,8 @@
 A network of stage resolution r takes or emits images of r x r and holds the layers of
 every resolution up to r, named by that resolution and initialised from a key folded
 with their path: growing to r and starting at r give the same layers. `alpha` is the
-weight of the newest block in [0, 1]. Source: Karras et al. 2018, section 2, table 2.
+weight of the newest block in [0, 1]. Source: Karras et al. 2018, section 2 and appendix
+A.1.
 """
 
 import math
