@@ -1,4 +1,4 @@
-"""Prints the costs of the training steps on a TPU that this machine does not have.
+"""Prints the costs of the training steps on a TPU, without one.
 
     python -m progan_jax.tools.aot_tpu --config=configs/celeba_hq.py:v2_8gpus \
         --topology=v5e:4x4 [--resolutions=4,64,256,1024] [--batch_per_chip=4]
