@@ -49,7 +49,7 @@ def key():
 
 @pytest.fixture
 def own_emitters(monkeypatch):
-    """Compiles steps as without the tests' own setting.
+    """Compiles steps without the setting of the tests.
 
     Under it, sums in another order differ by 1e-9 after some pairs, and not by 1e-12.
     """

@@ -1,4 +1,4 @@
-"""Who may import whom: the rooms of the house, read from the source."""
+"""Which packages may import which, read from the source."""
 
 import ast
 import re
@@ -118,7 +118,7 @@ def test_imports_go_downwards(name):
 
 
 @pytest.mark.parametrize("name", in_room("models"))
-def test_models_import_models_and_the_ground(name):
+def test_models_import_only_models_and_the_lowest_packages(name):
     rooms = {room_of(other) for a, other in arrows() if a == name}
     assert rooms <= {"models", "weights", "files", "errors"}
 
@@ -169,7 +169,7 @@ def test_gradio_is_imported_in_one_module_alone():
 
 @cache
 def homes():
-    """Returns the distributions installed that bring each library."""
+    """Returns the installed distributions that provide each library."""
     return packages_distributions()
 
 
@@ -186,7 +186,7 @@ def declared():
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_every_library_that_is_imported_is_declared(name):
-    """Not brought along by another one, which may leave it out one day."""
+    """Not only as a dependency of another one, which may drop it."""
     for library in {module.split(".")[0] for module in imports(MODULES[name])}:
         names = {home.replace("_", "-") for home in homes().get(library, [])}
         assert not names or names & {"progan-jax", *declared()}, library

@@ -1,4 +1,4 @@
-"""The notebook: it has no outputs, uses what there is, and runs from top to bottom."""
+"""The notebook: it has no outputs, uses only what the package has, and runs."""
 
 import ast
 import importlib

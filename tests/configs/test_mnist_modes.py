@@ -1,4 +1,4 @@
-"""The configurations of the mode test against the reference's words."""
+"""The configurations of the mode test against the reference."""
 
 import pytest
 

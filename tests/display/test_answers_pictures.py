@@ -1,4 +1,4 @@
-"""Pictures against those of the generator itself."""
+"""Pictures against images of the generator itself."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def explorer(request, make_generator):
 
 
 def expected(explorer, seed, count, label):
-    """Images that the package draws without the explorer; they may round otherwise."""
+    """Images drawn without the explorer; they may be rounded differently."""
     return to_uint8(explorer.generator.sample(count, seed, label)).astype(int)
 
 

@@ -1,4 +1,4 @@
-"""Grids as they come into the page."""
+"""Grids as the page shows them."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Rows of many ticks, in few."""
+"""Many rows of ticks, averaged to few."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What runs came to, from records written by hand."""
+"""Outcomes of runs, from records written by hand."""
 
 import json
 import math

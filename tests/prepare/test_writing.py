@@ -62,7 +62,7 @@ class Grey(SyntheticReader):
 
 
 class Slow(Shapes):
-    """Takes its time, so that a kill finds it at work."""
+    """Is slow, so that a kill interrupts its work."""
 
     def __getitem__(self, index):
         time.sleep(0.02)

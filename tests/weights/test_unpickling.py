@@ -1,4 +1,4 @@
-"""What comes back from pickles, and what hostile ones cannot do."""
+"""What pickles contain, and what hostile ones cannot do."""
 
 import codecs
 import copyreg
@@ -211,7 +211,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(
     assert "antigravity" not in set(sys.modules) - before
 
 
-def test_the_pickles_are_hostile_indeed(tmp_path, monkeypatch):
+def test_the_pickles_are_really_hostile(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for kind in ("os.system", "eval", "protocol 0", "an array of objects, protocol 5"):
         pickle.loads(HOSTILE[kind]())
