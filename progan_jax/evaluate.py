@@ -171,8 +171,8 @@ class Evaluation:
         Raises:
           UserError: if it was trained on other images, or its images are not finite.
         """
-        params, info = read_snapshot(folder)
-        fakes = open_fakes(folder.name, params, info, self.reals, self._sharding)
+        weights, info = read_snapshot(folder)
+        fakes = open_fakes(folder.name, weights, info, self.reals, self._sharding)
         values: dict[str, float] = {}
         of_weights = {"digest": digest(folder), "nimg": info["stage"]["nimg"]}
         for metric in self._with_bar(folder.name):

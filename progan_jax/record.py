@@ -26,7 +26,7 @@ from progan_jax.inference.sampling import Sampler, draw_latents
 from progan_jax.inference.snapshot import moment_name, write_snapshot
 from progan_jax.metrics.image_sources import describe_set
 from progan_jax.metrics.swd import swd
-from progan_jax.models.common import Params
+from progan_jax.models.common import to_weights
 from progan_jax.runtime.logging import (
     STAGE_SWD,
     ProgressBar,
@@ -132,7 +132,7 @@ class Record:
         """Writes the grids of real images and of the initial generator's fakes."""
         reals = self._pyramid.levels[self._config.model.resolution][self._grid_indices]
         self._write_grid("reals.png", reals)
-        self.draw_fakes(program.sampler, local(state.g_ema), 0)
+        self.draw_fakes(program.sampler, local(state.averaged), 0)
 
     def end_tick(
         self, program: StageProgram, state: TrainState, nimg: int, shown: int
@@ -147,7 +147,7 @@ class Record:
         """
         train, schedule = self._config.train, self._schedule
         tick, phase = schedule.ticks_until(nimg), schedule.phase_at(nimg - 1)
-        ema = local(state.g_ema)
+        ema = local(state.averaged)
         row = self.tick(state.sums, nimg, shown, phase)
         stage_ends = schedule.is_stage_end(nimg)
         measures_stage = stage_ends and self._config.eval.stage_swd_images
@@ -230,7 +230,7 @@ class Record:
             "TrainD/learning_rate": phase.d_learning_rate,
         }
 
-    def draw_fakes(self, sampler: Sampler, ema: Params, nimg: int) -> None:
+    def draw_fakes(self, sampler: Sampler, ema: Mapping[str, Any], nimg: int) -> None:
         """Writes the grid of the fixed latents, enlarged to the final resolution."""
         phase = self._schedule.phase_at(max(nimg - 1, 0))
         labels = self._labels(self._grid_indices)
@@ -239,7 +239,7 @@ class Record:
         self._write_grid(name, self._upscale(fakes))
 
     def measure_swd(
-        self, sampler: Sampler, ema: Params, phase: Phase
+        self, sampler: Sampler, ema: Mapping[str, Any], phase: Phase
     ) -> dict[str, float]:
         """Returns SWD x 1e3 between real images and fakes at the final resolution.
 
@@ -262,7 +262,8 @@ class Record:
         config, pyramid = self._config, self._pyramid
         trained = None
         if config.train.snapshot_networks:
-            trained = {"G": local(state.g_params), "D": local(state.d_params)}
+            networks = jax.device_get(local(state.trained))
+            trained = {"G": to_weights(networks.g), "D": to_weights(networks.d)}
         info = {
             "family": config.family,
             "options": asdict(model_options(config)),
@@ -283,8 +284,8 @@ class Record:
         }
         folder = self._workdir / "snapshots" / moment_name(nimg, phase.resolution)
         self.folder.check()
-        ema = local(state.g_ema)
-        write_snapshot(folder, jax.device_get(ema), info, jax.device_get(trained))
+        ema = jax.device_get(local(state.averaged))
+        write_snapshot(folder, to_weights(ema), info, trained)
         return folder
 
     @cached_property
@@ -371,7 +372,7 @@ def _scalars(totals: Mapping[str, float]) -> dict[str, float]:
     for name, total in totals.items():
         if name.endswith(("_steps", "_skipped")):
             continue
-        steps = totals["g_steps" if name == "g_loss" else "d_steps"]
+        steps = totals["g_steps" if name.startswith("g_") else "d_steps"]
         group = "Health" if name.startswith(("stddev", "noise")) else "Loss"
         row[f"{group}/{name}"] = total / steps if steps else float("nan")
     for network in "GD":

@@ -37,7 +37,7 @@ def chromium(profile, downloads):
 
 
 def show_in(driver, width, mode):
-    """Sets the window's width, a phone's below 600, and light or dark colours."""
+    """Makes the window so wide, a phone's below 600, and its colours light or dark."""
     metrics = {"width": width, "height": 844, "deviceScaleFactor": 1}
     metrics["mobile"] = width < 600
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -46,7 +46,7 @@ def show_in(driver, width, mode):
 
 
 def violations(driver):
-    """Returns axe's objections to the page's accessibility, as rules and places."""
+    """What axe finds against the page's accessibility, as rules and places."""
     driver.set_script_timeout(60)
     found = Axe().run(driver)["violations"]
     return [(v["id"], v["impact"], [n["target"] for n in v["nodes"]]) for v in found]

@@ -49,7 +49,7 @@ def key():
 
 @pytest.fixture
 def own_emitters(monkeypatch):
-    """Compiles steps without the setting of the tests.
+    """Compiles steps as without the tests' own setting.
 
     Under it, sums in another order differ by 1e-9 after some pairs, and not by 1e-12.
     """

@@ -1,4 +1,4 @@
-"""Limits on the memory that code takes."""
+"""How much memory something takes at most."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def allocating_at_most(num_bytes: int) -> Iterator[None]:
 
 
 def run_alone(imports: str, body: str, *paths: Path) -> tuple[list[str], int]:
-    """Runs a script in a separate process, whose `paths` are the ones given.
+    """Runs a script in a process of its own, whose `paths` are the ones given.
 
     Returns:
       The lines that it printed, and by how many bytes its memory grew at most.

@@ -22,7 +22,7 @@ def leaves(nav):
 
 
 class Loader(yaml.SafeLoader):
-    """Reads values of the environment as their defaults."""
+    """Reads what the environment gives as what stands for it where it does not."""
 
 
 Loader.add_constructor("!ENV", lambda loader, node: loader.construct_sequence(node)[-1])

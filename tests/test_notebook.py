@@ -1,4 +1,4 @@
-"""The notebook: it has no outputs, uses only what the package has, and runs."""
+"""The notebook: it has no outputs, uses what there is, and runs from top to bottom."""
 
 import ast
 import importlib

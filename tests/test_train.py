@@ -346,7 +346,7 @@ def test_a_finished_run_has_nothing_left_to_do(finished, tiny_config, capsys):
     assert before == (grids(finished), rows(finished))
 
 
-def test_a_run_may_be_made_longer_and_every_tick_occurs_once(
+def test_a_run_may_be_made_longer_and_every_tick_stands_once(
     tiny_config, tmp_path, capsys
 ):
     workdir = tmp_path / "run"
@@ -394,7 +394,7 @@ def test_a_changed_stage_in_a_checkpoint_costs_ticks_and_not_exactness(
 
 
 def meta_of(config, **changes):
-    """Metadata of a checkpoint after 16 of 40 pairs, in the fade to 8x8."""
+    """What a checkpoint after 16 of 40 pairs says, in the fade to 8x8."""
     stages = [dataclasses.asdict(s) for s in make_schedule(config).stages()[:2]]
     meta = {"nimg": 128, "resolution": 8, "stages": stages, "total_sec": 1.5}
     return meta | changes
@@ -434,7 +434,9 @@ def test_meta_data_that_contradict_their_state_are_an_error(tiny_config, changes
         check_restored(tiny_config, meta, arrays_of(tiny_config.seed))
 
 
-def test_a_checkpoint_of_another_seed_is_refused_and_not_continued(copied, tiny_config):
+def test_a_checkpoint_of_another_seed_is_refused_and_not_trained_on(
+    copied, tiny_config
+):
     # The folder is now of a run of seed 7, whose checkpoints are of another one.
     record = json.loads((copied / "config.json").read_text())
     record["config"]["seed"] = tiny_config.seed = 7

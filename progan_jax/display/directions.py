@@ -118,12 +118,12 @@ def _early_layers(generator: TrainedGenerator) -> Callable[[np.ndarray], np.ndar
     network, classes = generator.network.clone(resolution=side), generator.num_classes
 
     @jax.jit
-    def respond(params: Any, latents: jax.Array) -> jax.Array:
+    def respond(variables: Any, latents: jax.Array) -> jax.Array:
         labels = None
         if classes:
             labels = jax.nn.one_hot(np.arange(len(latents)) % classes, classes)
         _, state = network.apply(
-            {"params": params},
+            variables,
             latents,
             labels,
             1.0,
@@ -133,4 +133,4 @@ def _early_layers(generator: TrainedGenerator) -> Callable[[np.ndarray], np.ndar
         (maps,) = jax.tree.leaves(state)
         return maps.reshape(len(latents), -1).astype(np.float32)
 
-    return lambda latents: np.asarray(respond(generator.params, latents))
+    return lambda latents: np.asarray(respond(generator.variables, latents))

@@ -308,7 +308,7 @@ def config_section(record: RunRecord) -> str:
         [[name, _value(value)] for name, value in fields.items()],
     )
     body = details(f"All {len(fields)} fields", everything)
-    paper = list_fields(base.get_config())
+    paper = list_fields(base.get_config(record.config.family))
     rows = [
         [
             name,

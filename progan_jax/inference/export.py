@@ -39,10 +39,10 @@ def export_generator(generator: TrainedGenerator) -> bytes:
 
 
 def _draw(generator: TrainedGenerator) -> Callable[..., jax.Array]:
-    network, params, alpha = generator.network, generator.params, generator.alpha
+    network, variables, alpha = generator.network, generator.variables, generator.alpha
 
     def draw(z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
-        images = generate(network, {"params": params}, z, labels, jnp.float32(alpha))
+        images = generate(network, variables, z, labels, jnp.float32(alpha))
         return images.astype(jnp.float32)
 
     return draw

@@ -19,12 +19,18 @@ from progan_jax.errors import UserError
 from progan_jax.inference.sampling import (
     BATCH_SIZE,
     Sampler,
-    check_parameters,
+    check_weights,
     draw_inputs,
     generator_from_snapshot,
 )
 from progan_jax.inference.snapshot import read_snapshot
-from progan_jax.models.common import Params, stage_resolutions
+from progan_jax.models.common import (
+    Params,
+    Weights,
+    stage_resolutions,
+    to_variables,
+)
+from progan_jax.models.families import DEFAULT, FAMILIES, Family
 from progan_jax.models.layers import downscale2d
 from progan_jax.runtime.backend import check_devices
 
@@ -44,22 +50,33 @@ class TrainedGenerator:
       name: Name of the snapshot, for messages.
       info: The snapshot's description; see docs/using.md.
       network: The Flax module.
-      params: Its parameters, on the device.
+      variables: Its parameters, and its other arrays, on the device.
       alpha: Weight of its newest block, in [0, 1]; 1 after the fade.
     """
 
-    def __init__(self, params: Params, info: Mapping[str, Any], name: str) -> None:
+    def __init__(self, weights: Weights, info: Mapping[str, Any], name: str) -> None:
         """Takes what `read_snapshot` returns, and the name of the snapshot.
 
         Raises:
-          UserError: if parameters and description do not fit together.
+          UserError: if weights and description do not fit together.
         """
         self.name, self.info = name, info
         self.network = generator_from_snapshot(info)
-        check_parameters(self.network, params)
-        self.params = jax.device_put(params)
+        check_weights(self.network, weights)
+        self.variables = jax.device_put(to_variables(weights))
         self.alpha = _check_alpha(info)
         self._samplers: dict[tuple[int, int, bool], Sampler] = {}
+
+    @property
+    def family(self) -> Family:
+        """The family of models that it belongs to."""
+        return FAMILIES[self.info.get("family", DEFAULT)]
+
+    @property
+    def params(self) -> Params:
+        """Its parameters, nested by layer."""
+        params: Params = self.variables["params"]
+        return params
 
     @property
     def latent_dim(self) -> int:
@@ -204,7 +221,7 @@ class TrainedGenerator:
         stale = stale_rgb and side < self.resolution
         sampler = self._sampler(len(latents), side, stale)
         alpha = 1.0 if stale else self.alpha
-        return sampler.sample(self.params, alpha, latents, labels, self.name)
+        return sampler.sample(self.variables, alpha, latents, labels, self.name)
 
     def _sampler(self, count: int, side: int, stale: bool) -> Sampler:
         made = side if stale else self.resolution
@@ -222,10 +239,11 @@ class TrainedGenerator:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the compiled programs, which other processes cannot use."""
-        return self.__dict__ | {"params": jax.device_get(self.params), "_samplers": {}}
+        variables = jax.device_get(self.variables)
+        return self.__dict__ | {"variables": variables, "_samplers": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state | {"params": jax.device_put(state["params"])}
+        self.__dict__ |= state | {"variables": jax.device_put(state["variables"])}
 
     def __repr__(self) -> str:
         side, classes = self.resolution, self.num_classes or "no"
@@ -246,7 +264,7 @@ def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
       UserError: if the folder has no valid snapshot of a generator, or JAX finds no
         device.
     """
-    params, info = read_snapshot(folder)
+    weights, info = read_snapshot(folder)
     if info.get("network", "G") != "G":
         raise UserError(
             f"snapshot {folder} is of a discriminator, which makes no images; name a "
@@ -254,7 +272,7 @@ def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
         )
     check_devices()
     try:
-        return TrainedGenerator(params, info, name or folder.absolute().name)
+        return TrainedGenerator(weights, info, name or folder.absolute().name)
     except UserError as error:
         raise UserError(f"snapshot {folder}: {error}") from error
 

@@ -25,12 +25,13 @@ from progan_jax.inference.snapshot import CARRIES, copy_snapshot, read_trained
 
 SAMPLES = "samples.png"
 
-# Front matter of the card, in which the Hub looks for it.
+# Front matter of the card, in which the Hub looks for it; and its tags, with the
+# family's before them.
 _METADATA = {
     "library_name": "progan_jax",
     "pipeline_tag": "unconditional-image-generation",
-    "tags": ["progan", "progressive-gan", "gan", "image-generation", "jax", "flax"],
 }
+_TAGS = ("gan", "image-generation", "jax", "flax")
 
 # Markdown's own characters. An underscore within a word is an ordinary one.
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~$@:]|(?<!\w)_|_(?!\w)|(?<=www)\.")
@@ -69,15 +70,16 @@ def model_card(
       records: Records of metrics.jsonl that were measured with these weights.
       base: Fields of the base configuration by their dotted names; None if unknown.
     """
-    metadata = {"license": licence, **_METADATA}
+    paper = generator.family.PAPER
+    metadata = {"license": licence, **_METADATA, "tags": [*paper.tags, *_TAGS]}
     front = "\n".join(f"{name}: {json.dumps(v)}" for name, v in metadata.items())
     colours = "grey" if generator.channels == 1 else "RGB"
     size = f"{generator.resolution}x{generator.resolution}"
     parts = [
         f"---\n{front}\n---",
         f"# {markdown_text(title)}",
-        "A generator of Progressive GAN ([Karras et al. 2018]"
-        f"(https://arxiv.org/abs/1710.10196)) for {colours} images of {size}.",
+        f"A generator of {paper.model} ([{paper.authors}]({paper.url})) for {colours} "
+        f"images of {size}.",
         f"![{samples}]({SAMPLES})",
         f"{samples}.",
         *_usage(source, generator),
@@ -111,14 +113,13 @@ def _network(generator: TrainedGenerator) -> Iterator[str]:
     options, names = generator.network.options, generator.class_names
     listed = f": {list_classes(names)}" if names else ""
     rows = {
-        "topology": options.topology,
         "resolution": generator.resolution,
         "final resolution": options.resolution,
         "weight of the newest block": generator.alpha,
         "channels": generator.channels,
         "latents": f"{generator.latent_dim}, standard normal",
         "classes": f"{generator.num_classes}{listed}",
-        "feature maps": f"{options.fmap_base} / 2^k, at most {options.fmap_max}",
+        **generator.family.describe(options),
         "parameters": sum(x.size for x in jax.tree.leaves(generator.params)),
     }
     if "nimg" in generator.info["stage"]:

@@ -13,7 +13,7 @@ from flax import traverse_util
 
 from progan_jax.errors import NotFiniteError, UserError, warn
 from progan_jax.images import to_uint8
-from progan_jax.models.common import Params, generate, parameter_shapes
+from progan_jax.models.common import Weights, generate, weight_shapes
 from progan_jax.models.families import DEFAULT, FAMILIES
 from progan_jax.models.options import faults, read_options
 
@@ -51,9 +51,9 @@ def generator_from_snapshot(info: Mapping[str, Any]) -> Any:
     raise UserError(f"the snapshot's description {problem}; choose another snapshot")
 
 
-def check_parameters(generator: Any, params: Params) -> None:
-    """Raises UserError unless the parameters have the generator's names and shapes."""
-    found, expected = traverse_util.flatten_dict(params), parameter_shapes(generator)
+def check_weights(generator: Any, weights: Weights) -> None:
+    """Raises UserError unless the weights have the generator's names and shapes."""
+    found, expected = traverse_util.flatten_dict(weights), weight_shapes(generator)
     for path in sorted(expected.keys() | found.keys()):
         shape = found[path].shape if path in found else None
         if shape != expected.get(path):
@@ -146,7 +146,7 @@ class Sampler:
 
     def sample(
         self,
-        params: Params,
+        variables: Mapping[str, Any],
         alpha: float,
         latents: np.ndarray,
         labels: np.ndarray | None = None,
@@ -155,7 +155,7 @@ class Sampler:
         """Returns images as returned by `finish`, by default uint8 [n, r, r, C].
 
         Args:
-          params: Parameters of the generator.
+          variables: Those of the generator.
           alpha: Weight of its newest block.
           latents: [n, latent_size].
           labels: Classes int [n]; ignored by an unconditional generator.
@@ -173,7 +173,7 @@ class Sampler:
             rows = np.arange(start, start + self.batch_size) % total
             inputs = latents[rows], classes[rows].astype(np.int32)
             images, most = self._call(
-                params, np.float32(alpha), *jax.device_put(inputs, self._batched)
+                variables, np.float32(alpha), *jax.device_put(inputs, self._batched)
             )
             parts.append(np.asarray(images)[: total - start])
             largest = np.maximum(largest, most)  # Keeps NaN.
@@ -200,12 +200,12 @@ class Sampler:
 def _generate(
     generator: Any,
     finish: Callable[[jax.Array], jax.Array],
-    params: Params,
+    variables: dict[str, Any],
     alpha: jax.Array,
     latents: jax.Array,
     labels: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    images = generate(generator, {"params": params}, latents, labels, alpha)
+    images = generate(generator, variables, latents, labels, alpha)
     # XLA's maximum on CPUs may ignore NaN.
     largest = jnp.abs(images.astype(jnp.float32)).max()
     return finish(images), jnp.where(jnp.isfinite(images).all(), largest, jnp.nan)

@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, parse_record, seal, write_whole
+from progan_jax.models.common import Weights
 
 # Kimg and resolution. Earlier versions wrote integer kimg, rounded down.
 _NAME = re.compile(r"(\d{6,}(?:\.\d{3})?)_r(\d{3,})")
@@ -50,20 +51,20 @@ BEST = "best"  # File in snapshots/ that holds the name of the best one.
 
 def write_snapshot(
     folder: Path,
-    params: dict[str, Any],
+    weights: Weights,
     info: Mapping[str, Any],
-    trained: Mapping[str, Any] | None = None,
+    trained: Mapping[str, Weights] | None = None,
 ) -> None:
     """Writes a snapshot folder atomically: after a kill it is complete or absent.
 
     Args:
       folder: Named by `moment_name`; an existing one is replaced.
-      params: Nested dictionary of NumPy arrays.
+      weights: Nested dictionary of NumPy arrays; see `models.common.to_weights`.
       info: Description, of JSON's types: stage, options, ... If its "network" is "D",
-        the parameters are a discriminator's.
-      trained: Parameters of the networks in training, "G" and "D", to be stored, too.
+        the weights are a discriminator's.
+      trained: Weights of the networks in training, "G" and "D", to be stored, too.
     """
-    networks = {_weights(info): params}
+    networks = {_weights(info): weights}
     networks |= {TRAINED[name]: of for name, of in (trained or {}).items()}
     partial = folder.with_name(f".{folder.name}.partial")
     # Killed processes may have left some; only one process writes into a run.
@@ -98,8 +99,8 @@ def copy_snapshot(
     _describe(folder, info, hashes)
 
 
-def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the parameters as nested NumPy arrays, and the description.
+def read_snapshot(folder: Path) -> tuple[Weights, dict[str, Any]]:
+    """Returns the weights as nested NumPy arrays, and the description.
 
     Raises:
       UserError: if the snapshot is missing, incomplete or damaged.
@@ -108,8 +109,8 @@ def read_snapshot(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return _load(folder / _weights(info), info), info
 
 
-def read_trained(folder: Path) -> dict[str, Any]:
-    """Returns the parameters of the networks in training, "G" and "D", or {}.
+def read_trained(folder: Path) -> dict[str, Weights]:
+    """Returns the weights of the networks in training, "G" and "D", or {}.
 
     Raises:
       UserError: if the description names them and they cannot be read.
@@ -310,16 +311,17 @@ def _describe(folder: Path, info: Mapping[str, Any], hashes: dict[str, str]) -> 
     (folder / INFO).write_text(json.dumps(seal(described), indent=2) + "\n")
 
 
-def _save(path: Path, params: Mapping[str, Any]) -> str:
+def _save(path: Path, weights: Weights) -> str:
     """Writes weights and returns their SHA-256."""
-    flat = traverse_util.flatten_dict(params, sep="/")
-    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    flat = traverse_util.flatten_dict(weights, sep="/")
+    # Unlike ascontiguousarray, this leaves scalars as they are.
+    arrays = {name: np.asarray(array, order="C") for name, array in flat.items()}
     data = save(arrays)
     path.write_bytes(data)  # safetensors' save_file would ignore the umask.
     return _sha256(data)
 
 
-def _load(path: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+def _load(path: Path, info: Mapping[str, Any]) -> Weights:
     """Returns the weights of a file as nested arrays."""
     data = _read(path, info)
     try:

@@ -14,6 +14,7 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.images import upscale_nearest
 from progan_jax.inference.sampling import Sampler, draw_latents, generator_from_snapshot
+from progan_jax.models.common import Weights, to_variables
 
 _CHUNK_PIXELS = 2**24
 
@@ -92,14 +93,14 @@ class Fakes:
 
     Attributes:
       sampler: Of the generator.
-      params: The generator's.
+      variables: The generator's.
       alpha: Of its fade.
       reals: Real images with the fakes' classes, R and seed.
       name: Of the snapshot, for messages.
     """
 
     sampler: Sampler
-    params: Mapping[str, Any]
+    variables: Mapping[str, Any]
     alpha: float
     reals: Reals
     name: str
@@ -120,14 +121,14 @@ class Fakes:
             latents = draw_latents(chunk_key, size, generator.latent_size)[:count]
             classes = None if labels is None else labels[start : start + count]
             images = self.sampler.sample(
-                dict(self.params), self.alpha, latents, classes, self.name
+                self.variables, self.alpha, latents, classes, self.name
             )
             yield upscale_nearest(images, side // generator.resolution)
 
 
 def open_fakes(
     name: str,
-    params: Mapping[str, Any],
+    weights: Weights,
     info: Mapping[str, Any],
     reals: Reals,
     batched: jax.sharding.NamedSharding | None,
@@ -139,7 +140,8 @@ def open_fakes(
     """
     check_snapshot(name, info, reals)
     sampler = Sampler(generator_from_snapshot(info), batched=batched)
-    return Fakes(sampler, params, info["stage"]["alpha"], reals, name)
+    variables, alpha = to_variables(weights), info["stage"]["alpha"]
+    return Fakes(sampler, variables, alpha, reals, name)
 
 
 def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:

@@ -2,9 +2,14 @@
 
 A family's G is called as `apply(variables, z, labels, alpha, train=...)`: latents
 [N, latent_size], one-hot labels [N, num_classes] or None, a scalar, and whether the
-call is part of training, in which `stats` change. Only the family's own losses call D.
+call is part of training, in which `stats` change. D is called by the family's own
+losses, and once to initialise it: as `init(key, images, labels, alpha)`, with images
+[N, r, r, channels] and classes int [N] or None.
 """
 
+import re
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -13,13 +18,33 @@ from flax import linen as nn
 from flax import traverse_util
 
 Params = dict[str, Any]
+# A network's arrays as files store them: its parameters, and its stats under "stats".
+Weights = dict[str, Any]
 Scalars = dict[str, jax.Array]
 # What losses carry from step to step: running means. They are averaged over the parts
 # of a batch, so that they do not depend on how the batch is split.
 LossState = dict[str, jax.Array]
 
+NETWORKS = ("G", "D", "Gs")  # Gs is the average of G. In the order of authors' files.
+
 # Folded into a step's key for G's own noise; losses number their uses of D from 0.
 _OF_GENERATOR = 1000
+
+
+class Paper(NamedTuple):
+    """The publication of a family, for model cards.
+
+    Attributes:
+      model: Name of the model.
+      authors: Authors and year.
+      url: Address of the paper.
+      tags: The Hugging Face Hub's tags of the family.
+    """
+
+    model: str
+    authors: str
+    url: str
+    tags: tuple[str, ...]
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -53,8 +78,7 @@ class Stats(NamedTuple):
 class Variables(NamedTuple):
     """The variables of both networks, in Flax's collections.
 
-    "params" are trained. "stats" change in training without gradients. "frozen" comes
-    from files, is never trained, and is not checkpointed.
+    "params" are trained. "stats" change in training without gradients.
     """
 
     g: dict[str, Any]
@@ -64,6 +88,10 @@ class Variables(NamedTuple):
     def stats(self) -> Stats:
         """Both networks' stats."""
         return Stats(self.g["stats"], self.d["stats"])
+
+    def with_stats(self, stats: Stats) -> "Variables":
+        """Returns the variables with other stats."""
+        return Variables(self.g | {"stats": stats.g}, self.d | {"stats": stats.d})
 
 
 class Examples(NamedTuple):
@@ -102,6 +130,7 @@ class LossInputs(NamedTuple):
       progress: Position of the run.
       loss_state: What the family's losses carry from step to step.
       options: The family's `LossOptions`.
+      frozen: What the family's `load_frozen` returned.
     """
 
     networks: Networks
@@ -112,11 +141,12 @@ class LossInputs(NamedTuple):
     progress: Progress
     loss_state: LossState
     options: Any
+    frozen: Any = None
 
     def with_fakes(self, fakes: Examples, g_stats: dict[str, Any]) -> "LossInputs":
         """Returns the inputs with G's images, and its stats after making them."""
-        g = self.variables.g | {"stats": g_stats}
-        return self._replace(fakes=fakes, variables=self.variables._replace(g=g))
+        stats = self.variables.stats._replace(g=g_stats)
+        return self._replace(fakes=fakes, variables=self.variables.with_stats(stats))
 
 
 # Outputs of a loss besides its value: scalars for the log, both networks' stats, and
@@ -208,16 +238,48 @@ def _init_g(key: jax.Array, generator: Any) -> dict[str, Any]:
 def _init_d(key: jax.Array, discriminator: Any) -> dict[str, Any]:
     side, channels = discriminator.resolution, discriminator.channels
     images = jnp.zeros((1, side, side, channels))
-    return {"stats": {}} | discriminator.init(key, images, alpha=jnp.ones([]))
+    labels = jnp.zeros((1,), jnp.int32) if discriminator.num_classes else None
+    return {"stats": {}} | discriminator.init(key, images, labels, jnp.ones([]))
 
 
-def parameter_shapes(network: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Returns the shapes of a network's parameters by path, without computing them."""
-    # Only generators have latents.
-    init = init_generator if hasattr(network, "latent_size") else init_discriminator
-    params = jax.eval_shape(lambda: init(jax.random.key(0), network))
-    flat = traverse_util.flatten_dict(params)
+def to_weights(variables: Mapping[str, Any]) -> Weights:
+    """Returns a network's parameters, and its stats under "stats" if it has any."""
+    stats = variables["stats"]
+    return variables["params"] | ({"stats": stats} if stats else {})
+
+
+def to_variables(weights: Weights) -> dict[str, Any]:
+    """Returns what `to_weights` was given."""
+    params = {name: layer for name, layer in weights.items() if name != "stats"}
+    return {"params": params, "stats": weights.get("stats", {})}
+
+
+def weight_shapes(network: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Returns the shapes of a network's weights by path, without computing them."""
+    init = _init_g if hasattr(network, "latent_size") else _init_d  # G has latents.
+    variables = jax.eval_shape(lambda: init(jax.random.key(0), network))
+    flat = traverse_util.flatten_dict(to_weights(variables))
     return {path: array.shape for path, array in flat.items()}
+
+
+# The shape of a layer's kernel, and the number of pixels of an image it is applied at.
+Layer = tuple[tuple[int, ...], int]
+
+
+@cache  # The runs of one table share their networks.
+def block_layers(generator: Any) -> tuple[Layer, ...]:
+    """Returns the layers within a generator's blocks, from their shapes alone.
+
+    Blocks are named by `block_name`; the other layers are those of RGB.
+    """
+    layers = []
+    for path, shape in weight_shapes(generator).items():
+        block = re.fullmatch(r"block_(\d+)x\1", path[0])
+        if block and path[-1] == "kernel":
+            # A dense kernel makes all pixels at once.
+            side = int(block[1]) if len(shape) == 4 else 1
+            layers.append((shape, side * side))
+    return tuple(layers)
 
 
 def carry_over(born: Params, carried: Params) -> Params:

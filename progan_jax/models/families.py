@@ -4,29 +4,45 @@ A family is a package of `progan_jax.models` whose `__init__` has the names of `
 Nothing outside `models` imports a family by its own name.
 """
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 
 from progan_jax.models import progan
-from progan_jax.models.common import LossInputs, LossOutputs, LossState, Params
-from progan_jax.models.progan import NETWORKS, import_network
-
-__all__ = ["DEFAULT", "FAMILIES", "NETWORKS", "Family", "import_network"]
+from progan_jax.models.common import (
+    LossInputs,
+    LossOutputs,
+    LossState,
+    Paper,
+    Params,
+    Weights,
+)
+from progan_jax.weights.unpickling import read_pickle
 
 
 class Family(Protocol):
     """Interface of a family; `options` and `loss` are instances of its dataclasses.
 
     Attributes:
-      Options: Dataclass of the fields of `config.model`; see `models.options`.
-      LossOptions: Dataclass of the fields of `config.loss`.
+      Options: Dataclass of the fields of `config.model`; see `models.options`. All
+        families have `resolution`, `channels`, `latent_size`, `num_classes`, `dtype`,
+        `remat` and `mbstd_group_size`, and the properties `stddev_group`, `whole_batch`
+        and `matters` of `progan.options.Options`.
+      LossOptions: Dataclass of the fields of `config.loss`, with the property
+        `in_full_space` of `progan.options.LossOptions`.
       G_TAKES_REALS: Whether G's loss needs a batch of real images.
+      PAPER: The publication that it implements.
     """
 
     Options: Any
     LossOptions: Any
     G_TAKES_REALS: bool
+    PAPER: Paper
+
+    def describe(self, options: Any, /) -> dict[str, str]:
+        """Returns rows of a model card on the networks: names and values."""
+        ...
 
     def joint_faults(self, options: Any, loss: Any, /) -> Any:
         """Yields a line for each combination of fields that is invalid."""
@@ -34,7 +50,12 @@ class Family(Protocol):
     def make_networks(
         self, options: Any, resolution: int, per_device_batch: int = 0, /
     ) -> tuple[Any, Any]:
-        """Returns G and D of one resolution's stage, Flax modules."""
+        """Returns G and D of one resolution's stage, Flax modules.
+
+        Both have `resolution` and `num_classes`. G also has `options`, `latent_size`,
+        `sees_batch` (whether an image depends on its batch) and `layers()` (see
+        `common.Layer`); D has `channels`.
+        """
         ...
 
     def draw_for_d(
@@ -51,6 +72,23 @@ class Family(Protocol):
     ) -> Any:
         """Returns the random arrays of a G step, likewise."""
 
+    def load_frozen(self, options: Any, loss: Any, /) -> Any:
+        """Returns a tree of NumPy arrays that losses read and that are never trained.
+
+        They come from files, are not checkpointed, and are on every device. None if
+        there are none. Raises UserError if a file cannot be read.
+        """
+
+    def make_fakes(
+        self, generator: Any, variables: Any, draws: Any, labels: Any, progress: Any, /
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Returns G's images [N, r, r, C] in training, and its stats after the call.
+
+        `variables` are G's, `draws` a step's, `labels` the fakes' classes int [N] or
+        None, and `progress` is the run's, which holds the key of G's own noise.
+        """
+        ...
+
     def init_loss_state(self, loss: Any, /) -> LossState:
         """Returns what the losses carry from step to step, at a run's start."""
         ...
@@ -58,13 +96,19 @@ class Family(Protocol):
     def d_loss(
         self, d_params: Params, inputs: LossInputs, /
     ) -> tuple[jax.Array, LossOutputs]:
-        """Returns D's loss, to be differentiated with respect to `d_params`."""
+        """Returns D's loss, to be differentiated with respect to `d_params`.
+
+        Its scalars have at least `d_loss`, `real_scores` and `fake_scores`.
+        """
         ...
 
     def g_loss(
         self, g_params: Params, inputs: LossInputs, /
     ) -> tuple[jax.Array, LossOutputs]:
-        """Returns G's loss on the given fakes, or on fakes made with `g_params`."""
+        """Returns G's loss on the given fakes, or on fakes made with `g_params`.
+
+        Its scalars have at least `g_loss`; the names of all begin with "g_".
+        """
         ...
 
     def num_to_fit(self, options: Any, num_images: int, /) -> int:
@@ -75,7 +119,41 @@ class Family(Protocol):
         """Returns a new D's parameters, fitted to images [N, r, r, C] in [-1, 1]."""
         ...
 
+    def recognises(self, value: Any, /) -> bool:
+        """Returns whether an authors' pickle has this family's networks."""
+        ...
+
+    def import_value(
+        self, path: Path, value: Any, kind: str, level: float | None, /
+    ) -> tuple[Weights, dict[str, Any]]:
+        """Returns weights and description of a network; see `import_network`."""
+        ...
+
 
 FAMILIES: dict[str, Family] = {"progan": progan}
 
 DEFAULT = "progan"  # For configurations and snapshots that name no family.
+
+
+def import_network(
+    path: Path, kind: str, level: float | None = None
+) -> tuple[Weights, dict[str, Any]]:
+    """Returns the weights and the description of a network in an authors' file.
+
+    Args:
+      path: A pickle that the program of one of the families' authors wrote.
+      kind: One of `common.NETWORKS`; "Gs" is the averaged generator.
+      level: Level of detail, for families that grow; by default the network's own.
+
+    Returns:
+      Nested float32 NumPy arrays, and a snapshot's description with the licence.
+
+    Raises:
+      UserError: if the file cannot be read, refers to code, or does not hold complete
+        networks of a family.
+    """
+    value = read_pickle(path)
+    known = [family for family in FAMILIES.values() if family.recognises(value)]
+    # The default's error names what is wrong with a file that no family recognises.
+    family = known[0] if known else FAMILIES[DEFAULT]
+    return family.import_value(path, value, kind, level)

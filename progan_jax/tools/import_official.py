@@ -15,7 +15,7 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.inference.load import import_snapshot
-from progan_jax.models.families import NETWORKS
+from progan_jax.models.common import NETWORKS
 from progan_jax.runtime.command_line import run_with_arguments
 
 NETWORK = flags.DEFINE_enum(

@@ -12,6 +12,7 @@ licence, as the authors' do, keep it. --with_training_nets also publishes G and 
 config.init_from.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -27,6 +28,7 @@ from progan_jax.inference.load import snapshot_folder
 from progan_jax.inference.publish import settle_licence, write_publication
 from progan_jax.inference.snapshot import digest, read_info
 from progan_jax.metrics.scoreboard import Scoreboard
+from progan_jax.models.families import DEFAULT, FAMILIES
 from progan_jax.runtime.command_line import list_fields, run_with_arguments
 from progan_jax.runtime.compiler import keep_compiled
 
@@ -88,8 +90,13 @@ def _write(
         source=source,
         with_trained=WITH_TRAINING_NETS.value,
         records=[record for record in records if record.get("sha256") == weights],
-        base=list_fields(base.get_config()),
+        base=_base_fields(read_info(snapshot)),
     )
+
+
+def _base_fields(info: Mapping[str, Any]) -> dict[str, Any] | None:
+    family = info.get("family", DEFAULT)
+    return list_fields(base.get_config(family)) if family in FAMILIES else None
 
 
 if __name__ == "__main__":

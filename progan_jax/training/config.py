@@ -228,13 +228,13 @@ def make_step_options(
     """Returns the options of one stage's steps."""
     microbatch = make_schedule(config).microbatch[resolution]
     loss, optim = loss_options(config), config.optim
-    full = loss.gp_norm_space == "full"
+    ratio = config.model.resolution / resolution
     decay = optim.ema_decay
     if optim.ema_half_life_kimg:
         decay = 0.5 ** (batch_size / (optim.ema_half_life_kimg * 1000))
     return StepOptions(
         loss=loss,
-        resolution_ratio=config.model.resolution / resolution if full else 1.0,
+        resolution_ratio=ratio if loss.in_full_space else 1.0,
         ema_decay=decay,
         ema_after=optim.ema_after,
         d_repeats=optim.d_repeats,

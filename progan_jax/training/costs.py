@@ -1,17 +1,13 @@
 """Costs of a stage: parameters, multiply-adds and memory, computed from shapes."""
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
-from progan_jax.models.common import Params, init_generator, init_params
+from progan_jax.models.common import Params, init_params
 
 # Peak memory of a (D, G) pair, in multiples of the outputs of both networks'
 # convolutions: compiled steps took 12 to 17 on CPUs and TPUs, 11 recomputing blocks.
@@ -73,29 +69,10 @@ def count_params(params: Params) -> int:
 
 
 def multiply_adds(generator: Any) -> int:
-    """Returns the number of G's multiply-adds for one image, without RGB layers."""
-    return sum(pixels * math.prod(kernel) for kernel, pixels in _layers(generator))
+    """Returns the number of G's multiply-adds for one image, in its large layers."""
+    return sum(pixels * math.prod(kernel) for kernel, pixels in generator.layers())
 
 
 def activation_count(generator: Any) -> int:
-    """Returns the number of activations of G for one image, without RGB layers."""
-    return sum(pixels * kernel[-1] for kernel, pixels in _layers(generator))
-
-
-def _layers(generator: Any) -> Sequence[tuple[tuple[int, ...], int]]:
-    """Returns each layer's kernel shape, and the number of pixels it is applied at."""
-    module: Any = generator  # Hashable, although its type does not say so.
-    return _trace_layers(module)
-
-
-@cache  # The runs of one table share their networks.
-def _trace_layers(generator: Any) -> Sequence[tuple[tuple[int, ...], int]]:
-    shapes = jax.eval_shape(lambda: init_generator(jax.random.key(0), generator))
-    layers = []
-    for path, leaf in traverse_util.flatten_dict(shapes).items():
-        block = re.fullmatch(r"block_(\d+)x\d+", path[0])
-        if block and path[-1] == "kernel":
-            # A dense kernel makes all pixels at once.
-            side = int(block[1]) if len(leaf.shape) == 4 else 1
-            layers.append((leaf.shape, side * side))
-    return layers
+    """Returns the number of activations of G for one image, after its large layers."""
+    return sum(pixels * kernel[-1] for kernel, pixels in generator.layers())

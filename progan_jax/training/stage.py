@@ -4,6 +4,7 @@ The next stage's steps are compiled while this stage trains.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,8 +23,10 @@ from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.training.config import (
     Controls,
     family_of,
+    loss_options,
     make_networks,
     make_step_options,
+    model_options,
     most_devices,
     stddev_groups,
 )
@@ -37,7 +40,7 @@ from progan_jax.training.state import (
     reset_optimizers,
     reset_sums,
 )
-from progan_jax.training.steps import Steps
+from progan_jax.training.steps import Batches, Steps
 
 
 class StageProgram:
@@ -73,6 +76,7 @@ class StageProgram:
             scale_by_authors_adam(optim.beta1, optim.beta2, optim.epsilon),
             make_step_options(config, resolution, batch_size, mesh.size),
             batched(mesh),
+            family.load_frozen(model_options(config), loss_options(config)),
             # Without a set, as in estimates, all classes are equally frequent.
             label_log_probs=_log_probs(label_counts or [1] * generator.num_classes),
         )
@@ -88,7 +92,8 @@ class StageProgram:
         self._fit = jit(
             partial(fit_to_reals, discriminator=discriminator, family=family)
         )
-        self._run = jit(self.steps.run, donate_argnums=0)
+        self._run = jit(self._run_steps, donate_argnums=0)
+        self._frozen = jax.tree.map(lambda x: lay_out(x, everywhere), self.steps.frozen)
         self.compiled: jax.stages.Compiled | None = None
         self._ahead: Background[jax.stages.Compiled] | None = None
         self._reset_optimizers = jit(
@@ -131,7 +136,7 @@ class StageProgram:
         everywhere = replicated(self._mesh)
         batches = plan.abstract(everywhere, batched(self._mesh, axis=2))
         controls = _abstract_controls(plan.shape[0], everywhere)
-        return self._run.lower(self.abstract_state(), batches, controls)
+        return self._run.lower(self.abstract_state(), batches, controls, self._frozen)
 
     def close(self) -> None:
         """Closes the feed of real images."""
@@ -208,7 +213,8 @@ class StageProgram:
         """
         assert self.compiled is not None, "prepare first"
         batches = self._prepared_feed.batches(nimg, num_pairs)
-        return self.compiled(state, batches, self._controls(nimg, num_pairs))
+        controls = self._controls(nimg, num_pairs)
+        return self.compiled(state, batches, controls, self._frozen)
 
     @property
     def max_pairs(self) -> int:
@@ -233,6 +239,12 @@ class StageProgram:
         values["num_pairs"] = np.asarray(num_pairs, np.int32)
         everywhere = replicated(self._mesh)
         return Controls(**{n: lay_out(v, everywhere) for n, v in values.items()})
+
+    def _run_steps(
+        self, state: TrainState, batches: Batches, controls: Controls, frozen: Any
+    ) -> tuple[TrainState, jax.Array]:
+        # As an argument: as constants they would be a part of every program.
+        return replace(self.steps, frozen=frozen).run(state, batches, controls)
 
     def _key(self) -> jax.Array:
         return jax.random.key(self._seed)

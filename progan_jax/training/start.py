@@ -23,7 +23,7 @@ from progan_jax.errors import UserError
 from progan_jax.images import to_float
 from progan_jax.inference.load import locate
 from progan_jax.inference.snapshot import digest, read_snapshot, read_trained
-from progan_jax.models.common import Params, parameter_shapes
+from progan_jax.models.common import NETWORKS, Weights, to_variables, weight_shapes
 from progan_jax.models.families import DEFAULT, Family, import_network
 from progan_jax.models.options import differences, read_options
 from progan_jax.runtime.distributed import is_primary, share
@@ -34,7 +34,7 @@ from progan_jax.training.validation import validate_data
 
 _FIELD = "config.init_from"
 
-_Networks = dict[str, Params]  # By the names of the state's fields.
+_Networks = dict[str, Weights]  # "Gs", the average of G; "G"; and "D" if it is there.
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Initial:
     """Networks of a run's first resolution.
 
     Attributes:
-      networks: NumPy arrays of g_params, g_ema and, if there is a D, d_params.
+      networks: NumPy arrays of "Gs", "G" and, if there is one, "D".
       origin: Their source, as the run's snapshots record it.
     """
 
@@ -68,14 +68,14 @@ def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | 
     source: Any = config.init_from
     path = locate(source, names=(_FIELD, "snapshot"), with_trained=True)
     networks, info, weights = _read_file(path) if path.is_file() else _read_folder(path)
-    _check_options(config, info, "d_params" in networks)
+    _check_options(config, info, "D" in networks)
     generator, discriminator = make_networks(
         config, config.schedule.start_resolution, per_device_batch=1
     )
-    shapes = {"G": parameter_shapes(generator), "D": parameter_shapes(discriminator)}
+    shapes = {"G": weight_shapes(generator), "D": weight_shapes(discriminator)}
     taken = {
-        key: _take(config, params, shapes[key[0].upper()])
-        for key, params in networks.items()
+        name: _take(config, weights, shapes[name[0]])
+        for name, weights in networks.items()
     }
     # Not the full path, which would reveal this machine's folders.
     name = source if "://" in source else path.name
@@ -92,22 +92,30 @@ def start_from(
 
     All processes must call this; `initial` is the primary's.
     """
-    fields = ("g_params", "d_params", "g_ema")
-    own = {name: jax.device_get(local(getattr(state, name))) for name in fields}
-    given = own | (initial.networks if initial else {})
+    of_state = {"Gs": state.averaged, "G": state.trained.g, "D": state.trained.d}
+    own = jax.device_get(local(of_state))
+    networks = initial.networks if initial else {}
+    given = own | {name: to_variables(of) for name, of in networks.items()}
 
     def place(mine: np.ndarray, theirs: np.ndarray) -> jax.Array:
         return lay_out(share(np.asarray(theirs, mine.dtype)), replicated(mesh))
 
-    return state.replace(**jax.tree.map(place, own, given))
+    placed = jax.tree.map(place, own, given)
+    return state.replace(
+        g_ema=placed["Gs"]["params"],
+        g_ema_stats=placed["Gs"]["stats"],
+        g_params=placed["G"]["params"],
+        g_stats=placed["G"]["stats"],
+        d_params=placed["D"]["params"],
+        d_stats=placed["D"]["stats"],
+    )
 
 
 def _read_file(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
     """Returns the networks of a pickle, their description, and the file's SHA-256."""
-    kinds = {"g_ema": "Gs", "g_params": "G", "d_params": "D"}
-    read = {key: import_network(path, kind) for key, kind in kinds.items()}
-    info = read["g_ema"][1]
-    networks = {key: params for key, (params, _) in read.items()}
+    read = {kind: import_network(path, kind) for kind in NETWORKS}
+    info = read["Gs"][1]
+    networks = {kind: weights for kind, (weights, _) in read.items()}
     return networks, info, info["source"]["sha256"]
 
 
@@ -119,10 +127,7 @@ def _read_folder(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
             f"{_FIELD}={path}: it is not a snapshot of a generator; name one that is"
         )
     trained = read_trained(path)
-    networks = {"g_ema": averaged, "g_params": trained.get("G", averaged)}
-    if "D" in trained:
-        networks["d_params"] = trained["D"]
-    return networks, info, digest(path)
+    return {"Gs": averaged, "G": averaged} | trained, info, digest(path)
 
 
 def _check_options(
@@ -156,11 +161,11 @@ def _check_options(
 
 def _take(
     config: ml_collections.ConfigDict,
-    params: Params,
+    weights: Weights,
     shapes: Mapping[tuple[str, ...], tuple[int, ...]],
-) -> Params:
+) -> Weights:
     """Returns the layers of the run's first resolution, by name and shape."""
-    found = traverse_util.flatten_dict(params)
+    found = traverse_util.flatten_dict(weights)
     for path, shape in shapes.items():
         there = found[path].shape if path in found else "missing"
         if there != shape:

@@ -11,7 +11,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from progan_jax.models.common import LossState, Params, carry_over, init_variables
+from progan_jax.models.common import (
+    LossState,
+    Params,
+    Variables,
+    carry_over,
+    init_variables,
+)
 
 if TYPE_CHECKING:  # Sampling from a trained generator must not import optax.
     import optax
@@ -35,6 +41,7 @@ class TrainState(struct.PyTreeNode):
       loss_state: What the family's losses carry from step to step.
       g_stats: G's variables that change in training without gradients.
       d_stats: D's, likewise.
+      g_ema_stats: G's at the last update of its average, which does not average them.
     """
 
     pairs: jax.Array
@@ -49,6 +56,20 @@ class TrainState(struct.PyTreeNode):
     loss_state: LossState = struct.field(default_factory=dict)
     g_stats: dict[str, Any] = struct.field(default_factory=dict)
     d_stats: dict[str, Any] = struct.field(default_factory=dict)
+    g_ema_stats: dict[str, Any] = struct.field(default_factory=dict)
+
+    @property
+    def averaged(self) -> dict[str, Any]:
+        """The variables of the averaged generator."""
+        return {"params": self.g_ema, "stats": self.g_ema_stats}
+
+    @property
+    def trained(self) -> Variables:
+        """The variables of the networks in training."""
+        return Variables(
+            {"params": self.g_params, "stats": self.g_stats},
+            {"params": self.d_params, "stats": self.d_stats},
+        )
 
 
 def create_state(
@@ -86,6 +107,7 @@ def create_state(
         loss_state=loss_state,
         g_stats=born.stats.g,
         d_stats=born.stats.d,
+        g_ema_stats=jax.tree.map(jnp.copy, born.stats.g),
     )
 
 
@@ -126,6 +148,7 @@ def grow(
         g_ema=carry_over(jax.tree.map(jnp.copy, born_g), state.g_ema),
         g_stats=carry_over(born.stats.g, state.g_stats),
         d_stats=carry_over(born.stats.d, state.d_stats),
+        g_ema_stats=carry_over(jax.tree.map(jnp.copy, born.stats.g), state.g_ema_stats),
     )
     if reset:
         return reset_optimizers(grown, tx)

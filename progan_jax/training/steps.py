@@ -25,8 +25,6 @@ from progan_jax.models.common import (
     Progress,
     Scalars,
     Stats,
-    Variables,
-    generate_in_training,
 )
 from progan_jax.models.families import Family
 from progan_jax.models.layers import downscale2d, lerp, upscale2d
@@ -113,6 +111,7 @@ class Steps:
       options: See `StepOptions`.
       batch_sharding: Sharding of latents and other arrays with a leading batch axis;
         None leaves it to the compiler.
+      frozen: Arrays of the family's that are never trained; see `Family.load_frozen`.
       label_log_probs: Logarithms of the classes' frequencies in the data set, from
         which random labels are drawn; empty without classes.
     """
@@ -123,6 +122,7 @@ class Steps:
     tx: optax.GradientTransformation
     options: StepOptions
     batch_sharding: jax.sharding.Sharding | None = None
+    frozen: Any = None
     label_log_probs: tuple[float, ...] = ()
 
     def run(
@@ -192,8 +192,8 @@ class Steps:
 
         def gradients(stats: Stats, part: _Batch) -> tuple[Stats, _Gradients]:
             inputs, labels = self._inputs(state, stats, part, progress), part.labels
-            images, g_stats = generate_in_training(
-                self.generator, inputs.variables.g, part.draws.z, labels, progress
+            images, g_stats = self.family.make_fakes(
+                self.generator, inputs.variables.g, part.draws, labels, progress
             )
             inputs = inputs.with_fakes(Examples(images, labels), g_stats)
             return _differentiate(self.family.d_loss, state.d_params, inputs)
@@ -240,8 +240,8 @@ class Steps:
 
             def make(g_params: Params) -> tuple[jax.Array, dict[str, Any]]:
                 g = inputs.variables.g | {"params": g_params}
-                return generate_in_training(
-                    self.generator, g, part.draws.z, labels, progress
+                return self.family.make_fakes(
+                    self.generator, g, part.draws, labels, progress
                 )
 
             # The fakes are made once and passed to both losses.
@@ -284,12 +284,13 @@ class Steps:
             drawn = self._draw(self.family.draw_for_g, key_g, batch_size)
             of_g = _Batch(images, drawn)
             d, g = (
-                self._inputs(state, _stats(state), part, progress)
+                self._inputs(state, state.trained.stats, part, progress)
                 for part in (of_d, of_g)
             )
             d = d.with_fakes(images, state.g_stats)
             _, (d_scalars, *_) = self.family.d_loss(state.d_params, d)
             _, (g_scalars, *_) = self.family.g_loss(state.g_params, g)
+            assert all(name.startswith("g_") for name in g_scalars), g_scalars
             return d_scalars | g_scalars
 
         counts = "d_steps", "g_steps", "d_skipped", "g_skipped"
@@ -317,16 +318,14 @@ class Steps:
     ) -> LossInputs:
         return LossInputs(
             Networks(self.generator, self.discriminator),
-            Variables(
-                {"params": state.g_params, "stats": stats.g},
-                {"params": state.d_params, "stats": stats.d},
-            ),
+            state.trained.with_stats(stats),
             part.reals,
             None,
             part.draws,
             progress,
             state.loss_state,
             self.options.loss,
+            self.frozen,
         )
 
     def _accumulate(
@@ -335,8 +334,8 @@ class Steps:
         state: TrainState,
         batch: _Batch,
     ) -> tuple[Stats, Any]:
-        num_parts = self.options.microbatches
-        return accumulate(gradients, _stats(state), batch, num_parts, self._num_devices)
+        stats, num_parts = state.trained.stats, self.options.microbatches
+        return accumulate(gradients, stats, batch, num_parts, self._num_devices)
 
     def _update(
         self,
@@ -352,7 +351,7 @@ class Steps:
         names = f"{network}_params", f"{network}_opt"
         params, opt = (getattr(state, name) for name in names)
         updated = apply_update(self.tx, params, opt, grads, rate, ok)
-        before = _stats(state), state.loss_state
+        before = state.trained.stats, state.loss_state
         stats, loss_state = jax.tree.map(
             lambda new, old: jnp.where(ok, new, old), (stats, loss_state), before
         )
@@ -366,8 +365,8 @@ class Steps:
         )
 
     def _average(self, state: TrainState) -> TrainState:
-        decay = self.options.ema_decay
-        return state.replace(g_ema=average(state.g_ema, state.g_params, decay))
+        ema = average(state.g_ema, state.g_params, self.options.ema_decay)
+        return state.replace(g_ema=ema, g_ema_stats=state.g_stats)
 
     def _reals(
         self,
@@ -391,10 +390,6 @@ class Steps:
         if self.batch_sharding is None:
             return x
         return lax.with_sharding_constraint(x, self.batch_sharding)
-
-
-def _stats(state: TrainState) -> Stats:
-    return Stats(state.g_stats, state.d_stats)
 
 
 def _differentiate(

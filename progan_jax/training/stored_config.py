@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from progan_jax.configs import base
-from progan_jax.models.families import DEFAULT, FAMILIES
+from progan_jax.models.families import DEFAULT, FAMILIES, Family
 from progan_jax.models.options import younger_fields
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.training.validation import field_faults
@@ -79,14 +79,17 @@ def complete_config(
         config: Any = ml_collections.ConfigDict(stored)
     except AttributeError as error:  # A field is called "__class__" or the like.
         raise ValueError(f"its config holds {error}") from error
-    shared = list_fields(base.get_config())
-    known = shared if otherwise is None else shared | list_fields(otherwise)
-    for field, example in shared.items():
+    family = stored.get("family", DEFAULT)
+    if family not in list(FAMILIES):  # A list: it need not be hashable.
+        raise _unfit("family", family, f"one of {', '.join(FAMILIES)}")
+    fields = list_fields(base.get_config(family))
+    known = fields if otherwise is None else fields | list_fields(otherwise)
+    for field, example in fields.items():
         *groups, name = field.split(".")
         group = _open_groups(config, groups)
         if name not in group:
-            _check_younger(field)
-            group[name] = (known if is_free(field) else shared)[field]
+            _check_younger(field, FAMILIES[family])
+            group[name] = (known if is_free(field) else fields)[field]
         elif not _fits(group[name], example):
             raise _unfit(field, group[name], _KINDS[type(example)])
     if fault := next(field_faults(config), ""):
@@ -104,9 +107,8 @@ def _open_groups(config: Any, names: list[str]) -> Any:
     return config
 
 
-def _check_younger(field: str) -> None:
+def _check_younger(field: str, family: Family) -> None:
     """Raises ValueError if a field is one that every version has stored."""
-    family = FAMILIES[DEFAULT]
     kinds = {"model": family.Options, "loss": family.LossOptions}
     group, _, name = field.rpartition(".")
     of_family = group in kinds and name in younger_fields(kinds[group])

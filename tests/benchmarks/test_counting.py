@@ -1,4 +1,4 @@
-"""The count of a program's work, against XLA's count and counting by hand."""
+"""The count of a program's work, against XLA's own and against counting by hand."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The configurations of the mode test against the reference."""
+"""The configurations of the mode test against the reference's words."""
 
 import pytest
 

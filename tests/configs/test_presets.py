@@ -1,4 +1,4 @@
-"""The recipes against the numbers of the reference, copied here by hand."""
+"""The recipes against the reference, whose numbers stand here once more, by hand."""
 
 import importlib
 import json

@@ -152,7 +152,7 @@ def test_texts_of_a_file_are_not_unpacked_without_bound():
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp"])
-def test_the_first_frame_of_an_animation_is_taken(file_format):
+def test_of_an_animation_the_first_frame_is_taken(file_format):
     frames = [Image.fromarray(noise(8, 8, seed=seed)) for seed in range(3)]
     data = encode(
         frames[0], file_format, save_all=True, append_images=frames[1:], lossless=True

@@ -44,7 +44,7 @@ def test_images_lie_in_the_middle_of_black(tmp_path, split):
     assert (pyramid.num_classes, pyramid.channels, pyramid.name) == (5, 1, "mnist")
 
 
-def test_classes_of_mnist_are_named_and_those_of_similar_sets_are_not(tmp_path):
+def test_classes_of_mnist_are_named_and_those_of_its_like_are_not(tmp_path):
     write_set(tmp_path)
     (tmp_path / "fashion_mnist").symlink_to("mnist")
     assert load(tmp_path).class_names == ("0", "1", "2", "3", "4")

@@ -1,4 +1,4 @@
-"""Pictures against images of the generator itself."""
+"""Pictures against those of the generator itself."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def explorer(request, make_generator):
 
 
 def expected(explorer, seed, count, label):
-    """Images drawn without the explorer; they may be rounded differently."""
+    """Images that the package draws without the explorer; they may round otherwise."""
     return to_uint8(explorer.generator.sample(count, seed, label)).astype(int)
 
 

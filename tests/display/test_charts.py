@@ -33,7 +33,7 @@ def texts(chart):
     return ["".join(e.itertext()) for e in svg.iter() if e.tag.endswith("}text")]
 
 
-def test_lines_have_gaps_where_values_are_missing(axes_of):
+def test_lines_stand_where_their_values_are_with_gaps_where_there_are_none(axes_of):
     points = [(1, 1.0), (2, None), (3, 3.0)]
     line, other = axes_of(Chart("t", {"a": points, "b": [(1, 5.0)]})).lines
     np.testing.assert_array_equal(line.get_xydata(), [[1, 1], [2, np.nan], [3, 3]])

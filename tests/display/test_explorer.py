@@ -1,4 +1,4 @@
-"""What the page needs: Gradio and a port."""
+"""What stands before the page: Gradio and a port."""
 
 import sys
 from types import SimpleNamespace

@@ -76,7 +76,7 @@ def page(address, browser):
 
 
 def wait_for(claim):
-    """Returns the value of a claim once it is true."""
+    """Returns what a claim gives once it is true."""
     deadline = time.monotonic() + 20
     while not (found := claim()):
         assert time.monotonic() < deadline, "it does not become true"
@@ -103,7 +103,7 @@ def pixels(source):
 
 
 def picture(page, caption):
-    """Returns the pixels of a picture once it is visible."""
+    """The pixels of a picture, once it can be seen."""
     return pixels(wait_for(lambda: shown(page).get(caption)))
 
 
@@ -114,7 +114,7 @@ def open_tab(page, name):
 
 
 def field(page, name):
-    """Returns a field by its label, as a screen reader finds it."""
+    """A field by its label, as who cannot see it finds it."""
     (found,) = wait_for(
         lambda: [
             e
@@ -132,7 +132,7 @@ def fill(page, name, text):
 
 
 def choose(page, name, text):
-    """Chooses an entry of a dropdown by typing it."""
+    """Takes a choice of a dropdown as its user types it."""
     place = field(page, name)
     place.click()
     place.send_keys("\ue009a\ue000", text, "\ue007")  # Control-A and Enter.
@@ -144,7 +144,7 @@ def press(page, text):
 
 
 def expected(snapshot, seed, count=1):
-    """Returns the images drawn without a page, in one row or a square."""
+    """The images that the package draws without a page, in one row or a square."""
     images = to_uint8(load(snapshot).sample(count, seed, int(LABEL)))
     return tile(images, int(count**0.5))[..., 0].astype(int)
 

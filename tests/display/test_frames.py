@@ -55,7 +55,9 @@ def test_images_that_are_not_finite_are_refused(tiny_config):
         list(interpolation_frames(generator, travel([3, 4], 2, 8), None, 1))
 
 
-def test_a_timelapse_repeats_each_grid_and_leaves_out_broken_ones(tmp_path, capsys):
+def test_a_timelapse_shows_each_grid_so_often_and_leaves_out_broken_ones(
+    tmp_path, capsys
+):
     for kimg, grey in ((0, 10), (5, 50), (20, 90)):
         picture = Image.new("L", (64, 32), grey)
         picture.save(tmp_path / f"fakes_{kimg:06d}_r016.png")

@@ -1,4 +1,4 @@
-"""Requests that the page's server answers, with the real Gradio."""
+"""Which requests the page's own server answers, asked of Gradio itself."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ wait()
 
 @pytest.fixture(scope="module")
 def port():
-    """The port of a server in a separate process, which ends with the tests."""
+    """Of a server in a process of its own, whose end takes all of it along."""
     pytest.importorskip("gradio")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

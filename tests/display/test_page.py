@@ -136,7 +136,7 @@ def test_inputs_have_labels_and_buttons_have_texts(read):
     assert all(button["text"] for button in read.all("button"))
 
 
-def test_the_numbers_of_the_ticks_are_in_a_table(read, run):
+def test_the_ticks_numbers_stand_in_a_table(read, run):
     rows = [json.loads(r) for r in (run / "stats.jsonl").read_text().splitlines()]
     header, *cells = tables(read)["Losses: numbers"]
     assert header == ["kimg", "D", "G"]

@@ -28,7 +28,7 @@ def page(run, browser):
 
 
 def shown(page):
-    """Returns the texts of the visible pictures."""
+    """The texts of the pictures that can be seen."""
     images = page.find_elements("css selector", "#frames img")
     return [i.get_attribute("alt") for i in images if i.is_displayed()]
 

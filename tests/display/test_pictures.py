@@ -1,4 +1,4 @@
-"""Grids as the page shows them."""
+"""Grids as they come into the page."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Many rows of ticks, averaged to few."""
+"""Rows of many ticks, in few."""
 
 import json
 

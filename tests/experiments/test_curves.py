@@ -77,7 +77,7 @@ def test_classes_are_those_of_the_newest_snapshot_that_was_classified(drawn, tmp
     assert heights == [25, 75]
 
 
-def test_what_was_not_measured_is_not_drawn(tmp_path):
+def test_what_nobody_measured_is_not_drawn(tmp_path):
     empty = [Progress("a", [], {}, [])]
     curves.draw_values(tmp_path / "x.png", empty, ["fid"])
     curves.draw_levels(tmp_path / "x.png", empty)

@@ -1,4 +1,4 @@
-"""Outcomes of runs, from records written by hand."""
+"""What runs came to, from records written by hand."""
 
 import json
 import math

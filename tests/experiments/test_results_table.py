@@ -24,7 +24,7 @@ def cells(page, start):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_our_row_is_below_the_published_one(summary):
+def test_ours_stands_below_the_published_row(summary):
     page = to_markdown(
         "cifar10_is", TABLE, [summary], FLOOR, frozenset(), ["On two cores."]
     )

@@ -27,7 +27,7 @@ from progan_jax.inference.snapshot import (
     write_snapshot,
 )
 from progan_jax.models.common import init_generator
-from progan_jax.models.progan.official import import_network
+from progan_jax.models.families import import_network
 from tests import hub
 from tests.pickles import dumps, golden_networks
 

@@ -40,7 +40,7 @@ def test_images_do_not_depend_on_how_they_are_batched():
     sampler, z = Sampler(g, batch_size=4), latents(9)
     expected = to_bytes(g.apply({"params": params}, z, alpha=0.5))
     for n in (1, 3, 4, 5, 9):
-        images = sampler.sample(params, 0.5, z[:n])
+        images = sampler.sample({"params": params}, 0.5, z[:n])
         assert images.shape == (n, 8, 8, 3)
         assert images.dtype == np.uint8
         np.testing.assert_allclose(images, expected[:n], atol=0.51)
@@ -49,7 +49,7 @@ def test_images_do_not_depend_on_how_they_are_batched():
 def test_classes_are_the_ones_asked_for_and_none_past_the_last():
     g, params = make(num_classes=3)
     z, one_hot = latents(1).repeat(4, axis=0), jnp.eye(4, 3)
-    images = Sampler(g, batch_size=2).sample(params, 1.0, z, np.arange(4))
+    images = Sampler(g, batch_size=2).sample({"params": params}, 1.0, z, np.arange(4))
     floats = g.apply({"params": params}, z, one_hot, 1.0)
     np.testing.assert_allclose(images, to_bytes(floats), atol=0.51)
     assert len(np.unique(images, axis=0)) == 4
@@ -76,7 +76,9 @@ def test_an_image_of_batch_norm_depends_on_its_batch(tiny_config):
     params, info = snapshot(tiny_config)
     sampler = Sampler(generator_from_snapshot(info), batch_size=4)
     z = draw_latents(jax.random.key(1), 7, tiny_config.model.latent_size)
-    one, other = (sampler.sample(params, 1.0, z[rows]) for rows in ([0, 1], [0, 2]))
+    one, other = (
+        sampler.sample({"params": params}, 1.0, z[rows]) for rows in ([0, 1], [0, 2])
+    )
     assert not np.array_equal(one[0], other[0])
 
 

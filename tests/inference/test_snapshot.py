@@ -48,6 +48,12 @@ def test_parameters_and_description_come_back(tmp_path):
     assert info == {"version": 2, "sha256": hashes, **described}
 
 
+def test_scalars_stay_scalars(tmp_path):
+    write_snapshot(tmp_path / "000001_r004", {"gain": np.float32(2)}, {})
+    params, _ = read_snapshot(tmp_path / "000001_r004")
+    assert params["gain"].shape == ()
+
+
 def test_a_transposed_view_is_written_as_it_reads(tmp_path):
     view = np.arange(6, dtype=np.float32).reshape(2, 3).T
     write_snapshot(tmp_path / "000001_r004", {"a": view}, {})

@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance by its formulas, in NumPy and SciPy, float64."""
+"""The sliced Wasserstein distance as its formulas read, in NumPy and SciPy, float64."""
 
 import numpy as np
 from scipy import ndimage

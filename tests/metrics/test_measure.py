@@ -51,7 +51,7 @@ def test_swd_and_ms_ssim_equal_the_functions_of_the_metrics(reals):
 
 
 class FirstPixel(Classifier):
-    """Reads a digit from an image's first pixel."""
+    """Reads a digit off an image's first pixel."""
 
     def logits(self, images):
         return np.eye(10)[images[:, 0, 0, 0] % 10]

@@ -9,7 +9,7 @@ from progan_jax.metrics.modes import count_modes, image_modes, measure
 
 
 class Reader(Classifier):
-    """Reads the digit in an image's first pixel."""
+    """Reads the digit that stands in an image's first pixel."""
 
     def logits(self, images):
         assert images.shape[1:] == (8, 8, 1)

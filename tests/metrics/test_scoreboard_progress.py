@@ -45,7 +45,7 @@ def test_a_snapshots_metrics_are_one_point_with_its_resolution_and_hours(tmp_pat
     assert set(progress.names()) == {"inception_score_mean", "swd_average"}
 
 
-def test_the_newest_settings_of_each_metric_count(tmp_path):
+def test_of_each_metric_the_newest_settings_count(tmp_path):
     old, new = {"num_images": 512}, {"num_images": 1024}
     write(
         tmp_path,

@@ -41,7 +41,7 @@ _plausible = st.tuples(
 
 
 def _face(centre, size, angle=0.0):
-    """UPRIGHT, scaled by `size` and turned clockwise about its middle."""
+    """Landmarks as UPRIGHT's, `size` times, turned clockwise about their middle."""
     turn = np.array(
         [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
     )

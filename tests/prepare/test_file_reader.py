@@ -113,7 +113,7 @@ def test_a_source_without_images_is_refused(tmp_path):
 
 
 def deny_listing(monkeypatch, name):
-    """Makes folders of a name ones that the user may not list."""
+    """Lets folders of a name be those that the user may not list."""
     scandir = os.scandir
 
     def deny(path):
@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
         FileReader(tmp_path / "set")
 
 
-def test_a_broken_link_is_a_bad_image(tmp_path):
+def test_a_link_that_leads_nowhere_is_a_bad_image(tmp_path):
     (tmp_path / "1.png").symlink_to(tmp_path / "nowhere")
     reader = FileReader(tmp_path)
     with pytest.raises(BadImage, match="No such file or directory"):
@@ -318,7 +318,7 @@ def test_classes_of_a_zip_do_not_depend_on_how_its_paths_are_spelt(tmp_path, nam
         (["./cat/0.png", "cat//0.png"], "not read: 2 files with the name of a later"),
     ],
 )
-def test_the_last_of_several_members_of_one_name_is_read_and_the_rest_counted(
+def test_of_members_of_one_name_the_last_is_read_and_the_rest_counted(
     tmp_path, others, words
 ):
     path = pack(tmp_path / "x.zip", "cat/0.png", "dog/0.png")
@@ -523,7 +523,7 @@ def test_a_dataset_json_far_larger_than_its_images_need_is_not_read(tmp_path, ki
         FileReader(path)
 
 
-def test_a_table_takes_precedence_over_a_dataset_json(tmp_path):
+def test_a_table_goes_before_a_dataset_json(tmp_path):
     path = write_dataset(tmp_path / "x", {"labels": [[name, 1] for name in SHARDS]})
     table = tmp_path / "labels.csv"
     table.write_text("".join(f"{name},{k}\n" for k, name in enumerate(SHARDS)))
@@ -582,7 +582,7 @@ def test_links_into_a_hidden_folder_are_followed_and_it_is_not_listed_itself(
     assert reader.remarks == ()
 
 
-def test_broken_links_are_left_out_with_a_reason(tmp_path):
+def test_links_that_lead_nowhere_are_left_out_with_a_reason(tmp_path):
     write(tmp_path, "cat/1.png", "dog/1.png")
     (tmp_path / "bird").symlink_to(tmp_path / "nowhere")
     reader = FileReader(tmp_path)
@@ -719,7 +719,7 @@ def test_a_zip_file_with_names_that_cannot_be_decoded_is_refused(tmp_path):
 
 
 def test_enormous_files_are_left_out_without_being_read(tmp_path):
-    """Endless ones to which a link leads are not read either."""
+    """Also not those that a link leads to and that never end."""
     folder, archive = write(tmp_path / "set", "small.png"), tmp_path / "set.zip"
     (folder / "huge.png").touch()
     os.truncate(folder / "huge.png", 2**28 + 1)

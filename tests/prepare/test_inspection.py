@@ -53,7 +53,7 @@ def prepare(folder, *, raw_up_to=8, **arguments):
 
 
 def change_record(folder, **fields):
-    """Changes the record as an earlier version would have written it: unsealed."""
+    """Changes the record as an earlier program would have written it: unsealed."""
     path = folder / "pyramid.json"
     record = json.loads(path.read_text()) | fields
     del record["checksum"]

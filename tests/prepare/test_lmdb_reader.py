@@ -343,7 +343,7 @@ def test_a_zipped_lmdb_is_unpacked_once(tmp_path, monkeypatch):
     assert unpack_lmdb(archive, tmp_path / "out") == folder
 
 
-def test_what_was_unpacked_partly_or_from_another_archive_is_not_used(tmp_path):
+def test_what_was_unpacked_by_half_or_of_another_archive_is_not_taken(tmp_path):
     out = tmp_path / "out"
     first = pack(make_lmdb(tmp_path / "a", ITEMS), tmp_path / "a.zip")
     folder = unpack_lmdb(first, out)
@@ -355,7 +355,7 @@ def test_what_was_unpacked_partly_or_from_another_archive_is_not_used(tmp_path):
     assert len(list(out.iterdir())) == 1
 
 
-def test_paths_within_a_zip_are_not_followed(tmp_path):
+def test_paths_within_a_zip_lead_nowhere(tmp_path):
     source = make_lmdb(tmp_path / "tower", ITEMS)
     for prefix in ("../../", "/"):
         archive = pack(source, tmp_path / "evil.zip", prefix)
@@ -367,7 +367,7 @@ def test_paths_within_a_zip_are_not_followed(tmp_path):
 
 
 def refuse(archive, tmp_path):
-    """Returns why an archive is refused; nothing of it may be left."""
+    """Returns why an archive is refused; nothing of it may stay."""
     with pytest.raises(UserError) as caught:
         unpack_lmdb(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()

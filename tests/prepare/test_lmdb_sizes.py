@@ -41,7 +41,7 @@ def sized(sizes, number):
     ("resolution", "size"), [(8, 20), (16, 20), (32, 40), (64, 80), (128, 80)]
 )
 @pytest.mark.parametrize("length", [{}, {"length": b"8"}])
-def test_the_smallest_sufficient_size_of_each_image_is_read(
+def test_of_each_image_the_smallest_size_that_suffices_is_read(
     tmp_path, resolution, size, length
 ):
     items = sized([20, 40, 80], 8) | length

@@ -11,7 +11,7 @@ from progan_jax.prepare.stacked_mnist import StackedMnistReader
 
 @pytest.fixture
 def use(monkeypatch):
-    """Sets the reader's digits: a number of random images, labelled in turn."""
+    """Makes the reader's digits: so many of random pixels, labelled in turn."""
 
     def make(count):
         digits = np.random.default_rng(count).integers(0, 256, (count, 32, 32))

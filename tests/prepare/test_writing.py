@@ -62,7 +62,7 @@ class Grey(SyntheticReader):
 
 
 class Slow(Shapes):
-    """Is slow, so that a kill interrupts its work."""
+    """Takes its time, so that a kill finds it at work."""
 
     def __getitem__(self, index):
         time.sleep(0.02)

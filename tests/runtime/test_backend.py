@@ -79,5 +79,5 @@ def test_missing_devices_are_reported_each_time_a_session_asks_for_one():
 
 
 @pytest.mark.parametrize("error", [AssertionError(), RuntimeError("of another kind")])
-def test_other_errors_are_not_explained(error):
+def test_other_errors_are_not_explained_so(error):
     assert explain_missing_devices(error) is None

@@ -60,7 +60,7 @@ def largest_file(folder):
 
 
 def data_files(folder):
-    """Returns the files of the array store, which hold the numbers."""
+    """The files of the array store, in which the numbers lie."""
     return [
         p for p in folder.rglob("*") if p.is_file() and p.parent.name in ("d", "c")
     ] or [largest_file(folder)]

@@ -74,7 +74,7 @@ def test_a_folder_of_another_user_is_refused(home, capsys, monkeypatch):
     assert_warned(capsys, "belongs to another user")
 
 
-def test_without_a_folder_for_them_no_programs_are_kept(home, capsys):
+def test_without_a_place_for_it_nothing_is_kept(home, capsys):
     (home / ".cache").write_text("no folder")
     assert kept_in() is None
     assert_warned(capsys, ".cache")

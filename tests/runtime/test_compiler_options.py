@@ -40,12 +40,12 @@ def test_the_options_reach_the_compiler(tiny_config, monkeypatch):
     monkeypatch.setattr(stage, "compiler_options", lambda *_: {"xla_no_such": True})
     refused = program(tiny_config)
     latents = np.zeros((1, 8), np.float32)
-    ema = refused.abstract_state().g_ema
-    params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), ema)
+    ema = refused.abstract_state().averaged
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), ema)
     for compile_one in (
         refused.create,
         lambda: refused.compile_ahead((9, 4, 4, 1)) or refused._ahead.result(),
-        lambda: refused.sampler.sample(params, 1.0, latents),
+        lambda: refused.sampler.sample(variables, 1.0, latents),
     ):
         with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such"):
             compile_one()

@@ -68,7 +68,7 @@ def log(tmp_path, no_tensorboard):
 
 
 @pytest.mark.usefixtures("no_tensorboard")
-def test_rows_after_the_resume_point_are_dropped_so_that_each_occurs_once(
+def test_rows_after_the_resume_point_are_dropped_so_that_each_stands_once(
     tmp_path, capsys
 ):
     write(tmp_path, 1000, 2000, 3000)

@@ -38,9 +38,7 @@ def test_an_argument_follows_the_name(tmp_path, monkeypatch):
     assert find_config("folder:a/b:c").endswith("configs/folder.py:a/b:c")
 
 
-def test_a_file_of_the_user_takes_precedence_over_a_recipe_of_its_path(
-    tmp_path, monkeypatch
-):
+def test_a_file_of_the_user_goes_before_a_recipe_of_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     mine = tmp_path / "configs" / "digits.py"

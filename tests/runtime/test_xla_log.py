@@ -28,14 +28,14 @@ def run(imported, code, **variables):
         ("progan_jax", {}, "None"),
     ],
 )
-def test_commands_are_quiet_unless_the_user_asks_and_libraries_are_not(
+def test_commands_are_quiet_and_libraries_and_who_asks_are_not(
     imported, variables, level
 ):
     code = f"import os; print(os.environ.get({LEVEL!r}))"
     assert run(imported, code, **variables).stdout.strip() == level
 
 
-def test_what_ends_the_process_is_printed_anyway():
+def test_what_ends_the_process_is_printed_all_the_same():
     code = "import jax; jax.devices()"
     done = run("progan_jax.tools", code, XLA_FLAGS="--xla_no_such_flag=1")
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""Mistakes of the user, which need no Gradio."""
+"""Mistakes of who calls the tool; Gradio itself is not needed for them."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ def run(tiny_config, tmp_path):
 
 @pytest.fixture
 def explore(import_tool, monkeypatch):
-    """Returns a function that calls the tool with a given module as Gradio."""
+    """Returns a function that calls the tool where Gradio is what is given."""
     tool = import_tool("explore")
 
     def explore_by_flags(model, gradio, **flags):

@@ -44,9 +44,7 @@ def draw(tmp_path, import_tool):
     return draw_by_flags
 
 
-def test_what_was_measured_is_drawn_and_the_files_are_named(
-    run, tmp_path, draw, capsys
-):
+def test_what_there_is_is_drawn_and_named(run, tmp_path, draw, capsys):
     draw([run, run], labels=["a", "b"])
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"figures.png", "levels.png", "throughput.png"}

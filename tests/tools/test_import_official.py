@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 
 import progan_jax
 from progan_jax.inference.snapshot import read_trained
-from progan_jax.models.progan.official import import_network
+from progan_jax.models.families import import_network
 from tests.pickles import dumps, golden, golden_networks
 
 ROOT = Path(__file__).parents[2]

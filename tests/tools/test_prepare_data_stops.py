@@ -1,4 +1,4 @@
-"""What signals and a second process do to a running preparation."""
+"""What signals and a second process do to a preparation at work."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def wait_for(claim, seconds=60):
 
 
 def children(pid):
-    """Returns the processes that a process started, on Linux."""
+    """Returns the processes that a process began, on Linux."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in found]
 

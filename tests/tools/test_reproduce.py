@@ -77,7 +77,7 @@ def test_a_row_is_trained_measured_and_tabulated_once(reproduce, table, capsys):
         reproduce.main("tiny", SMALL)
 
 
-def test_a_run_that_diverges_is_in_the_table_and_is_not_tried_again(
+def test_a_run_that_diverges_stands_in_the_table_and_is_not_tried_again(
     reproduce, table, monkeypatch
 ):
     def diverge(config, workdir):

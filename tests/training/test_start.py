@@ -17,7 +17,7 @@ from progan_jax.inference.snapshot import (
     write_snapshot,
 )
 from progan_jax.models.common import init_discriminator, init_generator
-from progan_jax.models.progan.official import import_network
+from progan_jax.models.families import import_network
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.train import train
@@ -176,7 +176,7 @@ def test_networks_of_the_hub_are_told_by_their_address(
     shutil.copytree(write(), tmp_path / "hub/me/net")
     config.init_from = "hf://me/net"
     initial = open_initial(config, tmp_path / "run")
-    given = [initial.networks[name] for name in ("g_ema", "g_params", "d_params")]
+    given = [initial.networks[name] for name in ("Gs", "G", "D")]
     assert_same(given, list(networks(config, 16)))
     assert initial.origin["initial"]["name"] == "hf://me/net"
 

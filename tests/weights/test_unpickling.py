@@ -1,4 +1,4 @@
-"""What pickles contain, and what hostile ones cannot do."""
+"""What comes back from pickles, and what hostile ones cannot do."""
 
 import codecs
 import copyreg
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.models.progan.official import read_network
+from progan_jax.models.families import import_network
 from progan_jax.weights.stored_arrays import StoredArray
 from progan_jax.weights.unpickling import Record, read_pickle
 from tests.pickles import SPELLINGS, Network, dumps, golden_networks
@@ -211,7 +211,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(
     assert "antigravity" not in set(sys.modules) - before
 
 
-def test_the_pickles_are_really_hostile(tmp_path, monkeypatch):
+def test_the_pickles_are_hostile_indeed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for kind in ("os.system", "eval", "protocol 0", "an array of objects, protocol 5"):
         pickle.loads(HOSTILE[kind]())
@@ -354,7 +354,7 @@ def test_nested_tuples_of_shared_tuples_are_refused_at_once(read, tmp_path):
         network = NETWORK + NEW + pickle.EMPTY_DICT + pickle.MARK + items + b"ub"
         path.write_bytes(raw(network, pickle.NONE, pickle.NONE, pickle.TUPLE3))
         with pytest.raises(UserError, match="does not hold the authors' networks"):
-            read_network(path, "G")
+            import_network(path, "G")
     assert time.monotonic() - start < 10
 
 

@@ -8,24 +8,36 @@ from progan_jax.models.progan.losses import (
     draw_for_g,
     g_loss,
     init_loss_state,
+    load_frozen,
+    make_fakes,
 )
-from progan_jax.models.progan.official import NETWORKS, import_network
-from progan_jax.models.progan.options import LossOptions, Options, joint_faults
+from progan_jax.models.progan.official import import_value, recognises
+from progan_jax.models.progan.options import (
+    PAPER,
+    LossOptions,
+    Options,
+    describe,
+    joint_faults,
+)
 from progan_jax.models.progan.topologies import make_networks
 
 __all__ = [
     "G_TAKES_REALS",
-    "NETWORKS",
+    "PAPER",
     "LossOptions",
     "Options",
     "d_loss",
+    "describe",
     "draw_for_d",
     "draw_for_g",
     "fit",
     "g_loss",
-    "import_network",
+    "import_value",
     "init_loss_state",
     "joint_faults",
+    "load_frozen",
+    "make_fakes",
     "make_networks",
     "num_to_fit",
+    "recognises",
 ]

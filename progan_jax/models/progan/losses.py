@@ -17,6 +17,7 @@ from progan_jax.models.common import (
     LossOutputs,
     LossState,
     Params,
+    Progress,
     Scalars,
     draw_labels,
     generate_in_training,
@@ -84,6 +85,22 @@ def draw_for_g(
     return Draws(z, labels, mix=None, numbers=_number(n, loss))
 
 
+def load_frozen(options: Options, loss: LossOptions) -> None:
+    """Returns None: there are no arrays but those that are trained."""
+    del options, loss
+
+
+def make_fakes(
+    generator: Any,
+    variables: dict[str, Any],
+    draws: Draws,
+    labels: jax.Array | None,
+    progress: Progress,
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Returns G's images of a step's draws, and G's stats after the call."""
+    return generate_in_training(generator, variables, draws.z, labels, progress)
+
+
 def init_loss_state(options: LossOptions) -> LossState:
     """Returns what the losses carry from step to step, at the start of a run.
 
@@ -130,8 +147,8 @@ def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
     fakes, stats = inputs.fakes, inputs.variables.stats
     if fakes is None:
         draws, g = inputs.draws, inputs.variables.g | {"params": g_params}
-        images, g_stats = generate_in_training(
-            inputs.networks.generator, g, draws.z, draws.labels, inputs.progress
+        images, g_stats = make_fakes(
+            inputs.networks.generator, g, draws, draws.labels, inputs.progress
         )
         fakes, stats = Examples(images, draws.labels), stats._replace(g=g_stats)
     apply = _discriminate(inputs, inputs.variables.d["params"], _noise(inputs))

@@ -10,12 +10,19 @@ A.1.
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from progan_jax.models.common import DiscriminatorOutput, block_name, stage_resolutions
+from progan_jax.models.common import (
+    DiscriminatorOutput,
+    Layer,
+    block_layers,
+    block_name,
+    stage_resolutions,
+)
 from progan_jax.models.layers import (
     EqualizedConv,
     EqualizedDense,
@@ -144,6 +151,11 @@ class Generator(nn.Module):
         """Whether an image depends on the other images of its batch."""
         return self.options.g_norm == "batch"
 
+    def layers(self) -> tuple[Layer, ...]:
+        """Returns the convolutions and dense layers, without those of RGB."""
+        module: Any = self  # Hashable, although its type does not say so.
+        return block_layers(module)
+
     @nn.compact
     def __call__(
         self,
@@ -235,6 +247,11 @@ class Discriminator(nn.Module):
     def channels(self) -> int:
         """Number of channels of the images: 1 (grey) or 3 (RGB)."""
         return self.options.channels
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 for an unconditional network."""
+        return self.options.num_classes
 
     @nn.compact
     def __call__(

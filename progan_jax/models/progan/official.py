@@ -24,12 +24,17 @@ import numpy as np
 from flax import traverse_util
 
 from progan_jax.errors import UserError
-from progan_jax.models.common import parameter_shapes, stage_resolutions
+from progan_jax.models.common import (
+    NETWORKS,
+    Weights,
+    stage_resolutions,
+    weight_shapes,
+)
 from progan_jax.models.layers import num_features
 from progan_jax.models.progan.networks import Discriminator, Generator
 from progan_jax.models.progan.options import Options
 from progan_jax.weights.stored_arrays import StoredArray
-from progan_jax.weights.unpickling import Record, read_pickle, shorten
+from progan_jax.weights.unpickling import Record, shorten
 
 Place = tuple[str, ...]  # Path of a parameter in our tree.
 
@@ -51,7 +56,7 @@ def convert_variables(
     Raises:
       ValueError: if a variable is missing, unknown, of another shape, or not finite.
     """
-    ours = parameter_shapes(network)
+    ours = weight_shapes(network)
     names = {their_name(network, path, fused): path for path in ours}
     if missing := sorted({*names, LEVEL} - variables.keys()):
         raise ValueError(f"{len(missing)} variables are missing, such as {missing[0]}")
@@ -113,8 +118,6 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     return pixels.transpose(0, 2, 3, 1).reshape(array.shape)
 
 
-NETWORKS = ("G", "D", "Gs")  # In the order of the file.
-
 _FUNCTIONS = {"G": "G_paper", "D": "D_paper", "Gs": "G_paper"}
 
 
@@ -133,17 +136,17 @@ class OfficialNetwork:
     variables: Mapping[str, np.ndarray]
 
 
-def read_network(path: Path, kind: str) -> OfficialNetwork:
-    """Returns one of the networks in a file.
+def recognises(value: Any) -> bool:
+    """Returns whether a pickle's value is a tuple of this family's networks."""
+    if not isinstance(value, tuple) or len(value) != len(NETWORKS):
+        return False
+    state = value[0].state if isinstance(value[0], Record) else None
+    function = state.get("build_func_name") if isinstance(state, dict) else None
+    # Comparing other types, such as deeply nested tuples, may never end.
+    return type(function) is str and function == _FUNCTIONS["G"]
 
-    Args:
-      path: A pickle of (G, D, Gs).
-      kind: "G", "D" or "Gs".
 
-    Raises:
-      UserError: if the file cannot be read, refers to code, or has no such networks.
-    """
-    value = read_pickle(path)
+def _find_network(path: Path, value: Any, kind: str) -> OfficialNetwork:
     try:
         if len(value) != len(NETWORKS):
             raise ValueError(f"{len(value)} values instead of three")
@@ -212,14 +215,15 @@ _DEFAULTS = {
 }
 
 
-def import_network(
-    path: Path, kind: str, level: float | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the parameters and the description of one of the networks in a file.
+def import_value(
+    path: Path, value: Any, kind: str, level: float | None
+) -> tuple[Weights, dict[str, Any]]:
+    """Returns the weights and the description of one of a pickle's networks.
 
     Args:
-      path: A pickle of (G, D, Gs) that the authors' program wrote.
-      kind: "Gs", the averaged generator; "G" or "D".
+      path: The pickle, for its name and its checksum.
+      value: What `unpickling.read_pickle` read from it.
+      kind: See `families.import_network`.
       level: Level of detail (their lod), 0 for the final resolution; by default the
         network's own. Layers of higher resolutions are checked, then dropped.
 
@@ -227,10 +231,10 @@ def import_network(
       Nested float32 NumPy arrays, and a snapshot's description with the licence.
 
     Raises:
-      UserError: if the file cannot be read, refers to code, or its variables do not fit
-        its options.
+      UserError: if there are no such networks, or their variables do not fit their
+        options.
     """
-    network = read_network(path, kind)
+    network = _find_network(path, value, kind)
     try:
         params, info = _convert(network, level)
     except UserError:

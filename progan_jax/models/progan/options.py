@@ -8,9 +8,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from progan_jax.models.common import RESOLUTIONS, stage_resolutions
+from progan_jax.models.common import RESOLUTIONS, Paper, stage_resolutions
 from progan_jax.models.layers import num_maps
 from progan_jax.models.options import option
+
+PAPER = Paper(
+    "Progressive GAN",
+    "Karras et al. 2018",
+    "https://arxiv.org/abs/1710.10196",
+    ("progan", "progressive-gan"),
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,17 @@ class LossOptions:
     noise_coefficient: float = option(0.0, least=0, younger=True)
     # Classes of D's fakes: "random", or those of the "reals".
     fake_labels: str = option("random", choices=("random", "reals"))
+
+    @property
+    def in_full_space(self) -> bool:
+        """Whether gradient norms are those of the final resolution's space."""
+        return self.gp_norm_space == "full"
+
+
+def describe(options: Options) -> dict[str, str]:
+    """Returns rows of a model card on the networks, besides those of all families."""
+    maps = f"{options.fmap_base} / 2^k, at most {options.fmap_max}"
+    return {"topology": options.topology, "feature maps": maps}
 
 
 # Options that the mode test's networks lack, with the values that switch them off.

@@ -11,9 +11,9 @@ import pytest
 
 from progan_jax.errors import UserError
 from progan_jax.inference.sampling import generator_from_snapshot
-from progan_jax.models.common import parameter_shapes
+from progan_jax.models.common import weight_shapes
+from progan_jax.models.families import import_network
 from progan_jax.models.progan.networks import Discriminator
-from progan_jax.models.progan.official import import_network
 from progan_jax.models.progan.options import Options
 from tests.pickles import (
     OPTIONS,
@@ -284,6 +284,6 @@ def test_a_network_of_1024x1024_is_imported_in_half_a_minute(write):
     assert time.monotonic() - start < 30
     # The published number of the generator's parameters.
     assert sum(array.size for array in jax.tree.leaves(params)) == 23_079_115
-    assert len(parameter_shapes(generator_from_snapshot(info))) == len(
+    assert len(weight_shapes(generator_from_snapshot(info))) == len(
         jax.tree.leaves(params)
     )
