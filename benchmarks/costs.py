@@ -35,7 +35,7 @@ from progan_jax.training.validation import validate
 
 COMPILE_TO = flags.DEFINE_integer("compile_to", 0, "Largest side that is compiled.")
 
-_NUM_IMAGES = 32  # Of a set that is not there; what is counted does not depend on it.
+_NUM_IMAGES = 32  # Of a set that need not exist; what is counted does not depend on it.
 _HEADER = (
     "resolution",
     "batch",

@@ -31,7 +31,7 @@ class _OnePair(NamedTuple):
     mirror: jax.Array
 
     def take(self, pair: jax.Array, repeat: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns all there is."""
+        """Returns the only batch."""
         del pair, repeat
         return tuple(self)
 
@@ -60,8 +60,8 @@ def pair_flops(program: StageProgram, batch: int, channels: int) -> Counter[int]
 def flops_by_resolution(run: Callable[..., Any], *arguments: Any) -> Counter[int]:
     """Counts a function of arrays.
 
-    The body of a scan counts as often as it runs, and that of a while-loop, whose turns
-    are not known, once.
+    The body of a scan counts as often as it runs, and that of a while-loop, whose
+    number of turns is unknown, once.
 
     Args:
       run: The function.

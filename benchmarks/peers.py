@@ -30,7 +30,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def gan_zoo(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
-    """Returns a (D, G) pair of pytorch_GAN_zoo as a function of the reals."""
+    """Returns a (D, G) pair of pytorch_GAN_zoo as a function of real images."""
     from models.progressive_gan import ProgressiveGAN
 
     def adam(network: torch.nn.Module) -> torch.optim.Optimizer:
@@ -61,7 +61,7 @@ def gan_zoo(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
 
 
 def rosinality(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
-    """Returns a (D, G) pair of progressive-gan-pytorch as a function of the reals."""
+    """Returns a pair of progressive-gan-pytorch as a function of real images."""
     g, d, average = (_rosinality_network(request, kind) for kind in ("G", "D", "G"))
     g_adam, d_adam = (
         torch.optim.Adam(network.parameters(), lr=0.001, betas=(0.0, 0.99))

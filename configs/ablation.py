@@ -30,7 +30,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
       argument: SET,ROW.
 
     Raises:
-      UserError: if it is something else.
+      UserError: if it is anything else.
     """
     name, _, row = argument.partition(",")
     row = "e*" if row == "e_star" else row

@@ -75,7 +75,7 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     train.checkpoint_ticks = 4  # Ticks between checkpoints of the complete state.
     train.keep_checkpoints = 3  # Number of checkpoints kept; all snapshots are kept.
     train.max_skipped = (
-        100  # Stop after so many consecutive pairs with skipped updates.
+        100  # Stop after this many consecutive pairs with skipped updates.
     )
 
     config.eval = evaluate = ml_collections.ConfigDict()

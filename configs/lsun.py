@@ -44,7 +44,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
       argument: CATEGORY or CATEGORY,PRESET.
 
     Raises:
-      UserError: if it is something else.
+      UserError: if it is anything else.
     """
     name, comma, preset = argument.partition(",")
     category = _find_category(argument, name)

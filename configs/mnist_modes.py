@@ -40,7 +40,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
       argument: K,VARIANT.
 
     Raises:
-      UserError: if it is something else.
+      UserError: if it is anything else.
     """
     divisor, _, variant = argument.partition(",")
     if divisor not in DIVISORS or variant not in VARIANTS:

@@ -151,7 +151,7 @@ def is_pyramid(folder: Path) -> bool:
     """Returns whether `prepare_data` has written a pyramid DIR/NAME.
 
     Raises:
-      Damaged: if its levels are there without the record.
+      Damaged: if its levels exist without the record.
       UserError: if it is not finished.
     """
     if (folder / RECORD).exists():

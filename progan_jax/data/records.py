@@ -15,7 +15,7 @@ from progan_jax.data.decoding import BadImage, bad_image, check_pixels
 from progan_jax.data.names import printable
 from progan_jax.errors import UserError
 
-# File formats of TFDS that are read; the first that is there is used.
+# File formats of TFDS that are read; the first existing one is used.
 FORMATS = ("array_record", "tfrecord")
 
 # A TFRecord file is a sequence of frames: the length of the data (uint64, little-
@@ -250,7 +250,7 @@ def record_parser(features: Any, image: str = "image", label: str = "label") -> 
 
 
 def make_decoder(features: Any, channels: int) -> Decoder:
-    """Returns a decoder into images of so many channels.
+    """Returns a decoder into images of a number of channels.
 
     The decoder raises BadImage for a damaged record.
     """

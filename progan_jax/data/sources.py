@@ -164,7 +164,7 @@ def open_builder(name: str, data_dir: str) -> Any:
         )
     newest = newest_version(root / name)
     if newest is None:
-        is_pyramid(root / name)  # Raises if levels are there without their record.
+        is_pyramid(root / name)  # Raises if levels exist without their record.
         there = first_few(sorted(path.name for path in root.iterdir()))
         raise UserError(
             f"config.data.name = {name!r}: there is no such set in {field} (there: "

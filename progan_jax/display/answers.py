@@ -34,7 +34,7 @@ def picture(images: np.ndarray, columns: int, caption: str, name: str) -> str:
     Args:
       images: uint8 [N, h, w, 1 or 3].
       columns: Images in a row.
-      caption: What they are; also the text that stands for the picture.
+      caption: What they are; also the alternative text of the picture.
       name: Of the file, without its suffix; other characters than letters, digits, "."
         and "-" become "_".
     """

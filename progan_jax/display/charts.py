@@ -68,7 +68,7 @@ class Chart:
         return [v for _, v in points if v is not None and abs(v) < LARGEST]
 
     def describe(self) -> str:
-        """Returns a text that stands for the picture."""
+        """Returns the alternative text of the picture."""
         places = [x for points in self.lines.values() for x, _ in points]
         lines = [
             f"{name}: from {v[0]:.4g} to {v[-1]:.4g}, lowest {min(v):.4g}, highest "

@@ -60,7 +60,7 @@ def build_page(
       gradio: The library.
       answers: What the page shows.
       title: Of the page.
-      seed: With which the fields begin.
+      seed: Initial value of the fields.
       label: Class with which they begin; None for random ones, or where there are
         none.
 
@@ -197,7 +197,7 @@ class _Page:
         inputs: Sequence[Any],
         output: Any,
     ) -> None:
-        """Lets the triggers fill a picture; mistakes are shown beside and leave it."""
+        """Makes triggers update a picture; after a mistake it stays, with a notice."""
 
         def guarded(*values: Any) -> Any:
             try:

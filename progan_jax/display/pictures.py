@@ -138,7 +138,7 @@ def thin(items: Sequence[_Item], most: int) -> list[_Item]:
 
 
 def fit(pictures: Sequence[Picture], most_bytes: int) -> list[Picture]:
-    """Returns pictures, thinned out until they have at most so many bytes."""
+    """Returns pictures, thinned out until they fit into a number of bytes."""
     fitting = list(pictures)
     while len(fitting) > 2 and sum(len(p.webp) for p in fitting) > most_bytes:
         fitting = thin(fitting, (len(fitting) + 1) // 2)
@@ -179,7 +179,7 @@ def _to_webp(image: Image.Image) -> bytes:
 
 
 def pictures_section(pictures: Pictures, row_classes: Sequence[str] = ()) -> str:
-    """Returns the grids under a slider, and the training images beside.
+    """Returns the grids under a slider, and the training images beside it.
 
     Args:
       pictures: Of the run.

@@ -34,7 +34,7 @@ class Rate:
     reason: str
 
     def hours(self, flops: float) -> str:
-        """Returns the time of so many operations, as text."""
+        """Returns the time of a number of operations, as text."""
         rounded = float(f"{flops / self.flops / 3600:.2g}")
         return f"about {rounded:,g} h"
 

@@ -225,7 +225,7 @@ def _make_run(
 def check(run: Run, table: Table) -> None:
     """Opens what a run needs, so that what is missing is reported before training.
 
-    Missing weights of Inception are left to `measure`: other metrics do without.
+    Missing weights of Inception are left to `measure`: other metrics need none.
 
     Raises:
       UserError: if the image set, or the classifier that counts modes, is at fault.

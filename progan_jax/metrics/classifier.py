@@ -135,7 +135,7 @@ class Classifier:
     digest: str
 
     def __str__(self) -> str:
-        """Returns the description that stands with a value."""
+        """Returns the description that accompanies a value."""
         return (
             f"{self.info['architecture']}-{self.info['width']} of "
             f"{self.info['data_set']['name']}, test accuracy "

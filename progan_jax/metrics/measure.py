@@ -77,7 +77,7 @@ class Measurer:
         )
         self._classifier: Classifier | None = None
         if any(row.extractor == "classifier" for row in rows.values()):
-            # Modes are read off the channels, by a classifier of another set.
+            # Modes are read from the channels, by a classifier of another set.
             of = None if "modes" in rows else reals.pyramid.fingerprint
             side = reals.resolution
             self._classifier = open_classifier(options.classifier, side, of)

@@ -52,7 +52,7 @@ METRICS = {
     "ms_ssim": Metric(
         ms_ssim.measure,
         ms_ssim.NUM_IMAGES,
-        {},  # Neither high nor low is good by itself.
+        {},  # Neither high nor low is better.
         compared=False,
         multiple=2,
         smallest_side=16,

@@ -279,7 +279,7 @@ def inspect(images: StoredSet, max_images: int | None, report: Report) -> Summar
 
     Args:
       images: The set.
-      max_images: Reads only so many images, evenly spaced; None reads all.
+      max_images: Number of images to read, evenly spaced; None reads all.
       report: Called after every chunk.
 
     Raises:
@@ -390,7 +390,7 @@ def compare(
     Args:
       one: A set.
       other: Another.
-      max_images: Compares only so many images, evenly spaced; None compares all.
+      max_images: Number of images to compare, evenly spaced; None compares all.
       report: Called after every chunk.
 
     Raises:

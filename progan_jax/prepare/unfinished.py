@@ -60,7 +60,7 @@ def begin(folder: Path, identity: dict[str, Any]) -> Path:
         by name; `images` and `times`, digests; and `source`, which is not compared.
 
     Raises:
-      UserError: if the folder has something else.
+      UserError: if the folder has anything else.
     """
     check_free(folder)
     unfinished = folder / UNFINISHED

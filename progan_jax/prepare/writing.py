@@ -286,7 +286,7 @@ def write_pyramid(
       report: Called for every shard, also for those of an earlier call.
 
     Raises:
-      UserError: if the folder has something else, or an image is bad and
+      UserError: if the folder has anything else, or an image is bad and
         `settings.strict` is set.
     """
     unfinished = begin(folder, identity)

@@ -129,7 +129,7 @@ def _find_config(argv: list[str]) -> list[str]:
 
 def _explain(error: Exception, argv: list[str]) -> str:
     """Returns one line for what absl, config_flags or a configuration file raised."""
-    # config_flags puts the traceback of a file's TypeError into a message of its own.
+    # config_flags puts the traceback of a file's TypeError into its own message.
     text = "".join(traceback.format_exception(error)).strip()
     if isinstance(error, flags.Error) and "Traceback" not in str(error):
         return " ".join(str(error).split())

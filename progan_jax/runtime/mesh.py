@@ -47,7 +47,7 @@ def select_devices(number: int) -> list[Any]:
     """Returns the first `number` devices, the same number of each process; all for 0.
 
     Raises:
-      UserError: if there are fewer, or processes would have unequally many.
+      UserError: if there are fewer, or processes would have different numbers.
     """
     if number < 0:
         raise UserError(

@@ -99,7 +99,7 @@ def _resolutions(config: ml_collections.ConfigDict) -> list[int]:
 
 
 def _check(config: ml_collections.ConfigDict, chips: int) -> None:
-    """Raises UserError for what training on so many chips would refuse."""
+    """Raises UserError for what training on that many chips would refuse."""
     validate(config, 1)
     parts = make_schedule(config).microbatch.values()
     if config.optim.d_repeats != 1 or any(parts):

@@ -29,7 +29,7 @@ SEED = flags.DEFINE_integer(
 )
 
 CLASS = flags.DEFINE_string(
-    "class", None, "Class with which the page begins, by number or name."
+    "class", None, "Initial class of the page, by number or name."
 )
 
 

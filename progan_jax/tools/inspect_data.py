@@ -36,7 +36,7 @@ from progan_jax.runtime.command_line import run_with_arguments
 
 OUT = flags.DEFINE_string("out", None, "Folder for the contact sheets.")
 
-MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Read only so many images.")
+MAX_IMAGES = flags.DEFINE_integer("max_images", None, "Read at most this many.")
 
 COMPARE = flags.DEFINE_string("compare", None, "Another set to compare with.")
 

@@ -2,8 +2,8 @@
 
     python -m progan_jax.tools.neighbours MODEL [--features=vgg19 --weights=FILE]
 
-MODEL is anything that progan_jax.load takes, if it was trained on a set that is at
-hand: a run, or a snapshot or a published network with --data_dir. The fakes are the
+MODEL is anything that progan_jax.load takes, if the set that it was trained on is
+there: a run, or a snapshot or a published network with --data_dir. The fakes are the
 first images of tools.sample under the same seed; they are compared with all images of
 that set. Written are a picture, fakes in the top row and their neighbours below them,
 the nearest first, and a table of the neighbours' places in the set, with their classes

@@ -212,7 +212,7 @@ def _write(
 
 
 def _left_out(table: Table, runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
-    """Yields which of the paper's runs there are, unless all are."""
+    """Yields how many of the paper's rows and seeds are run, unless all are."""
     if len(rows) < len(table.rows):
         yield f"{len(rows)} of {len(table.rows)} rows"
     seeds = len(runs) // len(rows)

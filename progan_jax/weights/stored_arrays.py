@@ -3,7 +3,7 @@
 NumPy writes an array as a call of `_reconstruct` and a state (protocols 2 to 4) or as
 a call of `_frombuffer` (protocol 5), a scalar as a call of `scalar`, and a type as a
 call of `dtype` and a state. The functions here take the same arguments. Only arrays of
-numbers are built: an array of objects would hold a pickle of its own.
+numbers are built: an array of objects would contain another pickle.
 """
 
 import math

@@ -29,7 +29,7 @@ class Weights:
     """Weights of a network.
 
     Attributes:
-      name: Stands wherever a value that was measured with them is written.
+      name: Written with every value that was measured with them.
       arrays: By "<layer>/kernel" and "<layer>/bias", kernels HWIO.
     """
 
@@ -102,7 +102,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             names = file.keys()
             arrays = {name: file.get_tensor(name) for name in names}
             return arrays, file.metadata() or {}
-    except Exception as error:  # safetensors raises a type of its own.
+    except Exception as error:  # safetensors has its own exception type.
         raise UserError(
             f"{path} cannot be read as safetensors ({error}); download it again"
         ) from error
