@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 from progan_jax.errors import UserError
 from progan_jax.files import CHECKSUM, is_intact, seal, write_json, write_whole
 from progan_jax.images import to_float
+from progan_jax.metrics.inputs import run_in_batches
 
 _LOGIT_SCALE = 0.125  # For small first steps: the largest values are large.
 
@@ -171,14 +172,7 @@ def compute_logits(
     network: Any, variables: dict[str, Any], images: np.ndarray
 ) -> np.ndarray:
     """Returns logits float32 [n, classes] of uint8 [n, r, r, C], batch by batch."""
-    parts = []
-    for start in range(0, len(images), _BATCH):
-        chunk = images[start : start + _BATCH]
-        # A short last batch is filled up, so that it takes the same program.
-        blank = np.zeros((_BATCH - len(chunk), *chunk.shape[1:]), np.uint8)
-        logits = _apply(network, variables, np.concatenate([chunk, blank]))
-        parts.append(np.asarray(logits)[: len(chunk)])
-    return np.concatenate(parts)
+    return run_in_batches(partial(_apply, network, variables), images, _BATCH)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -11,8 +11,11 @@ from progan_jax.errors import UserError
 from progan_jax.metrics.image_sources import ImageSource, Reals
 from progan_jax.metrics.inception import InceptionExtractor
 from progan_jax.metrics.inception_graph import TAPS
-from progan_jax.metrics.inception_weights import load_inception, random_inception
-from progan_jax.metrics.inputs import Features
+from progan_jax.metrics.inception_weights import (
+    load_inception,
+    random_inception,
+    require_tap,
+)
 from progan_jax.metrics.metric import Metric
 
 # The seed of rFID's weights is part of its definition, not of a run.
@@ -57,7 +60,6 @@ class FeatureSets:
             )
         self._taps = {metric: row.tap or tap for metric, row in self._rows.items()}
         self._extractors: dict[str, InceptionExtractor] = {}
-        self._features: dict[str, Features] = {}
         try:
             for metric, row in self._rows.items():
                 if row.extractor not in self._extractors:
@@ -68,8 +70,8 @@ class FeatureSets:
                         resize=resize,
                         sharding=sharding,
                     )
-                extractor = self._extractors[row.extractor]
-                self._features[metric] = extractor.at(self._taps[metric])
+                weights = self._extractors[row.extractor].weights
+                require_tap(weights, self._taps[metric])
         except UserError as error:
             message = f"config.eval.inception_weights = {file!r}: {error}"
             raise type(error)(message) from error
@@ -83,11 +85,11 @@ class FeatureSets:
         """Returns what features depend on besides the images; {} without any."""
         if metric not in self._rows:
             return {}
-        features = self._features[metric]
+        weights = self._extractors[self._rows[metric].extractor].weights
         return {
-            "features": features.name,
-            "weights": features.fingerprint,
-            "resize": features.resize,
+            "features": f"{weights.name}/{self._taps[metric]}",
+            "weights": weights.fingerprint,
+            "resize": self._resize,
         }
 
     def suffix(self, metric: str) -> str:

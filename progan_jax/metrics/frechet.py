@@ -61,12 +61,11 @@ class FeatureStatistics:
         return self.scatter / (self.count - 1)
 
 
-def statistics_of(features: np.ndarray, rows: int = _ROWS) -> FeatureStatistics:
+def statistics_of(features: np.ndarray) -> FeatureStatistics:
     """Returns the statistics of features, in float64.
 
     Args:
       features: Floating-point [n, d], n from 2.
-      rows: Number of them that are taken at a time.
 
     Raises:
       ValueError: if there are fewer than two rows, or numbers that are not finite.
@@ -74,22 +73,12 @@ def statistics_of(features: np.ndarray, rows: int = _ROWS) -> FeatureStatistics:
     features = check_features(features)
     if len(features) < 2:
         raise ValueError(f"{len(features)} image(s) have no covariance; give 2 or more")
-    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
-    for start in range(0, len(features), rows):
-        part = features[start : start + rows]
-        part_mean = part.mean(axis=0, dtype=np.float64)
-        centred = part - part_mean
-        part_scatter = centred.T @ centred
-        if not count:
-            count, mean, scatter = len(part), part_mean, part_scatter
-            continue
-        # Chan et al. 1979, for vectors: the sums of squares of two parts.
-        total, gap = count + len(part), part_mean - mean
-        between = np.outer(gap, gap) * (count * len(part) / total)
-        scatter = scatter + part_scatter + between
-        mean = mean + gap * (len(part) / total)
-        count = total
-    return FeatureStatistics(count, mean, scatter)
+    mean = features.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((len(mean), len(mean)))
+    for start in range(0, len(features), _ROWS):
+        centred = features[start : start + _ROWS] - mean
+        scatter += centred.T @ centred
+    return FeatureStatistics(len(features), mean, scatter)
 
 
 def cached_statistics(

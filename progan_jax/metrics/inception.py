@@ -78,7 +78,8 @@ _BATCH_SIZE = 64  # Images at a time, over all devices.
 class InceptionExtractor:
     """Runs images of any size through the network, as far as the taps need.
 
-    `at(tap)` gives one tap as `Features`; `extract` gives several in one pass.
+    Attributes:
+      weights: The network's.
     """
 
     def __init__(
@@ -97,24 +98,19 @@ class InceptionExtractor:
           batch_size: Images at a time, over all devices.
           sharding: Of the batch axis over several devices; None for one device.
         """
-        self._weights, self._resize = weights, resize
+        self.weights, self._resize = weights, resize
         self._batch_size, self._sharding = batch_size, sharding
         self._variables = replicate(weights.variables(), sharding)
         self._run = jax.jit(_run, static_argnames=("taps", "resize"))
 
     def at(self, tap: str) -> Features:
-        """Returns one tap's features.
+        """Returns the function from images to one tap.
 
         Raises:
           UserError: if the weights do not reach it.
         """
-        require_tap(self._weights, tap)
-        return Features(
-            f"{self._weights.name}/{tap}",
-            self._weights.fingerprint,
-            self._resize,
-            lambda images: self.extract(images, (tap,))[tap],
-        )
+        require_tap(self.weights, tap)
+        return lambda images: self.extract(images, (tap,))[tap]
 
     def extract(
         self, images: np.ndarray, taps: tuple[str, ...]
@@ -126,7 +122,7 @@ class InceptionExtractor:
           ValueError: if the images have another shape or type.
         """
         for tap in taps:
-            require_tap(self._weights, tap)
+            require_tap(self.weights, tap)
         clean = self._resize == "clean"
         return run_in_batches(
             partial(self._run, self._variables, taps=taps, resize=self._resize),

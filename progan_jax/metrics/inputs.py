@@ -1,35 +1,14 @@
-"""Images in chunks, extractors of features, and checks of both."""
+"""Images in chunks, functions that run over them, and checks of both."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-
-@dataclass(frozen=True)
-class Features:
-    """A function from images to vectors, and what belongs to its name.
-
-    Values of metrics are comparable only where the first three are the same.
-
-    Attributes:
-      name: Network and tap, such as "inception-2015-12-05/2048".
-      fingerprint: Of the weights.
-      resize: "tf1", "clean", or "none" where images are taken as they are.
-      extract: The function.
-    """
-
-    name: str
-    fingerprint: str
-    resize: str
-    extract: Callable[[np.ndarray], np.ndarray]
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Maps uint8 [n, h, w, 1 or 3] to float32 [n, d]; grey is taken as RGB."""
-        return self.extract(images)
+# Maps images uint8 [n, h, w, 1 or 3] to float32 [n, d]; grey is taken as RGB.
+Features = Callable[[np.ndarray], np.ndarray]
 
 
 def run_in_batches(

@@ -3,16 +3,13 @@
 Source: Karras et al. 2018, appendix F.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from progan_jax.images import tile, upscale_nearest
-from progan_jax.metrics.inputs import check_features
-
-# Maps images uint8 [n, h, w, C] to features [n, d].
-Features = Callable[[np.ndarray], np.ndarray]
+from progan_jax.metrics.inputs import Features, check_features
 
 _GAP = 2  # White pixels between the images of the picture.
 

@@ -217,15 +217,7 @@ def measure(images: Measurement) -> dict[str, float]:
     }
 
 
-def swd(
-    reals: Images,
-    fakes: Images,
-    *,
-    seed: int,
-    patches_per_image: int = PER_IMAGE,
-    repeats: int = _REPEATS,
-    directions: int = _DIRECTIONS,
-) -> dict[int, float]:
+def swd(reals: Images, fakes: Images, *, seed: int) -> dict[int, float]:
     """Returns the distance x 1e3 for each level of the Laplacian pyramid, R to 16.
 
     Args:
@@ -233,9 +225,6 @@ def swd(
         is taken as RGB. The caller upsamples smaller images.
       fakes: Likewise, as many.
       seed: Of the patches' places and of the directions.
-      patches_per_image: 7x7 patches of each image and level.
-      repeats: Sets of directions that the distance is averaged over.
-      directions: Random projections in a set.
 
     Returns:
       Distances by the resolution of their level, R first.
@@ -245,10 +234,10 @@ def swd(
         square, or their side is no power of two from 16.
     """
     drawn = [
-        draw_patches(images, seed=seed, number=number, per_image=patches_per_image)
+        draw_patches(images, seed=seed, number=number)
         for number, images in enumerate((reals, fakes))
     ]
-    return distances(*drawn, seed=seed, repeats=repeats, directions=directions)
+    return distances(*drawn, seed=seed)
 
 
 def distances(
@@ -256,11 +245,11 @@ def distances(
     b: dict[int, Patches],
     *,
     seed: int,
-    repeats: int = _REPEATS,
-    directions: int = _DIRECTIONS,
     batched: jax.sharding.Sharding | None = None,
 ) -> dict[int, float]:
     """Returns the distance x 1e3 between two sets of patches, for each level.
+
+    It is averaged over four sets of 128 random directions, as in the authors' program.
 
     Each set is normalised by its own statistics, as in `finalize_descriptors` of the
     authors.
@@ -269,8 +258,6 @@ def distances(
       a: As of `draw_patches`.
       b: Likewise, of as many images of the same side.
       seed: Of the directions.
-      repeats: Sets of directions that the distance is averaged over.
-      directions: Random projections in a set.
       batched: Sharding of a leading axis, which the directions are split by.
 
     Raises:
@@ -285,9 +272,9 @@ def distances(
     key = jax.random.fold_in(jax.random.key(seed), _DIRECTIONS_KEY)
     found = {}
     for index, resolution in enumerate(a):
-        keys = jax.random.split(jax.random.fold_in(key, index), repeats)
+        keys = jax.random.split(jax.random.fold_in(key, index), _REPEATS)
         gaps = [
-            sliced_distance(k, a[resolution], b[resolution], directions, batched)
+            sliced_distance(k, a[resolution], b[resolution], _DIRECTIONS, batched)
             for k in keys
         ]
         found[resolution] = float(np.mean(gaps)) * 1e3

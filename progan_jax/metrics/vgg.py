@@ -68,29 +68,17 @@ class VGG19(nn.Module):
         return taps
 
 
-def vgg_features(weights: Weights, side: int) -> Features:
+def vgg_features(weights: Weights) -> Features:
     """Returns the features of square images that are taken at their own size.
 
-    Each map is averaged over 8x8 equal cells, where it has more pixels.
+    Each map is averaged over 8x8 equal cells, where it has more pixels. The side of the
+    images must be a power of two from SMALLEST_SIDE.
 
     Args:
       weights: From `load_vgg`.
-      side: Of the images, a power of two from 16.
-
-    Raises:
-      ValueError: if the images are too small.
     """
-    if side < SMALLEST_SIDE:
-        raise ValueError(f"images of side {side} must have {SMALLEST_SIDE} at least")
     run = partial(jax.jit(_vectors), jax.device_put(weights.variables()))
-
-    def extract(images: np.ndarray) -> np.ndarray:
-        if images.shape[1:3] != (side, side):
-            raise ValueError(f"images {images.shape} must be of side {side}")
-        return run_in_batches(run, images, _BATCH_SIZE)
-
-    name = f"{weights.name}/{'+'.join(TAPS)}/grid{_GRID}"
-    return Features(name, weights.fingerprint, "none", extract)
+    return lambda images: run_in_batches(run, images, _BATCH_SIZE)
 
 
 def load_vgg(file: Path | None) -> Weights:

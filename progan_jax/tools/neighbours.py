@@ -30,6 +30,7 @@ from progan_jax.metrics.image_sources import check_trained_on, chunk_size
 from progan_jax.metrics.inception import InceptionExtractor
 from progan_jax.metrics.inception_graph import TAPS
 from progan_jax.metrics.inception_weights import load_inception
+from progan_jax.metrics.inputs import Features
 from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, pixels
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
 from progan_jax.runtime.command_line import run_with_arguments
@@ -127,7 +128,7 @@ def _load_set(config: Any) -> Pyramid:
     return pyramid
 
 
-def _open_features(resolution: int) -> Any:
+def _open_features(resolution: int) -> Features:
     """Returns the function from images to features that the flags name."""
     if FEATURES.value == "pixels":
         return pixels
@@ -140,10 +141,10 @@ def _open_features(resolution: int) -> Any:
             f"--features=vgg19 needs {SMALLEST_SIDE} pixels a side, here {side}; "
             "leave --centre_crop out, or choose pixels"
         )
-    return vgg_features(load_vgg(weights), side)
+    return vgg_features(load_vgg(weights))
 
 
-def _search(fakes: np.ndarray, pyramid: Pyramid, features: Any) -> Neighbours:
+def _search(fakes: np.ndarray, pyramid: Pyramid, features: Features) -> Neighbours:
     level, size = pyramid.levels[fakes.shape[1]], chunk_size(2 * fakes.shape[1])
     starts = range(0, len(level), size)
     chunks = (level[np.arange(i, min(i + size, len(level)))] for i in starts)

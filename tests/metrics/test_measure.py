@@ -5,10 +5,10 @@ from progan_jax.data.pyramid import build_pyramid
 from progan_jax.errors import UserError
 from progan_jax.metrics.classifier import Classifier
 from progan_jax.metrics.image_sources import Reals
-from progan_jax.metrics.inputs import Features
 from progan_jax.metrics.measure import MeasureOptions, Measurer
 from progan_jax.metrics.ms_ssim import ms_ssim
 from progan_jax.metrics.swd import average, swd
+from progan_jax.weights.weight_files import Weights
 
 
 @pytest.fixture(scope="module")
@@ -115,16 +115,16 @@ def test_names_of_values_are_those_that_are_measured(reals):
     assert measurer.names("ms_ssim") == ()
 
 
+STUB = Weights("stub", {})
+
+
 class FakeExtractor:
     """Stands in for Inception: moments of the pixels; counts its images."""
 
     seen = 0
 
     def __init__(self, weights, **options):
-        self.resize = options["resize"]
-
-    def at(self, tap):
-        return Features(f"stub/{tap}", "0", self.resize, np.asarray)
+        self.weights = weights
 
     def extract(self, images, taps):
         FakeExtractor.seen += len(images)
@@ -138,7 +138,8 @@ def by_features(reals, tmp_path, monkeypatch):
     """Returns a function that makes a measurer with the stub and its own cache."""
     monkeypatch.setenv("PROGAN_JAX_CACHE", str(tmp_path))
     module = "progan_jax.metrics.features"
-    monkeypatch.setattr(f"{module}.load_inception", lambda file: None)
+    monkeypatch.setattr(f"{module}.load_inception", lambda file: STUB)
+    monkeypatch.setattr(f"{module}.require_tap", lambda weights, tap: None)
     monkeypatch.setattr(f"{module}.InceptionExtractor", FakeExtractor)
     monkeypatch.setattr(FakeExtractor, "seen", 0)
 

@@ -20,6 +20,11 @@ from progan_jax.runtime.mesh import batched, make_mesh
 from tests.metrics import plain_swd
 
 
+@pytest.fixture
+def one_repeat(monkeypatch):
+    monkeypatch.setattr("progan_jax.metrics.swd._REPEATS", 1)
+
+
 def make_images(seed, n=16, resolution=32, channels=3, smooth=1.0):
     """Smooth random images, uint8, of full contrast."""
     noise = np.random.default_rng(seed).normal(
@@ -122,9 +127,9 @@ def test_sets_are_normalised_by_their_own_statistics():
 
 def test_distance_equals_a_plain_program():
     reals, fakes = make_images(4, n=64), make_images(5, n=64, smooth=1.4)
-    expected = plain_swd.swd(reals, fakes, np.random.default_rng(6), repeats=2)
+    expected = plain_swd.swd(reals, fakes, np.random.default_rng(6), repeats=4)
     # Both draw patches and directions of their own: some per cent.
-    ours = swd(reals, fakes, seed=0, repeats=2)
+    ours = swd(reals, fakes, seed=0)
     assert list(ours.values()) == pytest.approx(expected, rel=0.12)
 
 
@@ -180,16 +185,11 @@ def test_accelerators_and_the_cpu_agree(monkeypatch):
     assert on_device == pytest.approx(on_cpu, rel=1e-5)
 
 
-def test_distance_grows_with_the_noise_and_is_least_for_the_same_images():
+def test_distance_grows_with_the_noise_and_is_least_for_the_same_images(one_repeat):
     reals = make_images(8, n=64)
     noise = np.random.default_rng(9).normal(size=reals.shape)
     distances = [
-        swd(
-            reals,
-            np.clip(reals + stddev * noise, 0, 255).astype(np.uint8),
-            seed=0,
-            repeats=1,
-        )
+        swd(reals, np.clip(reals + stddev * noise, 0, 255).astype(np.uint8), seed=0)
         for stddev in (0, 20, 40, 80)
     ]
     for resolution in (32, 16):
@@ -197,18 +197,18 @@ def test_distance_grows_with_the_noise_and_is_least_for_the_same_images():
         assert levels == sorted(levels)
 
 
-def test_seed_alone_decides_the_draws():
+def test_seed_alone_decides_the_draws(one_repeat):
     reals, fakes = make_images(10), make_images(11, smooth=2.0)
-    first = swd(reals, fakes, seed=0, repeats=1)
-    assert swd(reals, fakes, seed=0, repeats=1) == first
-    assert swd(reals, fakes, seed=1, repeats=1) != first
+    first = swd(reals, fakes, seed=0)
+    assert swd(reals, fakes, seed=0) == first
+    assert swd(reals, fakes, seed=1) != first
 
 
-def test_grey_images_count_as_rgb_with_equal_channels():
+def test_grey_images_count_as_rgb_with_equal_channels(one_repeat):
     reals, fakes = make_images(12, channels=1), make_images(13, channels=1, smooth=2.0)
     colour = [np.tile(images, (1, 1, 1, 3)) for images in (reals, fakes)]
-    expected = swd(*colour, seed=0, repeats=1)
-    assert swd(reals, fakes, seed=0, repeats=1) == pytest.approx(expected, rel=1e-6)
+    expected = swd(*colour, seed=0)
+    assert swd(reals, fakes, seed=0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_flat_fakes_are_far_away_instead_of_undefined():
@@ -217,9 +217,9 @@ def test_flat_fakes_are_far_away_instead_of_undefined():
 
 
 @pytest.mark.parametrize("resolution", [16, 128])
-def test_levels_end_at_16_and_average_is_their_plain_mean(resolution):
+def test_levels_end_at_16_and_average_is_their_plain_mean(resolution, one_repeat):
     images = make_images(15, n=2, resolution=resolution)
-    levels = swd(images, images[::-1], seed=0, patches_per_image=4, repeats=1)
+    levels = swd(images, images[::-1], seed=0)
     assert list(levels) == [r for r in (128, 64, 32, 16) if r <= resolution]
     assert average(levels) == pytest.approx(sum(levels.values()) / len(levels))
 

@@ -9,7 +9,6 @@ from safetensors.numpy import save_file
 
 from progan_jax.errors import UserError
 from progan_jax.metrics.vgg import load_vgg, vgg_features
-from progan_jax.weights.weight_files import Weights
 
 # The layers of configuration E up to conv5_2, by torchvision's numbers: those with 3x3
 # kernels, their inputs and outputs. Pooling comes before 5, 10, 19 and 28.
@@ -82,7 +81,7 @@ def weights(tmp_path_factory):
 @pytest.mark.parametrize("side", [16, 32])
 def test_features_are_means_over_equal_cells_of_the_maps_of_plain_numpy(weights, side):
     images = make_images(2, side)
-    vectors = vgg_features(weights, side)(images)
+    vectors = vgg_features(weights)(images)
     expected, averaged = [], []
     for image in images:
         maps = []
@@ -98,14 +97,6 @@ def test_features_are_means_over_equal_cells_of_the_maps_of_plain_numpy(weights,
     means = [np.mean((x - y) ** 2) for x, y in zip(*averaged, strict=True)]
     distance = np.sum((vectors[0] - vectors[1]) ** 2)
     np.testing.assert_allclose(distance, sum(means), rtol=1e-4)
-
-
-def test_features_have_the_parts_of_their_name():
-    weights = Weights("vgg19", {})
-    features = vgg_features(weights, 64)
-    assert features.name == "vgg19/conv1_2+conv2_2+conv3_2+conv4_2+conv5_2/grid8"
-    assert features.fingerprint == weights.fingerprint
-    assert features.resize == "none"
 
 
 def test_all_forms_of_a_file_give_the_same_weights(tmp_path, write_pth):
@@ -134,14 +125,6 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file({"x": np.zeros(3)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"lacks conv1_1/bias and 27 more"):
         load_vgg(tmp_path / "a.safetensors")
-
-
-def test_images_of_another_size_are_refused():
-    features = vgg_features(Weights("vgg19", {}), 32)
-    with pytest.raises(ValueError, match="must be of side 32"):
-        features(make_images(side=16))
-    with pytest.raises(ValueError, match="must have 16 at least"):
-        vgg_features(Weights("vgg19", {}), 8)
 
 
 def test_a_file_that_is_not_the_one_of_its_name_is_refused(tmp_path, write_pth):
