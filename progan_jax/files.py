@@ -1,12 +1,14 @@
 """Files that are complete or absent, and folders that one process works in."""
 
+import csv
 import fcntl
 import hashlib
+import io
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -80,6 +82,27 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON that people can read."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Returns rows as the text of a CSV file; None is an empty cell."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+@contextmanager
+def writing_to(flag: str, path: str | Path) -> Iterator[None]:
+    """Raises UserError for what the system raises while a result is written.
+
+    Args:
+      flag: By which the user named the place, for the message.
+      path: The file or folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{flag}={path}: {error}; choose another place") from error
 
 
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from progan_jax.display.sections import (
     summary,
     training_section,
 )
-from progan_jax.errors import UserError, warn
-from progan_jax.files import write_whole
+from progan_jax.errors import warn
+from progan_jax.files import write_whole, writing_to
 
 NAME = "report.html"
 
@@ -43,15 +43,11 @@ def write_report(run: Path, out: Path) -> Pictures:
     """
     record = read_run(run)
     pictures = read_pictures(run / "grids", record.config.model.resolution)
-    try:
+    with writing_to("--out", out):
         # Not that of the run, which may have been deleted since it was read.
         if out.parent != run:
             out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, render(record, pictures))
-    except OSError as error:
-        raise UserError(
-            f"--out={out}: it cannot be written ({error.strerror}); choose another file"
-        ) from error
     return pictures
 
 

@@ -1,7 +1,5 @@
 """A table of the paper with our values: best snapshots, means and the order."""
 
-import csv
-import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from scipy.stats import kendalltau
 
 from progan_jax.experiments.runs import Reduction, Run
 from progan_jax.experiments.tables import PAPER, Row, Table
+from progan_jax.files import csv_text
 from progan_jax.metrics.protocols import METRICS, is_higher_better
 from progan_jax.metrics.scoreboard import Point, Progress, read_progress
 
@@ -175,20 +174,17 @@ def to_markdown(
 
 def to_csv(table: Table, summaries: Sequence[Summary]) -> str:
     """Returns a line for each row and origin: "ours", or where it was published."""
-    buffer = io.StringIO()
     spread = [f"{f}{end}" for f in table.columns for end in ("", "_std")]
     columns = ["row", "origin", *spread, *_COLUMNS, "diverged"]
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, object]] = []
     for s in summaries:
         shared = {"row": s.row.name}
         ours = {name: getattr(s, name) for name in (*_COLUMNS, "diverged")}
-        writer.writerow(shared | {"origin": table.source} | _flat(s.row.published))
-        measured = {f: v for f, v in s.values.items() if f in table.columns}
-        writer.writerow(shared | {"origin": "ours"} | _flat(measured) | ours)
+        rows.append(shared | {"origin": table.source} | _flat(s.row.published))
+        rows.append(shared | {"origin": "ours"} | _flat(s.values) | ours)
     for title, published in table.others.items():
-        writer.writerow({"row": title, "origin": table.source} | _flat(published))
-    return buffer.getvalue()
+        rows.append({"row": title, "origin": table.source} | _flat(published))
+    return csv_text([columns, *([row.get(c) for c in columns] for row in rows)])
 
 
 def _rows(

@@ -1,7 +1,5 @@
 """The measured values of a run: metrics.jsonl, metrics.csv, the table, and the best."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from progan_jax.errors import UserError, warn
-from progan_jax.files import append_line, read_records, seal, write_whole
+from progan_jax.files import append_line, csv_text, read_records, seal, write_whole
 from progan_jax.inference.snapshot import parse_moment, write_best
 from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.runtime.logging import read_rows
@@ -127,11 +125,8 @@ def _to_csv(records: Iterable[Mapping[str, Any]]) -> str:
         }
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     columns.append(columns.pop(columns.index("settings")))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows.values())
-    return buffer.getvalue()
+    cells = [[row.get(column) for column in columns] for row in rows.values()]
+    return csv_text([columns, *cells])
 
 
 def _csv_row(record: Mapping[str, Any]) -> tuple[str, str]:

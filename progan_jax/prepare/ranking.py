@@ -5,8 +5,6 @@ about the same power in all directions, but gives no formula. Ours is in
 `power_spectrum_score`.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -20,7 +18,7 @@ import numpy as np
 from progan_jax.data.decoding import BadImage
 from progan_jax.data.names import printable
 from progan_jax.errors import UserError
-from progan_jax.files import write_json, write_whole
+from progan_jax.files import csv_text, write_json, write_whole
 from progan_jax.prepare.processes import call_for_each
 from progan_jax.prepare.readers import Reader, Subset
 from progan_jax.prepare.writing import refuse_bad
@@ -239,11 +237,9 @@ def keep_best(reader: Reader, scores: Sequence[Score], keep: int) -> Subset:
 def write_scores(path: Path, scores: Sequence[Score], kept: Subset) -> None:
     """Writes image, score and whether it is kept (1 or 0), in the source's order."""
     chosen = set(kept.indices)
-    buffer = io.StringIO()
-    rows = csv.writer(buffer, lineterminator="\n")
-    rows.writerow(["image", "score", "kept"])
-    for score in scores:
-        if score.score is not None:
-            kept_now = int(score.index in chosen)
-            rows.writerow([printable(score.name), f"{score.score:.6f}", kept_now])
-    write_whole(path, buffer.getvalue())
+    rows = [
+        [printable(score.name), f"{score.score:.6f}", int(score.index in chosen)]
+        for score in scores
+        if score.score is not None
+    ]
+    write_whole(path, csv_text([["image", "score", "kept"], *rows]))

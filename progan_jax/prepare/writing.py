@@ -5,7 +5,6 @@ in DIR/NAME/.partial/done; the same command again makes those that are missing.
 TensorFlow is not needed.
 """
 
-import csv
 import io
 import os
 import shutil
@@ -32,6 +31,7 @@ from progan_jax.data.pyramid import halve
 from progan_jax.errors import UserError
 from progan_jax.files import (
     CHECKSUM,
+    csv_text,
     move_whole,
     parse_record,
     seal,
@@ -362,11 +362,8 @@ def finish(
 
 def write_skipped(folder: Path, skipped: Iterable[tuple[str, str]]) -> None:
     """Writes skipped.csv: names and reasons of the images that were skipped."""
-    buffer = io.StringIO()
-    rows = csv.writer(buffer, lineterminator="\n")
-    rows.writerow(["image", "reason"])
-    rows.writerows(map(printable, pair) for pair in skipped)
-    write_whole(folder / "skipped.csv", buffer.getvalue())
+    rows = [map(printable, pair) for pair in skipped]
+    write_whole(folder / "skipped.csv", csv_text([["image", "reason"], *rows]))
 
 
 def _finished(unfinished: Path) -> Iterator[Shard]:

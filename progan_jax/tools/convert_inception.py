@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from progan_jax.errors import UserError
+from progan_jax.files import writing_to
 from progan_jax.metrics.inception_weights import CONVERTED, highest_tap, read_inception
 from progan_jax.runtime.command_line import run_with_arguments
 from progan_jax.weights.weight_files import cache_dir, write_weights
@@ -29,10 +30,8 @@ def main(file: str) -> None:
             f"--out is missing: {file} ends at tap {highest_tap(weights)}, and the "
             "cache is for complete weights; name a file"
         )
-    try:
+    with writing_to("--out", out):
         write_weights(out, weights)
-    except OSError as error:
-        raise UserError(f"--out={out}: {error}; choose another file") from error
     print(f"{out}: {weights.name}, up to tap {highest_tap(weights)}")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from progan_jax.errors import UserError
-from progan_jax.files import write_whole
+from progan_jax.files import write_whole, writing_to
 from progan_jax.inference.export import PLATFORMS, export_generator
 from progan_jax.inference.generator import list_classes, one_line
 from progan_jax.inference.load import open_generator
@@ -34,11 +34,9 @@ def main(model: str, out: str) -> None:
         raise UserError(f"OUT={out} already exists; choose another file")
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     program = export_generator(generator)
-    try:
+    with writing_to("OUT", out):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, program)
-    except OSError as error:
-        raise UserError(f"OUT={out}: {error}; choose another file") from error
     side, channels = generator.resolution, generator.channels
     names = generator.class_names
     classes = ", classes int32 [N]" if generator.num_classes else ""

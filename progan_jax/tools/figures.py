@@ -19,6 +19,7 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.experiments import curves
+from progan_jax.files import writing_to
 from progan_jax.metrics.scoreboard import Progress, latest_settings, read_progress
 from progan_jax.runtime.command_line import run
 from progan_jax.training.workdir import read_config
@@ -43,7 +44,7 @@ def main() -> None:
     names = _choose(runs, FIGURES.value)
     out = Path(OUT.value)
     files = [out / f"{n}.png" for n in ("figures", "levels", "throughput", "classes")]
-    try:
+    with writing_to("--out", out):
         out.mkdir(parents=True, exist_ok=True)
         for file in files:
             file.unlink(missing_ok=True)
@@ -51,8 +52,6 @@ def main() -> None:
         curves.draw_levels(files[1], runs)
         curves.draw_throughput(files[2], runs)
         curves.draw_classes(files[3], runs)
-    except OSError as error:
-        raise UserError(f"--out={out}: {error}; choose another folder") from error
     print("\n".join(str(file) for file in files if file.exists()))
 
 

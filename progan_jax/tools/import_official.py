@@ -14,6 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from progan_jax.errors import UserError
+from progan_jax.files import writing_to
 from progan_jax.inference.load import import_snapshot
 from progan_jax.models.common import NETWORKS
 from progan_jax.runtime.command_line import run_with_arguments
@@ -44,10 +45,8 @@ def main(file: str, out: str) -> None:
             "leave one of the flags out"
         )
     kind, all_three = NETWORK.value, WITH_TRAINING_NETS.value
-    try:
+    with writing_to("OUT", out):
         info = import_snapshot(Path(file), folder, kind, LOD.value, all_three)
-    except OSError as error:
-        raise UserError(f"OUT={out}: {error}; choose another folder") from error
     side, final = info["stage"]["resolution"], info["options"]["resolution"]
     grown = f", of a final {final}x{final}" if side < final else ""
     licence = info["licence"]["name"]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from progan_jax.data.names import counted, describe_classes
 from progan_jax.data.prepared import level_name
 from progan_jax.errors import UserError
-from progan_jax.files import check_utf_8, local_folder
+from progan_jax.files import check_utf_8, local_folder, writing_to
 from progan_jax.images import write_png
 from progan_jax.prepare.inspection import (
     Comparison,
@@ -118,11 +118,9 @@ def _draw(images: StoredSet) -> str:
     out = (
         Path(OUT.value) if OUT.value else folder.with_name(f"{folder.name}_inspection")
     )
-    try:
+    with writing_to("--out", out):
         for side, level in images.levels.items():
             write_png(out / f"{level_name(side)}.png", contact_sheet(level))
-    except OSError as error:
-        raise UserError(f"--out={out}: {error}; choose another folder") from error
     return f"look at the contact sheets in {out}"
 
 

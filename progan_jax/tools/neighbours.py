@@ -11,8 +11,6 @@ if they have any: MODEL/neighbours/<snapshot>_<features>_seed<seed>.png and .csv
 default.
 """
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from tqdm import tqdm
 
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
-from progan_jax.files import write_whole
+from progan_jax.files import csv_text, write_whole, writing_to
 from progan_jax.images import upscale_nearest, write_png
 from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
 from progan_jax.inference.load import open_generator, own_folder
@@ -78,13 +76,11 @@ def main(model: str) -> None:
     found = _search(fakes, pyramid, features)
     name = f"{generator.name.replace('/', '_')}_{FEATURES.value}_seed{SEED.value}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "neighbours" / name
-    try:
-        images = pyramid.levels[fakes.shape[1]][found.indices.ravel()]
-        images = images.reshape(*found.indices.shape, *images.shape[1:])
+    images = pyramid.levels[fakes.shape[1]][found.indices.ravel()]
+    images = images.reshape(*found.indices.shape, *images.shape[1:])
+    with writing_to("--out", out):
         write_png(out.with_name(out.name + ".png"), draw(fakes, images))
         write_whole(out.with_name(out.name + ".csv"), _table(found, pyramid))
-    except OSError as error:
-        raise UserError(f"--out={out}: {error}; choose another place") from error
     print(f"{len(fakes)} fakes above {K.value} neighbours each: {out}.png, {out}.csv")
 
 
@@ -158,19 +154,16 @@ def _search(fakes: np.ndarray, pyramid: Pyramid, features: Features) -> Neighbou
 
 
 def _table(found: Neighbours, pyramid: Pyramid) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     labels, names = pyramid.labels, pyramid.class_names
-    writer.writerow(
-        ["fake", "rank", "real", "distance", *([] if labels is None else ["class"])]
-    )
+    classes = [] if labels is None else ["class"]
+    rows = [["fake", "rank", "real", "distance", *classes]]
     for (fake, rank), place in np.ndenumerate(found.indices):
         row = [fake, rank + 1, place, f"{found.distances[fake, rank]:.6g}"]
         if labels is not None:
             label = labels[place]
             row.append(names[label] if names else label)
-        writer.writerow(row)
-    return buffer.getvalue()
+        rows.append(row)
+    return csv_text(rows)
 
 
 if __name__ == "__main__":

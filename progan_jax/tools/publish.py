@@ -21,7 +21,7 @@ from absl import flags
 
 from progan_jax.configs import base
 from progan_jax.errors import UserError
-from progan_jax.files import working_folder
+from progan_jax.files import working_folder, writing_to
 from progan_jax.inference.generator import one_line
 from progan_jax.inference.hub import parse_address, upload
 from progan_jax.inference.load import snapshot_folder
@@ -47,12 +47,12 @@ def main(model: str, out: str) -> None:
     """Writes the folder and prints where the generator is published."""
     keep_compiled()
     names, with_trained = ("MODEL", "--snapshot"), WITH_TRAINING_NETS.value
-    try:
-        with snapshot_folder(model, SNAPSHOT.value, names, with_trained) as snapshot:
-            licence = settle_licence(read_info(snapshot), LICENCE.value)
-            place = _publish(snapshot, out, licence)
-    except OSError as error:
-        raise UserError(f"OUT={out}: {error}; choose another folder") from error
+    with (
+        writing_to("OUT", out),
+        snapshot_folder(model, SNAPSHOT.value, names, with_trained) as snapshot,
+    ):
+        licence = settle_licence(read_info(snapshot), LICENCE.value)
+        place = _publish(snapshot, out, licence)
     name = model if "://" in model else snapshot.name
     print(f"{name} is published as {place}; licence {one_line(licence['name'])}")
 

@@ -18,6 +18,7 @@ import numpy as np
 from absl import flags
 
 from progan_jax.errors import UserError
+from progan_jax.files import writing_to
 from progan_jax.images import tile, write_png
 from progan_jax.inference.generator import (
     TrainedGenerator,
@@ -65,10 +66,8 @@ def main(model: str) -> None:
     name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{of}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
     images, columns = _draw(generator, label)
-    try:
+    with writing_to("--out", out):
         print(write_samples(out, images, columns) + _classes(names, label))
-    except OSError as error:
-        raise UserError(f"--out={out}: {error}; choose another folder") from error
 
 
 def _classes(names: Sequence[str], label: int | None) -> str:

@@ -8,11 +8,8 @@ config.model.resolution. Written are OUT.safetensors, OUT.json and the values of
 epochs, OUT.csv.
 """
 
-import csv
-import io
 import math
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from tqdm import tqdm
 from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
-from progan_jax.files import write_whole
+from progan_jax.files import csv_text, write_whole, writing_to
 from progan_jax.inference.generator import check_seed
 from progan_jax.metrics.classifier import (
     ARCHITECTURES,
@@ -115,7 +112,7 @@ def main() -> None:
     }
     classifier = make_classifier(variables, info)
     write_classifier(out, classifier)
-    write_whole(out.with_name(out.name + ".csv"), _table(curve))
+    write_whole(out.with_name(out.name + ".csv"), csv_text([Epoch._fields, *curve]))
     print(f"{classifier}: {out}.safetensors, {out}.json, {out}.csv")
 
 
@@ -137,11 +134,9 @@ def _check_place(out: Path) -> None:
         raise UserError(
             f"--out={out}: there is a classifier already; name another, or remove it"
         )
-    try:
+    with writing_to("--out", out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out.with_name(out.name + ".csv"), "")
-    except OSError as error:
-        raise UserError(f"--out={out}: {error}; choose another place") from error
 
 
 def _load_sets(config: Any) -> tuple[LabelledImages, LabelledImages, Pyramid]:
@@ -215,14 +210,6 @@ def _train(
 
         network = make_network(info)
         return train(network, train_set, test_set, options, move, show)
-
-
-def _table(curve: Iterable[Epoch]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Epoch._fields)
-    writer.writerows(curve)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from progan_jax.display.frames import (
 )
 from progan_jax.display.pictures import list_grids
 from progan_jax.errors import UserError
-from progan_jax.files import local_folder
+from progan_jax.files import local_folder, writing_to
 from progan_jax.images import write_png
 from progan_jax.inference.generator import (
     TrainedGenerator,
@@ -167,10 +167,8 @@ def _write_growth(folder: Path) -> str:
         raise UserError(f"--out={out}: with --growth the name must end in .png")
     keep_compiled()
     picture, rows = growth_picture(folder, _GROWTH_COLUMNS, SEED.value, label)
-    try:
+    with writing_to("--out", out):
         write_png(out, picture)
-    except OSError as error:
-        raise UserError(f"--out={out}: {error}; choose another file") from error
     return f"{out}: {rows} stages"
 
 
