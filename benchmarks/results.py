@@ -13,7 +13,7 @@ import ml_collections
 
 from benchmarks.roofline import PASSES, Floors, Peaks
 from progan_jax.errors import UserError
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.training.config import make_schedule
 from progan_jax.training.schedule import Schedule
 
@@ -137,4 +137,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "file")
+    run(main, "file")

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from progan_jax.errors import UserError
 from progan_jax.models.progan.networks import Generator
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.runtime.environment import environment
 from progan_jax.training.costs import activation_count, multiply_adds
 
@@ -111,4 +111,4 @@ def main(dtype: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "dtype")
+    run(main, "dtype")

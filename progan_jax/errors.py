@@ -17,6 +17,12 @@ def escape(line: str) -> str:
     return _CONTROL.sub(lambda c: c[0].encode("unicode_escape").decode(), line)
 
 
+def reason(error: Exception) -> str:
+    """Returns what a library's exception says as a line of at most 200 characters."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:200].rstrip(".") or type(error).__name__
+
+
 class UserError(Exception):
     """A mistake in the command, the configuration or the data that the user can fix.
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 from absl import flags
 
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def run_tool(module, *arguments, argument="SOURCE", encoding="utf-8"):
         contextlib.redirect_stderr(err),
     ):
         try:
-            run_with_arguments(names["main"], argument)
+            run(names["main"], argument)
         except SystemExit as error:
             code = error.code or 0
     texts = []

@@ -39,7 +39,7 @@ def test_a_level_of_any_name_is_read_as_the_page_on_data_shows(tmp_path, name):
     reader = Subset(DigitsReader(32), range(3))
     reader.name = name
     settings, folder = Settings(32, channels=1), tmp_path / name
-    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda num_images: None)
     finish(folder, reader, settings, {}, shards)
     page = (ROOT / "docs" / "data.md").read_text()
     (program,) = re.findall(

@@ -131,12 +131,7 @@ def plan_feed(
         more than 256 MiB.
       mode: "resident", "streamed" or "auto".
       resident_gib: Largest level that "auto" makes resident, in GiB.
-
-    Raises:
-      ValueError: if the mode is another.
     """
-    if mode not in ("auto", "resident", "streamed"):
-        raise ValueError(f"mode {mode!r} must be auto, resident or streamed")
     if mode == "auto":
         fits = math.prod(level_shape) <= resident_gib * 2**30
         mode = "resident" if fits else "streamed"

@@ -24,14 +24,7 @@ class IndexStream:
           seed: In [0, 2**64): the lower half of Philox's key, the epoch is the upper.
           num_images: At least 1.
           mirror: Whether half of the images are mirrored.
-
-        Raises:
-          ValueError: if seed or num_images is out of range.
         """
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed {seed} must lie in [0, 2**64)")
-        if num_images < 1:
-            raise ValueError(f"num_images {num_images} must be at least 1")
         self.num_images = num_images
         self.mirror = mirror
         self._seed = seed

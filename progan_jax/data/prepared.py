@@ -30,7 +30,7 @@ from progan_jax.data.records import (
     open_folder,
     open_records,
 )
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, reason
 from progan_jax.files import is_intact
 
 VERSION = "1.0.0"
@@ -241,7 +241,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise Damaged(path, f"cannot be read ({_reason(error)})") from error
+        raise Damaged(path, f"cannot be read ({reason(error)})") from error
     if not isinstance(record, dict):
         raise Damaged(path, "is damaged: it has no fields")
     if not is_intact(record):
@@ -261,7 +261,7 @@ def _read_labels(path: Path) -> np.ndarray:
         # Mapped: a damaged header may claim more than the file or the memory has.
         labels = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy raises many kinds for a damaged header.
-        raise Damaged(path, f"cannot be read ({_reason(error)})") from error
+        raise Damaged(path, f"cannot be read ({reason(error)})") from error
     if labels.ndim != 1 or labels.dtype.kind != "i":
         raise Damaged(path, "has no row of classes")
     return np.array(labels)
@@ -276,12 +276,7 @@ def _check_sizes(folder: Path, sizes: dict[str, int], sides: list[int]) -> None:
         try:
             size = (folder / name).stat().st_size
         except (OSError, ValueError) as error:  # ValueError: a NUL in a name.
-            fault = f"cannot be read ({_reason(error)})"
+            fault = f"cannot be read ({reason(error)})"
             raise Damaged(folder / name, fault) from error
         if size != expected:
             raise Damaged(folder / name, f"has {size:,} bytes, not {expected:,}")
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:200].rstrip(".")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from progan_jax.data.decoding import BadImage, bad_image, check_pixels
 from progan_jax.data.names import printable
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, reason
 
 # File formats of TFDS that are read; the first existing one is used.
 FORMATS = ("array_record", "tfrecord")
@@ -131,10 +131,9 @@ class ArrayRecords:
                 self._source = self._open()
             return read(self._source)
         except (OSError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(
-                f"{self._builder.data_path}: cannot be read ({reason}); prepare the "
-                "set again"
+                f"{self._builder.data_path}: cannot be read ({reason(error)}); prepare "
+                "the set again"
             ) from error
 
     def _open(self) -> Any:
@@ -171,10 +170,9 @@ def open_folder(folder: Path) -> Any:
         _check_splits(builder.info)
         return builder
     except Exception as error:  # TFDS raises many kinds for damaged JSON.
-        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UserError(
-            f"{folder}: dataset_info.json or features.json cannot be read ({reason}); "
-            "copy the set again, or prepare it again"
+            f"{folder}: dataset_info.json or features.json cannot be read "
+            f"({reason(error)}); copy the set again, or prepare it again"
         ) from error
 
 

@@ -1,5 +1,7 @@
 """Images of (D, G) pairs, read ahead while the devices work."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -110,26 +112,23 @@ class PairStream:
         return iter(dataset)
 
 
+@dataclass(frozen=True)
 class _Blocks:
     """The stream's pairs after image `first`; element k is block k of `block` pairs."""
 
-    def __init__(
-        self,
-        level: Level,
-        stream: IndexStream,
-        d_repeats: int,
-        batch_size: int,
-        rows: np.ndarray,
-        block: int,
-        first: int,
-    ) -> None:
-        self._level, self._stream, self._rows = level, stream, rows
-        self._shape, self._first = (block, d_repeats, batch_size), first
+    level: Level
+    stream: IndexStream
+    d_repeats: int
+    batch_size: int
+    rows: np.ndarray
+    block: int
+    first: int
 
     def __len__(self) -> int:
         return 2**40  # The stream has no end, but grain needs a length.
 
     def __getitem__(self, element: int) -> np.ndarray:
-        count = int(np.prod(self._shape))
-        indices, _ = self._stream.take(self._first + element * count, count)
-        return self._level[indices.reshape(self._shape)[:, :, self._rows]]
+        shape = self.block, self.d_repeats, self.batch_size
+        count = math.prod(shape)
+        indices, _ = self.stream.take(self.first + element * count, count)
+        return self.level[indices.reshape(shape)[:, :, self.rows]]

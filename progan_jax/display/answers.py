@@ -82,16 +82,6 @@ class Explorer:
         """The largest number of images of a grid."""
         return max(1, min(64, _MOST_PIXELS // self.generator.resolution**2))
 
-    def sample(self, seed: int, count: int, label: int | None) -> np.ndarray:
-        """Returns the images of a seed, those of `TrainedGenerator.sample`.
-
-        Args:
-          seed: In [0, 2**32).
-          count: Number of images, from 1 to `most`.
-          label: Class of all; None for random ones, or where there are none.
-        """
-        return to_uint8(self.generator.sample(count, seed, label))
-
     def between(
         self, seeds: tuple[int, int], weights: Sequence[float], label: int | None
     ) -> np.ndarray:
@@ -146,9 +136,9 @@ class Answers:
         self.explorer = explorer
 
     def sample(self, seed: int | None, label: int | None, count: int) -> str:
-        """Returns a grid of a seed's images."""
+        """Returns a grid of a seed's images, those of `TrainedGenerator.sample`."""
         start = _check_seed("Seed", seed)
-        images = self.explorer.sample(start, count, label)
+        images = to_uint8(self.explorer.generator.sample(count, start, label))
         noun = "1 image" if count == 1 else f"{count} images"
         caption = f"{noun} of seed {start}{self._of_class(label)}"
         columns = math.isqrt(count - 1) + 1

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from progan_jax.display.answers import Answers
-from progan_jax.display.gate import Gate
-from progan_jax.errors import UserError
+from progan_jax.display.gate import gate
+from progan_jax.errors import UserError, reason
 from progan_jax.inference.generator import name_class
-
-_OLDEST = (6, 26)
 
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)
 
@@ -31,24 +29,16 @@ def import_gradio() -> Any:
     """Returns Gradio, with its analytics off.
 
     Raises:
-      UserError: if it is not installed, or too old.
+      UserError: if it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        gradio = importlib.import_module("gradio")
+        return importlib.import_module("gradio")
     except ImportError as error:
         raise UserError(
             "the page needs gradio, which is not installed; pip install "
             "'progan_jax[explore]'"
         ) from error
-    major, minor = map(int, gradio.__version__.split(".")[:2])
-    if (major, minor) < _OLDEST:
-        raise UserError(
-            f"the page needs gradio {_OLDEST[0]}.{_OLDEST[1]} or newer, and "
-            f"{gradio.__version__} is installed; pip install --upgrade "
-            "'progan_jax[explore]'"
-        )
-    return gradio
 
 
 def build_page(
@@ -242,15 +232,14 @@ def start(gradio: Any, blocks: Any, port: int) -> str:
             root_path="",
             prevent_thread_lock=True,
             quiet=True,
-            app_kwargs={"middleware": [Middleware(Gate)]},
+            app_kwargs={"middleware": [Middleware(gate)]},
             theme=gradio.themes.Base(font=["system-ui"], font_mono=["monospace"]),
             css_paths=_STYLE,
         )
     except Exception as error:  # Of several types, some of them Exception itself.
-        line = " ".join(str(error).split()).rstrip(".")
         raise UserError(
-            f"--port={port}: gradio does not start ({line}); choose another port if "
-            "another program uses this one"
+            f"--port={port}: gradio does not start ({reason(error)}); choose another "
+            "port if another program uses this one"
         ) from error
     return f"http://{HOST}:{port}"
 

@@ -17,20 +17,21 @@ _POSTS = tuple(f"/gradio_api/{name}" for name in ("queue/join", "cancel", "reset
 _READS = ("GET", "HEAD")
 
 
-class Gate:
-    """ASGI middleware that refuses all requests but those of the page itself."""
+def gate(app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Returns an ASGI application that refuses all requests but those of the page.
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self._app = app
+    It answers 403 or 404, or lets `app` answer.
+    """
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers 403 or 404, or lets the application answer."""
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
         code = None if scope["type"] == "lifespan" else _refuse(scope)
         if code is None:
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": code, "headers": []})
         await send({"type": "http.response.body", "body": b""})
+
+    return answer
 
 
 def _refuse(scope: Any) -> int | None:

@@ -176,7 +176,7 @@ def to_csv(table: Table, summaries: Sequence[Summary]) -> str:
     """Returns a line for each row and origin: "ours", or where it was published."""
     spread = [f"{f}{end}" for f in table.columns for end in ("", "_std")]
     columns = ["row", "origin", *spread, *_COLUMNS, "diverged"]
-    rows: list[dict[str, object]] = []
+    rows: list[Mapping[str, object]] = []
     for s in summaries:
         shared = {"row": s.row.name}
         ours = {name: getattr(s, name) for name in (*_COLUMNS, "diverged")}

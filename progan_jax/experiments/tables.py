@@ -6,6 +6,8 @@ Numbers are those of Karras et al. 2018 where no other source is named.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from progan_jax.configs.lsun import CATEGORIES
+
 PAPER = "Karras et al. 2018"
 
 
@@ -165,15 +167,6 @@ _LSUN = {
 }
 
 
-# As configs/lsun.py names them.
-_CATEGORIES = (
-    *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room"),
-    *("dining_room", "kitchen", "living_room", "restaurant", "tower"),
-    *("airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
-    *("cow", "dining_table", "dog", "horse", "motorbike", "person", "potted_plant"),
-    *("sheep", "sofa", "train", "tv-monitor"),
-)
-
 _LSUN_TABLE = Table(
     title="LSUN at 256x256: Fréchet Inception distance of each category",
     source=(
@@ -186,7 +179,7 @@ _LSUN_TABLE = Table(
     num_runs=1,
     rows=tuple(
         Row(name, "", f"configs/lsun.py:{name}", _LSUN.get(name, {}))
-        for name in _CATEGORIES
+        for name in CATEGORIES
     ),
 )
 

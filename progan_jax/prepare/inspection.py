@@ -28,8 +28,9 @@ from progan_jax.data.records import (
     open_folder,
     open_records,
 )
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, reason
 from progan_jax.images import tile, upscale_nearest
+from progan_jax.prepare.readers import spaced
 
 _CHUNK_BYTES = 2**26
 
@@ -78,7 +79,7 @@ class StoredLevel:
         try:
             self.num_bytes = sum(path.stat().st_size for path in files)
         except OSError as error:
-            raise _unreadable(folder, error) from error
+            raise _unreadable(Path(error.filename), error) from error
         self.shape: tuple[int, ...] = (len(self._records),)
         self.shape += self.read(np.arange(1))[0].shape[1:]
 
@@ -108,9 +109,8 @@ class StoredLevel:
         return np.stack(images), np.array(labels)
 
 
-def _unreadable(folder: Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"{folder}: cannot be read ({reason}); prepare it again")
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read ({reason(error)}); prepare it again")
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,6 @@ class StoredSet:
         size = min(max(_CHUNK_BYTES // image_bytes, 1), _CHUNK_IMAGES)
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
-
-
-def draw_rows(length: int, most: int | None) -> np.ndarray:
-    """Returns at most `most` indices below `length`, evenly spaced; all if None."""
-    num = length if most is None else min(length, most)
-    return np.linspace(0, length - 1, num).astype(np.int64)
 
 
 def open_stored(folder: Path, split: str = "train") -> StoredSet:
@@ -293,7 +287,7 @@ def inspect(images: StoredSet, max_images: int | None, report: Report) -> Summar
     }
     # The first place is for the -1 of images without a class.
     counts = np.zeros(images.num_classes + 1, np.int64)
-    rows = draw_rows(min(map(len, images.levels.values())), max_images)
+    rows = spaced(min(map(len, images.levels.values())), max_images)
     for chunk in images.chunks(rows):
         above, labels = None, None if images.labels is None else images.labels[chunk]
         for side, summary in levels.items():
@@ -330,7 +324,7 @@ def contact_sheet(level: StoredLevel) -> np.ndarray:
         max(size // (side * factor), 1)
         for size, side in zip(_SHEET, (w, h), strict=True)
     )
-    pixels, _ = level.read(draw_rows(len(level), columns * rows))
+    pixels, _ = level.read(spaced(len(level), columns * rows))
     return tile(upscale_nearest(pixels, factor), min(columns, len(pixels)))
 
 
@@ -404,7 +398,7 @@ def compare(
     ]
     used = [s.levels[side] for s in sets for side in common]
     used += [s.largest for s in sets if common]
-    all_rows = draw_rows(min(map(len, used), default=0), max_images)
+    all_rows = spaced(min(map(len, used), default=0), max_images)
     labels, levels = Difference(), {side: Difference() for side in common}
     for rows in one.chunks(all_rows):
         for side, difference in levels.items():

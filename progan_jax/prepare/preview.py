@@ -8,7 +8,7 @@ import numpy as np
 
 from progan_jax.data.decoding import BadImage
 from progan_jax.images import tile
-from progan_jax.prepare.readers import Reader
+from progan_jax.prepare.readers import Reader, spaced
 from progan_jax.prepare.writing import Settings, stored_bytes, to_square
 
 _TRIED = 32
@@ -22,7 +22,7 @@ def estimate(reader: Reader, settings: Settings) -> tuple[float, float]:
     They are measured on a few images. Bad ones are skipped; if all are bad, both are 0.
     """
     started, sizes = time.perf_counter(), []
-    for index in _spaced(reader, _TRIED):
+    for index in spaced(len(reader), _TRIED).tolist():
         try:
             image = to_square(reader[index].data, settings)
         except BadImage:
@@ -43,16 +43,10 @@ def contact_sheet(reader: Reader, settings: Settings) -> np.ndarray:
     """Returns evenly spaced images of a source side by side; bad ones are skipped."""
     side = settings.resolution
     images = [np.zeros((0, side, side, settings.channels), np.uint8)]
-    for index in _spaced(reader, _COLUMNS * _ROWS):
+    for index in spaced(len(reader), _COLUMNS * _ROWS).tolist():
         try:
             images.append(to_square(reader[index].data, settings)[None])
         except BadImage:
             continue
     step = max(side // 128, 1)
     return tile(np.concatenate(images)[:, ::step, ::step], _COLUMNS)
-
-
-def _spaced(reader: Reader, most: int) -> list[int]:
-    """Returns at most `most` indices, evenly spaced."""
-    indices = np.linspace(0, len(reader) - 1, min(len(reader), most))
-    return indices.astype(int).tolist()

@@ -59,40 +59,13 @@ def power_spectrum_score(image: np.ndarray) -> float:
     Args:
       image: uint8 [r, r, 3], r at least 64. Scores of different sides are not
         comparable.
-
-    Raises:
-      ValueError: if the image has another shape or type.
     """
-    side = len(image)
-    if image.dtype != np.uint8 or image.shape != (side, side, 3) or side < 4 * _FIRST:
-        raise ValueError(
-            f"an image of {image.dtype} {list(image.shape)} must be uint8 [r, r, 3], "
-            f"r from {4 * _FIRST} on"
-        )
     reference, cells = _energies(image @ np.array(_LUMA))
     if reference <= 0:  # Flat, apart from rounding.
         return math.log2(_LEAST)
     ratios = np.maximum(cells / reference, _LEAST)
     octaves = np.log2(ratios).mean(axis=1) - np.log2(1 + ratios.mean(axis=1))
     return float(max(octaves.mean(), math.log2(_LEAST)))
-
-
-def rank_by_quality(scores: Sequence[float] | np.ndarray, keep: int) -> np.ndarray:
-    """Returns the indices of the best images, int64 [keep], the best one first.
-
-    Args:
-      scores: Higher is better; of equal ones the earlier comes first.
-      keep: Number of images.
-
-    Raises:
-      ValueError: if a score is NaN, or there are fewer scores than `keep`.
-    """
-    values = np.asarray(scores, np.float64)
-    if np.isnan(values).any():
-        raise ValueError(f"score {int(np.isnan(values).argmax())} is not a number")
-    if not 0 <= keep <= len(values):
-        raise ValueError(f"{keep} of {len(values)} images cannot be kept")
-    return np.argsort(-values, kind="stable")[:keep]
 
 
 def _energies(luma: np.ndarray) -> tuple[float, np.ndarray]:
@@ -164,7 +137,7 @@ def score_images(
     folder: Path,
     strict: bool,
     workers: int,
-    report: Callable[[int], None],
+    report: Callable[[int], object],
 ) -> list[Score]:
     """Scores the images that have no score yet, and returns all scores in order.
 
@@ -219,7 +192,7 @@ def _score(reader: Reader, index: int, strict: bool) -> Score:
 
 
 def keep_best(reader: Reader, scores: Sequence[Score], keep: int) -> Subset:
-    """Returns the best images in the order of the source.
+    """Returns the best images in the order of the source; of equal ones the first.
 
     Raises:
       UserError: if fewer than `keep` can be used.
@@ -230,8 +203,8 @@ def keep_best(reader: Reader, scores: Sequence[Score], keep: int) -> Subset:
             f"--keep={keep}: only {len(usable):,} of {len(scores):,} photographs can "
             "be used; lower it"
         )
-    best = rank_by_quality([score.score or 0.0 for score in usable], keep)
-    return Subset(reader, sorted(usable[k].index for k in best))
+    best = sorted(usable, key=lambda score: -(score.score or 0.0))[:keep]
+    return Subset(reader, sorted(score.index for score in best))
 
 
 def write_scores(path: Path, scores: Sequence[Score], kept: Subset) -> None:

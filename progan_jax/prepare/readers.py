@@ -136,6 +136,12 @@ class Subset(Reader):
         return self._reader.name_of(self.indices[index])
 
 
+def spaced(length: int, most: int | None) -> np.ndarray:
+    """Returns at most `most` indices below `length`, evenly spaced; all if None."""
+    number = length if most is None else min(length, most)
+    return np.linspace(0, length - 1, number).astype(np.int64)
+
+
 def spread(reader: Reader, num_images: int) -> Sequence[int]:
     """Returns the indices of `num_images` images, chosen evenly among the classes.
 

@@ -273,7 +273,7 @@ def write_pyramid(
     settings: Settings,
     identity: dict[str, Any],
     workers: int,
-    report: Callable[[Shard], None],
+    report: Callable[[int], object],
 ) -> list[Shard]:
     """Writes the missing shards of a pyramid and returns all of them.
 
@@ -283,7 +283,8 @@ def write_pyramid(
       settings: How the pyramid is made.
       identity: See `begin`.
       workers: Number of processes.
-      report: Called for every shard, also for those of an earlier call.
+      report: Called with the number of images of every shard, bad ones included, also
+        of those of an earlier call.
 
     Raises:
       UserError: if the folder has anything else, or an image is bad and
@@ -294,13 +295,13 @@ def write_pyramid(
     for shard in shards.values():
         if settings.strict and shard.skipped:
             raise refuse_bad(*shard.skipped[0])
-        report(shard)
+        report(shard.num_images + len(shard.skipped))
     size = settings.shard_images(len(reader))
     missing = [i for i in range(-(-len(reader) // size)) if i not in shards]
     write_missing = partial(write_shard, reader, unfinished, settings)
     for shard in call_for_each(write_missing, missing, workers):
         shards[shard.index] = shard
-        report(shard)
+        report(shard.num_images + len(shard.skipped))
     return [shards[index] for index in sorted(shards)]
 
 

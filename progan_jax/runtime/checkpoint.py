@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import NamedSharding
 
-from progan_jax.errors import UserError, warn
+from progan_jax.errors import UserError, reason, warn
 from progan_jax.files import CHECKSUM, free_name, is_intact, seal
 from progan_jax.runtime.distributed import is_primary, share, share_json, together
 from progan_jax.runtime.mesh import lay_out
@@ -100,12 +99,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._manager is None:
             return
         # After an error, that of a failing save adds nothing.
@@ -199,7 +193,7 @@ class Checkpoints:
         except Exception as error:
             raise UserError(
                 f"--workdir: checkpoint {nimg} cannot be written to {self._directory} "
-                f"({_reason(error)}); make room, or restore the folder if it was "
+                f"({reason(error)}); make room, or restore the folder if it was "
                 "deleted or moved, then run the same command, which continues from the "
                 "newest checkpoint that is there"
             ) from error
@@ -231,7 +225,7 @@ class Checkpoints:
             newest, error = next(iter(damaged.items()))
             raise UserError(
                 f"--workdir: no checkpoint in {self._directory} can be read (the "
-                f"newest, {newest}: {_reason(error)}); restore one from a backup, or "
+                f"newest, {newest}: {reason(error)}); restore one from a backup, or "
                 "choose another folder to start again"
             )
         return None
@@ -274,7 +268,7 @@ class Checkpoints:
         for newer, error in damaged.items():
             kept = self._set_aside(newer)
             warn(
-                f"checkpoint {newer} is damaged ({_reason(error)}): kept as {kept}; "
+                f"checkpoint {newer} is damaged ({reason(error)}): kept as {kept}; "
                 f"continuing from {step}"
             )
         if newest is not None and newest > step and newest not in damaged:
@@ -350,7 +344,3 @@ def _form(array: np.ndarray) -> str:
 
 def _crc32(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

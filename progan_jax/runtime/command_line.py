@@ -23,13 +23,13 @@ from progan_jax.runtime.recipes import find_config, recipe_names
 _SIGPIPE_CODE = 128 + 13
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags, runs `main` and ends the process with its exit code."""
-    run_with_arguments(main)
+def run(main: Callable[..., None], *names: str) -> None:
+    """Parses the flags, runs `main` and ends the process with its exit code.
 
-
-def run_with_arguments(main: Callable[..., None], *names: str) -> None:
-    """As `run`, for a `main` that takes the arguments that are not flags."""
+    Args:
+      main: Takes the arguments that are not flags.
+      names: Their names, for messages.
+    """
 
     def parse(argv: list[str]) -> list[str]:
         rest = parse_flags(argv)

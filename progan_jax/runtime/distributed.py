@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from progan_jax.errors import DivergedError, UserError
+from progan_jax.errors import DivergedError, UserError, reason
 from progan_jax.runtime.command_line import report
 from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.runtime.preemption import StopRequest
@@ -213,7 +213,7 @@ def _initialize(
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"the processes cannot be connected: {_one_line(error)}"
+            f"the processes cannot be connected: {reason(error)}"
         ) from error
 
 
@@ -224,7 +224,7 @@ def _end_at_once(error: BaseException) -> NoReturn:
         report(str(error))
         code = error.exit_code
     elif isinstance(error, Exception) and _FAILED_COLLECTIVE.search(str(error)):
-        report(f"process(es) lost ({_one_line(error)}); {_FIX}")
+        report(f"process(es) lost ({reason(error)}); {_FIX}")
     else:
         traceback.print_exception(error)
     sys.stdout.flush()
@@ -232,10 +232,6 @@ def _end_at_once(error: BaseException) -> NoReturn:
     if is_primary():
         time.sleep(_GRACE_SEC)
     os._exit(code)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
 
 
 def _to_bytes(text: str, size: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from absl import flags
 from progan_jax.errors import UserError
 from progan_jax.files import writing_to
 from progan_jax.metrics.inception_weights import CONVERTED, highest_tap, read_inception
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.weights.weight_files import cache_dir, write_weights
 
 OUT = flags.DEFINE_string("out", None, "File to write; in the cache by default.")
@@ -36,4 +36,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "FILE")
+    run(main, "FILE")

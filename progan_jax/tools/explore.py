@@ -13,7 +13,7 @@ from progan_jax.display.answers import Answers, Explorer
 from progan_jax.display.explorer import build_page, import_gradio, start, wait
 from progan_jax.inference.generator import find_class
 from progan_jax.inference.load import open_generator
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
 
 PORT = flags.DEFINE_integer(
@@ -49,4 +49,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "MODEL")
+    run(main, "MODEL")

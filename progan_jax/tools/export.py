@@ -20,7 +20,7 @@ from progan_jax.files import write_whole, writing_to
 from progan_jax.inference.export import PLATFORMS, export_generator
 from progan_jax.inference.generator import list_classes, one_line
 from progan_jax.inference.load import open_generator
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
@@ -52,4 +52,4 @@ def main(model: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "MODEL", "OUT")
+    run(main, "MODEL", "OUT")

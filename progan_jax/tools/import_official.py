@@ -17,7 +17,7 @@ from progan_jax.errors import UserError
 from progan_jax.files import writing_to
 from progan_jax.inference.load import import_snapshot
 from progan_jax.models.common import NETWORKS
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 
 NETWORK = flags.DEFINE_enum(
     "network",
@@ -55,4 +55,4 @@ def main(file: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "FILE", "OUT")
+    run(main, "FILE", "OUT")

@@ -32,7 +32,7 @@ from progan_jax.prepare.inspection import (
     inspect,
     open_stored,
 )
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 
 OUT = flags.DEFINE_string("out", None, "Folder for the contact sheets.")
 
@@ -148,4 +148,4 @@ def _describe(difference: Difference, what: str) -> str:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "DIR")
+    run(main, "DIR")

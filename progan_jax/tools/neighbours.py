@@ -31,7 +31,7 @@ from progan_jax.metrics.inception_weights import load_inception
 from progan_jax.metrics.inputs import Features
 from progan_jax.metrics.neighbours import Neighbours, draw, nearest_neighbours, pixels
 from progan_jax.metrics.vgg import SMALLEST_SIDE, load_vgg, vgg_features
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
 from progan_jax.training.start import open_set
 from progan_jax.training.stored_config import complete_config
@@ -53,9 +53,9 @@ WEIGHTS = flags.DEFINE_string("weights", "", "File of the weights of the feature
 
 CENTRE_CROP = flags.DEFINE_bool("centre_crop", False, "Compare only the centres.")
 
-NUM = flags.DEFINE_integer("num", 8, "Number of fakes.")
+NUM = flags.DEFINE_integer("num", 8, "Number of fakes.", lower_bound=1)
 
-K = flags.DEFINE_integer("k", 3, "Neighbours of each.")
+K = flags.DEFINE_integer("k", 3, "Neighbours of each.", lower_bound=1)
 
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the fakes.")
 
@@ -85,9 +85,6 @@ def main(model: str) -> None:
 
 
 def _check_flags() -> None:
-    for flag in (NUM, K):
-        if flag.value < 1:
-            raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
     check_seed("--seed", SEED.value)
     if WEIGHTS.value and FEATURES.value == "pixels":
         raise UserError(
@@ -167,4 +164,4 @@ def _table(found: Neighbours, pyramid: Pyramid) -> str:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "MODEL")
+    run(main, "MODEL")

@@ -65,7 +65,7 @@ from progan_jax.prepare.writing import (
     write_pyramid,
     write_skipped,
 )
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.runtime.preemption import ending_in_a_line
 
 OUT = flags.DEFINE_string("out", None, "Folder of prepared sets.")
@@ -330,12 +330,8 @@ def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> N
         skipped += unscored
     num_unscored = len(skipped)
     with _bar("written", len(reader)) as bar:
-
-        def report(shard: Shard) -> None:
-            bar.update(shard.num_images + len(shard.skipped))
-
         shards = write_pyramid(
-            reader, folder, settings, identity, WORKERS.value, report
+            reader, folder, settings, identity, WORKERS.value, bar.update
         )
     skipped += [pair for shard in shards for pair in shard.skipped]
     write_skipped(folder, skipped)
@@ -385,12 +381,9 @@ def _keep_best(
     reader: Reader, folder: Path, unfinished: Path
 ) -> tuple[Reader, list[tuple[str, str]]]:
     """Scores all images; returns the best, and names and reasons of bad ones."""
+    strict, workers = STRICT.value, WORKERS.value
     with _bar("scored", len(reader)) as bar:
-
-        def report(num_images: int) -> None:
-            bar.update(num_images)
-
-        scores = score_images(reader, unfinished, STRICT.value, WORKERS.value, report)
+        scores = score_images(reader, unfinished, strict, workers, bar.update)
     best = keep_best(reader, scores, KEEP.value or len(reader))
     write_scores(folder / "scores.csv", scores, best)
     return best, [(s.name, s.reason) for s in scores if s.score is None]
@@ -443,4 +436,4 @@ def _summary(
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "SOURCE")
+    run(main, "SOURCE")

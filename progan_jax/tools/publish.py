@@ -29,7 +29,7 @@ from progan_jax.inference.publish import settle_licence, write_publication
 from progan_jax.inference.snapshot import digest, read_info
 from progan_jax.metrics.scoreboard import Scoreboard
 from progan_jax.models.families import DEFAULT, FAMILIES
-from progan_jax.runtime.command_line import list_fields, run_with_arguments
+from progan_jax.runtime.command_line import list_fields, run
 from progan_jax.runtime.compiler import keep_compiled
 
 LICENCE = flags.DEFINE_string("licence", None, "The Hub's identifier of the licence.")
@@ -100,4 +100,4 @@ def _base_fields(info: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "MODEL", "OUT")
+    run(main, "MODEL", "OUT")

@@ -14,7 +14,7 @@ from absl import flags
 from progan_jax.display.page import NAME, write_report
 from progan_jax.errors import warn
 from progan_jax.files import local_folder
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 
 OUT = flags.DEFINE_string("out", None, "The HTML file; report.html in RUN if unset.")
 
@@ -34,4 +34,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "RUN")
+    run(main, "RUN")

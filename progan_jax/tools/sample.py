@@ -29,7 +29,7 @@ from progan_jax.inference.generator import (
     to_uint8,
 )
 from progan_jax.inference.load import open_generator, own_folder
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
 
 SNAPSHOT = flags.DEFINE_string(
@@ -124,4 +124,4 @@ def _draw_classes(generator: TrainedGenerator, num: int) -> tuple[np.ndarray, in
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "MODEL")
+    run(main, "MODEL")

@@ -55,9 +55,9 @@ ARCHITECTURE = flags.DEFINE_enum(
     "residual: for the classifier score; digit: for the mode counts.",
 )
 
-WIDTH = flags.DEFINE_integer("width", 32, "Maps of the first layer.")
+WIDTH = flags.DEFINE_integer("width", 32, "Maps of the first layer.", lower_bound=1)
 
-EPOCHS = flags.DEFINE_integer("epochs", 16, "Passes over the images.")
+EPOCHS = flags.DEFINE_integer("epochs", 16, "Passes over the images.", lower_bound=1)
 
 MINUTES = flags.DEFINE_float("minutes", math.inf, "Of wall clock, at most.")
 
@@ -119,9 +119,6 @@ def main() -> None:
 def _check_flags() -> Path:
     if not OUT.value:
         raise UserError("--out is missing: set it, as in --out=classifiers/cifar10")
-    for flag in (WIDTH, EPOCHS):
-        if flag.value < 1:
-            raise UserError(f"--{flag.name}={flag.value} must be at least 1; raise it")
     if not MINUTES.value > 0:
         raise UserError(f"--minutes={MINUTES.value} must be more than 0; raise it")
     check_seed("--seed", SEED.value)

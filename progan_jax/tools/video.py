@@ -39,7 +39,7 @@ from progan_jax.inference.generator import (
 )
 from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.snapshot import find_snapshot
-from progan_jax.runtime.command_line import run_with_arguments
+from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
 from progan_jax.training.config import parse_grid
 
@@ -212,4 +212,4 @@ def _class_suffix(label: int | None) -> str:
 
 
 if __name__ == "__main__":
-    run_with_arguments(main, "MODEL")
+    run(main, "MODEL")

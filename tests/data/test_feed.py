@@ -109,12 +109,6 @@ def test_epochs_and_seeds_differ():
     assert not np.array_equal(second, other)
 
 
-@pytest.mark.parametrize(("seed", "num_images"), [(-1, 5), (2**64, 5), (0, 0)])
-def test_stream_refuses_values_out_of_range(seed, num_images):
-    with pytest.raises(ValueError, match="must"):
-        IndexStream(seed, num_images, mirror=False)
-
-
 _LABELLED = build_pyramid(
     "noise",
     np.random.default_rng(0).integers(0, 256, (37, 8, 8, 3), dtype=np.uint8),
@@ -224,8 +218,6 @@ def test_labels_are_zeros_without_classes(mode):
     assert labels.dtype == np.int32
 
 
-def test_feed_refuses_unknown_modes_and_too_many_pairs():
-    with pytest.raises(ValueError, match="mode 'eager' must be auto, resident"):
-        _open_feed("eager")
+def test_feed_refuses_too_many_pairs():
     with pytest.raises(ValueError, match="num_pairs 4 must not exceed 3"):
         _open_feed("auto").batches(0, 4)

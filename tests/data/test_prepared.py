@@ -35,7 +35,7 @@ def whole(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("whole") / "set"
     reader, settings = SyntheticReader(N, 16), Small(16)
-    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda num_images: None)
     finish(folder, reader, settings, {}, shards)
     return folder
 
@@ -142,7 +142,7 @@ def classes(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("classes") / "set"
     reader, settings = Named(N, 8), Settings(8)
-    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda num_images: None)
     finish(folder, reader, settings, {}, shards)
     return folder
 

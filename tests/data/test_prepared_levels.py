@@ -20,7 +20,7 @@ N, SIDE = 40, 8
 def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("set") / "synthetic"
     reader, settings = SyntheticReader(N, SIDE), Settings(SIDE, raw_up_to=request.param)
-    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda num_images: None)
     finish(folder, reader, settings, {}, shards)
     return folder
 

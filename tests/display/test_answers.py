@@ -10,6 +10,7 @@ from PIL import Image
 
 from progan_jax.display.answers import Answers, Explorer, picture
 from progan_jax.errors import UserError
+from progan_jax.inference.generator import to_uint8
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def file_name(html):
 
 def test_a_grid_has_its_images_at_native_resolution_row_by_row(answers):
     html = answers.sample(7, 2, 4)
-    images = answers.explorer.sample(7, 4, 2)[..., 0]
+    images = to_uint8(answers.explorer.generator.sample(4, 7, 2))[..., 0]
     rows = [np.concatenate(images[:2], axis=1), np.concatenate(images[2:], axis=1)]
     np.testing.assert_array_equal(pixels(html), np.concatenate(rows))
     assert 'alt="4 images of seed 7, class 2"' in html

@@ -24,14 +24,6 @@ def close(images, others):
     np.testing.assert_allclose(images.astype(int), others, atol=1)
 
 
-def test_samples_are_those_of_the_generator(explorer):
-    for count in (1, 5, 16):
-        images = explorer.sample(7, count, None)
-        close(images, expected(explorer, 7, count, None))
-    if explorer.generator.num_classes:
-        close(explorer.sample(7, 4, 2), expected(explorer, 7, 4, 2))
-
-
 def test_a_way_begins_and_ends_with_the_images_of_its_seeds(explorer):
     label = 1 if explorer.generator.num_classes else None
     images = explorer.between((3, 4), [0.0, 0.5, 1.0], label)

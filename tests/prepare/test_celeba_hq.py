@@ -17,7 +17,7 @@ from progan_jax.prepare.celeba_hq import (
     draw_steps,
     read_landmarks,
 )
-from progan_jax.prepare.ranking import power_spectrum_score, rank_by_quality
+from progan_jax.prepare.ranking import power_spectrum_score
 
 # Eyes 20 apart, the mouth 30 below them: its length decides, 2 * 1.8 * 30 = 108.
 UPRIGHT = np.array([[40, 50], [60, 50], [50, 65], [42, 80], [58, 80]], np.float64)
@@ -501,39 +501,3 @@ def test_enlarged_images_score_less_than_sharp_ones():
     half = Image.fromarray(sharp).resize((128, 128), Image.Resampling.LANCZOS)
     soft = half.resize((256, 256), Image.Resampling.BICUBIC)
     assert power_spectrum_score(np.asarray(soft)) < power_spectrum_score(sharp) - 1
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [
-        ((64, 64), "uint8"),
-        ((64, 64, 1), "uint8"),
-        ((64, 96, 3), "uint8"),
-        ((63, 63, 3), "uint8"),
-        ((64, 64, 3), "float32"),
-    ],
-)
-def test_other_images_are_not_scored(shape, dtype):
-    with pytest.raises(ValueError, match=re.escape(f"{dtype} {list(shape)} must be")):
-        power_spectrum_score(np.zeros(shape, dtype))
-
-
-def test_best_images_are_kept_in_order_and_equal_ones_by_index():
-    scores = [-3.0, -1.0, -2.0, -1.0, -math.inf, -2.0]
-    assert rank_by_quality(scores, 4).tolist() == [1, 3, 2, 5]
-    assert rank_by_quality(scores, 0).tolist() == []
-    many = rank_by_quality(np.tile([0.0, 1.0], 500), 1000)
-    assert many.tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
-
-
-@pytest.mark.parametrize(
-    ("scores", "keep", "message"),
-    [
-        ([0.0, math.nan], 1, "score 1 is not a number"),
-        ([0.0], 2, "2 of 1 images"),
-        ([0.0], -1, "-1 of 1 images"),
-    ],
-)
-def test_impossible_rankings_are_refused(scores, keep, message):
-    with pytest.raises(ValueError, match=message):
-        rank_by_quality(scores, keep)

@@ -107,7 +107,9 @@ def test_every_category_is_found_by_its_recipe(tmp_path):
         folder = tmp_path / "lsun" / lmdb_name(scene)
         unpacked = unpack_lmdb(archive, folder / ".partial" / "lmdb")
         reader = LmdbReader(unpacked, lmdb_name(scene))
-        shards = write_pyramid(reader, folder, Settings(8), {}, 1, lambda shard: None)
+        shards = write_pyramid(
+            reader, folder, Settings(8), {}, 1, lambda num_images: None
+        )
         finish(folder, reader, Settings(8), {}, shards)
         name = get_config(category).data.name
         assert load(name, str(tmp_path), "train", 8, 1).num_images == 1

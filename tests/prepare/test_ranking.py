@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from progan_jax.data.decoding import BadImage
 from progan_jax.errors import UserError
 from progan_jax.prepare import ranking
-from progan_jax.prepare.ranking import keep_best, score_images, write_scores
+from progan_jax.prepare.ranking import Score, keep_best, score_images, write_scores
 from progan_jax.prepare.readers import Item, Reader
 
 # Deviations of a blur: the less, the better.
@@ -53,6 +53,13 @@ def test_the_best_are_kept_in_the_order_of_the_source(tmp_path):
         "3.jpg",
         "5.jpg",
     ]
+
+
+def test_of_equal_images_the_first_are_kept():
+    scores = [-3.0, -1.0, -2.0, -1.0, -20.0, -2.0]
+    scores = [Score(k, f"{k}.jpg", score) for k, score in enumerate(scores)]
+    kept = [list(keep_best(Blurred(), scores, keep).indices) for keep in (1, 3, 4)]
+    assert kept == [[1], [1, 2, 3], [1, 2, 3, 5]]
 
 
 def test_bad_images_are_never_kept_and_have_a_reason(tmp_path):

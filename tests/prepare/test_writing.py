@@ -71,7 +71,7 @@ class Slow(Shapes):
 
 def prepare(reader, folder, settings, workers=1, identity=IDENTITY):
     shards = write_pyramid(
-        reader, folder, settings, identity, workers, lambda shard: None
+        reader, folder, settings, identity, workers, lambda num_images: None
     )
     finish(folder, reader, settings, identity, shards)
     return shards
@@ -235,8 +235,8 @@ def small_shards(monkeypatch):
 def test_work_that_was_stopped_continues_with_what_is_missing(tmp_path):
     settings, done = Settings(8), []
 
-    def stop_at_two(shard):
-        done.append(shard.index)
+    def stop_at_two(num_images):
+        done.append(num_images)
         if len(done) == 2:
             raise KeyboardInterrupt
 
@@ -272,7 +272,9 @@ def test_strictness_may_change_on_the_way(tmp_path):
     reader, folder = Shapes(9, bad=(5,)), tmp_path / "shapes"
     with pytest.raises(UserError, match=r"5\.png: cannot identify.*omit --strict"):
         prepare(reader, folder, Settings(8, strict=True))
-    shards = write_pyramid(reader, folder, Settings(8), IDENTITY, 1, lambda shard: None)
+    shards = write_pyramid(
+        reader, folder, Settings(8), IDENTITY, 1, lambda num_images: None
+    )
     assert [s.num_images for s in shards] == [4, 3, 1]
     with pytest.raises(UserError, match=r"5\.png: cannot identify"):
         prepare(reader, folder, Settings(8, strict=True))
@@ -282,7 +284,7 @@ def test_another_choice_of_images_removes_what_was_written(tmp_path):
     folder = tmp_path / "shapes"
     begin(folder, IDENTITY)
     choose(folder, 5)
-    write_pyramid(Shapes(5), folder, Settings(8), IDENTITY, 1, lambda shard: None)
+    write_pyramid(Shapes(5), folder, Settings(8), IDENTITY, 1, lambda num_images: None)
     before = contents(folder)
     choose(folder, 5)
     assert contents(folder) == before
@@ -295,7 +297,7 @@ def test_another_choice_of_images_removes_what_was_written(tmp_path):
 
 def test_damaged_records_of_unfinished_work_are_reported_or_made_again(tmp_path):
     folder = tmp_path / "shapes"
-    write_pyramid(Shapes(5), folder, Settings(8), IDENTITY, 1, lambda shard: None)
+    write_pyramid(Shapes(5), folder, Settings(8), IDENTITY, 1, lambda num_images: None)
     (folder / ".partial" / "done" / "00000.json").write_text('{"index"')
     prepare(Shapes(5), folder, Settings(8))
     (folder / RECORD).unlink()
@@ -310,7 +312,7 @@ def test_damaged_records_of_unfinished_work_are_reported_or_made_again(tmp_path)
 @pytest.mark.parametrize("damage", ["label", "brackets"])
 def test_a_shard_whose_record_is_damaged_is_made_again(tmp_path, damage):
     folder = tmp_path / "a" / "shapes"
-    write_pyramid(Shapes(7), folder, Settings(8), IDENTITY, 1, lambda shard: None)
+    write_pyramid(Shapes(7), folder, Settings(8), IDENTITY, 1, lambda num_images: None)
     path = folder / ".partial" / "done" / "00001.json"
     record = json.loads(path.read_text())
     record["labels"][0] = 0 if record["labels"][0] else 1

@@ -19,7 +19,7 @@ def run(*arguments):
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared") / "digits"
     reader, settings = DigitsReader(8), Settings(8, channels=1)
-    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda num_images: None)
     finish(folder, reader, settings, {}, shards)
     return folder
 

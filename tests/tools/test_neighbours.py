@@ -116,7 +116,6 @@ def test_centres_are_compared_by_the_papers_network(run, tmp_path, neighbours):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"k": 0}, "--k=0 must be at least 1"),
         ({"k": 41}, "--k=41: noise has 40 images; lower it"),
         ({"weights": "W"}, "--weights=W: pixels need none"),
         ({"features": "vgg19"}, "VGG-19 weights: there is no file ; name torchvision"),

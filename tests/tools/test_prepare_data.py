@@ -169,7 +169,7 @@ class Gaps(SyntheticReader):
 
 def test_a_set_with_images_without_a_class_has_none(tmp_path):
     reader, settings, folder = Gaps(3, 8), Settings(8), tmp_path / "gaps"
-    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda num_images: None)
     finish(folder, reader, settings, {}, shards)
     out = tmp_path / "out"
     done = prepare("tfds:gaps/r008", out, "--resolution=8", f"--data_dir={tmp_path}")
@@ -184,7 +184,7 @@ def test_classes_of_a_tfds_set_keep_their_names(tmp_path):
     reader, settings = Subset(DigitsReader(8), range(40)), Settings(8)
     reader.class_names = tuple(f"digit {k}" for k in range(10))
     folder = tmp_path / "digits"
-    shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
+    shards = write_pyramid(reader, folder, settings, {}, 1, lambda num_images: None)
     finish(folder, reader, settings, {}, shards)
     arguments = (f"--data_dir={tmp_path}", "--resolution=8", "--max_images=9")
     done = prepare("tfds:digits/r008", tmp_path / "out", *arguments)
