@@ -43,7 +43,7 @@ def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:
         "ms": 1000 * _seconds_of_pair(program, state, seconds),
         "images": schedule.pair_nimg(resolution),
         "compile_sec": compile_sec,
-        "peak_bytes": memory(program.compiled).total,
+        "peak_bytes": memory(program.compiled),
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }

@@ -78,7 +78,7 @@ def _compiled_bytes(
     classes = config.model.num_classes
     program = StageProgram(config, schedule, resolution, mesh, (1,) * classes)
     shape = (_NUM_IMAGES, resolution, resolution, config.model.channels)
-    return memory(program.lower(shape).compile()).total
+    return memory(program.lower(shape).compile())
 
 
 def _row(

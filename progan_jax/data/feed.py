@@ -202,13 +202,9 @@ class Feed:
     def batches(self, nimg: int, num_pairs: int) -> ResidentBatches | StreamedBatches:
         """Returns the batches of `num_pairs` pairs from image `nimg` of the stream on.
 
-        The shape is the same in every call; rows past `num_pairs` are zeros.
-
-        Raises:
-          ValueError: if num_pairs exceeds max_pairs.
+        The shape is the same in every call; rows past `num_pairs`, which is at most
+        `max_pairs`, are zeros.
         """
-        if num_pairs > self.max_pairs:
-            raise ValueError(f"num_pairs {num_pairs} must not exceed {self.max_pairs}")
         indices, mirror = np.zeros(self._shape, np.int32), np.zeros(self._shape, bool)
         count = num_pairs * indices[0].size
         indices.reshape(-1)[:count], mirror.reshape(-1)[:count] = self._stream.take(

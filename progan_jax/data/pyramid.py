@@ -93,17 +93,8 @@ def build_pyramid(
       labels: Classes int32 [n] in [0, num_classes), or None.
       num_classes: 0 without labels.
       class_names: See `Pyramid`.
-
-    Raises:
-      ValueError: if the images have another shape or type.
     """
     side = images.shape[1]
-    square = images.ndim == 4 and images.shape[2] == side
-    if images.dtype != np.uint8 or not square or side < 4 or side & (side - 1):
-        raise ValueError(
-            f"images are {images.dtype} {list(images.shape)}; they must be uint8 "
-            "[n, r, r, C], r a power of two of at least 4"
-        )
     levels: dict[int, Any] = {side: images}
     while side > _SMALLEST:
         levels[side // 2] = halve(levels[side])

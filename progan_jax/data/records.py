@@ -219,8 +219,9 @@ def class_label(features: Any, name: str = "label") -> Any:
     return label if isinstance(label, tfds.features.ClassLabel) else None
 
 
-def names_of_classes(label: Any) -> tuple[str, ...]:
-    """Returns the names of a ClassLabel's classes, or their numbers; () for None."""
+def class_names(features: Any, name: str = "label") -> tuple[str, ...]:
+    """Returns the names of a ClassLabel's classes, or their numbers; () without one."""
+    label = class_label(features, name)
     known = label is not None and label.num_classes
     return tuple(map(printable, label.names)) if known else ()
 

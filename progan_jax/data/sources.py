@@ -23,9 +23,8 @@ from progan_jax.data.pyramid import Pyramid, build_pyramid
 from progan_jax.data.records import (
     FORMATS,
     Decoder,
-    class_label,
+    class_names,
     make_decoder,
-    names_of_classes,
     newest_version,
     open_folder,
     open_records,
@@ -129,7 +128,7 @@ def load_tfds(
             f"config.data.name = {name!r}: it has a damaged image ({error}); prepare a "
             "set without it by prepare_data, and train with that"
         ) from error
-    names = names_of_classes(class_label(info.features))
+    names = class_names(info.features)
     if not names or labels.min() < 0:
         return build_pyramid(name, images, None, num_classes=0)
     if labels.max() >= len(names):

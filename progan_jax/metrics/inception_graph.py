@@ -11,7 +11,7 @@ the Inception Architecture for Computer Vision".
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -102,7 +102,7 @@ def _block_8(pool: str) -> Block:
     )
 
 
-# In the order of execution; a text is one of _POOLS. Sizes are for inputs of 299x299.
+# In the order of execution; a text is one of POOLS. Sizes are for inputs of 299x299.
 GRAPH: dict[str, Conv | Block | str] = {
     "conv": _reduce(32),
     "conv_1": Conv(32, (3, 3), 1, "VALID"),
@@ -152,22 +152,16 @@ TAPS = {
 }
 
 
-def average_pool(x: jax.Array) -> jax.Array:
-    """Mean over 3x3 pixels with stride 1, padding left out of sum and count."""
-    return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """Largest of 3x3 pixels with stride 1, padding left out."""
-    return nn.max_pool(x, (3, 3), padding="SAME")
-
-
-def reduce_pool(x: jax.Array) -> jax.Array:
-    """Largest of 3x3 pixels with stride 2, only where all of them lie inside."""
-    return nn.max_pool(x, (3, 3), strides=(2, 2))
-
-
-_POOLS = {"average": average_pool, "max": max_pool, "reduce": reduce_pool}
+POOLS = {
+    # Mean over 3x3 pixels, padding left out of sum and count.
+    "average": partial(
+        nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False
+    ),
+    # Largest of 3x3 pixels, padding left out.
+    "max": partial(nn.max_pool, window_shape=(3, 3), padding="SAME"),
+    # Largest of 3x3 pixels with stride 2, only where all of them lie inside.
+    "reduce": partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)),
+}
 
 
 class InceptionV3(nn.Module):
@@ -210,14 +204,14 @@ class InceptionV3(nn.Module):
 
     def _layer(self, name: str, layer: Conv | Block | str, x: jax.Array):
         if isinstance(layer, str):
-            return _POOLS[layer](x)
+            return POOLS[layer](x)
         if isinstance(layer, Conv):
             return self._conv(name, layer, x)
         outputs = [
             self._branch(f"{name}/{scope}".rstrip("/"), convs, x)
             for scope, convs in layer.branches.items()
         ]
-        pooled = _POOLS[layer.pool](x)
+        pooled = POOLS[layer.pool](x)
         if layer.projection:
             projection = Conv(layer.projection, (1, 1))
             pooled = self._conv(f"{name}/tower_2/conv", projection, pooled)

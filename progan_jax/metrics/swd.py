@@ -115,7 +115,11 @@ def draw_patches(
     parts: list[list[tuple[np.ndarray, np.ndarray]]] = []
     done = 0
     for chunk in in_chunks(images, _CHUNK_PIXELS, multiple):
-        _check_side(chunk.shape[1])
+        if (side := chunk.shape[1]) < SMALLEST_LEVEL or side & (side - 1):
+            raise ValueError(
+                f"images of {side}x{side} pixels: the SWD needs a side that is a power "
+                f"of two from {SMALLEST_LEVEL}"
+            )
         indices = np.arange(done, done + len(chunk))
         parts.append(_cut(key, chunk, indices, per_image, batched))
         done += len(chunk)
@@ -184,14 +188,6 @@ def _join(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Patches:
     # Less than the rounding of the squares counts as none.
     stddev = np.sqrt(np.where(variance > 1e-6 * square, variance, 1))
     return Patches(values.reshape(-1, _SIDE**2 * 3), mean, stddev)
-
-
-def _check_side(side: int) -> None:
-    if side < SMALLEST_LEVEL or side & (side - 1):
-        raise ValueError(
-            f"images of {side}x{side} pixels: the SWD needs a side that is a power of "
-            f"two from {SMALLEST_LEVEL}"
-        )
 
 
 NUM_IMAGES = 16384  # Number of each kind in the published protocol.

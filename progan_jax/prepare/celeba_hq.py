@@ -456,6 +456,5 @@ class AlignedReader(Reader):
         landmarks = self._landmarks.get(normal(PurePosixPath(item.name).name))
         if landmarks is None:
             raise BadImage("it has no landmarks")
-        if not isinstance(item.data, bytes):
-            raise TypeError("a file reader returns bytes")
+        assert isinstance(item.data, bytes), "of a file"
         return item.name, decode(item.data, channels=3), landmarks

@@ -173,15 +173,21 @@ class FileReader(Reader):
           BadImage: if it cannot be read, then or while it is open.
         """
         try:
-            if not self._is_zip:
-                with _open_file(self._path / name) as opened:
-                    yield opened
+            if self._is_zip:
+                self._zip = self._zip or _open_zip(self._path)
+                member = self._zip.getinfo(name)
+                if member.compress_type not in DEFLATED:
+                    raise BadImage("it is packed by another method than deflate")
+                # Members are read, never unpacked: their paths lead nowhere.
+                with self._zip.open(member) as file:
+                    yield file, member.file_size
                 return
-            if self._zip is None:
-                self._zip = _open_zip(self._path)
-            # Members are read, never unpacked: their paths lead nowhere.
-            with _open_member(self._zip, name) as opened:
-                yield opened
+            path = self._path / name
+            # Opening a pipe would wait for its writer, and a device may never end.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise BadImage("it is a pipe, a socket or a device")
+            with path.open("rb") as file:
+                yield file, os.fstat(file.fileno()).st_size
         except OSError as error:
             raise BadImage(error.strerror or str(error)) from error
         except BAD_ZIP as error:
@@ -194,26 +200,6 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path, metadata_encoding="utf-8")
     except UnicodeDecodeError:
         return zipfile.ZipFile(path)
-
-
-@contextmanager
-def _open_file(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    # Opening a pipe would wait for its writer, and a device may never end.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise BadImage("it is a pipe, a socket or a device")
-    with path.open("rb") as file:
-        yield file, os.fstat(file.fileno()).st_size
-
-
-@contextmanager
-def _open_member(
-    archive: zipfile.ZipFile, name: str
-) -> Iterator[tuple[IO[bytes], int]]:
-    member = archive.getinfo(name)
-    if member.compress_type not in DEFLATED:
-        raise BadImage("it is packed by another method than deflate")
-    with archive.open(member) as file:
-        yield file, member.file_size
 
 
 def _stat(path: Path) -> tuple[int, int]:

@@ -21,9 +21,8 @@ from progan_jax.data.prepared import (
 )
 from progan_jax.data.pyramid import halve
 from progan_jax.data.records import (
-    class_label,
+    class_names,
     make_decoder,
-    names_of_classes,
     newest_version,
     open_folder,
     open_records,
@@ -74,7 +73,7 @@ class StoredLevel:
         check_features(str(folder), features)
         self._records = open_records(builder, split)
         self._decode = make_decoder(features, features["image"].shape[-1] or 3)
-        self.class_names = names_of_classes(class_label(features))
+        self.class_names = class_names(features)
         files = [Path(path) for path in builder.info.splits[split].filepaths]
         try:
             self.num_bytes = sum(path.stat().st_size for path in files)

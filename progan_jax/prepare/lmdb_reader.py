@@ -43,7 +43,8 @@ class LmdbReader(Reader):
           UserError: if it is no LMDB, is damaged or empty, or has named databases.
         """
         self.name = name or lmdb_name(path)
-        self._path, self._checksum = data_file(path), checksum
+        self._path = path / _DATA if path.is_dir() else path
+        self._checksum = checksum
         self._environment: lmdb.Environment | None = None
         try:
             _check(path, self._path)
@@ -103,17 +104,12 @@ class LmdbReader(Reader):
         return self._environment.begin(buffers=True)
 
 
-def data_file(path: Path) -> Path:
-    """Returns the file of an LMDB that is named by its folder or by that file."""
-    return path / _DATA if path.is_dir() else path
-
-
 def _check(path: Path, file: Path) -> None:
     """Checks a file before LMDB's library maps it, which a damaged one would crash.
 
     Args:
       path: As the user named it.
-      file: As `data_file` returns it.
+      file: That file, or data.mdb in that folder.
 
     Raises:
       UserError: if it is damaged, or has named databases.

@@ -186,8 +186,7 @@ def _score(reader: Reader, index: int, strict: bool) -> Score:
         if strict:
             raise refuse_bad(name, str(error)) from error
         return Score(index, name, None, str(error))
-    if isinstance(item.data, bytes):
-        raise TypeError("pixels are scored, not files")
+    assert not isinstance(item.data, bytes), "pixels, not a file"
     return Score(index, item.name, power_spectrum_score(item.data))
 
 

@@ -12,9 +12,8 @@ from progan_jax.data.decoding import BadImage
 from progan_jax.data.records import (
     Parser,
     Records,
-    class_label,
+    class_names,
     find_feature,
-    names_of_classes,
     open_records,
     record_parser,
 )
@@ -53,8 +52,7 @@ class TfdsReader(Reader):
         check_split(name, split, {s: info.splits[s].num_examples for s in info.splits})
         check_features(name, info.features, image)
         self._length = info.splits[split].num_examples
-        classes = class_label(info.features, label)
-        self.class_names = names_of_classes(classes)
+        self.class_names = class_names(info.features, label)
         self.num_classes = len(self.class_names)
 
     def __len__(self) -> int:

@@ -8,7 +8,6 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,37 +63,16 @@ _TRANSFERS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes that a program takes on one device.
+def memory(compiled: jax.stages.Compiled) -> int:
+    """Returns the bytes that a program takes on one device, as the compiler counts.
 
-    Attributes:
-      arguments: What it is given.
-      outputs: What it returns, less what it writes over its arguments.
-      temporaries: What it needs meanwhile, at its peak.
-      code: The program itself.
+    They are its arguments, what it returns less what it writes over them, what it needs
+    meanwhile at its peak, and its code.
     """
-
-    arguments: int
-    outputs: int
-    temporaries: int
-    code: int
-
-    @property
-    def total(self) -> int:
-        """Bytes of all four."""
-        return self.arguments + self.outputs + self.temporaries + self.code
-
-
-def memory(compiled: jax.stages.Compiled) -> Memory:
-    """Returns the memory of one device, as the compiler counts it."""
     stats: Any = compiled.memory_analysis()
-    return Memory(
-        arguments=stats.argument_size_in_bytes,
-        outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
-        temporaries=stats.temp_size_in_bytes,
-        code=stats.generated_code_size_in_bytes,
-    )
+    outputs = stats.output_size_in_bytes - stats.alias_size_in_bytes
+    meanwhile = stats.temp_size_in_bytes + stats.generated_code_size_in_bytes
+    return stats.argument_size_in_bytes + outputs + meanwhile
 
 
 def flops(compiled: jax.stages.Compiled) -> float:

@@ -159,15 +159,15 @@ def _row(
 
 
 def _costs(compiled: jax.stages.Compiled, capacity: float | None) -> list[str]:
-    needs = memory(compiled)
+    stats: Any = compiled.memory_analysis()
     of = "" if capacity is None else f" of {capacity / 2**30:.2f}"
     exchanged = [
         f"{count} {kind}, {size / 2**20:.1f} MiB"
         for kind, (count, size) in collectives(compiled.as_text() or "").items()
     ]
     return [
-        f"{needs.total / 2**30:.2f}{of}",
-        f"{needs.temporaries / 2**30:.2f}",
+        f"{memory(compiled) / 2**30:.2f}{of}",
+        f"{stats.temp_size_in_bytes / 2**30:.2f}",
         f"{flops(compiled) / 1e12:.3g}",
         "; ".join(exchanged) or "none",
     ]

@@ -216,8 +216,3 @@ def test_labels_are_zeros_without_classes(mode):
     _, labels, _ = _open_feed(mode, pyramid=pyramid).batches(0, 3).take(2, 1)
     np.testing.assert_array_equal(labels, np.zeros(8))
     assert labels.dtype == np.int32
-
-
-def test_feed_refuses_too_many_pairs():
-    with pytest.raises(ValueError, match="num_pairs 4 must not exceed 3"):
-        _open_feed("auto").batches(0, 4)

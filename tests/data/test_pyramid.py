@@ -89,18 +89,3 @@ def test_fingerprint_depends_on_pixels_and_labels_but_not_on_names():
         fingerprint(images=images[::-1]),
     ]
     assert len(set(changed)) == len(changed)
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [
-        ((2, 12, 12, 3), np.uint8),
-        ((2, 2, 2, 3), np.uint8),
-        ((2, 8, 16, 3), np.uint8),
-        ((2, 8, 8), np.uint8),
-        ((2, 8, 8, 3), np.float32),
-    ],
-)
-def test_other_images_are_refused_by_shape_and_type(shape, dtype):
-    with pytest.raises(ValueError, match=re.escape(f"{list(shape)}; they must be")):
-        build_pyramid("bad", np.zeros(shape, dtype), None, 0)

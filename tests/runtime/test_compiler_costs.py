@@ -57,6 +57,5 @@ def test_donated_arguments_are_counted_once():
     x = jax.ShapeDtypeStruct((1024,), jnp.float32)
     kept = memory(jax.jit(lambda x: x + 1).lower(x).compile())
     donated = memory(jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile())
-    assert (kept.arguments, kept.outputs) == (4096, 4096)
-    assert (donated.arguments, donated.outputs) == (4096, 0)
-    assert kept.total - donated.total == 4096
+    assert kept - donated == 4096
+    assert 4096 <= donated < 8192 <= kept < 3 * 4096
