@@ -111,7 +111,7 @@ class _Page:
             seed = self._seed_field("Seed", self._seed)
             label = self._class_field(self._label, [("random", None)])
             count = gradio.Dropdown(counts, value=first, label="Images")
-            draw = self._button("Draw")
+            draw = gradio.Button("Draw", variant="primary")
         triggers = [draw.click, seed.submit, label.input, count.input]
         self._react(triggers, answer, [seed, label, count], grid)
 
@@ -129,7 +129,7 @@ class _Page:
                 self._class_field(values[2]),
             ]
             weight = self._slider("Way from A (0) to B (1)", 0, 1, 0.5, 0.01)
-            draw = self._button("Draw")
+            draw = gradio.Button("Draw", variant="primary")
         triggers = [draw.click, fields[0].submit, fields[1].submit, fields[2].input]
         self._react(triggers, answers.strip, fields, strip)
         triggers = [*triggers, weight.change]
@@ -145,7 +145,7 @@ class _Page:
         with self._column():
             seed = self._seed_field("Seed", self._seed)
             label = self._class_field(self._one_class)
-            draw = self._button("Draw")
+            draw = gradio.Button("Draw", variant="primary")
             names = (f"Direction {n} ({s:.1%} of the change)" for n, s in shares)
             sliders = [self._slider(name, -_REACH, _REACH, 0, 0.1) for name in names]
             reset = gradio.Button("Reset")
@@ -156,9 +156,6 @@ class _Page:
 
     def _column(self, *classes: str) -> Any:
         return self._gradio.Column(min_width=280, elem_classes=list(classes))
-
-    def _button(self, text: str) -> Any:
-        return self._gradio.Button(text, variant="primary")
 
     def _slider(
         self, name: str, low: float, high: float, value: float, step: float

@@ -100,7 +100,9 @@ def train(
     curve: list[Epoch] = []
     progress = 0.0
     while progress < 1:
-        state = _clear_sums(state)
+        # Three arrays, not one: the step takes the memory of each.
+        loss, correct, seen = (jnp.zeros(()) for _ in range(3))
+        state = state._replace(loss=loss, correct=correct, seen=seen)
         for rows in pace.batches(len(curve)):
             batch = LabelledImages(train_set.images[rows], train_set.labels[rows])
             rate = np.float32(_PEAK_RATE * _cycle(progress))
@@ -151,11 +153,6 @@ def _initial_state(key: jax.Array, network: Any, images: np.ndarray) -> _State:
     momentum = _transform().init(variables["params"])
     zero = jnp.zeros(())
     return _State(variables, momentum, jnp.zeros((), jnp.int32), zero, zero, zero)
-
-
-def _clear_sums(state: _State) -> _State:
-    # Three arrays, not one: the step takes the memory of each.
-    return state._replace(loss=jnp.zeros(()), correct=jnp.zeros(()), seen=jnp.zeros(()))
 
 
 def _measure(

@@ -87,7 +87,6 @@ class InceptionExtractor:
         weights: Weights,
         *,
         resize: str = "tf1",
-        batch_size: int = _BATCH_SIZE,
         sharding: NamedSharding | None = None,
     ):
         """Copies the weights to the devices.
@@ -95,11 +94,10 @@ class InceptionExtractor:
         Args:
           weights: From `inception_weights`.
           resize: "tf1" or "clean"; the name of each value must show which.
-          batch_size: Images at a time, over all devices.
           sharding: Of the batch axis over several devices; None for one device.
         """
         self.weights, self._resize = weights, resize
-        self._batch_size, self._sharding = batch_size, sharding
+        self._sharding = sharding
         self._variables = replicate(weights.variables(), sharding)
         self._run = jax.jit(_run, static_argnames=("taps", "resize"))
 
@@ -127,7 +125,7 @@ class InceptionExtractor:
         return run_in_batches(
             partial(self._run, self._variables, taps=taps, resize=self._resize),
             images,
-            self._batch_size,
+            _BATCH_SIZE,
             self._sharding,
             partial(resize_clean, side=SIDE) if clean else np.asarray,
         )

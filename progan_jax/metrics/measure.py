@@ -81,7 +81,7 @@ class Measurer:
             of = None if "modes" in rows else reals.pyramid.fingerprint
             side = reals.resolution
             self._classifier = open_classifier(options.classifier, side, of)
-        self._kept: dict[str, dict[str, Any]] = {metric: {} for metric in rows}
+        self._kept: dict[str, dict[Any, Any]] = {metric: {} for metric in rows}
 
     def counts(self, metric: str) -> Counts:
         """Returns the numbers of images of each kind for a metric."""

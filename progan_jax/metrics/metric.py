@@ -62,7 +62,7 @@ class Measurement:
       sharding: Of a batch axis over several devices; None for one.
       extract: Returns the features of a number of images at the metric's tap.
       classifier: The run's, for the metrics that need one.
-      kept: What the metric has computed of the real images.
+      kept: What the metric keeps of the real images for all sets; empty at first.
     """
 
     source: ImageSource
@@ -74,7 +74,7 @@ class Measurement:
     sharding: NamedSharding | None
     extract: Callable[[ImageSource, int], np.ndarray]
     classifier: Classifier | None
-    kept: dict[str, Any]
+    kept: dict[Any, Any]
 
     @property
     def seed(self) -> int:
@@ -96,9 +96,3 @@ class Measurement:
     def features_of_reals(self) -> np.ndarray:
         """Returns those of the real images that they are compared with."""
         return self.extract(self.reals, self.num_reals)
-
-    def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Returns a result about the real images, computed once for all sets."""
-        if name not in self.kept:
-            self.kept[name] = compute()
-        return self.kept[name]

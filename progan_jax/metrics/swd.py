@@ -202,12 +202,10 @@ _DIRECTIONS_KEY = 2  # Of a seed; 0 and 1 are the places of reals and fakes.
 def measure(images: Measurement) -> dict[str, float]:
     """Returns the distance to as many real images, by level and on average."""
     draw = partial(draw_patches, seed=images.seed, batched=images.sharding)
-    levels = distances(
-        images.once("patches", lambda: draw(images.chunks_of_reals(), number=0)),
-        draw(images.chunks(), number=1),
-        seed=images.seed,
-        batched=images.sharding,
-    )
+    if not images.kept:
+        images.kept.update(draw(images.chunks_of_reals(), number=0))
+    fakes = draw(images.chunks(), number=1)
+    levels = distances(images.kept, fakes, seed=images.seed, batched=images.sharding)
     return {f"swd_{r}": value for r, value in levels.items()} | {
         "swd_average": average(levels)
     }

@@ -124,7 +124,10 @@ class Checkpoints:
             # A copy that shares nothing with the devices: on the CPU, arrays given to
             # Orbax could be views of buffers that the next step overwrites.
             arrays = {name: _to_host(leaf) for name, leaf in _named_leaves(state)}
-            described = {n: _describe(a) for n, a in arrays.items()}
+            described = {
+                name: {"form": _form(array), "crc32": _crc32(array)}
+                for name, array in arrays.items()
+            }
             sealed = seal(meta | {"nimg": nimg, "arrays": described})
             args = ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(sealed)
@@ -332,10 +335,6 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     ]
     # In the first checkpoints, what losses remember lay beside the rest.
     return [(name.removeprefix("loss_state."), leaf) for name, leaf in named]
-
-
-def _describe(array: np.ndarray) -> dict[str, Any]:
-    return {"form": _form(array), "crc32": _crc32(array)}
 
 
 def _form(array: np.ndarray) -> str:

@@ -1,11 +1,10 @@
 """The number of the checkpoint that a run wrote last, by which a loss is noticed."""
 
-import json
 import os
 import re
 from pathlib import Path
 
-from progan_jax.files import is_intact, seal, write_json
+from progan_jax.files import parse_record, seal, write_json
 
 DAMAGED = "damaged"  # Folder for checkpoints that cannot be read.
 _STEP = re.compile(r"0|[1-9][0-9]*")
@@ -56,11 +55,10 @@ def read_newest(checkpoints: Path) -> int | None:
     versions, or if it is damaged.
     """
     try:
-        note = json.loads(_note(checkpoints).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        note = parse_record(_note(checkpoints).read_bytes()) or {}
+    except OSError:
         return None
-    whole = isinstance(note, dict) and is_intact(note)
-    return note["newest"] if whole and type(note.get("newest")) is int else None
+    return note["newest"] if type(note.get("newest")) is int else None
 
 
 def _note(checkpoints: Path) -> Path:

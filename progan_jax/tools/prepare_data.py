@@ -315,7 +315,6 @@ def _run(source: str) -> None:
 
 def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> None:
     started = time.perf_counter()
-    check_free(folder)  # Another process may have finished it just now.
     # --strict and --keep may change before the end: finished shards have no bad image
     # under --strict, and all images have scores.
     content = {k: v for k, v in asdict(settings).items() if k != "strict"}
