@@ -24,7 +24,9 @@ from progan_jax.files import CHECKSUM, is_intact, seal, write_json, write_whole
 from progan_jax.images import to_float
 from progan_jax.metrics.inputs import run_in_batches
 
-_LOGIT_SCALE = 0.125  # For small first steps: the largest values are large.
+# For small first steps, since the largest values are large. Source: D. Page, "How to
+# train your ResNet", 2018.
+_LOGIT_SCALE = 0.125
 
 
 class ResidualClassifier(nn.Module):

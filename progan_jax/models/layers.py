@@ -51,9 +51,9 @@ def minibatch_stddev(
     return jnp.concatenate([x, extra.astype(x.dtype)], axis=-1), value
 
 
-LEAKY_SLOPE = 0.2
+LEAKY_SLOPE = 0.2  # Karras et al. 2018, table 2 and appendix A.1.
 
-DEFAULT_GAIN = math.sqrt(2)
+DEFAULT_GAIN = math.sqrt(2)  # Of ReLU: He et al. 2015; Karras et al. 2018, 4.1.
 
 
 def num_features(

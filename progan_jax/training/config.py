@@ -231,6 +231,7 @@ def make_step_options(
     ratio = config.model.resolution / resolution
     decay = optim.ema_decay
     if optim.ema_half_life_kimg:
+        # As the program of Karras et al. 2019, where the half-life is 10 kimg.
         decay = 0.5 ** (batch_size / (optim.ema_half_life_kimg * 1000))
     return StepOptions(
         loss=loss,

@@ -45,6 +45,7 @@ class MinibatchDiscrimination(nn.Module):
         wide = x.astype(statistics_dtype(x.dtype))
         shape = (x.shape[-1], self.kernels, KERNEL_SIZE)
         initialize = nn.initializers
+        # N(0, 0.05**2), and -1 for the bias: the start in the paper's program.
         theta = self.param("theta", initialize.normal(0.05), shape, wide.dtype)
         log_scale = self.param("log_scale", initialize.zeros, shape[1:], wide.dtype)
         start = initialize.constant(-1.0)

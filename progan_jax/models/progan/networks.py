@@ -121,6 +121,7 @@ class _LastBlock(nn.Module):
         x = leaky_relu(self.dense((self.hidden,), name="dense0")(x))
         if self.kernels:
             x = MinibatchDiscrimination(self.kernels, name="discrimination")(x)
+        # No norm: layer norm would make a single score zero.
         return self.dense((self.outputs,), gain=1.0, norm=None, name="dense1")(x)
 
 
