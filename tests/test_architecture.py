@@ -14,11 +14,19 @@ from progan_jax.models.families import FAMILIES
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "progan_jax"
 # Recipes are code of the user's, and no room: progan_jax/configs is a link to them.
-MODULES = {
+FILES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
     for path in sorted(PACKAGE.rglob("*.py"))
-    if path.name != "__init__.py" and "configs" not in path.parts
+    if "configs" not in path.parts
 }
+MODULES = {n: p for n, p in FILES.items() if not n.endswith(".__init__")}
+# Packages with code, such as a family's; the package itself imports nothing at first.
+PACKAGES = {
+    name: path
+    for name, path in FILES.items()
+    if name.endswith(".__init__") and name.count(".") > 1 and path.stat().st_size
+}
+ALL = MODULES | PACKAGES
 # From the ground up; rooms of one floor do not know each other.
 FLOORS = (
     {"errors"},
@@ -50,8 +58,10 @@ def imports(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-            found.add(node.module)
+            assert not node.level, f"{path} has a relative import"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            # `from package import module` needs the module alone.
+            found |= inner if inner <= FILES.keys() else inner | {node.module}
     return found
 
 
@@ -60,22 +70,26 @@ def room_of(name):
 
 
 def in_room(room):
-    return [name for name in MODULES if room_of(name) == room]
+    return [name for name in ALL if room_of(name) == room]
 
 
 @cache
 def arrows():
-    """Returns the pairs of modules of which the first imports the second."""
+    """Returns the pairs of modules of which the first imports the second.
+
+    A package with code stands for its `__init__`, on either side.
+    """
+    names = {n: n for n in MODULES} | {n.removesuffix(".__init__"): n for n in PACKAGES}
     return {
-        (name, other)
-        for name, path in MODULES.items()
+        (name, names[other])
+        for name, path in ALL.items()
         for other in imports(path)
-        if other in MODULES and other != name
+        if other in names and names[other] != name
     }
 
 
 def roots(name):
-    return {module.split(".")[0] for module in imports(MODULES[name])}
+    return {module.split(".")[0] for module in imports(ALL[name])}
 
 
 def test_every_module_lies_in_a_room_of_the_plan():
@@ -89,14 +103,15 @@ def test_few_modules_lie_at_the_root(capsys):
     with capsys.disabled():
         print(
             f"\n{len(at_root)} modules at the root, {len(MODULES)} in all, "
-            f"{len(between)} arrows between rooms, {len(circles())} circles"
+            f"{len(between)} arrows between rooms, {len(circles())} circles, "
+            f"{sum(len(upwards(name)) for name in ALL)} imports upwards"
         )
     assert len(at_root) <= 12
 
 
 def circles():
     """Returns the modules that cannot be put in an order of imports."""
-    left = {name: {b for a, b in arrows() if a == name} for name in MODULES}
+    left = {name: {b for a, b in arrows() if a == name} for name in ALL}
     while free := [name for name, needs in left.items() if not needs & left.keys()]:
         for name in free:
             del left[name]
@@ -107,16 +122,20 @@ def test_no_modules_import_each_other_in_a_circle():
     assert not circles()
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_imports_go_downwards(name):
-    upwards = [
+def upwards(name):
+    """Returns the modules of rooms that a module may not import, and does."""
+    return [
         other
         for a, other in arrows()
         if a == name
         and room_of(other) != room_of(name)
         and FLOOR[room_of(other)] >= FLOOR[room_of(name)]
     ]
-    assert not upwards
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_imports_go_downwards(name):
+    assert not upwards(name)
 
 
 @pytest.mark.parametrize("name", in_room("models"))
@@ -132,7 +151,7 @@ def test_what_families_share_imports_no_family(name):
 
 
 def test_a_family_is_reached_through_families():
-    inner = [a for a in MODULES if re.match(r"progan_jax\.models\.\w+\.", a)]
+    inner = [a for a in ALL if re.match(r"progan_jax\.models\.\w+\.", a)]
     assert {name.split(".")[2] for name in inner} == set(FAMILIES)
     assert not [(a, b) for a, b in arrows() if room_of(a) != "models" and b in inner]
 
