@@ -40,9 +40,9 @@ def pair_flops(program: StageProgram, batch: int, channels: int) -> Counter[int]
     """Counts one (D, G) pair of a stage, whose D steps and parts all count.
 
     Args:
-      program: The stage's program; nothing is compiled.
+      program: Of the stage; nothing is compiled.
       batch: Images of a step.
-      channels: Channels of the images.
+      channels: Of the images.
     """
     shape, r = jax.ShapeDtypeStruct, program.resolution
     pair = _OnePair(

@@ -36,7 +36,12 @@ from progan_jax.runtime.logging import (
     peak_memory_mib,
 )
 from progan_jax.runtime.mesh import local
-from progan_jax.training.config import make_networks, model_options, parse_grid
+from progan_jax.training.config import (
+    family_of,
+    make_networks,
+    model_options,
+    parse_grid,
+)
 from progan_jax.training.costs import multiply_adds
 from progan_jax.training.remaining import RemainingTime
 from progan_jax.training.schedule import Phase, Schedule, is_due
@@ -225,10 +230,30 @@ class Record:
             "Timing/total_days": self.total_sec / 86400,
             "Timing/eta_sec": self._remaining.after(nimg),
             "Memory/peak_mib": peak_memory_mib(),
-            **_scalars(totals),
+            **self._scalars(totals),
             "TrainG/learning_rate": phase.g_learning_rate,
             "TrainD/learning_rate": phase.d_learning_rate,
         }
+
+    def _scalars(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """Turns the sums of a tick into means, named as in the authors' program."""
+        curves, row = family_of(self._config).CURVES.values(), {}
+        health = {name for names in curves for name in names}
+        for name, total in totals.items():
+            if name.endswith(("_steps", "_skipped")):
+                continue
+            steps = totals["g_steps" if name.startswith("g_") else "d_steps"]
+            group = "Health" if f"Health/{name}" in health else "Loss"
+            row[f"{group}/{name}"] = total / steps if steps else float("nan")
+        for network in "GD":
+            steps = totals[f"{network.lower()}_steps"]
+            skipped = totals[f"{network.lower()}_skipped"]
+            row[f"Train{network}/overflow_frequency"] = skipped / max(
+                steps + skipped, 1
+            )
+        row["Health/score_gap"] = row["Loss/real_scores"] - row["Loss/fake_scores"]
+        row["Health/skipped"] = int(totals["d_skipped"] + totals["g_skipped"])
+        return row
 
     def draw_fakes(self, sampler: Sampler, ema: Mapping[str, Any], nimg: int) -> None:
         """Writes the grid of the fixed latents, enlarged to the final resolution."""
@@ -364,21 +389,3 @@ def rows_by_class(
         positions = np.arange(turn * columns, (turn + 1) * columns)
         chosen.append(of_class[positions % len(of_class)])
     return np.concatenate(chosen)
-
-
-def _scalars(totals: Mapping[str, float]) -> dict[str, float]:
-    """Turns the sums of a tick into means, named as in the authors' program."""
-    row = {}
-    for name, total in totals.items():
-        if name.endswith(("_steps", "_skipped")):
-            continue
-        steps = totals["g_steps" if name.startswith("g_") else "d_steps"]
-        group = "Health" if name.startswith(("stddev", "noise")) else "Loss"
-        row[f"{group}/{name}"] = total / steps if steps else float("nan")
-    for network in "GD":
-        steps = totals[f"{network.lower()}_steps"]
-        skipped = totals[f"{network.lower()}_skipped"]
-        row[f"Train{network}/overflow_frequency"] = skipped / max(steps + skipped, 1)
-    row["Health/score_gap"] = row["Loss/real_scores"] - row["Loss/fake_scores"]
-    row["Health/skipped"] = int(totals["d_skipped"] + totals["g_skipped"])
-    return row

@@ -1,8 +1,8 @@
 """A family unlike Progressive GAN: stats in both networks, a loss state, own draws.
 
-Its G averages latents and adds that average to its images, its D counts the images that
-it is applied to in training, and G's loss compares fakes with real images. Everything
-is small enough for a formula.
+Its G averages latents, adds that average, a label and noise to its images, its D counts
+the images that it is applied to in training, and G's loss compares fakes with real
+images. Everything is small enough for a formula.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from progan_jax.models.common import (
     Examples,
     Paper,
     block_name,
-    generate_in_training,
+    draw_labels,
     stage_resolutions,
 )
 from progan_jax.models.layers import upscale2d
@@ -40,6 +40,7 @@ class Options:
     remat: str = option("none", choices=("none",), of="")
     mbstd_group_size: int = option(0, least=0, of="")
     contrast: float = option(1.0, least=0, of="G")
+    noise: float = option(0.0, least=0, of="")
     stddev_group = None
     whole_batch = ()
 
@@ -61,21 +62,32 @@ class Generator(nn.Module):
 
     resolution: int
     options: Options = Options()
-    num_classes, latent_size, sees_batch = 0, 16, False
+    latent_size, sees_batch = 16, False
+
+    @property
+    def num_classes(self):
+        return self.options.num_classes
 
     def layers(self):
         return [((1, 1, 1, 1), self.resolution**2)]
 
     @nn.compact
-    def __call__(self, z, labels=None, alpha=1.0, *, train=False):
-        del labels, alpha
+    def __call__(self, z, labels=None, alpha=1.0, numbers=None, *, train=False):
+        del alpha
         average = self.variable("stats", "average", lambda: jnp.zeros(16))
         if train:
             average.value = DECAY * average.value + (1 - DECAY) * z.mean(axis=0)
         x = self.options.contrast * z.reshape(-1, 4, 4, 1)
+        if self.num_classes:
+            x = x + 0.1 * labels.argmax(axis=1).reshape(-1, 1, 1, 1)
         for r in stage_resolutions(self.resolution):
             x = upscale2d(x) if r > 4 else x
             x = x * self.param(block_name(r), nn.initializers.ones, ())
+        if self.options.noise and numbers is not None:
+            key = self.make_rng("noise")
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+            noise = jax.vmap(jax.random.normal)(keys)
+            x = x + self.options.noise * noise.reshape(-1, 1, 1, 1)
         return x if train else x + average.value.mean()
 
 
@@ -83,7 +95,8 @@ class Discriminator(nn.Module):
     """Scores gain * mean(images); `stats` count the images of the training."""
 
     resolution: int
-    channels, num_classes = 1, 0
+    num_classes: int = 0
+    channels = 1
 
     @nn.compact
     def __call__(self, images, labels=None, alpha=1.0, *, train=False):
@@ -99,21 +112,31 @@ class Draws(NamedTuple):
     """Latents have another name than in other families."""
 
     w: jax.Array
-    labels: None
+    labels: jax.Array | None
+    numbers: jax.Array
 
 
 def make_networks(options, resolution, per_device_batch=0):
     del per_device_batch
-    return Generator(resolution, options), Discriminator(resolution)
+    return Generator(resolution, options), Discriminator(
+        resolution, options.num_classes
+    )
 
 
-def draw(key, n, options, loss, log_probs):
-    del options, loss, log_probs
-    return Draws(jax.random.normal(key, (n, 16)), None)
+def draw(keys, n, options, loss, log_probs):
+    del options, loss
+    labels = draw_labels(keys[1], n, log_probs)
+    return Draws(jax.random.normal(keys[0], (n, 16)), labels, jnp.arange(n))
 
 
 def make_fakes(generator, variables, draws, labels, progress):
-    return generate_in_training(generator, variables, draws.w, labels, progress)
+    """Returns images with noise by the images' numbers, and G's stats."""
+    classes = generator.num_classes
+    one_hot = jax.nn.one_hot(labels, classes) if classes else None
+    inputs = variables, draws.w, one_hot, progress.alpha, draws.numbers
+    rngs = {"noise": jax.random.fold_in(progress.key, 0)}
+    images, changed = generator.apply(*inputs, train=True, rngs=rngs, mutable=["stats"])
+    return images, changed["stats"]
 
 
 def scores(inputs, params, images):
@@ -142,19 +165,22 @@ def g_loss(params, inputs):
             inputs.networks.generator,
             inputs.variables.g | {"params": params},
             inputs.draws,
-            None,
+            inputs.draws.labels,
             inputs.progress,
         )
-        inputs = inputs.with_fakes(Examples(images, None), g_stats)
+        inputs = inputs.with_fakes(Examples(images, inputs.draws.labels), g_stats)
     d_params = inputs.variables.d["params"]
     real, inputs = scores(inputs, d_params, inputs.reals.images)
     fake, inputs = scores(inputs, d_params, inputs.fakes.images)
     loss = (fake.mean() - real.mean()) ** 2
-    return loss, ({"g_loss": loss}, inputs.variables.stats, inputs.loss_state)
+    scalars = {"g_loss": loss, "g_square": loss**2}
+    return loss, (scalars, inputs.variables.stats, inputs.loss_state)
 
 
 FAMILY = SimpleNamespace(
     G_TAKES_REALS=True,
+    CURVES={"Square": {"Loss/g_square": ""}},
+    RECORD_CLASSES=("second.Network",),
     PAPER=Paper("Second GAN", "Doe 2026", "https://example.org/second", ("second",)),
     Options=Options,
     LossOptions=LossOptions,

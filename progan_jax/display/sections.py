@@ -20,26 +20,20 @@ from progan_jax.display.markup import (
 from progan_jax.display.run_record import Row, RunRecord, condense
 from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.metrics.scoreboard import Progress
+from progan_jax.models.families import FAMILIES
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.logging import format_duration
 from progan_jax.training.schedule import Stage
 
 _SPEED = "Images per second"
 
-# Scalars of stats.jsonl in each chart, and their names in the legend.
+# Scalars of stats.jsonl in each chart, and their names in the legend. The family's come
+# between these and the others.
 _CURVES: Mapping[str, Mapping[str, str]] = {
     "Losses": {"Loss/d_loss": "D", "Loss/g_loss": "G"},
     "Scores of D": {"Loss/real_scores": "real images", "Loss/fake_scores": "fakes"},
-    "Norm of D's gradient between real images and fakes": {"Loss/mixed_norms": ""},
-    "Standard deviation over a batch, in D": {
-        "Health/stddev_reals": "real images",
-        "Health/stddev_fakes": "fakes",
-    },
-    "Class terms of the losses": {
-        "Loss/label_penalty_reals": "real images",
-        "Loss/label_penalty_fakes": "fakes",
-    },
-    "Noise in D's layers": {"Health/noise_strength": ""},
+}
+_MORE_CURVES: Mapping[str, Mapping[str, str]] = {
     "Updates skipped": {"Health/skipped": ""},
     _SPEED: {"Timing/img_per_sec": ""},
 }
@@ -58,7 +52,8 @@ def training_charts(record: RunRecord) -> str:
     """Returns the charts of the ticks."""
     rows = condense(record.rows, _MOST_TICKS)
     charts = []
-    for title, names in _CURVES.items():
+    of_family = FAMILIES[record.config.family].CURVES
+    for title, names in {**_CURVES, **of_family, **_MORE_CURVES}.items():
         lines = {label or title: _curve(rows, name) for name, label in names.items()}
         lines = {k: curve for k, curve in lines.items() if any(y for _, y in curve)}
         stages = _stage_starts(rows)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import export
 
 from progan_jax.inference.generator import TrainedGenerator
+from progan_jax.inference.sampling import seed_key
 from progan_jax.models.common import generate
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -42,7 +43,10 @@ def _draw(generator: TrainedGenerator) -> Callable[..., jax.Array]:
     network, variables, alpha = generator.network, generator.variables, generator.alpha
 
     def draw(z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
-        images = generate(network, variables, z, labels, jnp.float32(alpha))
+        numbers, key = jnp.arange(z.shape[0]), seed_key(0)
+        images = generate(
+            network, variables, z, labels, jnp.float32(alpha), numbers, key
+        )
         return images.astype(jnp.float32)
 
     return draw

@@ -146,7 +146,7 @@ class TrainedGenerator:
         if not np.isfinite(latents).all():
             raise UserError("z has numbers that are not finite; draw it again")
         labels = self._read_labels(label, len(latents))
-        return self._draw(latents, labels, resolution, stale_rgb)
+        return self._draw(latents, labels, resolution, stale_rgb, 0)
 
     def sample(
         self,
@@ -184,7 +184,7 @@ class TrainedGenerator:
         latents, labels = draw_inputs(self.network, drawn, seed)
         if label is not None:
             labels = np.resize(np.asarray(self._read_labels(label, n)), drawn)
-        return self._draw(latents, labels, resolution, stale_rgb)[:n]
+        return self._draw(latents, labels, resolution, stale_rgb, seed)[:n]
 
     def _read_labels(self, label: Label | None, count: int) -> np.ndarray | None:
         """Returns classes int [count], or None for an unconditional generator."""
@@ -212,6 +212,7 @@ class TrainedGenerator:
         labels: np.ndarray | None,
         resolution: int | None,
         stale_rgb: bool,
+        seed: int,
     ) -> np.ndarray:
         side = self.resolution if resolution is None else resolution
         sides = stage_resolutions(self.resolution)
@@ -221,7 +222,9 @@ class TrainedGenerator:
         stale = stale_rgb and side < self.resolution
         sampler = self._sampler(len(latents), side, stale)
         alpha = 1.0 if stale else self.alpha
-        return sampler.sample(self.variables, alpha, latents, labels, self.name)
+        return sampler.sample(
+            self.variables, alpha, latents, labels, self.name, seed=seed
+        )
 
     def _sampler(self, count: int, side: int, stale: bool) -> Sampler:
         made = side if stale else self.resolution

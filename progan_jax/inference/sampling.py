@@ -151,6 +151,9 @@ class Sampler:
         latents: np.ndarray,
         labels: np.ndarray | None = None,
         name: str = "",
+        *,
+        seed: int = 0,
+        first: int = 0,
     ) -> np.ndarray:
         """Returns images as returned by `finish`, by default uint8 [n, r, r, C].
 
@@ -161,20 +164,22 @@ class Sampler:
           labels: Classes int [n]; ignored by an unconditional generator.
           name: Name of the snapshot. If given, pixels are checked: those far outside of
             [-1, 1] cause a warning.
+          seed: Seed of the generator's noise, if it has any.
+          first: Number of the first image; noise is that of seed and number.
 
         Raises:
           NotFiniteError: if a name is given and pixels are not finite.
         """
         total = len(latents)
         classes = np.zeros(total, np.int32) if labels is None else labels
-        parts, largest = [], np.float32(0)
+        parts, largest, key = [], np.float32(0), seed_key(seed)
         for start in range(0, total, self.batch_size):
             # The last batch is padded, so that one program serves all.
             rows = np.arange(start, start + self.batch_size) % total
-            inputs = latents[rows], classes[rows].astype(np.int32)
-            images, most = self._call(
-                variables, np.float32(alpha), *jax.device_put(inputs, self._batched)
-            )
+            numbers = (first + rows).astype(np.int32)
+            inputs = latents[rows], classes[rows].astype(np.int32), numbers
+            placed = jax.device_put(inputs, self._batched)
+            images, most = self._call(variables, np.float32(alpha), *placed, key)
             parts.append(np.asarray(images)[: total - start])
             largest = np.maximum(largest, most)  # Keeps NaN.
         if name:
@@ -204,8 +209,10 @@ def _generate(
     alpha: jax.Array,
     latents: jax.Array,
     labels: jax.Array,
+    numbers: jax.Array,
+    key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    images = generate(generator, variables, latents, labels, alpha)
+    images = generate(generator, variables, latents, labels, alpha, numbers, key)
     # XLA's maximum on CPUs may ignore NaN.
     largest = jnp.abs(images.astype(jnp.float32)).max()
     return finish(images), jnp.where(jnp.isfinite(images).all(), largest, jnp.nan)

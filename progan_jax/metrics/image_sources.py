@@ -49,12 +49,12 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Reals:
-    """Images of a set in a random order; each appears once per epoch.
+    """Images of a set in a random order, in which none repeats before all have come.
 
     Attributes:
       pyramid: The set.
       resolution: R.
-      seed: Seed for the order.
+      seed: Of the order.
       mirror: Whether half of them are mirrored, as in training.
       skip: Number of images of the order that are skipped.
     """
@@ -92,11 +92,11 @@ class Fakes:
     """Images of a snapshot's generator, enlarged to R by repeating their pixels.
 
     Attributes:
-      sampler: The generator's sampler.
+      sampler: Of the generator.
       variables: The generator's.
-      alpha: Weight of its newest layers.
+      alpha: Of its fade.
       reals: Real images with the fakes' classes, R and seed.
-      name: Name of the snapshot, for messages.
+      name: Of the snapshot, for messages.
     """
 
     sampler: Sampler
@@ -121,7 +121,13 @@ class Fakes:
             latents = draw_latents(chunk_key, size, generator.latent_size)[:count]
             classes = None if labels is None else labels[start : start + count]
             images = self.sampler.sample(
-                self.variables, self.alpha, latents, classes, self.name
+                self.variables,
+                self.alpha,
+                latents,
+                classes,
+                self.name,
+                seed=self.reals.seed,
+                first=start,
             )
             yield upscale_nearest(images, side // generator.resolution)
 

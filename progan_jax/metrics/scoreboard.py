@@ -74,7 +74,7 @@ class Scoreboard:
         Args:
           value: Its name.
           metric: The metric that it is a value of.
-          settings: Settings of the records that are compared.
+          settings: Of the records that are compared.
 
         Returns:
           The snapshot's name; None if the value was not measured.
@@ -214,7 +214,7 @@ class Point:
       kimg: Number of images shown when it was written, in thousands.
       hours: Training time until then; NaN if it is unknown.
       figures: Values by name; none if its images were not finite.
-      resolution: Resolution of its stage.
+      resolution: Of its stage.
     """
 
     kimg: float

@@ -1,10 +1,12 @@
 """Interface of the networks and losses of all families, and their parameters.
 
-A family's G is called as `apply(variables, z, labels, alpha, train=...)`: latents
-[N, latent_size], one-hot labels [N, num_classes] or None, a scalar, and whether the
-call is part of training, in which `stats` change. D is called by the family's own
-losses, and once to initialise it: as `init(key, images, labels, alpha)`, with images
-[N, r, r, channels] and classes int [N] or None.
+A family's G is called as `apply(variables, z, labels, alpha, numbers, train=...)`:
+latents [N, latent_size], one-hot labels [N, num_classes] or None, a scalar, the images'
+numbers int [N] or None, and whether the call is part of training, in which `stats`
+change. Its noise comes from Flax's random numbers "noise" and from the images' numbers,
+so that an image does not depend on its batch; without numbers there is none. D is
+called by the family's own losses, and once to initialise it: as `init(key, images,
+labels, alpha)`, with images [N, r, r, channels] and classes int [N] or None.
 """
 
 import re
@@ -26,9 +28,6 @@ Scalars = dict[str, jax.Array]
 LossState = dict[str, jax.Array]
 
 NETWORKS = ("G", "D", "Gs")  # Gs is the average of G. In the order of authors' files.
-
-# Folded into a step's key for G's own noise; losses number their uses of D from 0.
-_OF_GENERATOR = 1000
 
 
 class Paper(NamedTuple):
@@ -160,9 +159,16 @@ def generate(
     z: jax.Array,
     labels: jax.Array | None,
     alpha: jax.Array,
+    numbers: jax.Array,
+    key: jax.Array,
 ) -> jax.Array:
-    """Returns G's images of latents [N, latent_size] and classes int [N] or None."""
-    images: Any = generator.apply(variables, z, _one_hot(generator, labels), alpha)
+    """Returns G's images of latents [N, latent_size] and classes int [N] or None.
+
+    The noise of an image, if G has any, is that of its number and the key.
+    """
+    labels = _one_hot(generator, labels)
+    rngs = {"noise": key}
+    images: Any = generator.apply(variables, z, labels, alpha, numbers, rngs=rngs)
     return images
 
 
@@ -173,17 +179,13 @@ def generate_in_training(
     labels: jax.Array | None,
     progress: Progress,
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """Returns the images of `generate`, and G's stats after the call.
-
-    The key of "noise" is that of the step, for all parts of a batch.
-    """
+    """Returns the images of a G without noise, and its stats after the call."""
     images, changed = generator.apply(
         variables,
         z,
         _one_hot(generator, labels),
         progress.alpha,
         train=True,
-        rngs={"noise": jax.random.fold_in(progress.key, _OF_GENERATOR)},
         mutable=["stats"],
     )
     return images, changed.get("stats", {})

@@ -4,6 +4,7 @@ A family is a package of `progan_jax.models` whose `__init__` has the names of `
 Nothing outside `models` imports a family by its own name.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,12 +34,17 @@ class Family(Protocol):
         `in_full_space` of `progan.options.LossOptions`.
       G_TAKES_REALS: Whether G's loss needs a batch of real images.
       PAPER: The publication that it implements.
+      CURVES: Charts of the report besides those of losses and scores, by title: scalars
+        of its losses, as "Loss/NAME" or "Health/NAME", and their names in the legend.
+      RECORD_CLASSES: Classes of the networks in its authors' pickles.
     """
 
     Options: Any
     LossOptions: Any
     G_TAKES_REALS: bool
     PAPER: Paper
+    CURVES: Mapping[str, Mapping[str, str]]
+    RECORD_CLASSES: tuple[str, ...]
 
     def describe(self, options: Any, /) -> dict[str, str]:
         """Returns rows of a model card on the networks: names and values."""
@@ -59,16 +65,17 @@ class Family(Protocol):
         ...
 
     def draw_for_d(
-        self, key: jax.Array, n: int, options: Any, loss: Any, log_probs: Any, /
+        self, keys: jax.Array, n: int, options: Any, loss: Any, log_probs: Any, /
     ) -> Any:
-        """Returns the random arrays of a D step: latents `z`, `labels`, and any others.
+        """Returns the random arrays of a D step: `labels`, and whatever it needs.
 
-        Each has n rows, one per image. If `labels` is None, fakes take the classes of
-        the real images. `log_probs` holds the classes' log frequencies.
+        Each has n rows, one per image; what a step draws once is drawn by `make_fakes`
+        from `progress.key`. If `labels` is None, fakes take the classes of the real
+        images. `keys` are three keys, and `log_probs` the classes' log frequencies.
         """
 
     def draw_for_g(
-        self, key: jax.Array, n: int, options: Any, loss: Any, log_probs: Any, /
+        self, keys: jax.Array, n: int, options: Any, loss: Any, log_probs: Any, /
     ) -> Any:
         """Returns the random arrays of a G step, likewise."""
 
@@ -85,7 +92,8 @@ class Family(Protocol):
         """Returns G's images [N, r, r, C] in training, and its stats after the call.
 
         `variables` are G's, `draws` a step's, `labels` the fakes' classes int [N] or
-        None, and `progress` is the run's, which holds the key of G's own noise.
+        None, and `progress` is the run's. All parts of a batch see the same
+        `progress.key`: noise of an image must depend on its number in the batch, too.
         """
         ...
 
@@ -152,7 +160,8 @@ def import_network(
       UserError: if the file cannot be read, refers to code, or does not hold complete
         networks of a family.
     """
-    value = read_pickle(path)
+    classes = [name for family in FAMILIES.values() for name in family.RECORD_CLASSES]
+    value = read_pickle(path, classes)
     known = [family for family in FAMILIES.values() if family.recognises(value)]
     # The default's error names what is wrong with a file that no family recognises.
     family = known[0] if known else FAMILIES[DEFAULT]

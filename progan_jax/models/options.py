@@ -52,7 +52,14 @@ class Rule:
         return None
 
 
-def option(default: Any, *, of: str = "GD", younger: bool = False, **rule: Any) -> Any:
+def option(
+    default: Any,
+    *,
+    of: str = "GD",
+    younger: bool = False,
+    free: bool = False,
+    **rule: Any,
+) -> Any:
     """Returns a field of a family's options.
 
     Args:
@@ -60,15 +67,17 @@ def option(default: Any, *, of: str = "GD", younger: bool = False, **rule: Any) 
       of: Networks whose weights depend on the field: "G", "D", "GD" or "".
       younger: Whether stored options may lack the field because earlier versions did
         not have it; the default must be what those versions did.
+      free: Whether a run may continue with another value.
       rule: Fields of `Rule`.
     """
-    metadata = {"of": of, "younger": younger, "rule": Rule(**rule)}
+    marks = {"younger": younger, "free": free}
+    metadata = {"of": of, "rule": Rule(**rule), **marks}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def younger_fields(kind: type[Any]) -> set[str]:
-    """Returns the names of the fields that stored options may lack."""
-    return {f.name for f in dataclasses.fields(kind) if f.metadata["younger"]}
+def marked_fields(kind: type[Any], mark: str) -> set[str]:
+    """Returns the names of the fields that are "younger", or "free": see `option`."""
+    return {f.name for f in dataclasses.fields(kind) if f.metadata[mark]}
 
 
 def faults(kind: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -85,7 +94,7 @@ def read_options(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
       KeyError: if a field that all versions have is missing.
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    absent = younger_fields(kind) - set(stored)
+    absent = marked_fields(kind, "younger") - set(stored)
     return kind(**{name: stored[name] for name in names if name not in absent})
 
 

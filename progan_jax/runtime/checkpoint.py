@@ -69,7 +69,7 @@ class Checkpoints:
         """Opens the folder, making it if it does not exist.
 
         Args:
-          directory: Folder of the run's checkpoints.
+          directory: Of the run's checkpoints.
           keep: Number of the newest checkpoints that are kept.
         """
         self._directory, self._keep = Path(directory).absolute(), keep
@@ -333,8 +333,9 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
         (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
         for path, leaf in leaves
     ]
-    # In the first checkpoints, what losses remember lay beside the rest.
-    return [(name.removeprefix("loss_state."), leaf) for name, leaf in named]
+    # In the first checkpoints, this one lay beside the rest.
+    older = {"loss_state.fake_scores": "fake_scores"}
+    return [(older.get(name, name), leaf) for name, leaf in named]
 
 
 def _form(array: np.ndarray) -> str:

@@ -93,7 +93,7 @@ class StageProgram:
             partial(fit_to_reals, discriminator=discriminator, family=family)
         )
         self._run = jit(self._run_steps, donate_argnums=0)
-        self._frozen = jax.tree.map(lambda x: lay_out(x, everywhere), self.steps.frozen)
+        self._frozen: Any = None  # On the devices, after `prepare`.
         self.compiled: jax.stages.Compiled | None = None
         self._ahead: Background[jax.stages.Compiled] | None = None
         self._reset_optimizers = jit(
@@ -104,6 +104,8 @@ class StageProgram:
     def prepare(self, pyramid: Pyramid) -> None:
         """Opens the feed of real images, and compiles the steps for the one shape."""
         self._feed = self._open_feed(pyramid)
+        everywhere = replicated(self._mesh)
+        self._frozen = jax.tree.map(lambda x: lay_out(x, everywhere), self.steps.frozen)
         if self._ahead is not None:
             self.compiled = self._ahead.result()
         else:
@@ -136,7 +138,8 @@ class StageProgram:
         everywhere = replicated(self._mesh)
         batches = plan.abstract(everywhere, batched(self._mesh, axis=2))
         controls = _abstract_controls(plan.shape[0], everywhere)
-        return self._run.lower(self.abstract_state(), batches, controls, self._frozen)
+        frozen = _abstract(self.steps.frozen, everywhere)
+        return self._run.lower(self.abstract_state(), batches, controls, frozen)
 
     def close(self) -> None:
         """Closes the feed of real images."""
@@ -179,11 +182,8 @@ class StageProgram:
 
     def abstract_state(self) -> TrainState:
         """Returns the state's shapes, dtypes and shardings, for a restore."""
-        everywhere = replicated(self._mesh)
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-            jax.eval_shape(self._create_state, self._key()),
-        )
+        state = jax.eval_shape(self._create_state, self._key())
+        return _abstract(state, replicated(self._mesh))
 
     def grow(self, state: TrainState) -> TrainState:
         """Returns the state of the previous stage, grown to this resolution."""
@@ -267,6 +267,12 @@ class StageProgram:
             steps.tx,
             reset=self._config.optim.reset_at_fades,
         )
+
+
+def _abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
 
 
 def _abstract_controls(capacity: int, sharding: jax.sharding.Sharding) -> Controls:

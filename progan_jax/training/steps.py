@@ -68,8 +68,9 @@ def prepare_reals(
     return x if noise is None else x + noise / 127.5
 
 
-# Folded into a step's key, which is also split into three. They start at 3, because
-# `fold_in` with 0, 1 or 2 may give one of those three keys again.
+# A step's key is split into keys for the family's draws, and these numbers are folded
+# into it: from 3 on, since `fold_in` with 0, 1 or 2 gives the keys of the split again.
+_NUM_DRAW_KEYS = 3
 _DEQUANTISE_KEY, _NETWORKS_KEY = 3, 4
 
 
@@ -310,8 +311,9 @@ class Steps:
         return _Batch(reals, draws)
 
     def _draw(self, draw: Callable[..., Any], key: jax.Array, n: int) -> Any:
+        keys = jax.random.split(key, _NUM_DRAW_KEYS)
         options = self.generator.options, self.options.loss, self.label_log_probs
-        return jax.tree.map(self._shard, draw(key, n, *options))
+        return jax.tree.map(self._shard, draw(keys, n, *options))
 
     def _inputs(
         self, state: TrainState, stats: Stats, part: _Batch, progress: Progress

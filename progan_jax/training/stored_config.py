@@ -12,7 +12,7 @@ import ml_collections
 
 from progan_jax.configs import base
 from progan_jax.models.families import DEFAULT, FAMILIES, Family
-from progan_jax.models.options import younger_fields
+from progan_jax.models.options import marked_fields
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.training.validation import field_faults
 
@@ -23,9 +23,9 @@ _KINDS = {
     str: "text",
 }
 
-# Fields that may change between restarts: they affect where and how a run is executed,
-# or how long it is. Bits may change with some of them, by rounding, but neither the
-# order of the images nor the schedule.
+# Shared fields that may change between restarts: they affect where and how a run is
+# executed, or how long it is. Bits may change with some of them, by rounding, but
+# neither the order of the images nor the schedule.
 _FREE_FIELDS = (
     "data.data_dir",
     "data.feed",
@@ -33,7 +33,6 @@ _FREE_FIELDS = (
     "data.max_memory_mib",
     "data.stream_workers",
     "schedule.microbatch",
-    "model.remat",
     "schedule.total_kimg",
     "train.grid_ticks",
     "train.snapshot_ticks",
@@ -59,7 +58,13 @@ _YOUNGER_FIELDS = (
 
 def is_free(field: str) -> bool:
     """Returns whether a run may continue with another value of a field."""
-    return field in _FREE_FIELDS or field.startswith("eval.")
+    group, _, name = field.partition(".")
+    options = {n for f in FAMILIES.values() for n in marked_fields(f.Options, "free")}
+    return (
+        field in _FREE_FIELDS
+        or group == "eval"
+        or (group == "model" and name in options)
+    )
 
 
 def complete_config(
@@ -111,7 +116,7 @@ def _check_younger(field: str, family: Family) -> None:
     """Raises ValueError if a field is one that every version has stored."""
     kinds = {"model": family.Options, "loss": family.LossOptions}
     group, _, name = field.rpartition(".")
-    of_family = group in kinds and name in younger_fields(kinds[group])
+    of_family = group in kinds and name in marked_fields(kinds[group], "younger")
     if not (of_family or is_free(field) or field in _YOUNGER_FIELDS):
         raise ValueError(f"it has no config.{field}")
 

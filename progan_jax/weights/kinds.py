@@ -37,6 +37,8 @@ _MENTIONS = {
     b"torch": "an object of a PyTorch program",
 }
 
+PICKLES = frozenset(_MENTIONS.values())
+
 # Where the bytes are no guide.
 _SUFFIXES = {
     ".pb": "a TensorFlow graph",

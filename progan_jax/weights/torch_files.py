@@ -80,7 +80,7 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
             raise ValueError("it has a storage of an unknown kind")
         return storages.setdefault(key, _Storage(key, np.dtype(_TYPES[of.text]), count))
 
-    dialect = Dialect(_CALLS, tuple(_TYPES), open_storage)
+    dialect = Dialect(_CALLS, (), tuple(_TYPES), open_storage)
     magic, version, machine, tensors, keys = (
         run_pickle(stream, dialect, budget) for _ in range(5)
     )

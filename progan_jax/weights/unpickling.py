@@ -12,14 +12,15 @@ import os
 import pickletools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from progan_jax.errors import UserError
-from progan_jax.weights.kinds import check_kind
+from progan_jax.weights.kinds import PICKLES, check_kind
 from progan_jax.weights.stored_arrays import CALLS, RefusedError, Stateful, StoredArray
 
-RECORD_CLASS = "tfutil.Network"
+_ARRAYS = ("numpy.ndarray",)
 
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
@@ -58,16 +59,15 @@ class Dialect:
 
     Attributes:
       calls: Functions that may be called, by name; they take any arguments.
+      records: Classes whose objects become `Record`s, by name.
       names: Other names that are allowed.
       persistent: Returns the value of a persistent id; None refuses these.
     """
 
     calls: Mapping[str, Callable[..., Any]]
+    records: Collection[str] = ()
     names: Collection[str] = ()
     persistent: Callable[[Any], Any] | None = None
-
-
-_OFFICIAL = Dialect(CALLS, (RECORD_CLASS, "numpy.ndarray"))
 
 
 class Budget:
@@ -85,26 +85,29 @@ class Budget:
             raise RefusedError(f"unpacks to more than {self._FACTOR} times its size")
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, records: Collection[str]) -> Any:
     """Returns the content of a file: plain values, `Record`s and `StoredArray`s.
+
+    Args:
+      path: The file.
+      records: Names of the classes whose objects become `Record`s.
 
     Raises:
       UserError: if it cannot be read, is damaged, or asks for anything else.
     """
-    check_kind(
-        path,
-        "a pickle (G, D, Gs) of Progressive GAN's TensorFlow program",
-        "name such a pickle, a run or a snapshot",
-    )
+    wanted = "a pickle (G, D, Gs) of Progressive GAN's TensorFlow program"
+    check = partial(check_kind, path, wanted, "name such a pickle, a run or a snapshot")
+    check(allowed=PICKLES)
     try:
         with path.open("rb") as file:
             budget = Budget(os.fstat(file.fileno()).st_size)
-            return run_pickle(file, _OFFICIAL, budget)
+            return run_pickle(file, Dialect(CALLS, records, _ARRAYS), budget)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); name another file"
         ) from error
     except RefusedError as error:
+        check()  # Names the program that has written it, if it is known.
         raise UserError(
             f"{path} {error}, which a file of networks never does; none of it was run. "
             "Get the file from a source that you trust"
@@ -122,7 +125,7 @@ def run_pickle(file: IO[bytes], dialect: Dialect, budget: Budget) -> Any:
     Args:
       file: At the pickle's start; afterwards, behind its end.
       dialect: The names that it may contain.
-      budget: Budget of the file; the memory of the value is taken from it.
+      budget: Of the entire file; the memory of the value is taken from it.
 
     Raises:
       RefusedError: if it asks for anything else, or for too much.
@@ -229,12 +232,14 @@ class _Machine:
             raise RefusedError("asks for a name that is not text")
         # NumPy 2 has renamed the modules that older files speak of.
         text = f"{module}.{name}".replace("numpy.core.", "numpy._core.", 1)
-        if text not in self._dialect.calls and text not in self._dialect.names:
+        known = self._dialect.calls, self._dialect.records, self._dialect.names
+        if not any(text in names for names in known):
             raise RefusedError(f"asks for {shorten(text)}")
         self._push(Name(text))
 
     def _make_record(self, of: Any, arguments: Any) -> None:
-        if not isinstance(of, Name) or of.text != RECORD_CLASS or arguments != ():
+        records = self._dialect.records
+        if not isinstance(of, Name) or of.text not in records or arguments != ():
             raise RefusedError(f"makes an object of {_describe(of)}")
         self._push(Record())
 

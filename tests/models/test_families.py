@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -11,13 +12,16 @@ from jax import export
 
 import progan_jax
 from progan_jax.configs import base
+from progan_jax.data.sources import load_digits
 from progan_jax.errors import UserError
 from progan_jax.evaluate import evaluate
 from progan_jax.explain import explain
 from progan_jax.inference.export import export_generator
 from progan_jax.inference.publish import settle_licence, write_publication
 from progan_jax.inference.sampling import draw_inputs
-from progan_jax.inference.snapshot import list_snapshots, read_info
+from progan_jax.inference.snapshot import list_snapshots, read_info, read_snapshot
+from progan_jax.metrics import image_sources
+from progan_jax.metrics.image_sources import Reals, open_fakes
 from progan_jax.models.families import FAMILIES
 from progan_jax.models.options import Rule
 from progan_jax.train import train
@@ -112,6 +116,40 @@ def test_its_generators_are_sampled_exported_and_pickled_with_their_stats(run):
     np.testing.assert_allclose(again.sample(4, seed=1), images, atol=1e-5)
 
 
+def test_samples_have_the_noise_of_their_number_and_seed(
+    tiny_config, tmp_path, monkeypatch
+):
+    config = second_config(tiny_config)
+    config.model.noise, config.model.num_classes = 0.5, 10
+    config.schedule.total_kimg = 0.032
+    config.schedule.start_resolution = 16
+    train(config, tmp_path)
+    g = progan_jax.load(tmp_path)
+    z, labels = draw_inputs(g.network, 5, seed=3)
+    assert labels.max() > 0
+    quiet = g.network.clone(options=replace(g.network.options, noise=0.0))
+    one_hot = jax.nn.one_hot(labels, 10)
+    plain = quiet.apply(g.variables, z, one_hot)
+    noise = g.sample(5, seed=3) - plain
+    np.testing.assert_allclose(g.sample(2, seed=3) - plain[:2], noise[:2], atol=1e-5)
+    assert np.ptp(noise, axis=(1, 2, 3)).max() < 1e-5 < np.ptp(noise[:, 0, 0, 0])
+    again = g(z, labels) - plain  # Of another seed.
+    assert np.abs(again - noise).max() > 0.01
+    # In metrics it continues from chunk to chunk: here images differ by it alone.
+    monkeypatch.setattr(image_sources, "chunk_size", lambda side: 4)
+    monkeypatch.setattr(
+        image_sources, "draw_latents", lambda key, n, size: np.zeros((n, size), "f4")
+    )
+    reals = Reals(load_digits(16), 16, seed=0, mirror=False)
+    weights, info = read_snapshot(list_snapshots(tmp_path)[-1])
+    info["dataset"]["fingerprint"] = reals.pyramid.fingerprint
+    fakes = open_fakes("it", weights, info, reals, None)
+    classes = reals.labels(12)
+    shades = np.concatenate(list(fakes.chunks(12)))[:, 0, 0, 0] - 12.75 * classes
+    between = np.abs(shades[:, None] - shades[None]) + 255 * np.eye(12)
+    assert (between.min(axis=1) > 0.5).sum() > 8
+
+
 def test_a_run_starts_from_its_networks_and_their_stats(run, tmp_path):
     config, folder = run
     config.init_from = str(folder)
@@ -137,6 +175,7 @@ def test_its_runs_are_explained_measured_reported_and_published(run, tmp_path):
     assert "swd" in evaluate(config, folder)
     page = (folder / "report.html").read_text()
     assert "model.contrast" in page and "fmap_base" not in page
+    assert ">Square<" in page and "gradient" not in page
     snapshot = list_snapshots(folder)[-1]
     write_publication(
         snapshot,

@@ -15,8 +15,8 @@ from tests.second_family import DECAY, FAMILY, Options, draw, make_networks
 N = 8
 
 
-def make(**options):
-    networks, tx = make_networks(Options(), 4), optax.identity()
+def make(noise=0.0, **options):
+    networks, tx = make_networks(Options(noise=noise), 4), optax.identity()
     steps = Steps(*networks, FAMILY, tx, StepOptions(loss=None, **options))
     state = create_state(jax.random.key(0), *networks, tx, {"mean": jnp.ones([])})
     return steps, state.replace(sums=steps.zero_sums(state, N))
@@ -28,7 +28,7 @@ def step_key():
 
 def latents():
     """Returns the latents of every step with that key."""
-    return np.asarray(draw(step_key(), N, None, None, None).w)
+    return np.asarray(draw(jax.random.split(step_key(), 3), N, None, None, ()).w)
 
 
 def reals():
@@ -97,7 +97,7 @@ def test_stats_are_carried_over_a_growth():
 def test_sums_are_named_by_the_losses():
     _, state = make()
     counts = {"d_steps", "g_steps", "d_skipped", "g_skipped"}
-    losses = {"d_loss", "g_loss", "real_scores", "fake_scores"}
+    losses = {"d_loss", "g_loss", "g_square", "real_scores", "fake_scores"}
     assert set(state.sums) == losses | counts
 
 
@@ -108,3 +108,15 @@ def test_the_average_of_g_takes_its_stats_as_they_are_when_it_is_updated():
     state = steps.g_step(state, step_key(), N, reals(), 0.5, 0.1)
     assert np.array_equal(state.averaged["stats"]["average"], then)
     assert not np.array_equal(state.g_stats["average"], then)
+
+
+def test_noise_by_an_images_number_does_not_depend_on_the_parts_of_its_batch():
+    scores = []
+    for parts in (1, 4):
+        steps, state = make(noise=1.0, microbatches=parts)
+        state = steps.d_step(state, step_key(), reals(), 0.5, 0.1)
+        scores.append(state.sums["fake_scores"])
+    steps, state = make()
+    plain = steps.d_step(state, step_key(), reals(), 0.5, 0.1).sums["fake_scores"]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+    assert abs(plain - scores[0]) > 0.01

@@ -16,6 +16,7 @@ import pytest
 
 from progan_jax.errors import UserError
 from progan_jax.models.families import import_network
+from progan_jax.models.progan import RECORD_CLASSES
 from progan_jax.weights.stored_arrays import StoredArray
 from progan_jax.weights.unpickling import Record, read_pickle
 from tests.pickles import SPELLINGS, Network, dumps, golden_networks
@@ -25,7 +26,7 @@ from tests.pickles import SPELLINGS, Network, dumps, golden_networks
 def read(tmp_path):
     def read_bytes(data):
         (tmp_path / "file.pkl").write_bytes(data)
-        return read_pickle(tmp_path / "file.pkl")
+        return read_pickle(tmp_path / "file.pkl", RECORD_CLASSES)
 
     return read_bytes
 
@@ -361,7 +362,7 @@ def test_nested_tuples_of_shared_tuples_are_refused_at_once(read, tmp_path):
 def test_missing_files_and_folders_are_named(tmp_path):
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(UserError, match="cannot be read"):
-            read_pickle(path)
+            read_pickle(path, RECORD_CLASSES)
 
 
 def test_a_pickle_that_is_cut_anywhere_is_refused(read):

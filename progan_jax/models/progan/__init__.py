@@ -2,6 +2,7 @@
 
 from progan_jax.models.progan.fit import fit, num_to_fit
 from progan_jax.models.progan.losses import (
+    CURVES,
     G_TAKES_REALS,
     d_loss,
     draw_for_d,
@@ -11,7 +12,7 @@ from progan_jax.models.progan.losses import (
     load_frozen,
     make_fakes,
 )
-from progan_jax.models.progan.official import import_value, recognises
+from progan_jax.models.progan.official import RECORD_CLASSES, import_value, recognises
 from progan_jax.models.progan.options import (
     PAPER,
     LossOptions,
@@ -22,8 +23,10 @@ from progan_jax.models.progan.options import (
 from progan_jax.models.progan.topologies import make_networks
 
 __all__ = [
+    "CURVES",
     "G_TAKES_REALS",
     "PAPER",
+    "RECORD_CLASSES",
     "LossOptions",
     "Options",
     "d_loss",

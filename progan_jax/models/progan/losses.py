@@ -4,7 +4,7 @@ Every loss is a mean over the batch, in float32 at least, and returns the scalar
 the log. Source: Karras et al. 2018, section 6.5 and appendices A.1 and B.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +28,20 @@ from progan_jax.models.progan.ablation import Noise, follow_scores, noise_streng
 from progan_jax.models.progan.options import LossOptions, Options
 
 G_TAKES_REALS: bool = False  # G's losses take fakes only.
+
+# Charts of a run's report: scalars, and their names in the legend.
+CURVES: Mapping[str, Mapping[str, str]] = {
+    "Norm of D's gradient between real images and fakes": {"Loss/mixed_norms": ""},
+    "Standard deviation over a batch, in D": {
+        "Health/stddev_reals": "real images",
+        "Health/stddev_fakes": "fakes",
+    },
+    "Class terms of the losses": {
+        "Loss/label_penalty_reals": "real images",
+        "Loss/label_penalty_fakes": "fakes",
+    },
+    "Noise in D's layers": {"Health/noise_strength": ""},
+}
 
 # Applications of D. Each has its own random numbers.
 _REALS, _FAKES, _MIXED, _FAKES_OF_G = range(4)
@@ -54,14 +68,14 @@ class Draws(NamedTuple):
 
 
 def draw_for_d(
-    key: jax.Array,
+    keys: jax.Array,
     n: int,
     options: Options,
     loss: LossOptions,
     log_probs: tuple[float, ...],
 ) -> Draws:
     """Draws the random arrays of a step of D on n real images."""
-    key_latents, key_labels, key_mix = jax.random.split(key, 3)
+    key_latents, key_labels, key_mix = keys
     random = loss.fake_labels == "random" and options.num_classes
     return Draws(
         z=jax.random.normal(key_latents, (n, options.latent_size)),
@@ -72,14 +86,14 @@ def draw_for_d(
 
 
 def draw_for_g(
-    key: jax.Array,
+    keys: jax.Array,
     n: int,
     options: Options,
     loss: LossOptions,
     log_probs: tuple[float, ...],
 ) -> Draws:
     """Draws the random arrays of a step of G on n fakes."""
-    key_latents, key_labels = jax.random.split(key)
+    key_latents, key_labels, _ = keys
     z = jax.random.normal(key_latents, (n, options.latent_size))
     labels = draw_labels(key_labels, n, log_probs) if options.num_classes else None
     return Draws(z, labels, mix=None, numbers=_number(n, loss))

@@ -163,6 +163,7 @@ class Generator(nn.Module):
         z: jax.Array,
         labels: jax.Array | None = None,
         alpha: jax.typing.ArrayLike = 1.0,
+        numbers: jax.Array | None = None,
         *,
         train: bool = False,
     ) -> jax.Array:
@@ -172,12 +173,13 @@ class Generator(nn.Module):
           z: Latents [N, latent_size], standard normal.
           labels: One-hot [N, num_classes]; None without classes.
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
-          train: Ignored: these networks do the same in training and for samples.
+          numbers: Ignored: these networks have no noise.
+          train: Ignored: they do the same in training and for samples.
 
         Raises:
           ValueError: if labels are missing, or given to an unconditional network.
         """
-        del train
+        del numbers, train
         x = self._first_block()(self._join(z, labels))
         old = None
         for r in stage_resolutions(self.resolution)[1:]:

@@ -118,6 +118,8 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     return pixels.transpose(0, 2, 3, 1).reshape(array.shape)
 
 
+RECORD_CLASSES: tuple[str, ...] = ("tfutil.Network",)
+
 _FUNCTIONS = {"G": "G_paper", "D": "D_paper", "Gs": "G_paper"}
 
 

@@ -73,7 +73,9 @@ class Options:
     # Type of activations: "float32", "bfloat16" or "float64".
     dtype: str = option("float32", choices=("float32", "bfloat16", "float64"), of="")
     # Backward passes recompute "blocks", to save memory.
-    remat: str = option("none", choices=("none", "blocks"), of="", younger=True)
+    remat: str = option(
+        "none", choices=("none", "blocks"), of="", younger=True, free=True
+    )
 
     @property
     def stddev_group(self) -> int | None:
