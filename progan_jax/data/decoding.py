@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from progan_jax.errors import reason
+
 Crop = Literal["centre", "celeba", "none"]
 
 Pad = Literal["none", "black", "mirror"]
@@ -94,9 +96,8 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
 
 def bad_image(error: Exception) -> BadImage:
     """Returns a library's exception for a damaged file as a BadImage of one line."""
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     # Without the buffer's address, which differs each time.
-    return BadImage(reason.split(" <_io.")[0])
+    return BadImage(reason(error).split(" <_io.")[0])
 
 
 def _open(data: bytes) -> Image.Image:

@@ -17,7 +17,7 @@ from progan_jax.display.sections import (
     summary,
     training_section,
 )
-from progan_jax.errors import warn
+from progan_jax.errors import reason, warn
 from progan_jax.files import write_whole, writing_to
 
 NAME = "report.html"
@@ -56,8 +56,7 @@ def try_to_write_report(run: Path) -> None:
     try:
         write_report(run, run / NAME)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        warn(f"{run / NAME} is not written: {type(error).__name__}: {reason}")
+        warn(f"{run / NAME} is not written: {type(error).__name__}: {reason(error)}")
 
 
 def render(record: RunRecord, pictures: Pictures) -> str:

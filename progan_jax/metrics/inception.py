@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from PIL import Image
 
 from progan_jax.metrics.inception_graph import SIDE, InceptionV3
 from progan_jax.metrics.inception_weights import require_tap
-from progan_jax.metrics.inputs import Features, replicate, run_in_batches
+from progan_jax.metrics.inputs import Features, run_in_batches
 from progan_jax.weights.weight_files import Weights
 
 
@@ -98,7 +98,8 @@ class InceptionExtractor:
         """
         self.weights, self._resize = weights, resize
         self._sharding = sharding
-        self._variables = replicate(weights.variables(), sharding)
+        everywhere = NamedSharding(sharding.mesh, PartitionSpec()) if sharding else None
+        self._variables = jax.device_put(weights.variables(), everywhere)
         self._run = jax.jit(_run, static_argnames=("taps", "resize"))
 
     def at(self, tap: str) -> Features:

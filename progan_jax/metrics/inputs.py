@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
 # Maps images uint8 [n, h, w, 1 or 3] to float32 [n, d]; grey is taken as RGB.
 Features = Callable[[np.ndarray], np.ndarray]
@@ -41,13 +41,6 @@ def run_in_batches(
     size = -(-min(batch_size, len(images)) // devices) * devices
     parts = list(_batches(run, images, size, sharding, prepare))
     return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(images)], *parts)
-
-
-def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
-    """Copies arrays to every device that a batch is split over."""
-    if sharding is None:
-        return jax.device_put(tree)
-    return jax.device_put(tree, NamedSharding(sharding.mesh, PartitionSpec()))
 
 
 def _batches(run, images, size, sharding, prepare) -> Iterator[Any]:

@@ -141,15 +141,10 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
         isinstance(record.get("snapshot"), str)
         and isinstance(record.get("metric"), str)
         and isinstance(record.get("settings"), dict)
-        and _is_number(record.get("nimg"))
-        and math.isfinite(record["nimg"])
+        and has_numbers(record, ["nimg"])
         and isinstance(values, dict)
-        and all(map(_is_number, values.values()))
+        and all(isinstance(value, int | float) for value in values.values())
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
 
 
 @cache  # The records are read many times in one command.
@@ -275,7 +270,7 @@ def read_progress(
 
 
 def has_numbers(row: Mapping[str, Any], names: Iterable[str]) -> bool:
-    """Returns whether a row of stats.jsonl has finite numbers by all these names."""
+    """Returns whether a record has finite numbers by all these names."""
     values = [row.get(name) for name in names]
     return all(isinstance(v, int | float) and math.isfinite(v) for v in values)
 

@@ -153,9 +153,9 @@ def _read(path: Path) -> _Read:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     """Returns a row without its checksum; None if the line is not as it was written."""
-    row = parse_record(line)
-    nimg = (row or {}).get("Progress/nimg", math.nan)
-    if row is None or not _is_number(nimg) or not 0 < nimg < _MOST_NIMG or nimg % 1:
+    row = parse_record(line) or {}
+    nimg = row.get("Progress/nimg")
+    if not isinstance(nimg, int | float) or not 0 < nimg < _MOST_NIMG or nimg % 1:
         return None
     return {name: value for name, value in row.items() if name != CHECKSUM}
 
@@ -249,13 +249,11 @@ class ProgressBar:
 
 def _to_line(row: Row) -> str:
     finite = {
-        k: v if math.isfinite(v) else None for k, v in row.items() if _is_number(v)
+        name: value if math.isfinite(value) else None
+        for name, value in row.items()
+        if isinstance(value, int | float)
     }
     return json.dumps(seal(finite), allow_nan=False) + "\n"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
 
 
 def _open_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> Any:
