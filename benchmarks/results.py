@@ -130,7 +130,7 @@ def main(name: str) -> None:
         lines = list(table(record))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{name}: it is no record of benchmarks.train_step "
+            f"{name}: it is not a record of benchmarks.train_step "
             f"({type(error).__name__}: {error}); name a file that --json wrote"
         ) from error
     print("\n".join(lines))

@@ -114,6 +114,6 @@ def check_preset(name: str, argument: str, preset: str) -> None:
     """Raises UserError if `preset`, part of the argument of a recipe, is unknown."""
     if preset not in PRESETS:
         raise UserError(
-            f"--config={name}:{argument}: {preset!r} is no preset; choose "
+            f"--config={name}:{argument}: {preset!r} is not a preset; choose "
             f"one of {', '.join(PRESETS)}"
         )

@@ -31,12 +31,12 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     """
     if not path:
         raise UserError(
-            "--config=FILE: it wants the folder of a prepared set; write FILE:DIR/NAME"
+            "--config=FILE: name the folder of a prepared set: FILE:DIR/NAME"
         )
     # Absolute, so that a run can be resumed from any folder, and "." has a name.
     folder = Path(os.path.abspath(os.path.expanduser(path)))
     if not is_pyramid(folder):
-        what = "holds no prepared set" if folder.is_dir() else "is no folder"
+        what = "holds no prepared set" if folder.is_dir() else "is not a folder"
         raise UserError(
             f"--config=FILE:{path}: it {what} ({RECORD}); prepare your images by: "
             "python -m progan_jax.tools.prepare_data "

@@ -72,6 +72,6 @@ def _find_category(argument: str, name: str) -> str:
     near = difflib.get_close_matches(name, CATEGORIES, n=1)
     fix = f"did you mean {near[0]}? There are" if near else "write CATEGORY, one of"
     raise UserError(
-        f"--config=lsun:{argument}: {name!r} is no category; {fix} "
+        f"--config=lsun:{argument}: {name!r} is not a category; {fix} "
         f"{', '.join(CATEGORIES)}"
     )

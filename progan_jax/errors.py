@@ -33,7 +33,7 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, *lines: str) -> None:
-        """Takes the message; several faults found at once have a line each."""
+        """Takes the message, one line per fault."""
         super().__init__(*map(escape, lines))
 
     def __str__(self) -> str:

@@ -19,7 +19,8 @@ from progan_jax.errors import UserError, warn
 
 CHECKSUM = "checksum"  # The field that seals a record.
 
-LOCK = ".lock"  # Empty, and stays: two processes could lock an old and a new one.
+# Never deleted: otherwise two processes could lock different files.
+LOCK = ".lock"
 
 
 def local_folder(flag: str, name: str) -> Path:
@@ -237,7 +238,7 @@ def move_whole(unfinished: Path, path: Path) -> None:
     """
     _sync(unfinished, os.O_RDWR)
     os.replace(unfinished, path)
-    with suppress(OSError):  # Some network file systems have no such thing.
+    with suppress(OSError):  # Some network file systems cannot fsync a directory.
         _sync(path.parent, os.O_RDONLY)
 
 

@@ -36,13 +36,15 @@ COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0."
 
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
 
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 0.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
 
 CONNECT_SEC = flags.DEFINE_float(
-    "connect_sec", 120.0, "Longest wait for the others.", 0.1, 86_400
+    "connect_sec", 120.0, "Seconds to wait for other processes.", 0.1, 86_400
 )
 
-MEMORY = flags.DEFINE_bool("memory", None, "Explain compiles; if unset, not on CPUs.")
+MEMORY = flags.DEFINE_bool(
+    "memory", None, "Whether explain compiles; default: accelerators only."
+)
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ from progan_jax.training.workdir import RunFolder
 # it instead.
 _GRID_KEY, _SWD_KEY = 1, 2
 
-# Least time between reports: one takes half a second, as long as a tick of a small run.
+# Minimum time between reports: one takes half a second, like a tick of a small run.
 _REPORT_SEC = 30.0
 
 

@@ -332,7 +332,7 @@ def check_restored(
 
 
 def _check_key(config: Any, nimg: int, key: np.ndarray) -> None:
-    """Refuses the state of a run of another seed: it would train without an error."""
+    """Refuses another seed's state: training would continue with the wrong key."""
     _, key_steps = split_key(jax.random.key(config.seed))
     own = jax.random.key_data(key_steps)
     if not np.array_equal(key, own):

@@ -87,7 +87,7 @@ def read_idx(path: Path, num_dims: int) -> np.ndarray:
         start = file.read(header)
         if start[:4] != bytes((0, 0, 8, num_dims)) or len(start) < header:
             raise UserError(
-                f"{path}: it is no IDX file of bytes with {num_dims} dimensions; "
+                f"{path}: it is not an IDX file of bytes with {num_dims} dimensions; "
                 "download it again"
             )
         shape = tuple(np.frombuffer(start, ">u4", num_dims, offset=4).tolist())

@@ -159,7 +159,7 @@ def open_builder(name: str, data_dir: str) -> Any:
     prepare = preparation(name, root)
     if not root.is_dir():
         raise UserError(
-            f"{field} is no folder; name the folder of your TFDS sets, or {prepare}"
+            f"{field} is not a folder; name the folder of your TFDS sets, or {prepare}"
         )
     newest = newest_version(root / name)
     if newest is None:

@@ -85,7 +85,7 @@ def _facts(answers: Answers) -> str:
 
 
 class _Page:
-    """The page's tabs; each is pictures, and fields beside or below."""
+    """The page's tabs; each shows pictures, and fields beside or below."""
 
     def __init__(
         self, gradio: Any, answers: Answers, seed: int, label: int | None

@@ -55,7 +55,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], fps: int) -> int:
     rest = iter(frames)
     first = next(rest, None)
     if first is None:
-        raise UserError(f"--out={path}: it would have no picture")
+        raise UserError(f"--out={path}: there are no frames to write")
     kind = path.suffix.lower()
     write = _write_mp4 if kind == ".mp4" else _write_animation
     unfinished = path.with_name(f".{path.stem}.partial{path.suffix}")

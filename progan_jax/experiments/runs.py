@@ -37,7 +37,7 @@ _TICKS, _TICKS_OF_SNAPSHOTS = 100, 10
 
 @dataclass(frozen=True)
 class Reduction:
-    """How much less than the paper's recipe is trained.
+    """How a recipe is scaled down.
 
     Attributes:
       scale: Factor of the run's length, of both phases, of the rampup, and of the
@@ -195,7 +195,7 @@ def plan(
       rows: The rows.
       num_runs: Number of seeds of each row.
       workdir: Folder of the table.
-      reduction: How much less than the recipes is trained.
+      reduction: How the recipes are scaled down.
       overrides: Arguments --config.FIELD=VALUE for all runs.
 
     Raises:

@@ -219,7 +219,7 @@ _MODE_COLUMNS = ("modes_found", "modes_kl")
 
 _MNIST_MODES = Table(
     title="stacked MNIST at 32x32: modes found of 1,000, and KL from uniform in nats",
-    # Our copies of the paper's table are not sure of these; see docs/fidelity.md.
+    # We are not certain of these values; see docs/fidelity.md.
     source=f"{PAPER}, table 4; KL of mbstd, progression and k2_our_norm not certain",
     metrics=("modes",),
     columns=_MODE_COLUMNS,

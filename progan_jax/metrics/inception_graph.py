@@ -254,7 +254,7 @@ def convolution_names() -> list[str]:
     """Returns the names of the convolutions in the order of execution."""
     order = list(GRAPH)
     names = [n.removesuffix("/bias") for n in _all_shapes() if n.endswith("/bias")]
-    # In a block, it is the order of the names.
+    # In a block, layers are sorted by name.
     return sorted(names, key=lambda name: (order.index(name.split("/")[0]), name))
 
 

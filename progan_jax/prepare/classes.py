@@ -129,8 +129,8 @@ def classes_of_table(path: Path, names: Sequence[str]) -> Classes:
     wrong = {_spelling(name) for name, _ in rows} - set(map(_spelling, names))
     if wrong:
         raise UserError(
-            f"{where}: {min(wrong)!r} is no image of the source{_and_more(wrong)}; an "
-            f"image is called {names[0]!r}; correct the file"
+            f"{where}: {min(wrong)!r} is not an image of the source{_and_more(wrong)}; "
+            f"an image is called {names[0]!r}; correct the file"
         )
     return Classes(_match(rows, names, where))
 
@@ -212,7 +212,7 @@ def classes_of_json(
         number = _class_number(label)
         if number is None:
             remark = (
-                f"{where} has a label that is no class number from 0 to "
+                f"{where} has a label that is not a class number from 0 to "
                 f"{_MOST_CLASSES - 1:,}: {json.dumps(label)[:40]}; so the set has no "
                 "classes; give --labels=FILE.csv for classes"
             )

@@ -40,7 +40,7 @@ class LmdbReader(Reader):
           resolution: Wanted side, by which a size is chosen; see `choose_sizes`.
 
         Raises:
-          UserError: if it is no LMDB, is damaged or empty, or has named databases.
+          UserError: if it is not an LMDB, is damaged or empty, or has named databases.
         """
         self.name = name or lmdb_name(path)
         self._path = path / _DATA if path.is_dir() else path
@@ -175,7 +175,7 @@ def unpack_lmdb(archive: Path, folder: Path) -> Path:
       folder: Where to unpack; an LMDB of another archive there is removed.
 
     Raises:
-      UserError: if it is no such file, is damaged, or the disk is too small for it.
+      UserError: if it is not such a file, is damaged, or the disk is too small for it.
       OSError: if it cannot be written.
     """
     target = folder / check_archive(archive)
@@ -212,7 +212,7 @@ def check_archive(archive: Path) -> str:
     """Returns the checksum of the LMDB in a zip file, from the file's directory.
 
     Raises:
-      UserError: if it is no zip file of one LMDB.
+      UserError: if it is not a zip file of one LMDB.
     """
     try:
         with zipfile.ZipFile(archive) as opened:

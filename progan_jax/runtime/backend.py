@@ -69,6 +69,6 @@ def _kinds_without_variable() -> str:
     try:
         return _kinds()
     finally:
-        # A session must not continue on other devices without a warning.
+        # A session must not silently switch devices.
         jax.config.update("jax_platforms", asked_for)
         clear_backends()

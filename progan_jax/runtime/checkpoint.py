@@ -60,9 +60,9 @@ class Checkpoints:
     The metadata hold a checksum of every array, and one of themselves. A file beside
     the folder names the newest one, once it is on the disk.
 
-    Of several processes the primary alone writes and reads: every device has the same
-    state. So a run may continue with other devices and processes than before, and
-    only the primary needs the folder.
+    Only the primary process writes and reads: every device has the same state. So a
+    run may continue with other devices and processes than before, and only the primary
+    needs the folder.
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:

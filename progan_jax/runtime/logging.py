@@ -29,7 +29,7 @@ _MOST_NIMG = 2**53  # More than any run shows; above it floats skip integers.
 class RunLog:
     """The rows of a run, one for each tick, each exactly once.
 
-    A row is in stats.jsonl, sealed by a checksum, and its numbers in TensorBoard's
+    Each row is stored in stats.jsonl with a checksum, and its numbers in TensorBoard's
     files under tb/ if TensorFlow and TensorBoard are installed (the `tf` extra).
     Numbers that are not finite are null in stats.jsonl.
 

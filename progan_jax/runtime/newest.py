@@ -19,7 +19,7 @@ def list_steps(checkpoints: Path) -> list[int]:
 def list_misnamed(checkpoints: Path) -> list[str]:
     """Returns the names of folders that are not taken for checkpoints.
 
-    Neither unfinished checkpoints of a kill nor the folder of damaged ones count.
+    Unfinished and damaged checkpoints are ignored.
     """
     if not checkpoints.exists():
         return []

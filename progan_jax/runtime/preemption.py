@@ -87,7 +87,7 @@ def _terminals() -> list[int]:
 
 
 def _leave_closed(terminals: list[int]) -> None:
-    """Sends further output nowhere where a terminal was closed.
+    """Redirects output to /dev/null if the terminal was closed.
 
     Printing to it would raise an error before the state is saved.
     """

@@ -4,7 +4,7 @@
         [--labels=growing,fixed] [--figures=swd_average,fid]
 
 The values are those that --mode=eval has measured, under each run's newest settings.
-Written are, as far as there is something to draw:
+Writes, as far as there is something to draw:
 
     figures.png     values against images shown and against training time
     levels.png      the sliced Wasserstein distance of each level against both

@@ -5,8 +5,8 @@
 MODEL is anything that progan_jax.load takes, if the set that it was trained on is
 there: a run, or a snapshot or a published network with --data_dir. The fakes are the
 first images of tools.sample under the same seed; they are compared with all images of
-that set. Written are a picture, fakes in the top row and their neighbours below them,
-the nearest first, and a table of the neighbours' places in the set, with their classes
+that set. Writes a picture, fakes in the top row and their neighbours below them, the
+nearest first, and a table of the neighbours' places in the set, with their classes
 if they have any: MODEL/neighbours/<snapshot>_<features>_seed<seed>.png and .csv, by
 default.
 """
@@ -99,8 +99,9 @@ def _config(model: str, generator: TrainedGenerator) -> Any:
         return read_config(Path(model), "MODEL")
     if "config" not in generator.info:
         raise UserError(
-            f"MODEL={model}: it does not say which images it was trained on, as no "
-            "imported network does; name a run, or a network that a run published"
+            f"MODEL={model}: it does not say which images it was trained on "
+            "(imported networks do not record their training data); name a run, or a "
+            "network that a run published"
         )
     try:
         return complete_config(generator.info["config"])

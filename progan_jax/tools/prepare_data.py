@@ -228,8 +228,8 @@ def _open(source: str, settings: Settings) -> Reader:
             raise UserError(f"{source}: there is no {path}; name another")
         return _open_path(kind, path, settings)
     raise UserError(
-        f"{source!r} is no source; write folder:PATH, zip:PATH, lmdb:PATH, tfds:NAME, "
-        "celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
+        f"{source!r} is not a source; write folder:PATH, zip:PATH, lmdb:PATH, "
+        "tfds:NAME, celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
     )
 
 

@@ -4,8 +4,8 @@
         --config.data.data_dir=DIR --mirror --out=classifiers/cifar10
 
 The set is that of the configuration: config.data.name, data_dir and split, at
-config.model.resolution. Written are OUT.safetensors, OUT.json and the values of all
-epochs, OUT.csv.
+config.model.resolution. Writes OUT.safetensors, OUT.json and OUT.csv, the values of
+all epochs.
 """
 
 import math
@@ -59,7 +59,7 @@ WIDTH = flags.DEFINE_integer("width", 32, "Maps of the first layer.", lower_boun
 
 EPOCHS = flags.DEFINE_integer("epochs", 16, "Passes over the images.", lower_bound=1)
 
-MINUTES = flags.DEFINE_float("minutes", math.inf, "Of wall clock, at most.")
+MINUTES = flags.DEFINE_float("minutes", math.inf, "Maximum wall-clock minutes.")
 
 MIRROR = flags.DEFINE_bool("mirror", False, "Images may be flipped left to right.")
 

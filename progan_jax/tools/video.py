@@ -10,7 +10,7 @@ where it begins, as in the paper's video; the second goes from the first image o
 seed to that of the next; --timelapse shows the run's grids, and --growth is one PNG:
 the same latents by each stage's last snapshot. Films are MP4, which needs the extra
 `video`, or by the suffix of --out animated WebP or GIF. By default they lie in the
-folder videos/ of the run, or of the current folder if MODEL is not a folder.
+folder videos/ of the run, or of the current directory if MODEL is not a folder.
 """
 
 from collections.abc import Iterable

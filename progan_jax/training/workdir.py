@@ -332,8 +332,8 @@ def _check_progress(
     if make_schedule(config).end_nimg() < shown:
         raise UserError(
             f"config.schedule.total_kimg = {config.schedule.total_kimg:g}, but the run "
-            f"in {workdir} has reached {_kimg(shown)} kimg, and its record is never "
-            f"cut; set {_kimg(shown)} or more, or choose another --workdir"
+            f"in {workdir} has reached {_kimg(shown)} kimg, and its log is never "
+            f"truncated; set {_kimg(shown)} or more, or choose another --workdir"
         )
     if misnamed := list_misnamed(checkpoints):
         warn(

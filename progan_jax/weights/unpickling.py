@@ -109,8 +109,8 @@ def read_pickle(path: Path, records: Collection[str]) -> Any:
     except RefusedError as error:
         check()  # Names the program that has written it, if it is known.
         raise UserError(
-            f"{path} {error}, which a file of networks never does; none of it was run. "
-            "Get the file from a source that you trust"
+            f"{path} {error}, which a network pickle never contains; nothing in it was "
+            "executed. Get the file from a source that you trust"
         ) from error
     except Exception as error:  # Damaged bytes fail in any operation.
         reason = shorten(str(error) or type(error).__name__)
@@ -222,7 +222,7 @@ class _Machine:
 
     def _set_items(self, items: list[Any]) -> None:
         keys, values = items[::2], items[1::2]
-        # To hash a key of another type can exhaust Python's stack.
+        # Hashing a key of another type can overflow the stack.
         if not all(type(key) is str for key in keys):
             raise ValueError("a dictionary has keys that are not text")
         self._stack[-1].update(zip(keys, values, strict=True))

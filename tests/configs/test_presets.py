@@ -380,7 +380,7 @@ def test_unprepared_folder_is_refused_with_the_command_that_prepares_it(
         "python -m progan_jax.tools.prepare_data "
         f"{shlex.quote(f'folder:{images}')} --out=DIR --resolution=R" in message
     )
-    assert f"{tmp_path / 'none'}: it is no folder" in refusal(
+    assert f"{tmp_path / 'none'}: it is not a folder" in refusal(
         recipe, str(tmp_path / "none")
     )
     assert "DIR/NAME" in refusal(recipe)

@@ -72,8 +72,8 @@ def test_images_of_a_full_side_get_no_margin(tmp_path):
     [
         ("train-labels-idx1-ubyte", None, "there is no such file"),
         ("train-images-idx3-ubyte", lambda data: data[:-1], "announces 3,920"),
-        ("train-images-idx3-ubyte", lambda data: b"<html>" + data, "no IDX file"),
-        ("train-images-idx3-ubyte", lambda data: data[:9], "no IDX file"),
+        ("train-images-idx3-ubyte", lambda data: b"<html>" + data, "not an IDX file"),
+        ("train-images-idx3-ubyte", lambda data: data[:9], "not an IDX file"),
         (
             "train-labels-idx1-ubyte",
             lambda data: idx_bytes(np.arange(4)),

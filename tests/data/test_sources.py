@@ -268,7 +268,7 @@ def _preparation(data_dir, name="cifar10"):
 def test_missing_folder_is_refused_with_the_command_that_fills_it(tmp_path):
     missing = tmp_path / "nowhere"
     assert _error("cifar10", missing) == (
-        f"config.data.data_dir = '{missing}' is no folder; name the folder of your "
+        f"config.data.data_dir = '{missing}' is not a folder; name the folder of your "
         f"TFDS sets, or {_preparation(missing)}"
     )
 
@@ -277,7 +277,7 @@ def test_missing_default_folder_is_named(tmp_path, monkeypatch):
     missing = tmp_path / "nowhere"
     monkeypatch.setenv("TFDS_DATA_DIR", str(missing))
     assert _error("cifar10", "").startswith(
-        f"config.data.data_dir = '' (that is, '{missing}') is no folder; name the"
+        f"config.data.data_dir = '' (that is, '{missing}') is not a folder; name the"
     )
 
 

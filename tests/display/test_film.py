@@ -81,7 +81,7 @@ def test_a_film_that_fails_midway_leaves_the_old_one(tmp_path):
 def test_mistakes_are_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"one of mp4, webp, gif, as in film\.mp4"):
         check_encoder(tmp_path / "film.avi")
-    with pytest.raises(UserError, match="it would have no picture"):
+    with pytest.raises(UserError, match="there are no frames to write"):
         write_film(tmp_path / "film.gif", iter(()), fps=5)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="choose another file") as refused:

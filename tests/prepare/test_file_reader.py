@@ -83,10 +83,10 @@ def test_classes_may_come_from_a_table(tmp_path):
     [
         (
             "1.png,0\n2.png,1\n3.png,1\n",
-            "'3.png' is no image of the source; an image is called '1.png'",
+            "'3.png' is not an image of the source; an image is called '1.png'",
         ),
         ("1.png,0\n", "'2.png' is missing; correct"),
-        ("5.png,0\n3.png,1\n", "'3.png' is no .*, the first of 2 such files; an"),
+        ("5.png,0\n3.png,1\n", "'3.png' is not .*, the first of 2 such files; an"),
         ("file,class\n1.png,0\n2.png,1\n", "line 1 must be file,class with a class"),
         ("1.png,0\n2.png\n", "line 2 must be file,class"),
         ("1.png,-1\n2.png,0\n", "line 1 must be file,class"),
@@ -442,7 +442,7 @@ def test_other_numbers_are_no_classes(tmp_path, label):
     reader = FileReader(write_dataset(tmp_path / "x", text))
     assert reader.num_classes == 0
     (remark,) = reader.remarks
-    assert "has a label that is no class number from 0 to 99,999" in remark
+    assert "has a label that is not a class number from 0 to 99,999" in remark
     table = tmp_path / "labels.csv"
     table.write_text("".join(f"{name},{label}\n" for name in SHARDS))
     with pytest.raises(UserError, match="line 1"):
@@ -458,7 +458,7 @@ def test_one_hot_vectors_are_classes_and_other_vectors_are_left_out(tmp_path):
     reader = FileReader(write_dataset(tmp_path / "y", {"labels": labels}))
     assert reader.num_classes == 0
     (remark,) = reader.remarks
-    assert "y/dataset.json has a label that is no class number from 0 to" in remark
+    assert "y/dataset.json has a label that is not a class number from 0 to" in remark
     assert "[0.5, 0.2, 0.3]; so the set has no classes" in remark
 
 

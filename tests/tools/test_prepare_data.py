@@ -230,8 +230,8 @@ def test_folders_that_array_record_cannot_open_are_refused():
             ["--resolution=8", "--crop=x"],
             "flag --crop=x: value should be one",
         ),
-        ("pictures", ["--resolution=8"], "'pictures' is no source; write folder:"),
-        ("synthetic:0", ["--resolution=8"], "'synthetic:0' is no source"),
+        ("pictures", ["--resolution=8"], "'pictures' is not a source; write folder:"),
+        ("synthetic:0", ["--resolution=8"], "'synthetic:0' is not a source"),
         ("folder:/no", ["--resolution=8"], "folder:/no: there is no /no; name another"),
         (
             "folder:gs://b/x",

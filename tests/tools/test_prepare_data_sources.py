@@ -45,7 +45,7 @@ EXPECTED = {
         "file of images that can"
     ),
     "images": (
-        "'images' is no source; write folder:PATH, zip:PATH, lmdb:PATH, tfds:NAME, "
+        "'images' is not a source; write folder:PATH, zip:PATH, lmdb:PATH, tfds:NAME, "
         "celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
     ),
 }

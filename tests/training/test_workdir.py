@@ -280,7 +280,7 @@ def test_a_run_is_not_made_shorter_than_it_is_by_now(tiny_config, begun, without
         check_begun(tiny_config, begun)
     assert str(error.value) == (
         f"config.schedule.total_kimg = 0.224, but the run in {begun} has reached 0.24 "
-        "kimg, and its record is never cut; set 0.24 or more, or choose another "
+        "kimg, and its log is never truncated; set 0.24 or more, or choose another "
         "--workdir"
     )
     tiny_config.schedule.total_kimg = 0.24

@@ -229,7 +229,9 @@ def test_the_pickles_are_hostile_indeed(tmp_path, monkeypatch):
     ],
 )
 def test_the_message_says_what_a_pickle_does(read, kind, deed):
-    with pytest.raises(UserError, match=f"{deed}, which a file of networks never does"):
+    with pytest.raises(
+        UserError, match=f"{deed}, which a network pickle never contains"
+    ):
         read(HOSTILE[kind]())
 
 
