@@ -142,14 +142,14 @@ def _mean(rows: Sequence[Row]) -> dict[str, float | None]:
 def _measured_ticks(rows: Sequence[Row]) -> Sequence[Point]:
     points = []
     for row in rows:
-        figures = {
+        values = {
             name.removeprefix("Metrics/"): value
             for name, value in row.items()
             if name.startswith("Metrics/") and value is not None
         }
-        if figures:
+        if values:
             kimg, hours = row["Progress/kimg"], row["Timing/total_hours"]
-            points.append(Point(kimg, hours, figures, row["Progress/resolution"]))
+            points.append(Point(kimg, hours, values, row["Progress/resolution"]))
     return points
 
 

@@ -89,7 +89,7 @@ def metric_charts(record: RunRecord) -> str:
     for title, group in groups.items():
         lines = {
             title_of(name): [
-                (p.kimg, p.figures[name]) for p in points if name in p.figures
+                (p.kimg, p.values[name]) for p in points if name in p.values
             ]
             for name in group
         }
@@ -231,7 +231,7 @@ def metrics_section(record: RunRecord) -> str:
     rows = rows if progress.floor else []
     for p in progress.points:
         cells = [
-            _number(p.figures.get(n)) + (" (best)" if best[n] == p.kimg else "")
+            _number(p.values.get(n)) + (" (best)" if best[n] == p.kimg else "")
             for n in names
         ]
         rows.append([f"{p.kimg:,.1f}", f"{p.resolution:g}", *cells])
@@ -246,7 +246,7 @@ def _best_values(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     names = [n for n in shown_values(record.progress) if not re.search(r"swd_\d+$", n)]
     for name in [n for n in names if n not in _NEITHER_IS_BETTER][:2]:
         kimg = _best(record, name)
-        values = {p.kimg: p.figures.get(name) for p in record.progress.points}
+        values = {p.kimg: p.values.get(name) for p in record.progress.points}
         yield f"Best {title_of(name)}", _number(values[kimg]), f"at {kimg:,.1f} kimg"
 
 
@@ -255,8 +255,8 @@ def _best(record: RunRecord, name: str) -> float:
     if name in _NEITHER_IS_BETTER:
         return math.nan
     sign = -1 if is_higher_better(name) else 1
-    measured = [p for p in record.progress.points if name in p.figures]
-    return min(measured, key=lambda p: sign * p.figures[name]).kimg
+    measured = [p for p in record.progress.points if name in p.values]
+    return min(measured, key=lambda p: sign * p.values[name]).kimg
 
 
 def _stage_row(record: RunRecord, stage: Stage) -> list[str]:

@@ -116,15 +116,13 @@ def _subplots(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
 
 
 def _points(run: Progress, name: str, time: str) -> Points:
-    return [
-        (getattr(p, time), p.figures[name]) for p in run.points if name in p.figures
-    ]
+    return [(getattr(p, time), p.values[name]) for p in run.points if name in p.values]
 
 
 def _shares(run: Progress) -> list[float]:
     """Returns the shares of the newest snapshot that has any."""
     for point in reversed(run.points):
-        shares = [v for name, v in point.figures.items() if _SHARE.fullmatch(name)]
+        shares = [v for name, v in point.values.items() if _SHARE.fullmatch(name)]
         if shares:
             return shares
     return []

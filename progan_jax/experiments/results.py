@@ -36,9 +36,9 @@ class Outcome:
         """
         side = self.run.config.model.resolution
         final = [p for p in self.progress.points if p.resolution == side]
-        measured = [p for p in final if name in p.figures]
+        measured = [p for p in final if name in p.values]
         sign = -1 if is_higher_better(name) else 1
-        return min(measured, key=lambda p: sign * p.figures[name], default=None)
+        return min(measured, key=lambda p: sign * p.values[name], default=None)
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ def summarise(row: Row, outcomes: Sequence[Outcome], table: Table) -> Summary:
     own = [outcome for outcome in outcomes if outcome.run.row == row]
     by = choosing_value(table, own)
     best = [point for o in own if (point := o.best(by)) is not None]
-    names = dict.fromkeys(name for point in best for name in point.figures)
+    names = dict.fromkeys(name for point in best for name in point.values)
     hours = [o.progress.shown[-1][0] for o in own if o.progress.shown]
     ended = [o for o in own if o.run.has_diverged() or not o.best(by)]
     return Summary(
         row=row,
-        values={n: _spread([p.figures[n] for p in best]) for n in names},
+        values={n: _spread([p.values[n] for p in best]) for n in names},
         kimg=fmean(p.kimg for p in best) if best else math.nan,
         hours=fmean(hours) if hours else math.nan,
         seeds=len(own),

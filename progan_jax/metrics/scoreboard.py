@@ -196,8 +196,6 @@ def format_table(rows: Iterable[tuple[str, float, Mapping[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-Figures = dict[str, float]
-
 _AXES = ("Progress/nimg", "Progress/kimg", "Timing/total_hours")
 
 
@@ -208,13 +206,13 @@ class Point:
     Attributes:
       kimg: Number of images shown when it was written, in thousands.
       hours: Training time until then; NaN if it is unknown.
-      figures: Values by name; none if its images were not finite.
+      values: Values by name; none if its images were not finite.
       resolution: Of its stage.
     """
 
     kimg: float
     hours: float
-    figures: Figures
+    values: dict[str, float]
     resolution: int
 
 
@@ -231,12 +229,12 @@ class Progress:
 
     label: str
     points: list[Point]
-    floor: Figures
+    floor: dict[str, float]
     shown: list[tuple[float, float]]
 
     def names(self) -> list[str]:
         """Returns the names of the values that some snapshot has."""
-        return list(dict.fromkeys(n for p in self.points for n in p.figures))
+        return list(dict.fromkeys(n for p in self.points for n in p.values))
 
 
 def read_progress(
@@ -249,8 +247,8 @@ def read_progress(
       label: Its name in plots and legends.
       accept: Returns whether a record of the scoreboard is used.
     """
-    floor: Figures = {}
-    by_snapshot: dict[tuple[int, int], Figures] = {}
+    floor: dict[str, float] = {}
+    by_snapshot: dict[tuple[int, int], dict[str, float]] = {}
     for record in filter(accept, Scoreboard(workdir).records()):
         if record["snapshot"] == REALS:
             floor |= record["values"]
@@ -262,8 +260,8 @@ def read_progress(
     ]
     hours = {row["Progress/nimg"]: row["Timing/total_hours"] for row in rows}
     points = [
-        Point(nimg / 1000, hours.get(nimg, math.nan), figures, resolution)
-        for (nimg, resolution), figures in sorted(by_snapshot.items())
+        Point(nimg / 1000, hours.get(nimg, math.nan), values, resolution)
+        for (nimg, resolution), values in sorted(by_snapshot.items())
     ]
     shown = [(row["Timing/total_hours"], row["Progress/kimg"]) for row in rows]
     return Progress(label, points, floor, shown)

@@ -165,8 +165,8 @@ def test_resolutions_are_drawn_as_trained_and_as_planned(text):
 
 
 def test_snapshots_are_compared_with_real_images_and_the_best_is_named(read):
-    figures = tables(read)["Metrics of the snapshots, each under its newest settings"]
-    assert figures == [
+    rows = tables(read)["Metrics of the snapshots, each under its newest settings"]
+    assert rows == [
         ["kimg", "resolution", "SWD 16", "SWD average"],
         ["real images", "", "2.5", "2.5"],
         ["4.0", "4", "80", "80"],

@@ -86,7 +86,7 @@ def test_a_snapshot_of_an_earlier_stage_is_never_the_best(make_run):
 def test_points_are_snapshots_in_order_with_hours_and_values(make_run):
     outcome = make_run(ROWS[0], 1, [score(2000, 3.0), swd(2000, 7.0), swd(1000, 8.0)])
     assert [p.kimg for p in outcome.progress.points] == [1, 2]
-    assert outcome.progress.points[1].figures == {
+    assert outcome.progress.points[1].values == {
         "inception_score_mean": 3,
         "swd_average": 7,
     }

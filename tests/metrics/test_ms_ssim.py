@@ -90,13 +90,13 @@ def test_equal_pairs_have_exactly_one(resolution):
 def test_value_falls_with_the_noise():
     images = make_images(5, 8, 64)
     noise = np.random.default_rng(6).normal(size=images.shape)
-    figures = []
+    values = []
     for stddev in (0, 5, 20, 80):
         other = np.clip(images + stddev * noise, 0, 255).astype(np.uint8)
         pairs = np.stack([images, other], axis=1).reshape(16, 64, 64, 3)
-        figures.append(ms_ssim(pairs))
-    assert figures == sorted(figures, reverse=True)
-    assert len(set(figures)) == 4
+        values.append(ms_ssim(pairs))
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == 4
 
 
 def test_value_does_not_depend_on_the_order_in_a_pair():

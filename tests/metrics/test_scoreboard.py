@@ -153,14 +153,14 @@ def test_csv_is_written_again_whatever_it_holds(board, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("figure", "best"),
+    ("name", "best"),
     [("swd_average", "000002_r008"), ("inception_score_mean", "000003_r008")],
 )
-def test_best_is_the_lowest_or_the_highest_by_the_metric(board, tmp_path, figure, best):
+def test_best_is_the_lowest_or_the_highest_by_the_metric(board, tmp_path, name, best):
     for snapshot, value in (("000001_r004", 3), ("000002_r008", 1), ("000003_r008", 5)):
-        add(board, snapshot, **{figure: value})
-    add(board, "reals", **{figure: 0 if figure == "swd_average" else 9})
-    assert board.write_best(figure, "swd", SETTINGS) == best
+        add(board, snapshot, **{name: value})
+    add(board, "reals", **{name: 0 if name == "swd_average" else 9})
+    assert board.write_best(name, "swd", SETTINGS) == best
     note = json.loads((tmp_path / "snapshots" / "best").read_text())
     assert note == seal({"snapshot": best})
 
@@ -187,11 +187,11 @@ def test_a_value_that_was_not_measured_names_no_snapshot(board, tmp_path):
     assert not (tmp_path / "snapshots" / "best").exists()
 
 
-@pytest.mark.parametrize("figure", ["ms_ssim", "fid", "kid_std", "swd"])
-def test_a_value_that_is_not_measured_or_has_no_direction_is_refused(figure):
+@pytest.mark.parametrize("name", ["ms_ssim", "fid", "kid_std", "swd"])
+def test_a_value_that_is_not_measured_or_has_no_direction_is_refused(name):
     names = ["swd_16", "swd_average", "kid_mean"]
     with pytest.raises(UserError, match=r"from swd_16, swd_average, kid_mean$"):
-        check_best(figure, names)
+        check_best(name, names)
     check_best("swd_average", names)
 
 

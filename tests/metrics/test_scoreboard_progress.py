@@ -39,7 +39,7 @@ def test_a_snapshots_metrics_are_one_point_with_its_resolution_and_hours(tmp_pat
     assert (first.kimg, first.resolution, second.kimg) == (1, 8, 2)
     assert math.isnan(first.hours)
     assert second.hours == 1.5
-    assert second.figures == {"inception_score_mean": 3.0, "swd_average": 7.0}
+    assert second.values == {"inception_score_mean": 3.0, "swd_average": 7.0}
     assert progress.floor == {"swd_average": 1.0}
     assert progress.shown == [(0.5, 1.5), (1.5, 2)]
     assert set(progress.names()) == {"inception_score_mean", "swd_average"}
@@ -56,7 +56,7 @@ def test_of_each_metric_the_newest_settings_count(tmp_path):
         ],
     )
     (point,) = read_progress(tmp_path, "a", latest_settings(tmp_path)).points
-    assert point.figures == {"swd_average": 7.0, "fid": 90.0}
+    assert point.values == {"swd_average": 7.0, "fid": 90.0}
 
 
 def test_real_images_count_although_their_settings_have_an_offset(tmp_path):
@@ -71,4 +71,4 @@ def test_real_images_count_although_their_settings_have_an_offset(tmp_path):
     )
     progress = read_progress(tmp_path, "a", latest_settings(tmp_path))
     assert progress.floor == {"swd_16": 2.0}
-    assert progress.points[0].figures == {"swd_16": 7.0}
+    assert progress.points[0].values == {"swd_16": 7.0}
