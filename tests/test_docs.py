@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 import progan_jax
+from progan_jax.configs import base
 from progan_jax.prepare.readers import DigitsReader, Subset
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
+from progan_jax.runtime.command_line import list_fields
 
 ROOT = Path(__file__).parents[1]
 MKDOCS = ROOT / "mkdocs.yml"
@@ -30,6 +32,9 @@ PAGES = [
 BASES = [ROOT, ROOT / "progan_jax", ROOT / "configs", ROOT / "tests"]
 # Of the authors, and of examples.
 OTHERS = {"dataset_tool.py", "notes.py", "docs/logo.png"}
+SUFFIXES = {"html", "json", "jsonl", "png", "py", "safetensors"}
+FIELDS = list_fields(base.get_config())
+GROUPS = {"config", *(field.partition(".")[0] for field in FIELDS if "." in field)}
 NAME = r"`[A-Za-z_][\w.]*`"
 FILE = r"`([\w/]+\.py)(?::[\w,]+)?`"
 
@@ -144,6 +149,29 @@ def missing_names(page, text):
                 name in definitions(file) for file in files(path)
             ):
                 yield f"{name} in {path}"
+    for module, name in re.findall(r"`([a-z_]+)\.([A-Za-z_]+)(?![\w.])", text):
+        paths = (
+            [] if module in GROUPS else [*(ROOT / "progan_jax").rglob(f"{module}.py")]
+        )
+        if paths and name not in SUFFIXES.union(*map(definitions, paths)):
+            yield f"{module}.{name}"
+
+
+def missing_fields(page, text):
+    """Finds fields of the configuration that configs/base.py lacks."""
+    groups = "|".join(sorted(GROUPS - {"config"}))
+    pattern = rf"(?:config\.|`)((?:{groups})\.\w+)"
+    return [f for f in sorted(set(re.findall(pattern, text))) if f not in FIELDS]
+
+
+def missing_flags(page, text):
+    """Finds flags that the commands before them do not define."""
+    pattern = r"\b(?:progan_jax\.tools\.|progan_jax )(\w+)((?:\\\n|[^\n`|;#])*)"
+    for command, rest in re.findall(pattern, text):
+        path = ROOT / "progan_jax" / "tools" / f"{command}.py"
+        for flag in re.findall(r"--(\w+)", rest.partition(" -- ")[0]):
+            if path.exists() and f'"{flag}"' not in path.read_text():
+                yield f"{command} --{flag}"
 
 
 def missing_references(page, text):
@@ -181,6 +209,15 @@ CHECKS = {
         "`lerp` and `absent` in [`models/layers.py`](x)",
         "`Schedule.absent` in `training/schedule.py`",
         "`absent`, `lerp` of `models/layers.py`",
+        "`sampling.Absent`",
+    ],
+    missing_fields: ["--config.optim.absent=1", "Set `schedule.absent`."],
+    missing_flags: [
+        "python -m progan_jax.tools.video RUN --absent",
+        """
+progan_jax sample runs/digits --num=64 \\
+    --absent
+""",
     ],
     missing_references: [
         "::: progan_jax.absent\n",
