@@ -40,9 +40,9 @@ def pair_flops(program: StageProgram, batch: int, channels: int) -> Counter[int]
     """Counts one (D, G) pair of a stage, whose D steps and parts all count.
 
     Args:
-      program: Of the stage; nothing is compiled.
+      program: The stage's program; nothing is compiled.
       batch: Images of a step.
-      channels: Of the images.
+      channels: Channels of the images.
     """
     shape, r = jax.ShapeDtypeStruct, program.resolution
     pair = _OnePair(

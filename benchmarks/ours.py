@@ -24,9 +24,9 @@ def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:
     """Trains on noise on one device.
 
     Args:
-      config: Of a run.
-      resolution: Of the stage.
-      seconds: Of the timed part, at least.
+      config: A run's configuration.
+      resolution: Resolution of the stage.
+      seconds: Minimum length of the timed part.
 
     Returns:
       ms of a (D, G) pair, images of it, compile_sec and peak memory in bytes.

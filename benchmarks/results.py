@@ -98,7 +98,7 @@ def projection(schedule: Schedule, rows: list[Row]) -> str:
     """Returns the hours of the schedule at these speeds, with and without growth.
 
     Args:
-      schedule: Of the run, with the batches of one device.
+      schedule: The run's schedule, with the batches of one device.
       rows: Measured; all resolutions of the run, or there is no projection.
     """
     seconds = {r["resolution"]: r["ms"] / 1000 / r["images"] for r in rows}

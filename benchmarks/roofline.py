@@ -51,7 +51,7 @@ class Floors:
 
     Attributes:
       flops: Multiplications and additions.
-      num_bytes: Of activations that pass through memory.
+      num_bytes: Bytes of activations that pass through memory.
     """
 
     flops: float

@@ -19,7 +19,7 @@ def by_stage(
     """Splits the time; what is between two stages counts with the second.
 
     Args:
-      rows: Of stats.jsonl, of a run that was never stopped.
+      rows: Rows of stats.jsonl of a run that was never stopped.
       compiled: Seconds of compilation before the k-th row was written, by k, and by
         -1 before the first tick was timed.
       wall: Seconds of the complete run.

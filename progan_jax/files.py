@@ -27,7 +27,7 @@ def local_folder(flag: str, name: str) -> Path:
     """Returns the path of a folder that the system can open.
 
     Args:
-      flag: By which the user named it, for the message.
+      flag: The flag that names it, for the message.
       name: As the user wrote it.
 
     Raises:
@@ -97,7 +97,7 @@ def writing_to(flag: str, path: str | Path) -> Iterator[None]:
     """Raises UserError for what the system raises while a result is written.
 
     Args:
-      flag: By which the user named the place, for the message.
+      flag: The flag that names the place, for the message.
       path: The file or folder.
     """
     try:
@@ -186,7 +186,7 @@ def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
     Args:
       parent: The folder in which it is made.
-      prefix: Of its name.
+      prefix: Prefix of its name.
 
     Raises:
       OSError: if it cannot be made.

@@ -107,7 +107,7 @@ def random_networks(resolution, rng, **widths):
 
     Args:
       resolution: Final side.
-      rng: Of the numbers.
+      rng: Draws the numbers.
       widths: fmap_base and fmap_max.
     """
     options = {"resolution": resolution, "num_channels": 3} | widths

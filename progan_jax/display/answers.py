@@ -35,8 +35,8 @@ def picture(images: np.ndarray, columns: int, caption: str, name: str) -> str:
       images: uint8 [N, h, w, 1 or 3].
       columns: Images in a row.
       caption: What they are; also the alternative text of the picture.
-      name: Of the file, without its suffix; other characters than letters, digits, "."
-        and "-" become "_".
+      name: Name of the file without its suffix; all characters but letters, digits,
+        "." and "-" become "_".
     """
     whole = tile(images, columns)
     height, width, _ = whole.shape
@@ -63,7 +63,7 @@ class Explorer:
     Where a generator has classes, each call needs one, unless it says otherwise.
 
     Attributes:
-      generator: That draws them.
+      generator: Draws the images.
     """
 
     def __init__(self, generator: TrainedGenerator) -> None:
@@ -89,7 +89,7 @@ class Explorer:
 
         Args:
           seeds: Two seeds, which may be equal.
-          weights: Of the second, each in [0, 1].
+          weights: Weights of the second image, each in [0, 1].
           label: Class of all.
         """
         a, b = (self._latents(seed) for seed in seeds)
@@ -129,7 +129,7 @@ class Answers:
     there are none.
 
     Attributes:
-      explorer: That draws them.
+      explorer: Draws the images.
     """
 
     def __init__(self, explorer: Explorer) -> None:

@@ -49,7 +49,7 @@ def build_page(
     Args:
       gradio: The library.
       answers: What the page shows.
-      title: Of the page.
+      title: Title of the page.
       seed: Initial value of the fields.
       label: Class with which they begin; None for random ones, or where there are
         none.

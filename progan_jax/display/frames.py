@@ -30,7 +30,7 @@ def interpolation_frames(
     """Yields the images along a path.
 
     Args:
-      generator: That draws them.
+      generator: Draws the images.
       path: Latents [frames, images, latent_dim].
       labels: Classes int [images], or None.
       columns: Images side by side.
@@ -86,7 +86,7 @@ def growth_picture(
     Args:
       run: A run's folder.
       num: Images in a row.
-      seed: Of the latents.
+      seed: Seed for the latents.
       label: Class of all images; None for random ones, or where there are none.
 
     Returns:
@@ -135,7 +135,7 @@ def wander(
     of their mean square, which smoothing makes small.
 
     Args:
-      seed: Of the latents.
+      seed: Seed for the latents.
       frames: Moments of the path.
       images: Paths side by side.
       latent_size: Width of the latents.

@@ -36,7 +36,7 @@ class Grid(NamedTuple):
 
     Attributes:
       kimg: When it was drawn; 0 for the grid of real images.
-      resolution: Of the stage, in pixels.
+      resolution: Resolution of the stage.
       path: The PNG.
     """
 
@@ -55,7 +55,7 @@ class Picture(NamedTuple):
 
     Attributes:
       grid: The grid.
-      width: Of the part at the run's final resolution, in pixels.
+      width: Width at the run's final resolution, in pixels.
       height: Likewise.
       webp: The part at the stage's own resolution.
     """
@@ -96,7 +96,7 @@ def read_pictures(folder: Path, final: int) -> Pictures:
     """Returns the grids of a run, thinned out evenly if there are many.
 
     Args:
-      folder: With the run's grids.
+      folder: Folder of the run's grids.
       final: Resolution of the run, to which the images in the grids are enlarged.
     """
     grids, reals = list_grids(folder), Grid(0, final, folder / "reals.png")
@@ -182,7 +182,7 @@ def pictures_section(pictures: Pictures, row_classes: Sequence[str] = ()) -> str
     """Returns the grids under a slider, and the training images beside it.
 
     Args:
-      pictures: Of the run.
+      pictures: The run's pictures.
       row_classes: Names of the classes of the rows, if each row shows one class.
     """
     if not pictures.fakes:

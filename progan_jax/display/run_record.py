@@ -46,9 +46,9 @@ class RunRecord:
 
     Attributes:
       workdir: The folder.
-      config: Of the last start.
+      config: Configuration of the last start.
       starts: Date, versions, commit and devices of each start.
-      rows: Of stats.jsonl, one for each tick; at least one.
+      rows: Rows of stats.jsonl, one for each tick; at least one.
       schedule: As the configuration plans it.
       progress: Values of the snapshots, under the newest settings of each metric; those
         of the ticks if nothing else was measured.

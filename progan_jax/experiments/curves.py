@@ -23,7 +23,7 @@ def draw_values(path: Path, runs: Sequence[Progress], names: Sequence[str]) -> N
     Args:
       path: PNG file; not written if no run has any of the values.
       runs: Those of one label share a colour.
-      names: Of the values, as the metrics name them.
+      names: Names of the values, as the metrics give them.
     """
     measured = {name for run in runs for name in run.names()}
     names = [name for name in names if name in measured]

@@ -202,7 +202,7 @@ def read_classifier(path: Path, fingerprint: str | None = None) -> Classifier:
 
     Args:
       path: Without a suffix.
-      fingerprint: Of the data set that it must have been trained on; None for any.
+      fingerprint: Fingerprint of the set it was trained on; None for any.
 
     Raises:
       UserError: if the files are missing or damaged, or it is of another data set.

@@ -43,10 +43,10 @@ class TrainOptions:
 
     Attributes:
       epochs: Passes over the images.
-      minutes: Of wall clock at most. If it ends before the epochs do, the learning
+      minutes: Maximum wall-clock time. If it ends before the epochs do, the learning
         rate follows it, so that the cycle always ends; the result then depends on the
         machine's speed, and otherwise on the seed alone.
-      seed: Of weights, order and augmentation.
+      seed: Seed for weights, order and augmentation.
       mirror: Images may be flipped left to right.
     """
 
@@ -88,8 +88,8 @@ def train(
 
     Args:
       network: Linen module of `classifier.ARCHITECTURES`.
-      train_set: For training.
-      test_set: For the accuracy after every epoch; nothing else depends on it.
+      train_set: Images to train on.
+      test_set: Images that measure the accuracy after every epoch, and nothing else.
       options: See there.
       on_step: Called with the progress, from 0 to 1, after every step.
       on_epoch: Called with the values of every epoch.

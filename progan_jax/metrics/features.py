@@ -40,10 +40,10 @@ class FeatureSets:
         Args:
           rows: The metrics that are asked for.
           reals: The real images.
-          tap: For the metrics without one of their own.
+          tap: Tap for the metrics without one of their own.
           resize: "tf1" or "clean".
-          file: Of Inception weights; "" looks in the cache, then downloads.
-          sharding: Of a batch axis over several devices; None for one.
+          file: Inception's weights; "" looks in the cache, then downloads.
+          sharding: Sharding of a batch axis; None for one device.
 
         Raises:
           UserError: if the weights are missing or damaged, or do not reach a tap.

@@ -49,12 +49,12 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Reals:
-    """Images of a set in a random order, in which none repeats before all have come.
+    """Images of a set in a random order; each appears once per epoch.
 
     Attributes:
       pyramid: The set.
       resolution: R.
-      seed: Of the order.
+      seed: Seed for the order.
       mirror: Whether half of them are mirrored, as in training.
       skip: Number of images of the order that are skipped.
     """
@@ -92,11 +92,11 @@ class Fakes:
     """Images of a snapshot's generator, enlarged to R by repeating their pixels.
 
     Attributes:
-      sampler: Of the generator.
+      sampler: The generator's sampler.
       variables: The generator's.
-      alpha: Of its fade.
+      alpha: Weight of its newest layers.
       reals: Real images with the fakes' classes, R and seed.
-      name: Of the snapshot, for messages.
+      name: Name of the snapshot, for messages.
     """
 
     sampler: Sampler

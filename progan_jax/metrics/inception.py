@@ -94,7 +94,7 @@ class InceptionExtractor:
         Args:
           weights: From `inception_weights`.
           resize: "tf1" or "clean"; the name of each value must show which.
-          sharding: Of the batch axis over several devices; None for one device.
+          sharding: Sharding of the batch axis; None for one device.
         """
         self.weights, self._resize = weights, resize
         self._sharding = sharding

@@ -26,7 +26,7 @@ def score_from_logits(logits: np.ndarray, splits: int = 10) -> tuple[float, floa
     Args:
       logits: Floating-point [n, classes], in random order: with images sorted by class,
         a split would have few classes.
-      splits: Of equal size.
+      splits: Number of splits, of equal size.
 
     Raises:
       ValueError: if the logits have another form or are not finite, n is not divisible

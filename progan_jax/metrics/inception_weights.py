@@ -147,7 +147,7 @@ def random_inception(seed: int) -> Weights:
     Values are comparable for one seed only, and not with those of other programs.
 
     Args:
-      seed: Of NumPy's default generator.
+      seed: Seed of NumPy's default generator.
     """
     random = np.random.default_rng(seed)
     arrays = {}

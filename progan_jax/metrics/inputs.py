@@ -25,7 +25,7 @@ def run_in_batches(
       images: uint8 [n, r, r, 1 or 3], n from 1.
       batch_size: Images in a batch; the last is filled up, so that it takes the same
         program.
-      sharding: Of the batch axis over several devices; None for one device.
+      sharding: Sharding of the batch axis; None for one device.
       prepare: Applied to a batch on the host.
 
     Returns:
@@ -66,7 +66,7 @@ def in_chunks(images: Images, pixels: int, multiple: int = 1) -> Iterator[np.nda
 
     Args:
       images: uint8 [n, r, r, 1 or 3], or an iterable of such chunks.
-      pixels: Of a yielded chunk, at most, unless `multiple` images have more.
+      pixels: Maximum of a yielded chunk, unless `multiple` images have more.
       multiple: Divides the number of images in every chunk but the last.
 
     Raises:

@@ -34,7 +34,7 @@ def kid(
     Args:
       reals: Floating-point [n, d].
       fakes: Floating-point [m, d]; m may differ from n.
-      seed: Of the subsets.
+      seed: Seed for drawing the subsets.
       subsets: Number of subsets.
       subset_size: Number of images of each kind in a subset.
 

@@ -26,9 +26,9 @@ class MeasureOptions:
     """What is measured, and how; see `config.eval`.
 
     Attributes:
-      metrics: Of METRICS.
+      metrics: Names in METRICS.
       num_images: Number of each kind; 0 takes the published number.
-      tap: Of Inception, for the metrics without one of their own.
+      tap: Tap of Inception, for the metrics without one of their own.
       resize: "tf1" or "clean".
       inception_weights: File; "" looks in the cache, then downloads.
       classifier: File without suffix of `tools.train_classifier`.
@@ -56,7 +56,7 @@ class Measurer:
         Args:
           reals: The real images.
           options: Which metrics, and how.
-          sharding: Of a batch axis over several devices; None for one.
+          sharding: Sharding of a batch axis; None for one device.
 
         Raises:
           UserError: if there are too few images or they are too small for a metric, or
@@ -122,7 +122,7 @@ class Measurer:
 
         Args:
           metric: One of those asked for.
-          source: Of the images to measure.
+          source: Images to measure.
           num_images: Number of them.
 
         Raises:
@@ -161,8 +161,8 @@ def open_classifier(
 
     Args:
       name: As in `config.eval.classifier`.
-      resolution: Of the images that it is to classify.
-      fingerprint: Of the set that it must be trained on; None for any.
+      resolution: Resolution of the images to classify.
+      fingerprint: Fingerprint of the set it was trained on; None for any.
 
     Raises:
       MissingWeightsError: if none is named.

@@ -24,13 +24,13 @@ class Metric:
       by_level: Whether there is a value for each level as well, METRIC_R.
       extractor: Origin of features: "inception", "random" (its graph with random
         weights), "classifier" (one of the user's), or "" for pixels.
-      tap: Of the extractor; "" is that of `config.eval.tap`.
+      tap: Tap of the extractor; "" is that of `config.eval.tap`.
       compared: Whether fakes are compared with real images; else a set is measured
         alone.
       equal: Whether there must be as many real images as fakes.
       least: Smallest number of images of a kind.
       multiple: Divides the number of fakes.
-      smallest_side: Of the images, in pixels.
+      smallest_side: Smallest side of the images, in pixels.
       constants: What else a value depends on; arguments of the metric's function.
     """
 
@@ -57,9 +57,9 @@ class Measurement:
       num_images: Number of them that are measured.
       reals: The real images that they are compared with.
       num_reals: Number of those; 0 if a set is measured alone.
-      constants: Of the metric, from its row in the table.
+      constants: The metric's constants, from its row in the table.
       settings: All that a value depends on besides the images, by name.
-      sharding: Of a batch axis over several devices; None for one.
+      sharding: Sharding of a batch axis; None for one device.
       extract: Returns the features of a number of images at the metric's tap.
       classifier: The run's, for the metrics that need one.
       kept: What the metric keeps of the real images for all sets; empty at first.

@@ -39,7 +39,7 @@ def nearest_neighbours(
 
     Args:
       fakes: uint8 [m, r, r, C].
-      chunks: Of the real images, uint8 [n, r, r, C].
+      chunks: The real images in chunks, uint8 [n, r, r, C].
       features: Called with a chunk of images, cropped where that is asked for.
       k: Number of neighbours of each fake.
       centre_crop: Whether only the centre of half the height and width is compared,

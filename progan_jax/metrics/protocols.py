@@ -115,7 +115,7 @@ class Counts:
     """Numbers of images of one metric in one evaluation.
 
     Attributes:
-      fakes: Of a snapshot.
+      fakes: Images of a snapshot.
       reals: Real images that they are compared with; 0 where they are not.
       floor: Real images that are measured in place of fakes; 0 if the set has too few.
       floor_skip: Real images of the random order before those of the floor: the ones
@@ -135,7 +135,7 @@ def count_images(metric: str, num_images: int, there: int) -> Counts:
     them are compared, and the floor is left out.
 
     Args:
-      metric: Of METRICS.
+      metric: A name in METRICS.
       num_images: Number of fakes that the user asks for; 0 is the published number.
       there: Number of images in the set.
     """
@@ -153,11 +153,11 @@ def check_images(
     """Raises UserError if a metric cannot be measured with these images.
 
     Args:
-      metric: Of METRICS.
+      metric: A name in METRICS.
       num_images: As in `config.eval.num_images`.
       there: Number of images in the set.
       resolution: Their side.
-      name: Of the set.
+      name: Name of the set.
     """
     row, counts = METRICS[metric], count_images(metric, num_images, there)
     if resolution < row.smallest_side:

@@ -74,7 +74,7 @@ class Scoreboard:
         Args:
           value: Its name.
           metric: The metric that it is a value of.
-          settings: Of the records that are compared.
+          settings: Settings of the records that are compared.
 
         Returns:
           The snapshot's name; None if the value was not measured.
@@ -207,7 +207,7 @@ class Point:
       kimg: Number of images shown when it was written, in thousands.
       hours: Training time until then; NaN if it is unknown.
       values: Values by name; none if its images were not finite.
-      resolution: Of its stage.
+      resolution: Resolution of its stage.
     """
 
     kimg: float

@@ -71,7 +71,7 @@ class Patches:
 
     Attributes:
       values: float32 [m, 147], channel last.
-      mean: Of each channel, over patches and pixels; float64 [3].
+      mean: Mean of each channel over patches and pixels; float64 [3].
       stddev: Likewise; 1 for a channel without any variation.
     """
 
@@ -98,8 +98,8 @@ def draw_patches(
     Args:
       images: uint8 [n, R, R, 1 or 3], R a power of two from 16, or chunks of them; grey
         is taken as RGB.
-      seed: Of the places, which are uniform over the patches that lie inside.
-      number: Of the set: sets of other numbers have other places.
+      seed: Seed for the places, uniform over the patches that lie inside.
+      number: Number of the set: sets of other numbers have other places.
       per_image: Patches of each image and level.
       batched: Sharding of a leading axis; None for one device.
 
@@ -218,7 +218,7 @@ def swd(reals: Images, fakes: Images, *, seed: int) -> dict[int, float]:
       reals: uint8 [n, R, R, 1 or 3], R a power of two from 16, or chunks of them; grey
         is taken as RGB. The caller upsamples smaller images.
       fakes: Likewise, as many.
-      seed: Of the patches' places and of the directions.
+      seed: Seed for the patches' places and the directions.
 
     Returns:
       Distances by the resolution of their level, R first.
@@ -251,7 +251,7 @@ def distances(
     Args:
       a: As of `draw_patches`.
       b: Likewise, of as many images of the same side.
-      seed: Of the directions.
+      seed: Seed for the directions.
       batched: Sharding of a leading axis, which the directions are split by.
 
     Raises:
@@ -293,7 +293,7 @@ def sliced_distance(
     distance is the mean gap between the sorted values.
 
     Args:
-      key: Of the directions, which are uniform on the unit sphere.
+      key: Random key of the directions, which are uniform on the unit sphere.
       a: A set.
       b: Another, as large.
       directions: Number of them.

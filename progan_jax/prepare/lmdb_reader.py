@@ -36,7 +36,7 @@ class LmdbReader(Reader):
         Args:
           path: Folder with data.mdb, or such a file itself.
           name: Name of the set; that of the folder by default.
-          checksum: Of data.mdb, if it is known.
+          checksum: Checksum of data.mdb, if it is known.
           resolution: Wanted side, by which a size is chosen; see `choose_sizes`.
 
         Raises:

@@ -35,7 +35,7 @@ def explain_missing_devices(error: Exception) -> str | None:
     """Returns one line if an error says that JAX found no device, else None.
 
     Args:
-      error: Of any kind; that of a missing CUDA device is a bare AssertionError.
+      error: Any error; a missing CUDA device raises a bare AssertionError.
     """
     match = _FAILURE.fullmatch(" ".join(str(error).split()))
     if match is None and (str(error) or "jax" not in sys.modules or _kinds()):

@@ -69,7 +69,7 @@ class Checkpoints:
         """Opens the folder, making it if it does not exist.
 
         Args:
-          directory: Of the run's checkpoints.
+          directory: Folder of the run's checkpoints.
           keep: Number of the newest checkpoints that are kept.
         """
         self._directory, self._keep = Path(directory).absolute(), keep

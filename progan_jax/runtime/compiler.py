@@ -35,7 +35,7 @@ def compiler_options(
 
     Args:
       config: The run's; runtime.deterministic asks for the options.
-      platform: Of the devices, such as "gpu"; others give the same bits anyway.
+      platform: Kind of the devices; all but "gpu" give the same bits anyway.
     """
     wanted = config.runtime.deterministic and platform == "gpu"
     return dict(_DETERMINISTIC) if wanted else {}

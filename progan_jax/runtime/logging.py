@@ -43,7 +43,7 @@ class RunLog:
         """Opens the log; a warning counts the rows that are lost.
 
         Args:
-          workdir: Of the run.
+          workdir: The run's folder.
           keep: Whether the row of a tick stays, by the images shown at its end.
           expected: Number of rows that should stay.
 

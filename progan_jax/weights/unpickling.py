@@ -125,7 +125,7 @@ def run_pickle(file: IO[bytes], dialect: Dialect, budget: Budget) -> Any:
     Args:
       file: At the pickle's start; afterwards, behind its end.
       dialect: The names that it may contain.
-      budget: Of the entire file; the memory of the value is taken from it.
+      budget: Budget of the file; the memory of the value is taken from it.
 
     Raises:
       RefusedError: if it asks for anything else, or for too much.
