@@ -42,7 +42,7 @@ from progan_jax.training.workdir import (
 def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Trains a run to its end, from its newest checkpoint if it has one.
 
-    Of several processes each trains its part; the primary alone writes to the folder.
+    With several processes each trains its part; only the primary writes to the folder.
 
     Args:
       config: Configuration of the run; see configs/base.py.
