@@ -47,5 +47,6 @@ def test_a_file_that_is_no_record_is_one_clear_line(tmp_path, content):
     path = tmp_path / "record.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UserError, match=r"no record of benchmarks.train_step.*--json"):
+    fault = r"not a record of benchmarks\.train_step.*--json"
+    with pytest.raises(UserError, match=fault):
         main(str(path))

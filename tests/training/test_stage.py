@@ -229,7 +229,7 @@ def test_steps_lowered_from_shapes_are_those_lowered_from_data(config, pyramid, 
     stage = program(config, 8, 8)
     stage.prepare(pyramid)
     state, batches = stage.create(), stage._feed.batches(32, 2)
-    real = stage._run.lower(state, batches, stage._controls(32, 2))
+    real = stage._run.lower(state, batches, stage._controls(32, 2), None)
     abstract = stage.lower(pyramid.levels[8].shape)
     assert abstract.as_text() == real.as_text()
 
