@@ -65,6 +65,7 @@ def render(record: RunRecord, pictures: Pictures) -> str:
     sections = [section(record) for section in (*_SECTIONS, starts_section)]
     return Template((_FOLDER / "page.html").read_text()).substitute(
         title=escape(record.name),
+        model=escape(record.family.PAPER.model),
         run=escape(record.workdir.resolve().name),
         status="finished" if record.is_finished else "not finished",
         style=style,

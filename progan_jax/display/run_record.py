@@ -18,6 +18,7 @@ from progan_jax.metrics.scoreboard import (
     latest_settings,
     read_progress,
 )
+from progan_jax.models.families import FAMILIES, Family
 from progan_jax.runtime.logging import read_rows
 from progan_jax.runtime.newest import read_newest
 from progan_jax.training.config import make_schedule
@@ -60,6 +61,11 @@ class RunRecord:
     rows: Sequence[Row]
     schedule: Schedule
     progress: Progress
+
+    @property
+    def family(self) -> Family:
+        """The family of the networks."""
+        return FAMILIES[self.config.family]
 
     @property
     def name(self) -> str:

@@ -20,7 +20,6 @@ from progan_jax.display.markup import (
 from progan_jax.display.run_record import Row, RunRecord, condense
 from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.metrics.scoreboard import Progress
-from progan_jax.models.families import FAMILIES
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.logging import format_duration
 from progan_jax.training.schedule import Stage
@@ -52,8 +51,8 @@ def training_charts(record: RunRecord) -> str:
     """Returns the charts of the ticks."""
     rows = condense(record.rows, _MOST_TICKS)
     charts = []
-    of_family = FAMILIES[record.config.family].CURVES
-    for title, names in {**_CURVES, **of_family, **_MORE_CURVES}.items():
+    curves = {**_CURVES, **record.family.CURVES, **_MORE_CURVES}
+    for title, names in curves.items():
         lines = {label or title: _curve(rows, name) for name, label in names.items()}
         lines = {k: curve for k, curve in lines.items() if any(y for _, y in curve)}
         stages = _stage_starts(rows)

@@ -176,6 +176,7 @@ def test_its_runs_are_explained_measured_reported_and_published(run, tmp_path):
     page = (folder / "report.html").read_text()
     assert "model.contrast" in page and "fmap_base" not in page
     assert ">Square<" in page and "gradient" not in page
+    assert "Second GAN" in page and "Progressive GAN" not in page
     snapshot = list_snapshots(folder)[-1]
     write_publication(
         snapshot,
