@@ -219,7 +219,7 @@ def settle_licence(info: Mapping[str, Any], wanted: str | None) -> dict[str, Any
                 "cannot be replaced; leave the flag out"
             )
         return dict(own)
-    # The Hub's "other" would need a name and a text besides.
+    # The Hub's "other" would need also a name and a text.
     if wanted is None or not _IDENTIFIER.fullmatch(wanted) or wanted == "other":
         given = " is missing" if wanted is None else f"={wanted} is unknown"
         raise UserError(

@@ -44,7 +44,7 @@ _GROUPED = ("architecture", "model", *_OF_STAGE)
 
 _RESTORE = "restore it from a copy, or choose another"
 
-CARRIES = "carries_trained"  # Field of the description: whether G and D are there.
+CARRIES = "carries_trained"  # Field of the description: whether G and D are stored.
 
 BEST = "best"  # File in snapshots/ that holds the name of the best one.
 
@@ -326,7 +326,7 @@ def _load(path: Path, info: Mapping[str, Any]) -> Weights:
     data = _read(path, info)
     try:
         return traverse_util.unflatten_dict(load(data), sep="/")
-    except Exception as error:  # safetensors raises a type of its own.
+    except Exception as error:  # safetensors has its own exception type.
         raise UserError(
             f"snapshot {path.parent} cannot be read ({path.name}: {error}); {_RESTORE}"
         ) from error

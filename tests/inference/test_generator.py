@@ -228,5 +228,5 @@ def test_images_beyond_all_bytes_are_warned_of_once_with_their_size(make, capsys
     assert capsys.readouterr().err == ""
 
 
-def test_it_tells_what_it_is(make):
+def test_it_describes_itself(make):
     assert repr(make(3)) == "<generator it: 8x8x1 from 8 latents, 3 classes>"

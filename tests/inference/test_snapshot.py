@@ -33,7 +33,7 @@ def write(run, *names):
         write_snapshot(run / "snapshots" / name, PARAMS, {"stage": stage, **OPTIONS})
 
 
-def test_parameters_and_description_come_back(tmp_path):
+def test_parameters_and_description_are_read_as_written(tmp_path):
     folder = tmp_path / "000010_r004"
     described = {"family": "progan", "stage": {"nimg": 10_000}, **OPTIONS}
     write_snapshot(folder, PARAMS, described)
@@ -104,7 +104,7 @@ def test_names_of_moments_sort_by_time_as_text_and_none_is_given_twice():
     assert [parse_moment(n) for n in names] == [(n / 1000, r) for n, r in moments]
 
 
-def test_names_of_whole_kimg_as_earlier_runs_have_them_stand_among_the_others(tmp_path):
+def test_integer_kimg_in_names_of_earlier_runs_are_ordered_with_the_others(tmp_path):
     names = ["000003.968_r004", "000004_r004", "000004.016_r008", "000005_r008"]
     write(tmp_path, *reversed(names))
     for other in ("5_r008", "000005.1_r008", "000005_r008.old"):

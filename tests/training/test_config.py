@@ -39,7 +39,7 @@ def test_a_table_is_a_base_value_and_exceptions():
     assert [table[r] for r in (4, 128, 256, 512, 1024)] == [16, 16, 14, 16, 3]
 
 
-def test_a_table_of_whole_numbers_has_no_other():
+def test_a_table_of_integers_has_no_other():
     assert parse_table("0.5", "f") == dict.fromkeys(parse_table("1", "f"), 0.5)
     with pytest.raises(UserError, match="write whole numbers"):
         parse_table("0.5", "schedule.batch_size", 1)
@@ -95,7 +95,7 @@ def test_schedule_takes_every_table_of_the_config(tiny_config):
     assert schedule.quantum_pairs == 2
 
 
-def test_schedule_goes_on_from_recorded_stages(tiny_config):
+def test_schedule_continues_from_recorded_stages(tiny_config):
     recorded = (Stage(4, 0, 0), Stage(8, 512, 500))
     assert make_schedule(tiny_config, recorded).stage_at(512).start_nimg == 512
 

@@ -99,7 +99,7 @@ def strengthen_noise(monkeypatch):
     ("devices", "microbatch", "simultaneous", "changes"),
     [(1, "8", False, {}), (2, "4", True, {}), (2, "4", False, NOISY)],
 )
-def test_gradients_of_parts_of_the_batch_are_those_of_the_whole(
+def test_gradients_of_parts_of_the_batch_are_those_of_the_undivided_batch(
     config, pyramid, monkeypatch, devices, microbatch, simultaneous, changes
 ):
     strengthen_noise(monkeypatch)
@@ -275,7 +275,7 @@ def gradient_shapes(state):
         pytest.param(False, 0, {(4, 4, 8)}, marks=pytest.mark.slow),
     ],
 )
-def test_devices_tell_each_other_gradients_scalars_and_what_the_statistic_spans(
+def test_devices_exchange_only_gradients_scalars_and_what_the_statistic_spans(
     config, pyramid, fused, group, more
 ):
     # Groups lie on one device; the whole batch's moments, [4, 4, C], are of all.

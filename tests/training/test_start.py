@@ -169,7 +169,7 @@ def test_the_authors_three_networks_are_taken_from_their_pickle(config, tmp_path
     assert origin["initial"]["name"] == "theirs.pkl"
 
 
-def test_networks_of_the_hub_are_told_by_their_address(
+def test_networks_of_the_hub_are_recognised_by_their_address(
     config, write, tmp_path, monkeypatch
 ):
     hub.install(monkeypatch, tmp_path / "hub")

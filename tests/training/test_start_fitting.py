@@ -40,7 +40,7 @@ def test_images_to_fit_are_the_first_500_of_the_run_at_its_first_resolution(
     ("num_images", "group", "fitted"),
     [(700, 16, 496), (700, 0, 500), (700, 4, 500), (30, 16, 16), (6, 16, 6)],
 )
-def test_images_to_fit_are_whole_groups_of_the_statistic(
+def test_images_to_fit_are_complete_groups_of_the_statistic(
     config, num_images, group, fitted
 ):
     config.model.minibatch_stddev, config.model.mbstd_group_size = True, group
@@ -54,7 +54,7 @@ def test_other_discriminators_have_nothing_to_fit(config):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_a_new_run_finds_its_reals_two_apart_and_its_features_around_zero(
+def test_a_new_run_finds_its_real_images_two_apart_and_its_features_around_zero(
     tiny_config, devices
 ):
     tiny_config.model.minibatch_discrimination = 6

@@ -123,7 +123,7 @@ def test_d_step_moves_d_alone_and_then_averages():
     assert steps.options.ema_after == "d_step"
 
 
-def test_g_step_moves_g_alone_and_averages_only_if_told():
+def test_g_step_moves_g_alone_and_averages_only_if_asked():
     state = make_state(STEPS)
     new = G_STEP(state, step_key(), N, None, 0.5, 0.01)
     assert differ(new.g_params, state.g_params)
@@ -197,7 +197,7 @@ def test_short_runs_are_the_same_program():
     assert traces == 1
 
 
-def test_d_repeats_show_new_reals_and_average_each_time():
+def test_d_repeats_show_new_real_images_and_average_each_time():
     steps = make_steps(d_repeats=3)
     state, _ = jax.jit(steps.run)(
         make_state(steps), make_batches(repeats=3), make_controls(1.0, 1.0)
@@ -290,7 +290,7 @@ def test_other_losses_and_networks_train_both(steps):
             assert np.isfinite(leaf).all()
 
 
-def test_reals_are_dequantised_by_noise_of_a_byte_from_a_key_of_its_own():
+def test_real_images_are_dequantised_by_noise_of_a_byte_from_a_key_of_its_own():
     batches, pair, alpha = make_batches(), jnp.int32(1), jnp.float32(1)
     plain = STEPS._reals(batches, pair, pair * 0, alpha, step_key())
     steps = make_steps(dequantise=True)
@@ -337,7 +337,7 @@ def noise_keys_of(run, monkeypatch):
         ),
     ],
 )
-def test_noise_is_drawn_anew_for_each_evaluation_layer_and_image(
+def test_noise_is_drawn_again_for_each_evaluation_layer_and_image(
     monkeypatch, loss, simultaneous, evaluations
 ):
     steps = make_steps(loss=loss)

@@ -18,7 +18,7 @@ def faded(images, mirror, alpha):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_reals_are_ranged_mirrored_and_faded(alpha):
+def test_real_images_are_ranged_mirrored_and_faded(alpha):
     images = bytes_of(4)
     mirror = np.array([True, False, True, False])
     ours = prepare_reals(images, mirror, jnp.float32(alpha))

@@ -78,7 +78,7 @@ def test_a_bad_value_is_one_line_with_field_value_and_rule(
     assert words in line
 
 
-def test_all_faults_are_told_at_once(tiny_config):
+def test_all_faults_are_reported_at_once(tiny_config):
     set_field(tiny_config, "model.resolution", 33)
     set_field(tiny_config, "loss.kind", "hinge")
     assert len(faults(tiny_config)) == 2
@@ -104,7 +104,7 @@ def test_what_the_mode_tests_networks_lack_is_refused(tiny_config, field, value,
     )
 
 
-def test_a_divisor_of_ds_maps_leaves_whole_ones(tiny_config):
+def test_a_divisor_of_ds_maps_leaves_integers(tiny_config):
     # 8, 8, 8 and 4 maps at 2x2 to 16x16.
     tiny_config.model.d_divisor = 2
     validate(tiny_config, 1)
@@ -169,7 +169,7 @@ def test_batches_are_divided_over_the_devices(tiny_config):
     )
 
 
-def test_all_batches_that_do_not_fit_stand_in_one_line(tiny_config):
+def test_all_batches_that_do_not_fit_are_in_one_line(tiny_config):
     tiny_config.schedule.batch_size = "4, 4:20, 8:16"
     (line,) = faults(tiny_config, num_devices=8)
     # Nothing is below 8 for 4, one image for each device.
@@ -182,7 +182,7 @@ def test_all_batches_that_do_not_fit_stand_in_one_line(tiny_config):
     )
 
 
-def test_all_microbatches_that_do_not_fit_stand_in_one_line(tiny_config):
+def test_all_microbatches_that_do_not_fit_are_in_one_line(tiny_config):
     tiny_config.schedule.batch_size = "16, 16:8"
     tiny_config.schedule.microbatch = "3"
     (line,) = faults(tiny_config)
@@ -193,7 +193,7 @@ def test_all_microbatches_that_do_not_fit_stand_in_one_line(tiny_config):
     )
 
 
-def test_microbatches_keep_the_groups_of_the_statistic_whole(tiny_config):
+def test_microbatches_keep_the_groups_of_the_statistic_complete(tiny_config):
     tiny_config.schedule.batch_size = "24"
     tiny_config.schedule.microbatch = "0, 16:6"
     with pytest.raises(UserError) as caught:
@@ -212,7 +212,7 @@ def test_microbatches_keep_the_groups_of_the_statistic_whole(tiny_config):
         validate(tiny_config, num_devices=1)
 
 
-def test_a_devices_batch_is_whole_groups_or_smaller_than_one(tiny_config):
+def test_a_devices_batch_is_complete_groups_or_smaller_than_one(tiny_config):
     tiny_config.schedule.batch_size = "8, 16:6"
     (line,) = faults(tiny_config)
     assert line == (
@@ -243,7 +243,7 @@ def test_nearest_batches_are_valid_for_devices_and_groups(tiny_config):
         ("64, 16:24", 0, 32, 8),
     ],
 )
-def test_a_refusal_names_the_most_devices_with_whole_groups(
+def test_a_refusal_names_the_most_devices_with_complete_groups(
     tiny_config, batches, group, devices, most
 ):
     tiny_config.schedule.batch_size = batches

@@ -36,7 +36,7 @@ def test_where_images_lie_is_each_processs_own_affair(tiny_config, says):
     agree_on_config(tiny_config)
 
 
-def test_other_images_are_told(says):
+def test_other_images_are_reported(says):
     pyramid = load_digits(8)
     agree_on_set(pyramid)
     says(lambda mine: "0" * len(mine))

@@ -268,7 +268,7 @@ def begun(tiny_config, workdir):
     return workdir
 
 
-def test_a_run_that_can_go_on_may(tiny_config, begun):
+def test_a_run_that_can_continue_may(tiny_config, begun):
     check_begun(tiny_config, begun)
 
 
@@ -303,7 +303,7 @@ def remove_with_note(checkpoints):
 
 
 @pytest.mark.parametrize("loss", [remove_all, empty, remove_with_note])
-def test_a_run_without_its_checkpoints_is_not_begun_anew_over_its_record(
+def test_a_run_without_its_checkpoints_is_not_begun_again_over_its_record(
     tiny_config, begun, loss
 ):
     loss(begun / "checkpoints")
@@ -324,7 +324,7 @@ def test_a_run_without_its_checkpoints_is_not_begun_anew_over_its_record(
     ("every_ticks", "first"), [(1, 32), (2, 64), (3, 80), (4, 80), (100, 80)]
 )
 @pytest.mark.parametrize("shown_by", ["stats.jsonl", "snapshots", "grids"])
-def test_a_run_begins_anew_only_if_its_first_checkpoint_may_not_have_been_written(
+def test_a_run_begins_again_only_if_its_first_checkpoint_may_not_have_been_written(
     tiny_config, workdir, every_ticks, first, shown_by
 ):
     tiny_config.train.checkpoint_ticks = every_ticks
@@ -457,7 +457,7 @@ def flowers(tiny_config, workdir):
     return workdir
 
 
-def test_a_runs_own_configuration_stands_where_nothing_else_is_given(
+def test_a_runs_own_configuration_is_used_where_nothing_else_is_given(
     tiny_config, flowers
 ):
     config = config_of_run(tiny_config, [], flowers)
@@ -697,7 +697,7 @@ def test_a_disk_with_room_passes(tiny_config, tmp_path, monkeypatch):
     check_disk(tiny_config, tmp_path / "deep" / "new" / "run", 1)
 
 
-def test_a_run_begun_without_classes_names_what_goes_on_without_them(
+def test_a_run_begun_without_classes_names_what_continues_without_them(
     tiny_config, tmp_path
 ):
     config = tiny_config.copy_and_resolve_references()

@@ -129,7 +129,7 @@ def test_generator_loss_is_minus_the_mean_score():
     np.testing.assert_allclose(loss, -scores_of(fakes).mean(), rtol=1e-5)
 
 
-def test_lsgan_draws_reals_to_zero_and_fakes_to_one_at_a_tenth():
+def test_lsgan_draws_real_images_to_zero_and_fakes_to_one_at_a_tenth():
     reals, fakes, mix = arrays()
     options = LossOptions(kind="lsgan")
     loss, metrics = discriminator_loss(
@@ -145,7 +145,7 @@ def test_lsgan_draws_reals_to_zero_and_fakes_to_one_at_a_tenth():
 
 
 @pytest.mark.parametrize("kind", ["wgan_gp", "lsgan"])
-def test_class_terms_are_cross_entropies_of_reals_and_of_fakes(kind):
+def test_class_terms_are_cross_entropies_of_real_images_and_of_fakes(kind):
     reals, fakes, mix = arrays()
     real_labels, fake_labels = (
         np.int32([0, 1, 2, 0, 1, 2]),

@@ -217,7 +217,7 @@ def test_alpha_zero_is_the_stage_before(key):
     assert np.array_equal(d.apply({"params": d_params}, x, alpha=0.0).scores, old)
 
 
-def test_shapes_and_types_with_classes_in_bfloat16_and_with_blocks_anew(key):
+def test_shapes_and_types_with_classes_in_bfloat16_and_with_recomputed_blocks(key):
     networks = make(16, num_classes=5, dtype="bfloat16", remat="blocks")
 
     def run(key):

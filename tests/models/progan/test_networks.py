@@ -387,7 +387,7 @@ def test_noise_changes_scores_by_its_strength_and_leaves_gradients_finite(key):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def test_groups_of_the_statistic_are_kept_apart(key):
+def test_groups_of_the_statistic_are_independent(key):
     g, d = make(8, mbstd_group_size=4)
     _, params = init_params(key, g, d)
     x = images(8, n=8)

@@ -147,7 +147,7 @@ def test_the_average_is_another_network_than_g(write):
     np.testing.assert_array_equal(bias, averaged["block_4x4"]["conv"]["bias"] + 1)
 
 
-def test_licence_and_origin_are_told(write):
+def test_licence_and_origin_are_recorded(write):
     path = write(golden_networks("fused"))
     _, info = import_network(path, "Gs")
     assert info["licence"]["name"] == "CC BY-NC 4.0"
@@ -257,7 +257,7 @@ def test_two_variables_of_one_name_are_refused(write):
 
 
 @pytest.mark.parametrize("kind", ["Gs", "D"])
-def test_a_network_of_32x32_comes_whole(write, kind):
+def test_a_network_of_32x32_is_imported_completely(write, kind):
     widths = {"fmap_base": 128, "fmap_max": 12}
     networks = random_networks(32, np.random.default_rng(0), **widths)
     params, info = import_network(write(networks), kind)
