@@ -31,7 +31,7 @@ NETWORKS = ("G", "D", "Gs")  # Gs is the average of G. In the order of authors' 
 
 
 class Paper(NamedTuple):
-    """The publication of a family, for model cards.
+    """The publication of a family, for model cards and reports.
 
     Attributes:
       model: Name of the model.

@@ -271,7 +271,7 @@ class Steps:
         Args:
           state: State of this resolution, with or without sums.
           batch_size: Number of images of a step. Nothing is computed, but D takes no
-        number that cuts a group of the minibatch statistic.
+            number that cuts a group of the minibatch statistic.
         """
         side, channels = self.discriminator.resolution, self.discriminator.channels
 

@@ -22,6 +22,7 @@ from progan_jax.prepare.inspection import open_stored
 from progan_jax.prepare.readers import Item, SyntheticReader
 from progan_jax.prepare.tfds_reader import TfdsReader
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
+from tests.json_places import places
 
 N = 5
 SHARD = "r008/1.0.0/synthetic-train.array_record-00001-of-00002"
@@ -306,15 +307,6 @@ def test_a_missing_record_is_named_by_all_that_opens_a_set(classes, tmp_path):
 
 
 WRONG = (None, "", "x", "2", "-3", -1, 1e400, True, [], {}, "{SHARD_X}", "{SH@RD_X}")
-
-
-def places(value, path=()):
-    """Yields the keys that lead to each value within a JSON value."""
-    if isinstance(value, dict | list):
-        inner = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, below in inner:
-            yield (*path, key)
-            yield from places(below, (*path, key))
 
 
 def changed(record, path, value):

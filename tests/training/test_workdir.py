@@ -29,6 +29,7 @@ from progan_jax.training.workdir import (
     open_workdir,
     read_config,
 )
+from tests.json_places import places
 
 ROOT = Path(__file__).parents[2]
 
@@ -497,15 +498,6 @@ def test_fields_that_a_run_of_before_has_not_recorded_are_the_commands(
     config = config_of_run(tiny_config, [], flowers)
     assert config.eval.tap == tiny_config.eval.tap
     assert config.model.remat == "none"
-
-
-def places(value, path=()):
-    """Yields the keys that lead to each value within a JSON value."""
-    if isinstance(value, dict | list):
-        inner = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, below in inner:
-            yield (*path, key)
-            yield from places(below, (*path, key))
 
 
 DEEP = functools.reduce(lambda inner, _: [inner], range(900), [])
