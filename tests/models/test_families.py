@@ -1,4 +1,4 @@
-"""What a family must provide is enough: a second one goes through every room."""
+"""A second family, from training to samples, measurements and a published card."""
 
 import json
 import pickle
