@@ -53,17 +53,6 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_NHWC)
 
 
-def _dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1, 1),
-        padding=((2, 2), (2, 2)),
-        lhs_dilation=(2, 2),
-        dimension_numbers=_NHWC,
-    )
-
-
 def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(
         x,
@@ -74,9 +63,27 @@ def _strided(x: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
+def _unstrided(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposes `_strided` with respect to its image.
+
+    This form, with a kernel that is reversed right here, is the one that XLA's compiler
+    for GPUs takes for a gradient of a convolution; it would write out the zeros between
+    the pixels of x for any other.
+    """
+    return lax.conv_general_dilated(
+        x,
+        lax.rev(kernel, (0, 1)),
+        window_strides=(1, 1),
+        padding=((2, 2), (2, 2)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWOI", "NHWC"),
+    )
+
+
 def _phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes each of the four output pixels per pixel of x from 2x2 pixels of x."""
+    """Transposes `_strided`: 2x2 pixels of x give each of the four per pixel of x."""
     n, h, w, c = x.shape
+    kernel = turned(kernel)
     features = kernel.shape[-1]
     # Row 2s + a of the kernel meets, at row 2i + a of the output, row i + a + s - 1
     # of x, and likewise in columns; the other rows meet the zeros between.
@@ -133,53 +140,50 @@ def _products_of_thirds(x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _products_of_taps(x: jax.Array, g: jax.Array) -> jax.Array:
-    """Returns the gradient of the kernel that doubles x: [4, 4, C, F]."""
-    # Tap 3 - i of g is what tap i of the kernel made.
-    taps = _taps(g)[::-1]
+    """Returns the gradient of the kernel that doubles x: [4, 4, F, C]."""
     c, f = x.shape[-1], g.shape[-1]
     if c > _NARROW:
-        return _products([x] * 16, taps)
-    right = jnp.concatenate(taps, axis=-1).reshape(-1, 16 * f)
-    return (x.reshape(-1, c).T @ right).reshape(c, 4, 4, f).transpose(1, 2, 0, 3)
+        return _products([x] * 16, _taps(g)).swapaxes(2, 3)
+    right = jnp.concatenate(_taps(g), axis=-1).reshape(-1, 16 * f)
+    return (x.reshape(-1, c).T @ right).reshape(c, 4, 4, f).transpose(1, 2, 3, 0)
 
 
-def _transpose(convolve: Any, side: int, x: jax.Array, g: jax.Array) -> jax.Array:
+def _of_kernel(convolve: Any, side: int, x: jax.Array, g: jax.Array) -> jax.Array:
     """Returns XLA's gradient of a convolution with respect to its kernel."""
     kernel = jax.ShapeDtypeStruct((side, side, x.shape[-1], g.shape[-1]), x.dtype)
     return jax.linear_transpose(lambda k: convolve(x, k), kernel)(g)[0]
 
 
-def _turned(kernel: jax.Array) -> jax.Array:
+def turned(kernel: jax.Array) -> jax.Array:
     """Returns the kernel whose correlation is the transpose of `kernel`'s."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
 _conv2d = _closed(
     _convolve,
-    lambda g, k: _convolve(g, _turned(k)),
+    lambda g, k: _convolve(g, turned(k)),
     _on_cpu(
         _products_of_thirds,
-        lambda x, g: _transpose(_convolve, 3, x, g),
+        lambda x, g: _of_kernel(_convolve, 3, x, g),
     ),
 )
 
 _conv2d_up = _closed(
-    _on_cpu(_phases, _dilated),
-    _on_cpu(
-        lambda g, k: _gathered(g, _turned(k)), lambda g, k: _strided(g, _turned(k))
-    ),
+    _on_cpu(_phases, _unstrided),
+    _on_cpu(_gathered, _strided),
     _on_cpu(
         _products_of_taps,
-        lambda x, g: _transpose(_dilated, 4, x, g),
+        # Not the gradient of `_unstrided`, which has a kernel as large as the image.
+        lambda x, g: _of_kernel(_strided, 4, g, x),
     ),
 )
 
 _conv2d_down = _closed(
     _on_cpu(_gathered, _strided),
-    _on_cpu(lambda g, k: _phases(g, _turned(k)), lambda g, k: _dilated(g, _turned(k))),
+    _on_cpu(_phases, _unstrided),
     _on_cpu(
         lambda x, g: _products(_taps(x), [g] * 16),
-        lambda x, g: _transpose(_strided, 4, x, g),
+        lambda x, g: _of_kernel(_strided, 4, x, g),
     ),
 )
 
@@ -192,11 +196,11 @@ def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def conv2d_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Correlates the zero-interleaved x with a kernel.
+    """Transposes `conv2d_down` with respect to its image.
 
     Args:
       x: [N, H, W, C].
-      kernel: [4, 4, C, F].
+      kernel: [4, 4, F, C].
 
     Returns:
       [N, 2H, 2W, F].

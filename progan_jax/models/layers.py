@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from progan_jax.models.convolution import conv2d, conv2d_down, conv2d_up
+from progan_jax.models.convolution import conv2d, conv2d_down, conv2d_up, turned
 
 
 def minibatch_stddev(
@@ -140,9 +140,9 @@ def upscale_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Equals `conv2d(upscale2d(x), kernel)` for 3x3 kernels, in one convolution.
 
     Doubling pixels is a convolution of the zero-interleaved image with a 2x2 box, so
-    box and kernel merge into one 4x4 kernel (`_merge_box`).
+    box and kernel merge into one 4x4 kernel (`_merge_box`), here of the transpose.
     """
-    return conv2d_up(x, _merge_box(kernel).astype(x.dtype))
+    return conv2d_up(x, _merge_box(turned(kernel)).astype(x.dtype))
 
 
 def conv_downscale2d(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -128,18 +128,23 @@ class StageProgram:
     def _compile(self, level_shape: tuple[int, ...]) -> jax.stages.Compiled:
         return self.lower(level_shape).compile()
 
-    def lower(self, level_shape: tuple[int, ...]) -> jax.stages.Lowered:
+    def lower(
+        self, level_shape: tuple[int, ...], platform: str | None = None
+    ) -> jax.stages.Lowered:
         """Lowers the steps from shapes alone, without data or a device.
 
         Args:
           level_shape: (n, r, r, C) of the level of this resolution.
+          platform: "cuda", "tpu" or "cpu"; by default that of the mesh.
         """
         plan = self._plan_feed(level_shape)
         everywhere = replicated(self._mesh)
         batches = plan.abstract(everywhere, batched(self._mesh, axis=2))
         controls = _abstract_controls(plan.shape[0], everywhere)
         frozen = _abstract(self.steps.frozen, everywhere)
-        return self._run.lower(self.abstract_state(), batches, controls, frozen)
+        platforms = (platform,) if platform else None
+        traced = self._run.trace(self.abstract_state(), batches, controls, frozen)
+        return traced.lower(lowering_platforms=platforms)
 
     def close(self) -> None:
         """Closes the feed of real images."""

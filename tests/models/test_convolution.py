@@ -56,6 +56,7 @@ def resampled(direction):
 
     def conv(x, kernel):
         up = direction == "up"
+        kernel = kernel[::-1, ::-1].swapaxes(2, 3) if up else kernel
         return lax.conv_general_dilated(
             x,
             kernel,
@@ -83,7 +84,8 @@ def test_resampling_convolutions_and_their_derivatives_equal_xlas(
     if wide:
         monkeypatch.setattr(convolution, "_NARROW", 2)
     rng = np.random.default_rng(2)
-    x, kernel = rng.normal(size=(2, 6, 4, 3)), rng.normal(size=(4, 4, 3, 5))
+    shape = (4, 4, 5, 3) if direction == "up" else (4, 4, 3, 5)
+    x, kernel = rng.normal(size=(2, 6, 4, 3)), rng.normal(size=shape)
     expected = resampled(direction)
     np.testing.assert_allclose(ours(x, kernel), expected(x, kernel), rtol=1e-12)
     for one, other in zip(
@@ -111,8 +113,9 @@ def test_programs_for_tpus_hold_convolutions_and_no_form_for_cpus(order, conv, s
         return (conv(x, kernel) ** 3).sum()
 
     function = jax.grad(loss if order == 1 else penalty(conv), argnums=(0, 1))
+    maps = (6, 4) if conv is conv2d_up else (4, 6)
     shapes = [
-        jax.ShapeDtypeStruct(s, "float32") for s in ((2, 8, 8, 4), (side, side, 4, 6))
+        jax.ShapeDtypeStruct(s, "float32") for s in ((2, 8, 8, 4), (side, side, *maps))
     ]
     traced = jax.jit(function).trace(*shapes)
     tpu, cpu = (
