@@ -12,16 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
 from progan_jax.models.convolution import conv2d, conv2d_down, conv2d_up, turned
 
 
-def minibatch_stddev(
-    x: jax.Array, group_size: int, epsilon: float = 1e-8
-) -> tuple[jax.Array, jax.Array]:
-    """Appends one feature map holding the mean standard deviation of each group.
+def minibatch_stddev(x: jax.Array, group_size: int, epsilon: float = 1e-8) -> jax.Array:
+    """Returns the mean standard deviation of each image's group.
 
     Args:
       x: Activations [N, H, W, C].
@@ -30,7 +29,7 @@ def minibatch_stddev(
       epsilon: Added to the variance, inside the root.
 
     Returns:
-      [N, H, W, C + 1] and the value of the appended map for each image, [N].
+      [N], float32 at least: the value of the map that D appends to each image.
 
     Raises:
       ValueError: if N is not a multiple of the group.
@@ -46,9 +45,14 @@ def minibatch_stddev(
         )
     wide = x.astype(statistics_dtype(x.dtype)).reshape(n // group, group, h, w, c)
     stddev = jnp.sqrt(jnp.var(wide, axis=1) + epsilon)
-    value = jnp.repeat(jnp.mean(stddev, axis=(1, 2, 3)), group)
+    return jnp.repeat(jnp.mean(stddev, axis=(1, 2, 3)), group)
+
+
+def append_map(x: jax.Array, value: jax.Array) -> jax.Array:
+    """Appends a map with one value per image [N] to [N, H, W, C]."""
+    n, h, w, _ = x.shape
     extra = jnp.broadcast_to(value.reshape(n, 1, 1, 1), (n, h, w, 1))
-    return jnp.concatenate([x, extra.astype(x.dtype)], axis=-1), value
+    return jnp.concatenate([x, extra.astype(x.dtype)], axis=-1)
 
 
 LEAKY_SLOPE = 0.2  # Karras et al. 2018, table 2 and appendix A.1.
@@ -196,12 +200,37 @@ class EqualizedConv(nn.Module):
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [N, H, W, C] to [N, H', W', F]."""
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+    def __call__(self, x: jax.Array, last: jax.Array | None = None) -> jax.Array:
+        """Maps [N, H, W, C] to [N, H', W', F].
+
+        Args:
+          x: The maps.
+          last: [N], value of one more map, the last, that is the same at all pixels.
+            Its part is computed apart: accelerators are slow at 513 maps.
+        """
+        c, side = x.shape[-1], self.kernel_size
+        shape = (side, side, c if last is None else c + 1, self.features)
         kernel, bias = _scaled_parameters(self, shape, (self.features,))
-        x = _CONVOLUTIONS[self.resample](x.astype(self.dtype), kernel)
-        return _shift(self, x, bias)
+        x = x.astype(self.dtype)
+        y = _CONVOLUTIONS[self.resample](x, kernel[:, :, :c])
+        if last is not None:
+            table = _convolve_ones(kernel[:, :, c], *x.shape[1:3]).astype(x.dtype)
+            y = y + last.astype(x.dtype).reshape(-1, 1, 1, 1) * table[None]
+        return _shift(self, y, bias)
+
+
+def _convolve_ones(kernel: jax.Array, height: int, width: int) -> jax.Array:
+    """Correlates a map of ones with a kernel [k, k, F], zero-padded: [H, W, F]."""
+    reach = kernel.shape[0] // 2
+    # Whether row h + i - reach of the map exists; likewise for columns.
+    places = (
+        np.arange(n)[:, None] + np.arange(-reach, reach + 1)[None]
+        for n in (height, width)
+    )
+    rows, columns = (
+        jnp.asarray((at >= 0) & (at < len(at)), kernel.dtype) for at in places
+    )
+    return jnp.einsum("hi,wj,ijf->hwf", rows, columns, kernel)
 
 
 class EqualizedDense(nn.Module):

@@ -10,6 +10,7 @@ from progan_jax.models.convolution import conv2d
 from progan_jax.models.layers import (
     EqualizedConv,
     EqualizedDense,
+    append_map,
     conv_downscale2d,
     downscale2d,
     leaky_relu,
@@ -186,3 +187,15 @@ def test_bfloat16_layers_keep_float32_parameters(key):
     params = layer.init(key, x)["params"]
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     assert layer.apply({"params": params}, x).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_a_last_map_apart_is_a_last_map_of_the_convolution(side, float64):
+    rng = np.random.default_rng(0)
+    x, last = rng.normal(size=(3, 4, 6, 2)), rng.normal(size=3)
+    layer = EqualizedConv(5, kernel_size=side, dtype="float64")
+    params = layer.init(jax.random.key(0), append_map(x, last))
+    together = layer.apply(params, append_map(x, last))
+    np.testing.assert_allclose(layer.apply(params, x, last), together, rtol=1e-12)
+    shapes = jax.tree.map(jnp.shape, layer.init(jax.random.key(0), x, last))
+    assert shapes == jax.tree.map(jnp.shape, params)

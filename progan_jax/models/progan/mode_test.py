@@ -16,6 +16,7 @@ from progan_jax.models.common import block_name
 from progan_jax.models.layers import (
     EqualizedConv,
     EqualizedDense,
+    append_map,
     downscale2d,
     leaky_relu,
     num_maps,
@@ -69,8 +70,11 @@ class _LastBlock(nn.Module):
     dense: Callable[..., EqualizedDense]
 
     @nn.compact
-    def __call__(self, x: jax.Array, noise: Noise | None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, stddev: jax.Array | None, noise: Noise | None
+    ) -> jax.Array:
         assert noise is None, "refused by validation"
+        x = x if stddev is None else append_map(x, stddev)
         x = x.reshape(x.shape[0], -1)
         return self.dense((self.outputs,), gain=1.0, norm=None, name="dense")(x)
 

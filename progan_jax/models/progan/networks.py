@@ -26,6 +26,7 @@ from progan_jax.models.common import (
 from progan_jax.models.layers import (
     EqualizedConv,
     EqualizedDense,
+    append_map,
     downscale2d,
     leaky_relu,
     lerp,
@@ -113,9 +114,15 @@ class _LastBlock(nn.Module):
     conv: Callable[..., EqualizedConv]
 
     @nn.compact
-    def __call__(self, x: jax.Array, noise: Noise | None) -> jax.Array:
-        x = multiply_noise(self, x, noise)
-        x = leaky_relu(self.conv(self.maps, name="conv")(x))
+    def __call__(
+        self, x: jax.Array, stddev: jax.Array | None, noise: Noise | None
+    ) -> jax.Array:
+        if noise is not None and stddev is not None:
+            x = multiply_noise(self, append_map(x, stddev), noise)
+            x, stddev = x[..., :-1], x[:, 0, 0, -1]
+        else:
+            x = multiply_noise(self, x, noise)
+        x = leaky_relu(self.conv(self.maps, name="conv")(x, stddev))
         x = multiply_noise(self, x, noise)
         x = x.reshape(x.shape[0], -1)
         x = leaky_relu(self.dense((self.hidden,), name="dense0")(x))
@@ -281,9 +288,12 @@ class Discriminator(nn.Module):
                 x = lerp(self._from_rgb(images, r // 2), x, alpha)
             elif self.is_initializing():
                 self._from_rgb(images, r // 2)
-        x, stddev = self._append_stddev(x)
-        out = self._last_block()(x, noise)
+        stddev = None
+        if self.options.minibatch_stddev:
+            stddev = minibatch_stddev(x, self.options.mbstd_group_size)
+        out = self._last_block()(x, stddev, noise)
         out = out.astype(statistics_dtype(self.options.dtype))
+        stddev = jnp.zeros_like(out[:, 0]) if stddev is None else stddev
         return DiscriminatorOutput(out[:, 0], out[:, 1:], stddev)
 
     def _down_block(self, resolution: int) -> nn.Module:
@@ -310,11 +320,6 @@ class Discriminator(nn.Module):
     def _maps_into(self, resolution: int) -> int:
         """Returns the number of maps that the block of a resolution takes."""
         return self._maps(resolution)
-
-    def _append_stddev(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if not self.options.minibatch_stddev:
-            return x, jnp.zeros(x.shape[0], statistics_dtype(x.dtype))
-        return minibatch_stddev(x, self.options.mbstd_group_size)
 
     def _from_rgb(self, images: jax.Array, resolution: int) -> jax.Array:
         layer = EqualizedConv(
