@@ -263,6 +263,12 @@ class Discriminator(nn.Module):
         """Number of classes; 0 for an unconditional network."""
         return self.options.num_classes
 
+    @property
+    def sees_batch(self) -> bool:
+        """Whether a score depends on all other images of its batch."""
+        layers = self.options.minibatch_discrimination
+        return self.options.d_norm == "batch" or layers > 0
+
     @nn.compact
     def __call__(
         self,
@@ -270,6 +276,7 @@ class Discriminator(nn.Module):
         labels: jax.Array | None = None,
         alpha: jax.typing.ArrayLike = 1.0,
         noise: Noise | None = None,
+        sets: int = 1,
     ) -> DiscriminatorOutput:
         """Scores images [N, r, r, channels] in about [-1, 1].
 
@@ -279,6 +286,8 @@ class Discriminator(nn.Module):
           alpha: Weight of the newest block, a scalar in [0, 1]; without effect at 4.
           noise: Noise on the inputs of the 3x3 convolutions and the first dense layer,
             from the random numbers "noise"; None for no noise.
+          sets: Number of sets of images that take turns in the batch. Each has its own
+            groups of the minibatch statistic.
         """
         x = self._from_rgb(images, self.resolution)
         for r in reversed(stage_resolutions(self.resolution)[1:]):
@@ -290,7 +299,10 @@ class Discriminator(nn.Module):
                 self._from_rgb(images, r // 2)
         stddev = None
         if self.options.minibatch_stddev:
-            stddev = minibatch_stddev(x, self.options.mbstd_group_size)
+            apart = x.reshape(-1, sets, *x.shape[1:])
+            group = self.options.mbstd_group_size
+            stddev = jax.vmap(lambda x: minibatch_stddev(x, group), 1, 1)(apart)
+            stddev = stddev.reshape(-1)
         out = self._last_block()(x, stddev, noise)
         out = out.astype(statistics_dtype(self.options.dtype))
         stddev = jnp.zeros_like(out[:, 0]) if stddev is None else stddev

@@ -406,3 +406,16 @@ def test_discriminator_without_the_statistic_sees_images_one_by_one(key):
     alone = d.apply(params, images(8, n=3)[:1], alpha=1.0)
     np.testing.assert_allclose(out.scores[:1], alone.scores, rtol=1e-5)
     assert not out.stddev.any()
+
+
+@pytest.mark.parametrize("group", [0, 2])
+def test_two_sets_in_one_batch_are_scored_as_each_alone(key, group, float64):
+    _, d = make(8, mbstd_group_size=group, num_classes=2, dtype="float64")
+    sets = np.random.default_rng(0).normal(size=(2, 4, 8, 8, 3))
+    params = d.init(key, sets[0])
+    both = np.stack(sets, axis=1).reshape(8, 8, 8, 3)
+    together = d.apply(params, both, alpha=0.3, sets=2)
+    for which, images in enumerate(sets):
+        alone = d.apply(params, images, alpha=0.3)
+        for found, expected in zip(together, alone, strict=True):
+            np.testing.assert_allclose(found[which::2], expected, rtol=1e-12)
