@@ -191,6 +191,7 @@ FAMILY = SimpleNamespace(
     draw_for_g=draw,
     load_frozen=lambda options, loss: {"scale": np.float32(SCALE)},
     make_fakes=make_fakes,
+    is_zero_sum=lambda options, loss: False,
     init_loss_state=lambda loss: {"mean": jnp.ones([])},
     d_loss=d_loss,
     g_loss=g_loss,

@@ -119,6 +119,14 @@ class Family(Protocol):
         """
         ...
 
+    def is_zero_sum(self, options: Any, loss: Any, /) -> bool:
+        """Returns whether G's loss is minus `fake_scores`, the fakes' part of D's.
+
+        D's loss may then have no other gradient with respect to the fakes. A
+        simultaneous step goes back through D once instead of twice.
+        """
+        ...
+
     def num_to_fit(self, options: Any, num_images: int, /) -> int:
         """Returns the number of real images that a new D is fitted to; 0 for none."""
         ...

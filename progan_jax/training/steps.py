@@ -247,17 +247,10 @@ class Steps:
 
             # The fakes are made once and passed to both losses.
             images, pull_back, g_stats = jax.vjp(make, state.g_params, has_aux=True)
-
-            def g_loss(images: jax.Array, inputs: LossInputs) -> Any:
-                given = inputs.with_fakes(Examples(images, labels), g_stats)
-                return self.family.g_loss(state.g_params, given)
-
-            stats, of_g = _differentiate(g_loss, images, inputs)
-            of_images, scalars, loss_state = of_g
-            inputs = self._inputs(state, stats, part, progress)
-            inputs = inputs.with_fakes(Examples(images, labels), stats.g)
-            inputs = inputs._replace(loss_state=loss_state)
-            stats, of_d = _differentiate(self.family.d_loss, state.d_params, inputs)
+            inputs = inputs.with_fakes(Examples(images, labels), g_stats)
+            options = self.generator.options, self.options.loss
+            both = _opposed if self.family.is_zero_sum(*options) else _one_by_one
+            stats, of_d, (of_images, scalars) = both(self.family, state, inputs)
             return stats, (of_d, (*pull_back(of_images), scalars, of_d[2]))
 
         stats, (of_d, of_g) = self._accumulate(gradients, state, batch)
@@ -392,6 +385,48 @@ class Steps:
         if self.batch_sharding is None:
             return x
         return lax.with_sharding_constraint(x, self.batch_sharding)
+
+
+# Stats, gradients of D, and those of G's loss by its images, with its scalars.
+_OfBoth = tuple[Stats, _Gradients, tuple[jax.Array, Scalars]]
+
+
+def _one_by_one(family: Family, state: TrainState, inputs: LossInputs) -> _OfBoth:
+    """Differentiates G's loss by the fakes, then D's by its parameters."""
+    fakes = inputs.fakes
+    assert fakes is not None, "made before"
+
+    def g_loss(images: jax.Array, inputs: LossInputs) -> Any:
+        given = inputs._replace(fakes=fakes._replace(images=images))
+        return family.g_loss(state.g_params, given)
+
+    stats, (of_images, scalars, loss_state) = _differentiate(
+        g_loss, fakes.images, inputs
+    )
+    inputs = inputs._replace(
+        variables=inputs.variables.with_stats(stats), loss_state=loss_state
+    )
+    stats, of_d = _differentiate(family.d_loss, state.d_params, inputs)
+    return stats, of_d, (of_images, scalars)
+
+
+def _opposed(family: Family, state: TrainState, inputs: LossInputs) -> _OfBoth:
+    """Differentiates D's loss by its parameters and by the fakes, in one pass back.
+
+    The gradient of G's loss by the fakes is minus that of D's.
+    """
+    fakes = inputs.fakes
+    assert fakes is not None, "made before"
+
+    def d_loss(by: tuple[Params, jax.Array], inputs: LossInputs) -> Any:
+        d_params, images = by
+        given = inputs._replace(fakes=fakes._replace(images=images))
+        return family.d_loss(d_params, given)
+
+    by = state.d_params, fakes.images
+    stats, ((of_d, of_images), scalars, loss_state) = _differentiate(d_loss, by, inputs)
+    of_g = -of_images, {"g_loss": -scalars["fake_scores"]}
+    return stats, (of_d, scalars, loss_state), of_g
 
 
 def _differentiate(

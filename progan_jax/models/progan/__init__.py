@@ -9,6 +9,7 @@ from progan_jax.models.progan.losses import (
     draw_for_g,
     g_loss,
     init_loss_state,
+    is_zero_sum,
     load_frozen,
     make_fakes,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "g_loss",
     "import_value",
     "init_loss_state",
+    "is_zero_sum",
     "joint_faults",
     "load_frozen",
     "make_fakes",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from progan_jax.models.common import (
     DiscriminatorOutput,
@@ -124,6 +125,11 @@ def init_loss_state(options: LossOptions) -> LossState:
     return {"fake_scores": jnp.zeros([])} if options.noise_coefficient else {}
 
 
+def is_zero_sum(options: Options, loss: LossOptions) -> bool:
+    """Returns whether G's loss is minus `fake_scores`, the fakes' part of D's."""
+    return loss.kind == "wgan_gp" and not options.num_classes
+
+
 def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
     """Returns the loss of D's parameters; no gradient flows into the fakes."""
     reals, fakes, options = inputs.reals, inputs.fakes, inputs.options
@@ -189,7 +195,8 @@ def _d_wgan_gp(
     assert reals is not None and fakes is not None, "D takes both"
     penalty, norms, mixed_scores = gradient_penalty(
         lambda images: apply(images, None, _MIXED).scores,
-        lerp(reals.images, fakes.images, inputs.draws.mix),
+        # The penalty is D's alone: appendix A.1.
+        lerp(reals.images, lax.stop_gradient(fakes.images), inputs.draws.mix),
         weight=options.gp_weight,
         target=options.gp_target,
         resolution_ratio=inputs.progress.resolution_ratio,
