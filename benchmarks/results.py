@@ -11,10 +11,11 @@ from typing import Any
 
 import ml_collections
 
-from benchmarks.roofline import PASSES, Floors, Peaks
+from benchmarks.roofline import Floors, Peaks
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import run
 from progan_jax.training.config import make_schedule
+from progan_jax.training.costs import PASSES
 from progan_jax.training.schedule import Schedule
 
 _HEADER = (

@@ -23,9 +23,8 @@ from progan_jax.errors import UserError
 from progan_jax.models.progan.networks import Generator
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.environment import environment
-from progan_jax.training.costs import activation_count, multiply_adds
+from progan_jax.training.costs import PASSES, activation_count, multiply_adds
 
-PASSES = 20
 _DTYPES = ("float32", "bfloat16", "float64")
 _SECONDS = 1.0  # Of each measurement.
 _SIDES = {"cpu": (1024, 2048), "gpu": (4096, 8192), "tpu": (4096, 8192)}

@@ -38,12 +38,10 @@ from progan_jax.runtime.logging import (
 from progan_jax.runtime.mesh import local
 from progan_jax.training.config import (
     family_of,
-    make_networks,
     model_options,
     parse_grid,
 )
-from progan_jax.training.costs import multiply_adds
-from progan_jax.training.remaining import RemainingTime
+from progan_jax.training.remaining import RemainingTime, matmul_rate, pair_work
 from progan_jax.training.schedule import Phase, Schedule, is_due
 from progan_jax.training.stage import StageProgram
 from progan_jax.training.state import TrainState
@@ -315,10 +313,15 @@ class Record:
 
     @cached_property
     def _remaining(self) -> RemainingTime:
-        sides = [stage.resolution for stage in self._schedule.stages()]
-        networks = {side: make_networks(self._config, side, 1) for side in sides}
-        costs = {side: multiply_adds(g) for side, (g, _) in networks.items()}
-        return RemainingTime(self._schedule, costs)
+        work = {
+            stage.resolution: pair_work(self._config, self._schedule, stage.resolution)
+            for stage in self._schedule.stages()
+        }
+        return RemainingTime(
+            self._schedule,
+            work,
+            matmul_rate(self._config.model.dtype) * self._mesh.size,
+        )
 
     def _choose_reals(self, columns: int, rows: int) -> np.ndarray:
         """Returns indices of real images for a grid; its fakes take their classes."""

@@ -23,7 +23,7 @@ from progan_jax.metrics.protocols import METRICS
 from progan_jax.runtime.command_line import list_fields, load_config
 from progan_jax.train import train
 from progan_jax.training.config import make_networks, make_schedule, parse_table
-from progan_jax.training.costs import multiply_adds
+from progan_jax.training.costs import PASSES, multiply_adds
 from progan_jax.training.start import open_set
 from progan_jax.training.workdir import check_same_config, read_config
 
@@ -127,10 +127,6 @@ def _format_table(table: dict[int, float]) -> str:
 # File of a run that diverged; deleting it lets the run be tried again.
 DIVERGED = "diverged.txt"
 
-# A (D, G) pair is about 20 forward passes of one network: three of D with their
-# backward passes, the penalty's twice, and G's.
-_PASSES = 20
-
 
 @dataclass(frozen=True)
 class Run:
@@ -171,7 +167,7 @@ class Run:
         for stage in schedule.stages():
             generator, _ = make_networks(self.config, stage.resolution, 1)
             shown = max(min(nimg, schedule.stage_end(stage)) - stage.start_nimg, 0)
-            total += 2 * _PASSES * shown * multiply_adds(generator)
+            total += 2 * PASSES * shown * multiply_adds(generator)
         return total
 
     def nimg_so_far(self) -> int:

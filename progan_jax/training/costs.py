@@ -15,6 +15,10 @@ _ACTIVATION_COPIES = 14
 
 _COPIES_OF_REMAT = 11
 
+# Forward passes, of G or D for one image, that have as much arithmetic as a pair: an
+# estimate of a D step with its penalty's double backward pass and a G step.
+PASSES = 20
+
 
 @dataclass(frozen=True)
 class StageCost:

@@ -1,43 +1,115 @@
 """Estimate of the time that is left of a run."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from progan_jax.training.config import make_networks
+from progan_jax.training.costs import PASSES, multiply_adds
 from progan_jax.training.schedule import Schedule
 
 # Half-life of a tick's weight, in training time; a tick of one pair takes a thousandth.
 _HALF_LIFE_SEC = 60.0
 
+# Share of the peak of a matrix product that a stage's steps reach where arithmetic
+# bounds them: 0.32 to 0.42 on an H100 at 16x16 to 256x256 (2026-11-28).
+_SHARE_OF_PEAK = 0.35
 
-class RemainingTime:
-    """Estimates the rest of a run from its pace in the last minutes.
 
-    The time per image is taken as proportional to G's multiply-adds. A tick is weighted
-    by its duration, so that a short one changes the estimate little.
+@dataclass(frozen=True)
+class StageWork:
+    """What one (D, G) pair of a stage does.
+
+    Attributes:
+      layers: Number of layers of G, to which the number of launched kernels is
+        proportional.
+      flops: Multiplications and additions.
+      images: Number of images that it shows.
     """
 
-    def __init__(self, schedule: Schedule, multiply_adds: Mapping[int, int]) -> None:
+    layers: int
+    flops: float
+    images: int
+
+
+def pair_work(
+    config: ml_collections.ConfigDict, schedule: Schedule, resolution: int
+) -> StageWork:
+    """Returns what one pair of a resolution's stage does."""
+    generator, _ = make_networks(config, resolution, per_device_batch=1)
+    images = schedule.pair_nimg(resolution)
+    flops = 2.0 * PASSES * multiply_adds(generator) * schedule.batch_size[resolution]
+    return StageWork(len(generator.layers()), flops, images)
+
+
+def matmul_rate(dtype: str, side: int = 1024) -> float:
+    """Measures a device's multiplications and additions of a matrix product, per sec.
+
+    It takes some hundredths of a second on a CPU.
+    """
+    product = jax.jit(lambda x: x @ x)
+    ones = jnp.ones((side, side), dtype)
+    product(ones).block_until_ready()
+    started = time.perf_counter()
+    product(ones).block_until_ready()
+    return 2 * side**3 / (time.perf_counter() - started)
+
+
+class RemainingTime:
+    """Estimates the rest of a run from its pace so far.
+
+    A stage that has run takes its own time per pair. One that has not takes the larger
+    of two: that of launching its kernels, at the least measured time per layer, and
+    that of its arithmetic, at the best measured rate or a share of the device's peak. A
+    tick is weighted by its duration, so that a short one changes the estimate little.
+    """
+
+    def __init__(
+        self, schedule: Schedule, work: Mapping[int, StageWork], peak: float
+    ) -> None:
         """Starts without a pace.
 
         Args:
           schedule: Schedule of the run.
-          multiply_adds: Number for one image, by the stage's resolution.
+          work: Of a pair, by the stage's resolution.
+          peak: Multiplications and additions of a matrix product on all devices, per
+            second.
         """
-        self._schedule, self._costs = schedule, multiply_adds
-        self._sec = self._work = 0.0
+        self._schedule, self._work = schedule, work
+        self._rate = _SHARE_OF_PEAK * peak
+        # Weighted seconds and pairs by resolution.
+        self._seen: dict[int, tuple[float, float]] = {}
 
     def add(self, resolution: int, images: int, sec: float) -> None:
         """Updates the pace by a tick of `images` images that took `sec` seconds."""
         kept = 0.5 ** (sec / _HALF_LIFE_SEC)
-        self._sec = kept * self._sec + sec
-        self._work = kept * self._work + images * self._costs[resolution]
+        total, pairs = self._seen.get(resolution, (0.0, 0.0))
+        shown = images / self._work[resolution].images
+        self._seen[resolution] = kept * total + sec, kept * pairs + shown
 
     def after(self, nimg: int) -> float:
         """Returns the number of seconds that are left after image `nimg`.
 
         `add` must have been called before.
         """
-        work = 0.0
+        total = 0.0
         for stage in self._schedule.stages():
             images = self._schedule.stage_end(stage) - max(nimg, stage.start_nimg)
-            work += max(images, 0) * self._costs[stage.resolution]
-        return work * self._sec / self._work
+            pairs = max(images, 0) / self._work[stage.resolution].images
+            total += pairs * self._pair_sec(stage.resolution)
+        return total
+
+    def _pair_sec(self, resolution: int) -> float:
+        times = {side: sec / pairs for side, (sec, pairs) in self._seen.items()}
+        if resolution in times:
+            return times[resolution]
+        work = self._work
+        per_layer = min(sec / work[side].layers for side, sec in times.items())
+        rates = [work[side].flops / sec for side, sec in times.items()]
+        launches = per_layer * work[resolution].layers
+        arithmetic = work[resolution].flops / max(self._rate, *rates)
+        return max(launches, arithmetic)

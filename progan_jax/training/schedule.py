@@ -168,17 +168,20 @@ class Schedule:
     def tick_end(self, nimg: int) -> int:
         """Returns where the tick that shows image `nimg` ends.
 
-        A tick is tick_kimg rounded up to complete quanta; a stage's end also ends one.
+        A tick is tick_kimg rounded up to complete quanta; a stage's end also ends one,
+        which is longer by a rest of one quantum: that of the growth.
         """
         stage = self.stage_at(nimg)
-        length = self._tick_nimg(stage.resolution)
-        end = stage.start_nimg + ((nimg - stage.start_nimg) // length + 1) * length
-        return min(end, self.stage_end(stage))
+        number, length = self._tick(stage, nimg), self._tick_nimg(stage.resolution)
+        if number + 1 >= self._num_ticks(stage):
+            return self.stage_end(stage)
+        return stage.start_nimg + (number + 1) * length
 
     def tick_start(self, nimg: int) -> int:
         """Returns where the tick that shows image `nimg` starts."""
         stage = self.stage_at(nimg)
-        return nimg - (nimg - stage.start_nimg) % self._tick_nimg(stage.resolution)
+        length = self._tick_nimg(stage.resolution)
+        return stage.start_nimg + self._tick(stage, nimg) * length
 
     def is_tick_end(self, nimg: int) -> bool:
         """Returns whether a tick ends after `nimg` images."""
@@ -192,10 +195,10 @@ class Schedule:
         """Returns the number of ticks that have ended after `nimg` images."""
         ticks = 0
         for stage in self.stages():
-            shown = min(nimg, self.stage_end(stage)) - stage.start_nimg
-            if shown > 0:
-                whole, rest = divmod(shown, self._tick_nimg(stage.resolution))
-                ticks += whole + (rest > 0 and nimg >= self.stage_end(stage))
+            if nimg >= self.stage_end(stage):
+                ticks += self._num_ticks(stage)
+            elif nimg > stage.start_nimg:
+                ticks += self._tick(stage, nimg)
         return ticks
 
     def is_save_due(self, nimg: int, every_ticks: int) -> bool:
@@ -224,6 +227,17 @@ class Schedule:
         fade_end = self.fade_end(self.stage_at(nimg))
         tick_end = self.tick_end(nimg)
         return min(fade_end, tick_end) if nimg < fade_end else tick_end
+
+    def _num_ticks(self, stage: Stage) -> int:
+        length = self._tick_nimg(stage.resolution)
+        shown = self.stage_end(stage) - stage.start_nimg
+        whole, rest = divmod(shown, length)
+        return max(whole + (rest > self.quantum_nimg(stage.resolution)), 1)
+
+    def _tick(self, stage: Stage, nimg: int) -> int:
+        """Returns the number of ticks of a stage that ended up to an image of it."""
+        number = (nimg - stage.start_nimg) // self._tick_nimg(stage.resolution)
+        return min(number, self._num_ticks(stage) - 1)
 
     def _tick_nimg(self, resolution: int) -> int:
         quantum = self.quantum_nimg(resolution)

@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from progan_jax.configs import cifar10
+from progan_jax.training import config
 from progan_jax.training.schedule import Schedule, Stage, constant
 
 LADDER = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
@@ -201,3 +203,29 @@ def test_ticks_end_where_the_walk_over_them_does():
     quantum = 6  # Divides every pair's images.
     found = {n for n in range(0, nimg + 1, quantum) if schedule.is_tick_end(n)}
     assert found == {n for n in ends if n % quantum == 0}
+
+
+def test_the_quantum_that_a_growth_takes_more_belongs_to_the_tick_before():
+    """Stages of CIFAR-10 end one pair after their length: at 400.016 kimg."""
+    schedule = config.make_schedule(cifar10.get_config())
+    first = schedule.stages()[0]
+    assert schedule.stage_end(first) == 400_016
+    ends, nimg = [], 0
+    while nimg < 400_016:
+        nimg = schedule.tick_end(nimg)
+        assert schedule.is_tick_end(nimg)
+        ends.append(nimg)
+        assert schedule.ticks_until(nimg) == len(ends)
+        assert schedule.ticks_until(nimg - 1) == len(ends) - 1
+    assert ends == [
+        50_000,
+        100_000,
+        150_000,
+        200_000,
+        250_000,
+        300_000,
+        350_000,
+        400_016,
+    ]
+    assert schedule.tick_start(400_001) == 350_000
+    assert not schedule.is_tick_end(400_000)
