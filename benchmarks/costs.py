@@ -83,7 +83,7 @@ def _program(config: Any, resolution: int) -> StageProgram:
 def _cells(config: Any, program: StageProgram, peaks: Peaks) -> list[str]:
     r = program.resolution
     batch = make_schedule(config).batch_size[r]
-    floor = floors(program.steps.generator, batch)
+    floor = floors(program.steps.generator, program.steps.discriminator, batch)
     lowered = program.lower((_NUM_IMAGES, r, r, config.model.channels))
     counted: Any = lowered.cost_analysis()
     num_bytes = "-"

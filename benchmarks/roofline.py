@@ -3,9 +3,12 @@
 The floor of a pair is the larger of two times:
   arithmetic  20 forward passes x 2 x multiply-adds x images / measured matmul peak
   memory      20 forward passes x activations x 2 (written once, read once) x bytes
-              x images / measured bandwidth
+              x images, and the optimizers' 28 bytes for each parameter of D and 40 for
+              each of G, / measured bandwidth
 A forward pass is one of G or D for one image, which cost about the same. The 20 are an
-estimate of one D step with its penalty's double backward pass and one G step.
+estimate of one D step with its penalty's double backward pass and one G step. Adam
+reads a gradient, a parameter and two moments and writes the last three, of 4 bytes
+each; the average of G is read with G and written.
 
 As a program it prints the two peaks and where they were measured:
 `python -m benchmarks.roofline float32`.
@@ -20,11 +23,17 @@ import jax
 import jax.numpy as jnp
 
 from progan_jax.errors import UserError
-from progan_jax.models.progan.networks import Generator
+from progan_jax.models.progan.networks import Discriminator, Generator
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.environment import environment
-from progan_jax.training.costs import PASSES, activation_count, multiply_adds
+from progan_jax.training.costs import (
+    PASSES,
+    activation_count,
+    multiply_adds,
+    stage_cost,
+)
 
+_G_BYTES, _D_BYTES = 40, 28  # Of a parameter, in an update.
 _DTYPES = ("float32", "bfloat16", "float64")
 _SECONDS = 1.0  # Of each measurement.
 _SIDES = {"cpu": (1024, 2048), "gpu": (4096, 8192), "tpu": (4096, 8192)}
@@ -50,7 +59,7 @@ class Floors:
 
     Attributes:
       flops: Multiplications and additions.
-      num_bytes: Bytes of activations that pass through memory.
+      num_bytes: Bytes of activations and optimizers that pass through memory.
     """
 
     flops: float
@@ -61,12 +70,14 @@ class Floors:
         return max(self.flops / peaks.flops, self.num_bytes / peaks.bandwidth)
 
 
-def floors(generator: Generator, batch: int) -> Floors:
+def floors(generator: Generator, discriminator: Discriminator, batch: int) -> Floors:
     """Returns the floors of a pair of `batch` images by the formula above."""
     width = jnp.dtype(generator.options.dtype).itemsize
+    activations = PASSES * 2.0 * activation_count(generator) * width * batch
+    cost = stage_cost(generator, discriminator, batch)
+    optimizers = _G_BYTES * cost.g_params + _D_BYTES * cost.d_params
     return Floors(
-        PASSES * 2.0 * multiply_adds(generator) * batch,
-        PASSES * 2.0 * activation_count(generator) * width * batch,
+        PASSES * 2.0 * multiply_adds(generator) * batch, activations + optimizers
     )
 
 

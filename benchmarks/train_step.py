@@ -215,7 +215,7 @@ def _ask(command: list[str], request: dict[str, Any]) -> dict[str, Any]:
 
 def _floors(config: Any, resolution: int) -> dict[str, float]:
     batch = make_schedule(config).batch_size[resolution]
-    return vars(floors(make_networks(config, resolution, batch)[0], batch))
+    return vars(floors(*make_networks(config, resolution, batch), batch))
 
 
 if __name__ == "__main__":
