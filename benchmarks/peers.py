@@ -10,6 +10,11 @@ ours two more small layers.
     rosinality  github.com/rosinality/progressive-gan-pytorch: its networks in the steps
                 of its train.py, which cannot be imported
 
+Another program is one more function here under `@peer`: it takes the request (widths
+from 4x4 up, latent_size, channels, batch, dtype, and path, which is on sys.path) and
+returns a function of real images, [batch, channels, side, side] in [-1, 1], that trains
+D and G once.
+
 Reads a request as JSON from the standard input and prints the answer as JSON. Needs
 PyTorch and nothing of ours: it may run under another Python.
 """
@@ -27,9 +32,18 @@ from typing import Any
 import torch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+_Pair = Callable[[torch.Tensor], None]
+PEERS: dict[str, Callable[[dict[str, Any]], _Pair]] = {}
 
 
-def gan_zoo(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
+def peer(build: Callable[[dict[str, Any]], _Pair]) -> Callable[..., _Pair]:
+    """Adds a program, by the name of the function that builds its pair."""
+    PEERS[build.__name__] = build
+    return build
+
+
+@peer
+def gan_zoo(request: dict[str, Any]) -> _Pair:
     """Returns a (D, G) pair of pytorch_GAN_zoo as a function of real images."""
     from models.progressive_gan import ProgressiveGAN
 
@@ -60,7 +74,8 @@ def gan_zoo(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
     return lambda reals: gan.optimizeParameters(reals)
 
 
-def rosinality(request: dict[str, Any]) -> Callable[[torch.Tensor], None]:
+@peer
+def rosinality(request: dict[str, Any]) -> _Pair:
     """Returns a pair of progressive-gan-pytorch as a function of real images."""
     g, d, average = (_rosinality_network(request, kind) for kind in ("G", "D", "G"))
     g_adam, d_adam = (
@@ -138,9 +153,6 @@ def _rosinality_network(request: dict[str, Any], kind: str) -> torch.nn.Module:
 def _freeze(frozen: torch.nn.Module, trained: torch.nn.Module) -> None:
     frozen.requires_grad_(False)
     trained.requires_grad_(True)
-
-
-PEERS = {"gan_zoo": gan_zoo, "rosinality": rosinality}
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:

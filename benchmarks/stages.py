@@ -5,9 +5,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from benchmarks.shares import divide_batches
 from progan_jax.errors import UserError
 from progan_jax.models.common import stage_resolutions
-from progan_jax.training.config import make_schedule
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 RESOLUTIONS = flags.DEFINE_list("resolutions", [], "Of the run; all by default.")
@@ -37,18 +37,5 @@ def choose_stages(config: Any) -> list[int]:
         raise UserError(f"--batch={BATCH.value} must be at least 1; raise it")
     if BATCH.value:
         schedule.batch_size = str(BATCH.value)
-    _divide_batch(config, there)
+    divide_batches(config, there, SHARE.value)
     return list(dict.fromkeys(map(int, names)))
-
-
-def _divide_batch(config: Any, resolutions: list[int]) -> None:
-    """Sets the batch of every resolution to the share of one device."""
-    batches = make_schedule(config).batch_size
-    for resolution in resolutions:
-        if SHARE.value < 1 or batches[resolution] % SHARE.value:
-            raise UserError(
-                f"--share={SHARE.value} does not divide the batch of "
-                f"{batches[resolution]} at {resolution}x{resolution}; choose another"
-            )
-    table = [f"{r}:{batches[r] // SHARE.value}" for r in resolutions]
-    config.schedule.batch_size = ", ".join(["1", *table])

@@ -25,17 +25,23 @@ from typing import Any
 
 from absl import flags
 
+from benchmarks.peer_flags import (
+    PEER,
+    PEER_PATH,
+    PEER_PYTHON,
+    check_peer_path,
+    peer_command,
+    peer_request,
+)
 from benchmarks.results import heading, projection, row_line
 from benchmarks.roofline import floors
 from benchmarks.stages import CONFIG, SHARE, choose_stages
 from progan_jax.errors import UserError
 from progan_jax.files import write_json
-from progan_jax.models.layers import num_features
 from progan_jax.runtime.command_line import run
 from progan_jax.training.config import get_field, make_networks, make_schedule
 from progan_jax.training.validation import validate
 
-PEERS = ("gan_zoo", "rosinality")
 # How both peers train, whatever the recipe.
 _AS_THE_PEERS = {
     "data.dequantise": False,
@@ -59,16 +65,13 @@ SECONDS = flags.DEFINE_float("seconds", 10.0, "Of every measurement.", lower_bou
 ROUNDS = flags.DEFINE_integer(
     "rounds", 2, "Measurements, of which the best counts.", lower_bound=1
 )
-PEER = flags.DEFINE_enum("peer", None, PEERS, "Program to compare with.")
-PEER_PATH = flags.DEFINE_string("peer_path", None, "Folder of its checkout.")
-PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Python with PyTorch.")
 JSON = flags.DEFINE_string("json", None, "File to write the record to.")
 
 
 def main() -> None:
     """Measures every resolution and prints its row."""
     config = CONFIG.value
-    _check_peer_path()
+    check_peer_path()
     changed = _train_as_the_peer(config) if PEER.value else []
     resolutions = choose_stages(config)
     validate(config, 1)
@@ -87,24 +90,10 @@ def main() -> None:
     print("\n" + projection(make_schedule(config), record["rows"]))
 
 
-def _check_peer_path() -> None:
-    given = [flag.name for flag in (PEER_PATH, PEER_PYTHON) if flag.present]
-    if given and not PEER.value:
-        raise UserError(
-            f"--{given[0]} is without effect alone; name the program with "
-            f"--peer={PEERS[0]} or --peer={PEERS[1]}"
-        )
-    if PEER.value and not (PEER_PATH.value and Path(PEER_PATH.value).is_dir()):
-        raise UserError(
-            f"--peer_path={PEER_PATH.value}: there is no such folder; name a checkout "
-            f"of {PEER.value} (benchmarks/peers.py has its address)"
-        )
-
-
 def _check_peer(config: Any) -> None:
     """Builds the smallest of the peer's networks, to find a missing part early."""
     try:
-        _ask(_peer_command(), _peer_request(config, 4) | {"seconds": 0})
+        _ask(peer_command(), peer_request(config, 4, seconds=0))
     except UserError as error:
         raise UserError(
             f"--peer_path={PEER_PATH.value}, --peer_python={PEER_PYTHON.value}: "
@@ -164,7 +153,8 @@ def _measure(config: Any, resolution: int) -> dict[str, Any]:
     for _ in range(ROUNDS.value):
         ours.append(_ask([sys.executable, "-m", "benchmarks.ours"], request))
         if PEER.value:
-            peers.append(_ask(_peer_command(), _peer_request(config, resolution)))
+            asked = peer_request(config, resolution, SECONDS.value)
+            peers.append(_ask(peer_command(), asked))
     row = min(ours, key=lambda answer: answer["ms"])
     row["all_ms"] = [answer["ms"] for answer in ours]
     row["resolution"] = resolution
@@ -173,26 +163,6 @@ def _measure(config: Any, resolution: int) -> dict[str, Any]:
         row["peer"] = min(peers, key=lambda answer: answer["ms"])
         row["peer"]["all_ms"] = [answer["ms"] for answer in peers]
     return row
-
-
-def _peer_command() -> list[str]:
-    return [PEER_PYTHON.value, str(Path(__file__).with_name("peers.py"))]
-
-
-def _peer_request(config: Any, resolution: int) -> dict[str, Any]:
-    model = config.model
-    fmaps = (model.fmap_base, model.fmap_decay, model.fmap_max)
-    stages = range(1, resolution.bit_length() - 1)
-    return {
-        "peer": PEER.value,
-        "path": str(Path(PEER_PATH.value or "").resolve()),
-        "widths": [num_features(stage, *fmaps) for stage in stages],
-        "latent_size": model.latent_size,
-        "channels": model.channels,
-        "batch": make_schedule(config).batch_size[resolution],
-        "dtype": model.dtype,
-        "seconds": SECONDS.value,
-    }
 
 
 def _ask(command: list[str], request: dict[str, Any]) -> dict[str, Any]:
