@@ -7,6 +7,7 @@ measurement is a separate process, as for the peers.
 import json
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -20,6 +21,43 @@ from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram
 
 
+@dataclass
+class Stage:
+    """The compiled steps of one resolution on one device, and a state to train.
+
+    Attributes:
+      program: Prepared for noise.
+      state: Donated to the program, and replaced by what it returns.
+      compile_sec: Seconds that preparing took.
+    """
+
+    program: StageProgram
+    state: Any
+    compile_sec: float
+
+    @property
+    def compiled(self) -> jax.stages.Compiled:
+        """The compiled steps."""
+        assert self.program.compiled is not None, "it is prepared"
+        return self.program.compiled
+
+    def start(self, pairs: int) -> jax.Array:
+        """Starts a dispatch; the result is ready when it has ended."""
+        self.state, done = self.program.run(self.state, 0, pairs)
+        return done
+
+
+def prepare(config: Any, resolution: int) -> Stage:
+    """Compiles the steps of a resolution."""
+    schedule, mesh = make_schedule(config), make_mesh(jax.devices()[:1])
+    pyramid = _noise(config, resolution, schedule.batch_size[resolution])
+    program = StageProgram(config, schedule, resolution, mesh, pyramid.label_counts)
+    state = program.create()
+    started = time.perf_counter()
+    program.prepare(pyramid)
+    return Stage(program, state, time.perf_counter() - started)
+
+
 def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:
     """Trains on noise on one device.
 
@@ -31,19 +69,12 @@ def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:
     Returns:
       ms of a (D, G) pair, images of it, compile_sec and peak memory in bytes.
     """
-    schedule, mesh = make_schedule(config), make_mesh(jax.devices()[:1])
-    pyramid = _noise(config, resolution, schedule.batch_size[resolution])
-    program = StageProgram(config, schedule, resolution, mesh, pyramid.label_counts)
-    state = program.create()
-    started = time.perf_counter()
-    program.prepare(pyramid)
-    compile_sec = time.perf_counter() - started
-    assert program.compiled is not None, "prepared above"
+    stage = prepare(config, resolution)
     return {
-        "ms": 1000 * _seconds_of_pair(program, state, seconds),
-        "images": schedule.pair_nimg(resolution),
-        "compile_sec": compile_sec,
-        "peak_bytes": memory(program.compiled),
+        "ms": 1000 * seconds_of_pair(stage, seconds),
+        "images": make_schedule(config).pair_nimg(resolution),
+        "compile_sec": stage.compile_sec,
+        "peak_bytes": memory(stage.compiled),
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }
@@ -58,19 +89,18 @@ def _noise(config: Any, resolution: int, batch: int) -> Pyramid:
     return build_pyramid("noise", images, labels, classes)
 
 
-def _seconds_of_pair(program: StageProgram, state: Any, seconds: float) -> float:
+def seconds_of_pair(stage: Stage, seconds: float) -> float:
     """Returns the seconds of a pair in long dispatches, one always waiting."""
-    state, before = program.run(state, 0, 1)
-    before.block_until_ready()
+    stage.start(1).block_until_ready()
     started = time.perf_counter()
-    state, before = program.run(state, 0, 1)
+    before = stage.start(1)
     before.block_until_ready()
     one = time.perf_counter() - started
     # On slow devices a full dispatch would take minutes.
-    several = max(min(program.max_pairs, int(seconds / one / 2)), 1)
+    several = max(min(stage.program.max_pairs, int(seconds / one / 2)), 1)
     pairs, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        state, done = program.run(state, 0, several)
+        done = stage.start(several)
         before.block_until_ready()
         before, pairs = done, pairs + several
     before.block_until_ready()

@@ -53,14 +53,26 @@ def main() -> None:
     for resolution in resolutions:
         alone = None
         for number in numbers:
-            compile_sec, rate = _measure(config, resolution, number)
+            compile_sec, rate = measure(config, resolution, number, SECONDS.value)
             alone = alone or rate / number
             cells = [resolution, number, f"{compile_sec:.1f}", f"{rate:,.2f}"]
             print(line([*map(str, cells), f"{rate / alone:.2f}"]), flush=True)
 
 
-def _measure(config: Any, resolution: int, number: int) -> tuple[float, float]:
-    """Returns the seconds of compiling, and pairs times seeds per second."""
+def measure(
+    config: Any, resolution: int, number: int, at_least: float
+) -> tuple[float, float]:
+    """Trains several seeds in one program.
+
+    Args:
+      config: A run's configuration.
+      resolution: Resolution of the stage.
+      number: Number of seeds.
+      at_least: Minimum length of the timed part in seconds.
+
+    Returns:
+      The seconds of compiling, and pairs times seeds per second.
+    """
     states, steps = _states(config, resolution, number)
     batches = _batches(config, resolution, number)
     rate = jnp.full(_PAIRS, 1e-3)
@@ -73,7 +85,7 @@ def _measure(config: Any, resolution: int, number: int) -> tuple[float, float]:
     states, done = compiled(states, batches, controls)
     done.block_until_ready()
     count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < SECONDS.value:
+    while time.perf_counter() - started < at_least:
         states, done = compiled(states, batches, controls)
         done.block_until_ready()
         count += 1
