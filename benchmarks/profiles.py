@@ -79,7 +79,7 @@ def profile(run: Callable[[], jax.Array], hlo: str, pairs: int) -> dict[str, Any
     return {"wall_ms": 1000 * wall / pairs, **summary(data, hlo, pairs)}
 
 
-def summary(data: ProfileData, hlo: str, pairs: int) -> dict[str, Any]:
+def summary(data: Any, hlo: str, pairs: int) -> dict[str, Any]:
     """Adds up all events of the program.
 
     Returns:
@@ -115,7 +115,7 @@ def summary(data: ProfileData, hlo: str, pairs: int) -> dict[str, Any]:
     }
 
 
-def events(data: ProfileData, ops: dict[str, Op]) -> Iterator[Event]:
+def events(data: Any, ops: dict[str, Op]) -> Iterator[Event]:
     """Yields what ran on the first device, or on the CPU if there is none.
 
     Args:

@@ -1,7 +1,8 @@
-"""A record of `benchmarks.train_step` as Markdown: `python -m benchmarks.results FILE`.
+"""A record as Markdown: `python -m benchmarks.results FILE`.
 
-A record is what `--json=FILE` writes: hardware, versions, commit, date, the
-configuration, the measured peaks and, of each resolution, times, floors and memory.
+A record is what `--json=FILE` of `benchmarks.train_step` writes: hardware, versions,
+commit, date, the configuration, the measured peaks and, of each resolution, times,
+floors and memory. Those of `benchmarks.accelerator` are benchmarks/case_table.py's.
 """
 
 import json
@@ -128,11 +129,15 @@ def main(name: str) -> None:
     """Prints the table of a record."""
     try:
         record = json.loads(Path(name).read_text())
-        lines = list(table(record))
+        # It imports from here.
+        from benchmarks.case_table import case_table
+
+        lines = list(case_table(record) if "cases" in record else table(record))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{name}: it is not a record of benchmarks.train_step "
-            f"({type(error).__name__}: {error}); name a file that --json wrote"
+            f"{name}: it is not a record of benchmarks.train_step or "
+            f"benchmarks.accelerator ({type(error).__name__}: {error}); name a file "
+            "that --json wrote"
         ) from error
     print("\n".join(lines))
 

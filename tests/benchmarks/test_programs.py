@@ -1,12 +1,15 @@
 """The benchmarks as their user types them, on networks of a few maps."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks.case_table import case_table
 from benchmarks.results import table
 
 # Each is a process of its own: about a minute in all.
@@ -149,3 +152,56 @@ def test_the_costs_of_every_stage_are_counted_without_compiling():
     assert {row[5] for row in lines[2:4]} == {"-"}
     for row in lines[-2:]:
         assert sum(map(float, filter(None, row[2:]))) == pytest.approx(100, abs=0.3)
+
+
+def test_ten_minutes_of_an_accelerator_are_one_small_case_on_a_cpu(tmp_path):
+    path = tmp_path / "new" / "record.json"
+    command = [sys.executable, "-m", "benchmarks.accelerator", "--minutes=1"]
+    command += ["--seconds=0.5", f"--json={path}", f"--cache={tmp_path}/cache"]
+    for number in range(2):
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert time.monotonic() - started < 60
+        assert done.returncode == 0, done.stderr
+        assert "No accelerator: JAX has only the CPU; one small case" in done.stdout
+        record = json.loads(path.read_text())
+        assert "\n".join(case_table(record)) in done.stdout
+        device, steps = record["cases"]
+        assert (device["status"], steps["status"]) == ("ok", "ok")
+        assert {"git", "versions", "date", "driver", "device"} <= set(record)
+        assert {"ms", "compile_sec", "peak_bytes", "floors", "compiled"} <= set(steps)
+        assert steps["from_cache"] > 0 if number else not steps["from_cache"]
+        layers = {row[0] for row in steps["profile"]["layers"]}
+        assert {"Generator/block_4x4", "Discriminator/block_4x4"} <= layers
+        assert 0 < steps["profile"]["busy_ms"] <= steps["profile"]["wall_ms"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_case_and_leaves_a_complete_record(tmp_path, number):
+    path = tmp_path / "record.json"
+    command = [sys.executable, "-m", "benchmarks.accelerator", f"--json={path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("No accelerator"):
+        assert process.poll() is None
+    process.send_signal(number)
+    rest = process.communicate(timeout=10)[0]
+    assert process.returncode == 128 + number
+    record = json.loads(path.read_text())
+    assert record["stopped"] == number.name
+    assert [row["status"] for row in record["cases"]] == ["ok", "stopped"]
+    assert "measured peaks" in rest
+    assert "- steps cifar 4 float32: stopped" in rest
+
+
+def test_the_kernels_of_a_pair_are_counted_for_gpus_without_one():
+    config = ("--config.model.resolution=8", "--resolutions=4,8")
+    for flags in (["--platform=cuda"], ["--compile_to=8"]):
+        done = benchmark("kernels", *config, *flags)
+        assert done.returncode == 0, done.stderr
+        lines = [x.strip("| ").split(" | ") for x in done.stdout.splitlines()]
+        rows = [row for row in lines if row[0] in ("4", "8")]
+        assert int(rows[0][2]) < int(rows[1][2])
+        assert (rows[0][4] == "-") == (flags == ["--platform=cuda"])
+    done = benchmark("kernels", *config, "--platform=cuda", "--compile_to=8")
+    assert "--platform=cuda: nothing is compiled for it here" in the_error(done)
