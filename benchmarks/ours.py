@@ -29,11 +29,13 @@ class Stage:
       program: Prepared for noise.
       state: Donated to the program, and replaced by what it returns.
       compile_sec: Seconds that preparing took.
+      started: Reading of time.perf_counter before.
     """
 
     program: StageProgram
     state: Any
     compile_sec: float
+    started: float
 
     @property
     def compiled(self) -> jax.stages.Compiled:
@@ -55,7 +57,7 @@ def prepare(config: Any, resolution: int) -> Stage:
     state = program.create()
     started = time.perf_counter()
     program.prepare(pyramid)
-    return Stage(program, state, time.perf_counter() - started)
+    return Stage(program, state, time.perf_counter() - started, started)
 
 
 def measure(config: Any, resolution: int, seconds: float) -> dict[str, Any]:
