@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from benchmarks.kernels import count_compiled
+from benchmarks.kernel_counts import count_compiled
 from benchmarks.ours import Stage, prepare, seconds_of_pair
 from benchmarks.profiles import profile
 from benchmarks.roofline import floors, measure_peaks
-from benchmarks.seeds import measure
+from benchmarks.several_seeds import measure
 from progan_jax.runtime.compiler import memory, set_precision
 from progan_jax.runtime.environment import environment
 from progan_jax.training.config import make_networks, make_schedule

@@ -1,6 +1,7 @@
 """Order, deadlines and record of benchmarks.accelerator, with a clock of its own."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -9,11 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from absl import flags
 
-from benchmarks import accelerator
+from benchmarks import accelerator, peer_flags
 from benchmarks.cases import DEVICE, Case, cases, config_of
 from benchmarks.deadlines import Budget, run_cases
 from benchmarks.processes import Outcome
+from progan_jax.errors import UserError
 from progan_jax.training.config import make_schedule
 from progan_jax.training.validation import validate
 
@@ -176,22 +179,39 @@ def test_a_record_that_cannot_be_written_ends_nothing(defaults, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("given", "reason"),
     [
-        (["--minutes=0.9"], "--minutes=0.9 is too short for the first case; give at"),
-        (["--peer=gan_zoo"], "--peer_path=None: there is no such folder; name a"),
-        (["--peer=gan_zoo", "--peer_path=/x"], "--peer_path=/x: there is no such f"),
-        (["--peer=bananas"], "value should be one of <gan_zoo|rosinality>"),
-        (["--json=/proc/x.json"], "--json=/proc/x.json: "),
+        ({"minutes": 0.9}, "--minutes=0.9 is too short for the first case; give at"),
+        ({"peer": "gan_zoo"}, "--peer_path=None: there is no such folder; name a"),
+        ({"peer": "gan_zoo", "peer_path": "/x"}, "--peer_path=/x: there is no such f"),
+        ({"peer_path": "/x"}, "name the program with --peer=gan_zoo or --peer=rosi"),
+        ({"json": "/proc/x.json"}, "--json=/proc/x.json: "),
+        ({"cache": "/proc/x"}, "--cache=/proc/x: "),
     ],
 )
-def test_impossible_flags_are_one_line_each(arguments, reason):
-    command = [sys.executable, "-m", "benchmarks.accelerator", *arguments]
+def test_impossible_flags_are_one_line_each(monkeypatch, given, reason):
+    for module in (accelerator, peer_flags):
+        for name, flag in vars(module).copy().items():
+            if isinstance(flag, flags.FlagHolder):
+                value = given.get(flag.name, flag.default)
+                holder = SimpleNamespace(name=flag.name, value=value)
+                holder.present = flag.name in given
+                monkeypatch.setattr(module, name, holder)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        accelerator.main()
+
+
+def test_a_mistake_ends_the_command_with_code_2():
+    command = [sys.executable, "-m", "benchmarks.accelerator", "--minutes=0.5"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert reason in line
+    assert line.startswith("error: --minutes=0.5 is too short")
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_peers_are_read_without_pytorch():
+    assert peer_flags.peer_names() == ["gan_zoo", "rosinality"]
 
 
 @pytest.mark.parametrize("module", ["accelerator", "case"])

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from benchmarks.kernels import count_compiled, count_lowered
+from benchmarks.kernel_counts import count_compiled, count_lowered
 from tests.benchmarks.test_profiles import HLO
 
 
