@@ -14,6 +14,7 @@ that what XLA fuses over two layers counts in the one of the result.
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +90,10 @@ def summary(data: Any, hlo: str, pairs: int) -> dict[str, Any]:
       op_name and layer.
     """
     ops = instructions(hlo)
-    found = list(events(data, ops))
+    with warnings.catch_warnings():
+        # Its types have no __module__: where warnings are errors, Python 3.12 aborts.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = list(events(data, ops))
     kernels: dict[tuple[str, ...], list[float]] = {}
     by_op: dict[tuple[str, ...], list[float]] = {}
     layers: dict[tuple[str, ...], list[float]] = {}

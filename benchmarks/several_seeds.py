@@ -16,6 +16,7 @@ from progan_jax.training.stage import StageProgram
 
 _PAIRS = 8  # Of a dispatch.
 _NUM_IMAGES = 256
+_AXES: Any = (None, None, 0, 0)  # Of images, labels, indices and mirror.
 
 
 def measure(
@@ -36,7 +37,7 @@ def measure(
     batches = _batches(config, resolution, number)
     rate = jnp.full(_PAIRS, 1e-3)
     controls = Controls(jnp.int32(_PAIRS), jnp.ones(_PAIRS), rate, rate)
-    axes = 0, ResidentBatches(None, None, 0, 0), None
+    axes: Any = 0, ResidentBatches(*_AXES), None
     several = jax.jit(jax.vmap(steps.run, in_axes=axes), donate_argnums=0)
     started = time.perf_counter()
     compiled = several.lower(states, batches, controls).compile()
