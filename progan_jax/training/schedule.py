@@ -168,8 +168,8 @@ class Schedule:
     def tick_end(self, nimg: int) -> int:
         """Returns where the tick that shows image `nimg` ends.
 
-        A tick is tick_kimg rounded up to complete quanta; a stage's end also ends one,
-        which is longer by a rest of one quantum: that of the growth.
+        A tick is tick_kimg rounded up to complete quanta; a stage's end also ends one.
+        A rest of less than a tenth of a tick belongs to the tick before.
         """
         stage = self.stage_at(nimg)
         number, length = self._tick(stage, nimg), self._tick_nimg(stage.resolution)
@@ -232,7 +232,8 @@ class Schedule:
         length = self._tick_nimg(stage.resolution)
         shown = self.stage_end(stage) - stage.start_nimg
         whole, rest = divmod(shown, length)
-        return max(whole + (rest > self.quantum_nimg(stage.resolution)), 1)
+        # A stage usually ends one quantum after its last complete tick.
+        return max(whole + (10 * rest >= length), 1)
 
     def _tick(self, stage: Stage, nimg: int) -> int:
         """Returns the number of ticks of a stage that ended up to an image of it."""

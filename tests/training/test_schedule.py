@@ -205,7 +205,7 @@ def test_ticks_end_where_the_walk_over_them_does():
     assert found == {n for n in ends if n % quantum == 0}
 
 
-def test_the_quantum_that_a_growth_takes_more_belongs_to_the_tick_before():
+def test_a_short_rest_of_a_stage_belongs_to_the_tick_before():
     """Stages of CIFAR-10 end one pair after their length: at 400.016 kimg."""
     schedule = config.make_schedule(cifar10.get_config())
     first = schedule.stages()[0]
