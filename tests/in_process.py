@@ -40,7 +40,7 @@ def _take_ours():
         flag.name: flag
         for module, defined in flags.FLAGS.flags_by_module_dict().items()
         for flag in defined
-        if module.startswith(("progan_jax.", "benchmarks.", "runpy"))
+        if module.startswith(("progan_jax.", "runpy"))
     }
     flags.FLAGS.remove_flag_values(ours)
     return ours

@@ -214,23 +214,36 @@ class EqualizedConv(nn.Module):
         x = x.astype(self.dtype)
         y = _CONVOLUTIONS[self.resample](x, kernel[:, :, :c])
         if last is not None:
-            table = _convolve_ones(kernel[:, :, c], *x.shape[1:3]).astype(x.dtype)
-            y = y + last.astype(x.dtype).reshape(-1, 1, 1, 1) * table[None]
+            last, of_last = last.astype(x.dtype), kernel[:, :, c].astype(x.dtype)
+            y = y + _convolve_constant(last, of_last, *x.shape[1:3])
         return _shift(self, y, bias)
 
 
-def _convolve_ones(kernel: jax.Array, height: int, width: int) -> jax.Array:
-    """Correlates a map of ones with a kernel [k, k, F], zero-padded: [H, W, F]."""
+def _convolve_constant(
+    value: jax.Array, kernel: jax.Array, height: int, width: int
+) -> jax.Array:
+    """Correlates a map that is the same at all pixels with a kernel, zero-padded.
+
+    Args:
+      value: [N], the map's value in each image.
+      kernel: [k, k, F].
+      height: Rows H of the map.
+      width: Its columns W.
+
+    Returns:
+      [N, H, W, F].
+    """
     reach = kernel.shape[0] // 2
     # Whether row h + i - reach of the map exists; likewise for columns.
     places = (
         np.arange(n)[:, None] + np.arange(-reach, reach + 1)[None]
         for n in (height, width)
     )
-    rows, columns = (
-        jnp.asarray((at >= 0) & (at < len(at)), kernel.dtype) for at in places
-    )
-    return jnp.einsum("hi,wj,ijf->hwf", rows, columns, kernel)
+    rows, columns = ((at >= 0) & (at < len(at)) for at in places)
+    inside = jnp.asarray(rows[:, None, :, None] & columns[None, :, None], value.dtype)
+    # One product, so that devices exchange a gradient of the kernel's shape.
+    patches = value.reshape(-1, 1, 1, 1, 1) * inside[None]
+    return jnp.einsum("nhwij,ijf->nhwf", patches, kernel)
 
 
 class EqualizedDense(nn.Module):

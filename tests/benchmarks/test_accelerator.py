@@ -7,18 +7,18 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from absl import flags
 
-from benchmarks import accelerator, peer_flags
+from benchmarks import peer_flags
 from benchmarks.cases import DEVICE, Case, cases, config_of
 from benchmarks.deadlines import Budget, run_cases
 from benchmarks.processes import Outcome
 from progan_jax.errors import UserError
 from progan_jax.training.config import make_schedule
 from progan_jax.training.validation import validate
+from tests.in_process import tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,16 +138,15 @@ def test_nothing_starts_after_the_command_is_ended():
 
 
 @pytest.fixture
-def defaults(tmp_path, monkeypatch):
-    """Leaves all flags at their defaults, and the folder of records alone."""
-    for flag in (accelerator.MINUTES, accelerator.SECONDS, accelerator.PEER):
-        holder = SimpleNamespace(value=flag.default)
-        monkeypatch.setattr(accelerator, flag.name.upper(), holder)
-    monkeypatch.setattr(accelerator, "_RESULTS", tmp_path)
+def names(tmp_path, monkeypatch):
+    """The names of the command, without the folder of records."""
+    with tool("benchmarks.accelerator") as names:
+        monkeypatch.setitem(names, "_RESULTS", tmp_path)
+        yield names
 
 
-def test_the_record_is_written_after_every_case(defaults, tmp_path, capsys):
-    record = accelerator._Record(Budget(60.0), "without a cache")
+def test_the_record_is_written_after_every_case(names, tmp_path, capsys):
+    record = names["_Record"](Budget(60.0), "without a cache")
     found = {"device": "Chip X/2", "date": "2026-11-28T01:02:03+00:00", "peaks": {}}
     row = {"case": "device", "kind": "device", "status": "ok", "took_sec": 9.0}
     record.keep(DEVICE, row | found)
@@ -164,15 +163,15 @@ def test_the_record_is_written_after_every_case(defaults, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "steps hq 8 float32: ok, 1 s"
 
 
-def test_a_record_of_the_same_day_is_kept(defaults, tmp_path):
+def test_a_record_of_the_same_day_is_kept(names, tmp_path):
     for _ in range(2):
-        accelerator._Record(Budget(60.0), "").save()
+        names["_Record"](Budget(60.0), "").save()
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"unknown-undated.json", "unknown-undated-1.json"}
 
 
-def test_a_record_that_cannot_be_written_ends_nothing(defaults, tmp_path, capsys):
-    record = accelerator._Record(Budget(60.0), "")
+def test_a_record_that_cannot_be_written_ends_nothing(names, tmp_path, capsys):
+    record = names["_Record"](Budget(60.0), "")
     record.path = tmp_path / "absent" / "x.json"
     record.save()
     assert "the record is not up to date" in capsys.readouterr().err
@@ -189,17 +188,13 @@ def test_a_record_that_cannot_be_written_ends_nothing(defaults, tmp_path, capsys
         ({"cache": "/proc/x"}, "--cache=/proc/x: "),
     ],
 )
-def test_impossible_flags_are_one_line_each(monkeypatch, given, reason):
-    for module in (accelerator, peer_flags):
-        for name, flag in vars(module).copy().items():
-            if isinstance(flag, flags.FlagHolder):
-                value = given.get(flag.name, flag.default)
-                holder = SimpleNamespace(name=flag.name, value=value)
-                holder.present = flag.name in given
-                monkeypatch.setattr(module, name, holder)
+def test_impossible_flags_are_one_line_each(names, monkeypatch, given, reason):
+    for name, value in given.items():
+        monkeypatch.setattr(flags.FLAGS[name], "value", value)
+        monkeypatch.setattr(flags.FLAGS[name], "present", 1)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     with pytest.raises(UserError, match=re.escape(reason)):
-        accelerator.main()
+        names["main"]()
 
 
 def test_a_mistake_ends_the_command_with_code_2():

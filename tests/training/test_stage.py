@@ -257,6 +257,7 @@ def gradient_shapes(state):
 
     A 3x3 kernel's [3, 3, C, F] is then the matrix product of thirds [3C, 3F]. A fused
     layer's kernel was merged to [4, 4, C, F], taken whole, as [C, 16F] or by its taps.
+    The part of a kernel that the minibatch statistic takes is apart, [3, 3, F].
     """
     shapes = {()}
     for leaf in jax.tree.leaves([state.g_params, state.d_params]):
@@ -264,6 +265,7 @@ def gradient_shapes(state):
         if leaf.shape[:2] == (3, 3):
             c, f = leaf.shape[2:]
             shapes |= {(3 * c, 3 * f), (4, 4, c, f), (16, c, f), (c, 16 * f), (c, f)}
+            shapes |= {(3, 3, f), (f, 3, 3)}
     return shapes
 
 
@@ -272,13 +274,14 @@ def gradient_shapes(state):
     [
         (False, 4, set()),
         pytest.param(True, 4, set(), marks=pytest.mark.slow),
-        pytest.param(False, 0, {(4, 4, 8)}, marks=pytest.mark.slow),
+        pytest.param(False, 0, {(4, 4, 8), (2, 4, 4, 8), (2,)}, marks=pytest.mark.slow),
     ],
 )
 def test_devices_exchange_only_gradients_scalars_and_what_the_statistic_spans(
     config, pyramid, fused, group, more
 ):
-    # Groups lie on one device; the whole batch's moments, [4, 4, C], are of all.
+    # Groups lie on one device; the whole batch's moments, [4, 4, C], are of all, those
+    # of real images and fakes at once.
     config.model.fused_resampling = fused
     config.model.mbstd_group_size = group
     stage = program(config, 8, 8)
