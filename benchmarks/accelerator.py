@@ -6,7 +6,8 @@ another program; several seeds at once; and runtime.deterministic. Prints a Mark
 table, also when it is ended early. Without an accelerator one small case runs.
 
     --minutes=10                    after which it has ended, whatever fails
-    --peer=gan_zoo --peer_path=DIR  another program; benchmarks/peers.py has them
+    --peer_path=DIR                 a checkout of another program: pytorch_GAN_zoo, or
+                                    --peer=NAME of benchmarks/peers.py
     --json=FILE                     the record, written after every case; by default
                                     benchmarks/results/DEVICE-DATE.json
     --cache=DIR                     a folder of compiled programs; by default one that
@@ -20,6 +21,7 @@ prints the table of a record again.
 
 import contextlib
 import json
+import math
 import os
 import platform
 import re
@@ -36,8 +38,8 @@ from absl import flags
 
 from benchmarks.case_table import case_table
 from benchmarks.cases import DEVICE, Case, cases, config_of
-from benchmarks.deadlines import Budget, run_cases
-from benchmarks.peer_flags import PEER, check_peer_path, peer_command, peer_request
+from benchmarks.deadlines import Budget, process_seconds, run_cases
+from benchmarks.peer_flags import check_peer_path, peer, peer_command, peer_request
 from benchmarks.processes import Outcome, ask
 from progan_jax.errors import UserError, reason, warn
 from progan_jax.files import write_whole, writing_to
@@ -51,20 +53,21 @@ CACHE = flags.DEFINE_string("cache", None, "Folder of compiled programs.")
 _RESULTS = Path(__file__).with_name("results")
 _LEAST_MINUTES = 1.0
 _ROW = re.compile(r"\[\s[^\[\]{}]*\]")  # Of a table, in indented JSON.
-# Seconds of the end: the last process must die and the table be printed; and what
-# Python took to come here.
+# Seconds of the end: the last process must die and the table be printed.
 _MARGIN = 10.0
 
 
 def main() -> None:
     """Runs all cases, and prints the table."""
     check_peer_path()
-    if MINUTES.value < _LEAST_MINUTES:
+    if not _LEAST_MINUTES <= MINUTES.value < math.inf:
+        rule = "is too short for the first case"
         raise UserError(
-            f"--minutes={MINUTES.value:g} is too short for the first case; give at "
-            f"least {_LEAST_MINUTES:g}"
+            f"--minutes={MINUTES.value:g} "
+            f"{rule if MINUTES.value < _LEAST_MINUTES else 'must be a number'}; give "
+            f"at least {_LEAST_MINUTES:g}"
         )
-    budget = Budget(60 * MINUTES.value - _MARGIN)
+    budget = Budget(60 * MINUTES.value - _MARGIN, taken=process_seconds())
     stop, signals = threading.Event(), []
 
     def end(number: int, _: Any) -> None:
@@ -96,7 +99,7 @@ def _measure(record: "_Record", ask_case: Any, stop: threading.Event) -> None:
     found = record.value["platform"]
     if found == "cpu":
         print("No accelerator: JAX has only the CPU; one small case runs on it.")
-    plan = cases(found != "cpu", bool(PEER.value))
+    plan = cases(found != "cpu", bool(peer()))
     run_cases(plan, ask_case, record.budget, stop, record.keep)
 
 
@@ -153,7 +156,7 @@ class _Record:
             "minutes": MINUTES.value,
             "seconds": SECONDS.value,
             "cache": cache,
-            "peer": PEER.value,
+            "peer": peer(),
             "peaks": {},
             "stopped": None,
             "took_sec": 0.0,

@@ -55,6 +55,12 @@ def _steps(
     for (recipe, resolution), ms in peers.items():
         empty = [""] * (len(_HEADER) - 1)
         yield line([f"{recipe} {resolution}", *empty, _ms(ms)])
+    if record["peer"]:
+        yield ""
+        yield (
+            f"{record['peer']} takes alternating steps of plain layers, also where the "
+            "recipe's are simultaneous (cifar10) or fused (hq)."
+        )
 
 
 def _stage(row: Row) -> tuple[str, int]:

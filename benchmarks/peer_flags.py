@@ -12,6 +12,7 @@ from progan_jax.models.layers import num_features
 from progan_jax.training.config import make_schedule
 
 _PROGRAM = Path(__file__).with_name("peers.py")
+_DEFAULT = "gan_zoo"  # Of --peer_path alone.
 
 
 def peer_names() -> list[str]:
@@ -29,18 +30,26 @@ PEER_PATH = flags.DEFINE_string("peer_path", None, "Folder of its checkout.")
 PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Python with PyTorch.")
 
 
+def peer() -> str | None:
+    """Returns the program to compare with; None for none."""
+    return PEER.value or (_DEFAULT if PEER_PATH.value else None)
+
+
 def check_peer_path() -> None:
-    """Raises UserError if a flag is missing, or names a folder that is not there."""
-    given = [flag.name for flag in (PEER_PATH, PEER_PYTHON) if flag.present]
-    if given and not PEER.value:
+    """Raises UserError unless the flags name a program and a folder that is there."""
+    if PEER_PYTHON.present and not peer():
         raise UserError(
-            f"--{given[0]} is without effect alone; name the program with "
-            + " or ".join(f"--peer={name}" for name in peer_names())
+            "--peer_python is without effect alone; name a checkout by --peer_path"
         )
-    if PEER.value and not (PEER_PATH.value and Path(PEER_PATH.value).is_dir()):
+    if peer() and not PEER_PATH.value:
+        raise UserError(
+            f"--peer={peer()} needs --peer_path, the folder of a checkout "
+            "(benchmarks/peers.py has its address)"
+        )
+    if peer() and not Path(PEER_PATH.value or "").is_dir():
         raise UserError(
             f"--peer_path={PEER_PATH.value}: there is no such folder; name a checkout "
-            f"of {PEER.value} (benchmarks/peers.py has its address)"
+            f"of {peer()} (benchmarks/peers.py has its address)"
         )
 
 
@@ -61,7 +70,7 @@ def peer_request(config: Any, resolution: int, seconds: float) -> dict[str, Any]
     fmaps = (model.fmap_base, model.fmap_decay, model.fmap_max)
     stages = range(1, resolution.bit_length() - 1)
     return {
-        "peer": PEER.value,
+        "peer": peer(),
         "path": str(Path(PEER_PATH.value or "").resolve()),
         "widths": [num_features(stage, *fmaps) for stage in stages],
         "latent_size": model.latent_size,

@@ -26,10 +26,10 @@ from typing import Any
 from absl import flags
 
 from benchmarks.peer_flags import (
-    PEER,
     PEER_PATH,
     PEER_PYTHON,
     check_peer_path,
+    peer,
     peer_command,
     peer_request,
 )
@@ -72,12 +72,12 @@ def main() -> None:
     """Measures every resolution and prints its row."""
     config = CONFIG.value
     check_peer_path()
-    changed = _train_as_the_peer(config) if PEER.value else []
+    changed = _train_as_the_peer(config) if peer() else []
     resolutions = choose_stages(config)
     validate(config, 1)
     if JSON.value:
         _check_json(Path(JSON.value))
-    if PEER.value:
+    if peer():
         _check_peer(config)
     record = _record(config, changed)
     print("\n".join(heading(record)), flush=True)
@@ -97,7 +97,7 @@ def _check_peer(config: Any) -> None:
     except UserError as error:
         raise UserError(
             f"--peer_path={PEER_PATH.value}, --peer_python={PEER_PYTHON.value}: "
-            f"{error}; name a checkout of {PEER.value}, and a Python that has PyTorch"
+            f"{error}; name a checkout of {peer()}, and a Python that has PyTorch"
         ) from error
 
 
@@ -133,7 +133,7 @@ def _record(config: Any, changed: list[str]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "share": SHARE.value,
         "peaks": {name: answer[name] for name in ("flops", "bandwidth")},
-        "peer": PEER.value,
+        "peer": peer(),
         "as_the_peer": changed,
         "seconds": SECONDS.value,
         "rounds": ROUNDS.value,
@@ -152,7 +152,7 @@ def _measure(config: Any, resolution: int) -> dict[str, Any]:
     ours, peers = [], []
     for _ in range(ROUNDS.value):
         ours.append(_ask([sys.executable, "-m", "benchmarks.ours"], request))
-        if PEER.value:
+        if peer():
             asked = peer_request(config, resolution, SECONDS.value)
             peers.append(_ask(peer_command(), asked))
     row = min(ours, key=lambda answer: answer["ms"])

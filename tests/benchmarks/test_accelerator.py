@@ -145,6 +145,17 @@ def names(tmp_path, monkeypatch):
         yield names
 
 
+def test_the_time_begins_with_the_process_and_not_after_its_imports():
+    code = (
+        "import time; time.sleep(1.5); from benchmarks.deadlines import *; "
+        "print(process_seconds(), Budget(9, taken=process_seconds()).left)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    taken, left = map(float, done.stdout.split())
+    assert taken > 1.4 and left < 7.6
+
+
 def test_the_record_is_written_after_every_case(names, tmp_path, capsys):
     record = names["_Record"](Budget(60.0), "without a cache")
     found = {"device": "Chip X/2", "date": "2026-11-28T01:02:03+00:00", "peaks": {}}
@@ -181,9 +192,12 @@ def test_a_record_that_cannot_be_written_ends_nothing(names, tmp_path, capsys):
     ("given", "reason"),
     [
         ({"minutes": 0.9}, "--minutes=0.9 is too short for the first case; give at"),
-        ({"peer": "gan_zoo"}, "--peer_path=None: there is no such folder; name a"),
+        ({"minutes": float("nan")}, "--minutes=nan must be a number; give at least 1"),
+        ({"minutes": float("inf")}, "--minutes=inf must be a number; give at least 1"),
+        ({"peer": "gan_zoo"}, "--peer=gan_zoo needs --peer_path, the folder of a"),
         ({"peer": "gan_zoo", "peer_path": "/x"}, "--peer_path=/x: there is no such f"),
-        ({"peer_path": "/x"}, "name the program with --peer=gan_zoo or --peer=rosi"),
+        ({"peer_path": "/x"}, "no such folder; name a checkout of gan_zoo (benchm"),
+        ({"peer_python": "/x"}, "--peer_python is without effect alone; name a che"),
         ({"json": "/proc/x.json"}, "--json=/proc/x.json: "),
         ({"cache": "/proc/x"}, "--cache=/proc/x: "),
     ],

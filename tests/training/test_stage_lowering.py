@@ -70,6 +70,16 @@ def place(convolution):
     return shapes, re.findall(r'(\w+\.py":\d+)', str(convolution.location))[:4]
 
 
+KINDS = "forward", "gradient of the image", "gradient of the kernel"
+
+
+def check(found):
+    """Asserts that convolutions are of the three kinds, and some of each."""
+    kinds = [kind(each) for each in found]
+    assert not [place(c) for c, k in zip(found, kinds, strict=True) if k is None]
+    assert min(Counter(kinds)[k] for k in KINDS) > 1
+
+
 @pytest.mark.parametrize("resolution", [8, 32, 256])
 @pytest.mark.parametrize(
     ("topology", "fused"), [("progan", False), ("progan", True), ("mode_test", False)]
@@ -79,10 +89,32 @@ def test_gpus_get_convolutions_of_the_three_kinds_that_cudnn_has(
 ):
     tiny_config.model.topology = topology
     tiny_config.model.fused_resampling = fused
-    found = convolutions(lower(tiny_config, resolution, "cuda"))
-    kinds = [kind(each) for each in found]
-    assert not [place(c) for c, k in zip(found, kinds, strict=True) if k is None]
-    assert min(Counter(kinds)[k] for k in ("forward", "gradient of the kernel")) > 4
+    check(convolutions(lower(tiny_config, resolution, "cuda")))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model.dtype": "bfloat16"},
+        {"optim.simultaneous": True},
+        {"model.remat": "blocks"},
+    ],
+    ids=str,
+)
+def test_so_do_other_types_and_steps(tiny_config, change):
+    tiny_config.model.fused_resampling = True
+    tiny_config.update_from_flattened_dict(change)
+    check(convolutions(lower(tiny_config, 16, "cuda")))
+
+
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs a GPU")
+def test_xla_calls_cudnn_for_all_of_them(tiny_config):
+    compiled = lower(tiny_config, 32, None).compile().as_text()
+    calls = Counter(re.findall(r"__cudnn\$(conv\w+)", compiled))
+    assert calls["convForward"] + calls["convBiasActivationForward"] > 1
+    assert min(calls["convBackwardInput"], calls["convBackwardFilter"]) > 1
+    # What is left of other forms would be plain convolutions.
+    assert not re.findall(r" convolution\(", compiled)
 
 
 def test_a_convolution_in_another_form_is_found():

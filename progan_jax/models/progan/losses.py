@@ -131,7 +131,10 @@ def is_zero_sum(options: Options, loss: LossOptions) -> bool:
 
 
 def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
-    """Returns the loss of D's parameters; no gradient flows into the fakes."""
+    """Returns the loss of D's parameters.
+
+    The penalty has no gradient with respect to the fakes.
+    """
     reals, fakes, options = inputs.reals, inputs.fakes, inputs.options
     assert reals is not None and fakes is not None, "D takes both"
     noise = _noise(inputs)
