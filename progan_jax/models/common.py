@@ -272,11 +272,12 @@ Layer = tuple[tuple[int, ...], int]
 def block_layers(generator: Any) -> tuple[Layer, ...]:
     """Returns the layers within a generator's blocks, from their shapes alone.
 
-    Blocks are named by `block_name`; the other layers are those of RGB.
+    Blocks are named by `block_name`, at any depth; the other layers are those of RGB,
+    and of networks before the blocks.
     """
     layers = []
     for path, shape in weight_shapes(generator).items():
-        block = re.fullmatch(r"block_(\d+)x\1", path[0])
+        block = re.search(r"\bblock_(\d+)x\1\b", "/".join(path))
         if block and path[-1] == "kernel":
             # A dense kernel makes all pixels at once.
             side = int(block[1]) if len(shape) == 4 else 1

@@ -169,8 +169,9 @@ def _plain_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return conv2d(x, kernel.astype(x.dtype))
 
 
-# Each takes the stored kernel, which is rounded to the layer's dtype after merging.
-_CONVOLUTIONS = {None: _plain_conv2d, "up": upscale_conv2d, "down": conv_downscale2d}
+# By how they resample. Each takes the stored kernel, which is rounded to the layer's
+# dtype after merging.
+CONVOLUTIONS = {None: _plain_conv2d, "up": upscale_conv2d, "down": conv_downscale2d}
 
 
 class EqualizedConv(nn.Module):
@@ -210,9 +211,9 @@ class EqualizedConv(nn.Module):
         """
         c, side = x.shape[-1], self.kernel_size
         shape = (side, side, c if last is None else c + 1, self.features)
-        kernel, bias = _scaled_parameters(self, shape, (self.features,))
+        kernel, bias = scaled_parameters(self, shape, (self.features,))
         x = x.astype(self.dtype)
-        y = _CONVOLUTIONS[self.resample](x, kernel[:, :, :c])
+        y = CONVOLUTIONS[self.resample](x, kernel[:, :, :c])
         if last is not None:
             last, of_last = last.astype(x.dtype), kernel[:, :, c].astype(x.dtype)
             y = y + _convolve_constant(last, of_last, *x.shape[1:3])
@@ -254,6 +255,8 @@ class EqualizedDense(nn.Module):
       gain: See `EqualizedConv`.
       equalized: See `EqualizedConv`.
       norm: See `EqualizedConv`.
+      lr_multiplier: Learning rate of kernel and bias, relative to the other layers':
+        both are multiplied by it, and the kernel is drawn larger by as much.
       dtype: See `EqualizedConv`.
     """
 
@@ -261,32 +264,44 @@ class EqualizedDense(nn.Module):
     gain: float = DEFAULT_GAIN
     equalized: bool = True
     norm: Callable[..., nn.Module] | None = None
+    lr_multiplier: float = 1.0
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [N, C] to [N, *shape]."""
         kernel_shape = (x.shape[-1], math.prod(self.shape))
-        kernel, bias = _scaled_parameters(self, kernel_shape, self.shape[-1:])
+        kernel, bias = scaled_parameters(
+            self, kernel_shape, self.shape[-1:], self.lr_multiplier
+        )
         x = (x.astype(self.dtype) @ kernel.astype(self.dtype)).reshape(-1, *self.shape)
         return _shift(self, x, bias)
 
 
-def _scaled_parameters(
-    layer: EqualizedConv | EqualizedDense,
+def scaled_parameters(
+    layer: Any,
     kernel_shape: tuple[int, ...],
     bias_shape: tuple[int, ...],
+    lr_multiplier: float = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Creates a layer's kernel and bias; returns them scaled, the bias in its dtype."""
+    """Creates a layer's kernel and bias; returns them scaled, the bias in its dtype.
+
+    Args:
+      layer: A linen module with the attributes `gain`, `equalized` and `dtype`.
+      kernel_shape: The last axis are the outputs.
+      bias_shape: Shape of the bias.
+      lr_multiplier: See `EqualizedDense`.
+    """
     # gain / sqrt(fan_in): Karras et al. 2018, section 4.1, after He et al. 2015.
     scale = layer.gain / math.sqrt(math.prod(kernel_shape[:-1]))
     stored = statistics_dtype(layer.dtype)
-    stddev = 1.0 if layer.equalized else scale
+    stddev = (1.0 if layer.equalized else scale) / lr_multiplier
     initialize = nn.initializers.normal(stddev)
     kernel = layer.param("kernel", initialize, kernel_shape, stored)
     bias = layer.param("bias", nn.initializers.zeros_init(), bias_shape, stored)
-    if layer.equalized:
-        kernel = kernel * scale
+    factor = (scale if layer.equalized else 1.0) * lr_multiplier
+    kernel = kernel if factor == 1.0 else kernel * factor
+    bias = bias if lr_multiplier == 1.0 else bias * lr_multiplier
     return kernel, bias.astype(layer.dtype)
 
 

@@ -1,0 +1,70 @@
+"""Layers of StyleGAN that are pure functions: blur, instance norm, styles.
+
+Images and activations are NHWC. Statistics are taken in float32 at least, whatever the
+dtype of the activations. Source: Karras et al. 2019, sections 2 and 2.1, and the
+authors' TensorFlow program.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from progan_jax.models.layers import statistics_dtype
+
+
+@jax.custom_vjp
+def blur2d(x: jax.Array) -> jax.Array:
+    """Convolves each map with [1 2 1] x [1 2 1] / 16, zero-padded: [N, H, W, C].
+
+    Borders become darker. The kernel is symmetric, so that the gradient is the same
+    blur. It is written as shifted sums, which compilers fuse: a convolution of each
+    map by itself has no fast form on CPUs, and is as bound to memory on GPUs.
+    """
+    return _blur_axis(_blur_axis(x, 1), 2)
+
+
+blur2d.defvjp(lambda x: (blur2d(x), None), lambda _, g: (blur2d(g),))
+
+
+def _blur_axis(x: jax.Array, axis: int) -> jax.Array:
+    size = x.shape[axis]
+    padding = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
+    padded = jnp.pad(x, padding)
+    before, after = (
+        lax.slice_in_dim(padded, start, start + size, axis=axis) for start in (0, 2)
+    )
+    return 0.5 * x + 0.25 * (before + after)
+
+
+def instance_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
+    """Gives every map of every image mean 0 and mean square 1.
+
+    Args:
+      x: [N, H, W, C].
+      epsilon: Added to the mean square, inside the root. At the start of a training the
+        maps at 4x4 are constant, and this one decides what becomes of them.
+
+    Returns:
+      [N, H, W, C], float32 at least.
+    """
+    x = x.astype(statistics_dtype(x.dtype))
+    x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
+    mean_square = jnp.mean(jnp.square(x), axis=(1, 2), keepdims=True)
+    return x * lax.rsqrt(mean_square + epsilon)
+
+
+def apply_style(x: jax.Array, style: jax.Array) -> jax.Array:
+    """Scales and shifts each map of [N, H, W, C] by a style [N, 2 C].
+
+    The first C values are the scales less one, the others the shifts: Karras et al.
+    2019, equation 1, without its normalisation.
+    """
+    scale, shift = jnp.split(style.reshape(len(style), 1, 1, -1), 2, axis=-1)
+    return x * (1 + scale) + shift
+
+
+def broadcast_w(w: jax.Array, num_layers: int) -> jax.Array:
+    """Returns [N, num_layers, w_size] of [N, w_size], or of such an array."""
+    if w.ndim == 3:
+        return w
+    return jnp.broadcast_to(w[:, None], (len(w), num_layers, w.shape[-1]))
