@@ -64,7 +64,11 @@ def apply_style(x: jax.Array, style: jax.Array) -> jax.Array:
 
 
 def broadcast_w(w: jax.Array, num_layers: int) -> jax.Array:
-    """Returns [N, num_layers, w_size] of [N, w_size], or of such an array."""
-    if w.ndim == 3:
-        return w
-    return jnp.broadcast_to(w[:, None], (len(w), num_layers, w.shape[-1]))
+    """Returns [N, num_layers, w_size] of one w for all layers, or one for each.
+
+    Args:
+      w: [N, w_size], [N, 1, w_size] or [N, num_layers, w_size].
+      num_layers: Number of layers.
+    """
+    n, size = len(w), w.shape[-1]
+    return jnp.broadcast_to(w.reshape(n, -1, size), (n, num_layers, size))

@@ -93,7 +93,7 @@ class StyledLayer(nn.Module):
         if self.options.instance_norm:
             x = self._keep("norm", instance_norm(x))
         if self.options.styles:
-            x = self._keep("style", apply_style(x, self._style(w)))
+            x = self._keep("styled", apply_style(x, self._style(w)))
         return x.astype(self.dtype)
 
     def _keep(self, step: str, x: jax.Array) -> jax.Array:

@@ -93,3 +93,70 @@ def test_discriminator_gives_the_same_scores_of_our_images(net, lod):
     scores = scores_at(net, images_at(net, lod), lod)
     theirs = golden()[f"{net}/D_scores_fake/lod{lod:.2f}"]
     assert_close_to_largest(scores, theirs[:, 0])
+
+
+@both_nets
+def test_truncation_gives_the_same_w_and_images(net):
+    g, _ = networks(net)
+    g = g.clone(truncation_psi=0.7)
+    theirs = golden()[f"{net}/truncated/dlatents"]
+    state, z, labels = variables(net, "G"), golden()[f"{net}/z"], one_hot(net)
+    w = compiled(g, method="mapping")(state, z, labels)
+    assert_close_to_largest(compiled(g, method="truncate")(state, w), theirs)
+    images = full_size(net, compiled(g)(state, z, labels))
+    theirs = golden()[f"{net}/truncated/G_out/lod0.00"]
+    assert_close_to_largest(images[: len(theirs)], theirs)
+
+
+@pytest.mark.parametrize("lod", [0.0, 1.5])
+@both_nets
+def test_mixed_styles_give_the_same_images(net, lod):
+    resolution, alpha = stage(net, lod)
+    g, _ = networks(net, resolution)
+    inputs = {name: golden()[f"{net}/{name}"] for name in ("z", "z2")}
+    cutoff = golden()[f"{net}/mixing/cutoff"]
+
+    @jax.jit
+    def mix(state, first, second, cutoff):
+        with jax.default_matmul_precision("highest"):
+            images, _ = g.apply(
+                state,
+                first,
+                one_hot(net),
+                alpha,
+                train=True,
+                mixed_z=second,
+                mixed_from=cutoff,
+                mutable=["stats"],
+            )
+        return images
+
+    state = variables(net, "G", resolution)
+    images = full_size(net, mix(state, inputs["z"], inputs["z2"], cutoff))
+    theirs = golden()[f"{net}/mixing/G_out/lod{lod:.2f}"]
+    assert_close_to_largest(images[: len(theirs)], theirs)
+    # The mixing matters.
+    unmixed = images_at(net, lod)[: len(theirs)]
+    assert np.abs(unmixed - theirs).max() > 0.01 * np.abs(theirs).max()
+
+
+@both_nets
+def test_a_w_for_each_layer_gives_the_mixed_images(net):
+    g, _ = networks(net)
+    w, theirs = (golden()[f"{net}/mixing/{k}"] for k in ("dlatents", "G_out/lod0.00"))
+    images = compiled(g, method="synthesis")(variables(net, "G"), w)
+    assert_close_to_largest(full_size(net, images)[: len(theirs)], theirs)
+
+
+@both_nets
+def test_the_average_of_w_follows_training_calls_and_no_others(net):
+    g, _ = networks(net)
+    state, z = variables(net, "G"), golden()[f"{net}/z"]
+    for steps in ("one_step", "two_steps"):
+        _, changed = g.apply(state, z, one_hot(net), train=True, mutable=["stats"])
+        state = state | changed
+        theirs = golden()[f"{net}/dlatent_avg_after_{steps}"]
+        assert_close_to_largest(state["stats"]["w_average"], theirs)
+    _, same = g.apply(state, z, one_hot(net), mutable=["stats"])
+    for one, other in zip(*map(jax.tree.leaves, (same, changed)), strict=True):
+        np.testing.assert_array_equal(one, other)
