@@ -19,6 +19,7 @@ from progan_jax.models.common import (
     Params,
     Weights,
 )
+from progan_jax.models.official import refuse_others
 from progan_jax.weights.unpickling import read_pickle
 
 
@@ -171,6 +172,8 @@ def import_network(
     classes = [name for family in FAMILIES.values() for name in family.RECORD_CLASSES]
     value = read_pickle(path, classes)
     known = [family for family in FAMILIES.values() if family.recognises(value)]
+    if not known:
+        refuse_others(path, value)
     # The default's error names what is wrong with a file that no family recognises.
     family = known[0] if known else FAMILIES[DEFAULT]
     return family.import_value(path, value, kind, level)
