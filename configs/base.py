@@ -89,6 +89,9 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     evaluate.tap = "2048"  # Layer of Inception for fid, rfid, kid and pr.
     evaluate.resize = "tf1"  # How images are resized for Inception: "tf1" or "clean".
     evaluate.inception_weights = ""  # File; "" = from the cache, else a download.
+    evaluate.truncation_psi = "1"  # Of w, as in "1,0.7,0.5"; 1 = none.
+    evaluate.lpips_weights = ""  # File of tools.convert_lpips; "" = from the cache.
+    evaluate.attributes = ""  # Folder of classifiers of attributes, for ls.
     evaluate.classifier = ""  # File of tools.train_classifier, without its suffix.
 
     config.runtime = runtime = ml_collections.ConfigDict()

@@ -1,5 +1,6 @@
 """A table of the metrics of a run's snapshots, and of its real images."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from progan_jax.inference.snapshot import (
     read_snapshot,
 )
 from progan_jax.metrics.image_sources import (
+    Fakes,
     ImageSource,
     Reals,
     check_snapshot,
@@ -36,6 +38,7 @@ from progan_jax.metrics.scoreboard import (
 )
 from progan_jax.runtime.environment import environment
 from progan_jax.runtime.mesh import batched, make_mesh, select_devices
+from progan_jax.training.config import family_of, model_options
 from progan_jax.training.start import open_set
 from progan_jax.training.validation import validate
 
@@ -95,6 +98,8 @@ class Evaluation:
         """
         options: Any = config.eval
         self._metrics = parse_metrics(options.metrics)
+        self._psis = parse_truncation(options.truncation_psi)
+        check_network(config, self._metrics, self._psis)
         self._best = options.best
         # One process measures while others wait: it has only its own devices.
         here = mesh.local_mesh
@@ -110,13 +115,15 @@ class Evaluation:
                 options.resize,
                 options.inception_weights,
                 options.classifier,
+                options.lpips_weights,
+                options.attributes,
             ),
             self._sharding,
         )
         self.scoreboard = Scoreboard(workdir)
         self._environment = environment()
         if self._best:
-            names = [n for m in self._metrics for n in self._measurer.names(m)]
+            names = [n for m, psi in self._rows() for n in self._measurer.names(m, psi)]
             check_best(self._best, names)
         self._warn_of_floors()
 
@@ -129,20 +136,25 @@ class Evaluation:
             settings = self._measurer.settings(metric)
             counts = self._measurer.counts(metric)
             shown = ("features", "weights", "resize", "subset_size", "classifier")
+            shown += ("attributes",)
             values = {name: settings[name] for name in shown if name in settings}
             if "weights" in values:
                 values["weights"] = values["weights"][:8]  # As Git shows commits.
             rest = [f"{name} {value}" for name, value in values.items()]
             if counts.reals not in (0, counts.fakes):
                 rest.insert(0, f"{counts.reals:,} reals")
-            lines.append(", ".join([f"{metric}: {counts.fakes:,} images", *rest]))
+            counted = f"{counts.fakes:,} {METRICS[metric].unit}"
+            lines.append(", ".join([f"{metric}: {counted}", *rest]))
+        if self._psis != (1.0,):
+            shown = ", ".join(f"{psi:g}" for psi in self._psis)
+            lines.append(f"truncation psi {shown}; 1 is none")
         return lines
 
     def measure_reals(self) -> tuple[str, float, dict[str, float]]:
         """Returns name, kimg and values of other real images, the floor of all."""
         values: dict[str, float] = {}
         sources = {0: self.reals}
-        for metric in self._with_bar(REALS):
+        for metric in self._with_bar(REALS, self._metrics):
             counts = self._measurer.counts(metric)
             if counts.floor:
                 skip = counts.floor_skip
@@ -172,12 +184,18 @@ class Evaluation:
           UserError: if it was trained on other images, or its images are not finite.
         """
         weights, info = read_snapshot(folder)
-        fakes = open_fakes(folder.name, weights, info, self.reals, self._sharding)
         values: dict[str, float] = {}
         of_weights = {"digest": digest(folder), "nimg": info["stage"]["nimg"]}
-        for metric in self._with_bar(folder.name):
+        fakes: dict[float, Fakes] = {}
+        for metric, psi in self._with_bar(folder.name, self._rows()):
+            if psi not in fakes:
+                snapshot = folder.name, weights, info
+                # One source at a time: features are kept of the latest alone.
+                fakes = {psi: open_fakes(*snapshot, self.reals, self._sharding, psi)}
             count = self._measurer.counts(metric).fakes
-            values |= self._measure(metric, folder.name, fakes, count, **of_weights)
+            values |= self._measure(
+                metric, folder.name, fakes[psi], count, psi=psi, **of_weights
+            )
         return folder.name, info["stage"]["nimg"] / 1000, values
 
     def measure_folder(self, folder: Path) -> dict[str, float]:
@@ -193,9 +211,9 @@ class Evaluation:
 
     def write_best(self) -> str | None:
         """Names the best snapshot in snapshots/best, if `config.eval.best` is set."""
-        for metric in self._metrics:
-            if self._best in self._measurer.names(metric):
-                settings = self._measurer.settings(metric)
+        for metric, psi in self._rows():
+            if self._best in self._measurer.names(metric, psi):
+                settings = self._measurer.settings(metric, psi)
                 return self.scoreboard.write_best(self._best, metric, settings)
         return None
 
@@ -209,11 +227,12 @@ class Evaluation:
         *,
         digest: str = "",
         nimg: int = 0,
+        psi: float = 1.0,
     ) -> dict[str, float]:
-        settings = self._measurer.settings(metric) | dict(extra or {})
+        settings = self._measurer.settings(metric, psi) | dict(extra or {})
         found = self.scoreboard.find(name, digest, metric, settings)
         if found is None:
-            found = self._measurer.measure(metric, source, num_images)
+            found = self._measurer.measure(metric, source, num_images, psi)
             self.scoreboard.add(
                 name, digest, nimg, metric, found, settings, self._environment
             )
@@ -221,18 +240,28 @@ class Evaluation:
 
     def _warn_of_floors(self) -> None:
         pyramid = self.reals.pyramid
-        if without := [m for m in self._metrics if not self._measurer.counts(m).floor]:
+        of_images = [m for m in self._metrics if not METRICS[m].space]
+        if without := [m for m in of_images if not self._measurer.counts(m).floor]:
             warn(
                 f"{pyramid.name} has {pyramid.num_images:,} images, too few for the "
                 f"row of real images in {', '.join(without)}; for that row lower "
                 f"config.eval.num_images to {pyramid.num_images // 2} or less"
             )
 
-    def _with_bar(self, name: str) -> Iterator[str]:
-        with tqdm(self._metrics, disable=None, leave=False) as bar:
-            for metric in bar:
-                bar.set_description(f"{name} {metric}")
-                yield metric
+    def _rows(self) -> list[tuple[str, float]]:
+        """Returns metrics and truncations; what is of latents is never truncated."""
+        images = [m for m in self._metrics if not METRICS[m].space]
+        latents = [m for m in self._metrics if METRICS[m].space]
+        truncated = [(m, psi) for psi in self._psis for m in images]
+        return truncated + [(metric, 1.0) for metric in latents]
+
+    def _with_bar(self, name: str, rows: Sequence[Any]) -> Iterator[Any]:
+        with tqdm(rows, disable=None, leave=False) as bar:
+            for row in bar:
+                metric, psi = row if isinstance(row, tuple) else (row, 1.0)
+                truncation = "" if psi == 1 else f" psi {psi:g}"
+                bar.set_description(f"{name} {metric}{truncation}")
+                yield row
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
@@ -249,6 +278,46 @@ def parse_metrics(text: str) -> tuple[str, ...]:
             f"{', '.join(unknown) or 'in it'}; choose from {', '.join(METRICS)}"
         )
     return metrics
+
+
+def parse_truncation(text: str) -> tuple[float, ...]:
+    """Returns the truncations in a text, separated by commas.
+
+    Raises:
+      UserError: if there is none, or one is no number in [-2, 2].
+    """
+    psis = []
+    for part in str(text).split(","):
+        try:
+            psis.append(float(part))
+        except ValueError:
+            psis.append(math.nan)
+        if not abs(psis[-1]) <= 2:
+            raise UserError(
+                f"config.eval.truncation_psi = {text!r}: {part.strip()!r} must be a "
+                "number from -2 to 2; write for example 1,0.7,0.5, or 1 for none"
+            )
+    return tuple(dict.fromkeys(psis))
+
+
+def check_network(
+    config: ml_collections.ConfigDict, metrics: Sequence[str], psis: Sequence[float]
+) -> None:
+    """Raises UserError if a run's generator lacks what is asked for."""
+    family = family_of(config)
+    generator = family.make_networks(model_options(config), config.model.resolution)[0]
+    which = f"the run is of the family {config.family} ({family.PAPER.model})"
+    for metric in metrics:
+        if METRICS[metric].space == "w" and not hasattr(generator, "mapping"):
+            raise UserError(
+                f"config.eval.metrics: {metric} needs a mapping network, and {which}, "
+                f"which has none; choose {metric.replace('_w', '_z')}"
+            )
+    if psis != (1.0,) and not hasattr(generator, "truncate"):
+        raise UserError(
+            f"config.eval.truncation_psi = {', '.join(f'{psi:g}' for psi in psis)}: "
+            f"{which}, which has no truncation; set it to 1"
+        )
 
 
 def _snapshots(workdir: Path, name: str) -> list[Path]:

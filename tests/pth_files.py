@@ -24,6 +24,16 @@ def rebuild(*arguments):
     raise AssertionError("only its name is written")
 
 
+class Pairs:
+    """A dictionary as Python 2 wrote it: made of a list of pairs."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __reduce__(self):
+        return OrderedDict, ([[name, value] for name, value in self.items.items()],)
+
+
 class Pickler(pickle.Pickler):
     def persistent_id(self, obj):
         if not isinstance(obj, Storage):
@@ -44,7 +54,8 @@ class Pickler(pickle.Pickler):
 def write_pth(monkeypatch):
     """Returns a function (path, arrays by name) that writes a .pth file.
 
-    What is there under several names is stored once.
+    What is there under several names is stored once. With `pairs` the dictionary is
+    made of a list of pairs.
     """
     torch, inner = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for kind in ("FloatStorage", "LongStorage", "HalfStorage"):
@@ -56,13 +67,14 @@ def write_pth(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "torch._utils", inner)
 
-    def write(path, arrays):
+    def write(path, arrays, pairs=False):
         machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
         stored = {id(array): array for array in arrays.values()}
         made = {of: Tensor(str(i), a) for i, (of, a) in enumerate(stored.items())}
         tensors = {name: made[id(array)] for name, array in arrays.items()}
+        tensors = (Pairs if pairs else OrderedDict)(tensors)
         with path.open("wb") as file:
-            for value in (0x1950A86A20F9469CFC6C, 1001, machine, OrderedDict(tensors)):
+            for value in (0x1950A86A20F9469CFC6C, 1001, machine, tensors):
                 Pickler(file, 2).dump(value)
             Pickler(file, 2).dump([t.key for t in made.values()])
             for array in stored.values():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.evaluate import evaluate, parse_metrics
+from progan_jax.evaluate import evaluate, parse_metrics, parse_truncation
 from progan_jax.inference.snapshot import find_snapshot, read_snapshot, write_snapshot
 from progan_jax.metrics.measure import Measurer
 from progan_jax.train import train
@@ -151,6 +151,24 @@ def test_training_measures_at_its_cadence_what_evaluation_measures(config, tmp_p
         ("snapshot", "000009_r016", "config.eval.snapshot=000009_r016: .*no such snap"),
         ("resize", "bicubic", "config.eval.resize = 'bicubic' must be one of tf1, cl"),
         ("num_images", -1, "config.eval.num_images = -1 must be at least 0"),
+        *[
+            (
+                "metrics",
+                f"swd,ppl_w{place}",
+                rf"ppl_w{place} needs a mapping network, and the run is of the family "
+                rf"progan \(Progressive GAN\), which has none; choose ppl_z{place}",
+            )
+            for place in ("full", "end")
+        ],
+        (
+            "truncation_psi",
+            "1,0.7",
+            r"the run is of the family progan \(Progressive GAN\), which has no trunc",
+        ),
+        ("truncation_psi", "much", r"'much': 'much' must be a number from -2 to 2"),
+        ("truncation_psi", "1,", r"'1,': '' must be a number"),
+        ("truncation_psi", "nan", "'nan' must be a number"),
+        ("truncation_psi", "0.7,2.5", r"'2\.5' must be a number from -2 to 2"),
     ],
 )
 def test_mistakes_are_reported_before_any_work(config, tmp_path, field, value, message):
@@ -235,3 +253,7 @@ def test_the_folder_of_a_snapshot_is_no_run(config, workdir):
 
 def test_metrics_are_read_once_each_in_their_order():
     assert parse_metrics("fid, swd,fid") == ("fid", "swd")
+
+
+def test_truncations_are_read_once_each_in_their_order():
+    assert parse_truncation("1, 0.7,-1,0.7") == (1, 0.7, -1)

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from progan_jax.display.charts import Points, draw_lines, use_logarithm
-from progan_jax.metrics.scoreboard import Progress
+from progan_jax.metrics.metric import PSI
+from progan_jax.metrics.scoreboard import Point, Progress
 
 _TIMES = ("kimg", "hours")
 
 _LEVEL = re.compile(r"swd_\d+")
 
 _SHARE = re.compile(r"classifier_share_\d+")
+
+_TRUNCATED = re.compile(rf"(.+){PSI}(-?[\d.]+)(.*)")
 
 
 def draw_values(path: Path, runs: Sequence[Progress], names: Sequence[str]) -> None:
@@ -106,6 +109,64 @@ def draw_classes(path: Path, runs: Sequence[Progress]) -> None:
     axis.set_xticks(np.arange(len(shares)) + 0.4, range(len(shares)))
     axis.legend(fontsize="small")
     figure.savefig(path)
+
+
+def draw_truncation(path: Path, runs: Sequence[Progress]) -> None:
+    """Draws values against truncation, and recall against precision.
+
+    Each run's are those of its newest snapshot that was measured under several.
+
+    Args:
+      path: PNG file; not written if there is none.
+      runs: To be compared.
+    """
+    curves = [(run.label, by_truncation(run)) for run in runs]
+    curves = [(label, values) for label, values in curves if values]
+    if not curves:
+        return
+    names = list(dict.fromkeys(name for _, values in curves for name in values))
+    traded = [(label, _traded(values)) for label, values in curves]
+    both = any(points for _, points in traded)
+    figure, axes = _subplots(1, len(names) + both)
+    for axis, name in zip(axes[0], names, strict=False):
+        draw_lines(axis, [(label, values.get(name, [])) for label, values in curves])
+        title = name.removesuffix("_mean").replace("_", " ")
+        axis.set(xlabel="truncation psi", ylabel=title)
+    if both:
+        draw_lines(axes[0, -1], traded)
+        axes[0, -1].set(xlabel="precision", ylabel="recall")
+    axes[0, 0].legend(fontsize="small")
+    figure.savefig(path)
+
+
+def by_truncation(run: Progress) -> dict[str, list[tuple[float, float]]]:
+    """Returns (psi, value) by name, of the newest snapshot that has several.
+
+    Deviations and shares of classes are left out.
+    """
+    for point in reversed(run.points):
+        curves = _split_by_truncation(point)
+        several = {name: sorted(c) for name, c in curves.items() if len(c) > 1}
+        if several:
+            return several
+    return {}
+
+
+def _split_by_truncation(point: Point) -> dict[str, list[tuple[float, float]]]:
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for name, value in point.values.items():
+        match, psi = _TRUNCATED.fullmatch(name), 1.0
+        if match:
+            name, psi = match[1] + match[3], float(match[2])
+        if not name.endswith("_std") and "_share_" not in name:
+            curves.setdefault(name, []).append((psi, value))
+    return curves
+
+
+def _traded(curves: dict[str, list[tuple[float, float]]]) -> Points:
+    """Returns (precision, recall) in the order of the truncations."""
+    precision, recall = (dict(curves.get(n, [])) for n in ("precision", "recall"))
+    return [(p, recall[psi]) for psi, p in precision.items() if psi in recall]
 
 
 def _subplots(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:

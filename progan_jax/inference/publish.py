@@ -42,7 +42,10 @@ _ADDRESS = re.compile(r"https://[\w.~:/?#@!$&*+,;=%-]+", re.ASCII)
 _IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
 # Fields of a configuration that hold paths of the machine that trained.
-_PATHS = ("init_from", "data.data_dir", "eval.inception_weights", "eval.classifier")
+_PATHS = (
+    *("init_from", "data.data_dir", "eval.inception_weights", "eval.classifier"),
+    *("eval.lpips_weights", "eval.attributes"),
+)
 
 _SEED = 0  # Of the samples.
 

@@ -138,14 +138,26 @@ def open_fakes(
     info: Mapping[str, Any],
     reals: Reals,
     batched: jax.sharding.NamedSharding | None,
+    truncation_psi: float = 1.0,
 ) -> Fakes:
     """Returns the fakes of a snapshot, to be compared with real images.
+
+    Args:
+      name: Name of the snapshot, for messages.
+      weights: From `read_snapshot`.
+      info: Its description.
+      reals: The real images.
+      batched: Sharding of a batch axis; None for one device.
+      truncation_psi: 1 for none; any other only of a generator that truncates.
 
     Raises:
       UserError: if it was trained on another set, or is larger than the real images.
     """
     check_snapshot(name, info, reals)
-    sampler = Sampler(generator_from_snapshot(info), batched=batched)
+    generator = generator_from_snapshot(info)
+    if truncation_psi != 1:
+        generator = generator.clone(truncation_psi=truncation_psi)
+    sampler = Sampler(generator, batched=batched)
     variables, alpha = to_variables(weights), info["stage"]["alpha"]
     return Fakes(sampler, variables, alpha, reals, name)
 

@@ -1,7 +1,7 @@
 """Metrics of a set of images, each by its published protocol.
 
-What depends on real images alone is computed once. A value's name has tap and resize
-mode in it; all else that it depends on is in the settings.
+What depends on real images alone is computed once. A value's name has tap, resize mode
+and truncation in it; all else that it depends on is in the settings.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,16 @@ import jax
 
 from progan_jax.errors import MissingWeightsError, UserError
 from progan_jax.images import SMALLEST_LEVEL
+from progan_jax.metrics.attributes import Attributes, read_attributes
 from progan_jax.metrics.classifier import Classifier, read_classifier
 from progan_jax.metrics.features import FeatureSets
 from progan_jax.metrics.image_sources import ImageSource, Reals
-from progan_jax.metrics.metric import Measurement
+from progan_jax.metrics.lpips import load_lpips, lpips
+from progan_jax.metrics.metric import PSI, TRUNCATION, Measurement
 from progan_jax.metrics.protocols import METRICS, Counts, check_images, count_images
+from progan_jax.metrics.separability import import_machine
 from progan_jax.models.common import stage_resolutions
+from progan_jax.weights.weight_files import Weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class MeasureOptions:
       resize: "tf1" or "clean".
       inception_weights: File; "" looks in the cache, then downloads.
       classifier: File without suffix of `tools.train_classifier`.
+      lpips_weights: File of `tools.convert_lpips`; "" looks in the cache.
+      attributes: Folder of classifiers of attributes; see `metrics.attributes`.
     """
 
     metrics: tuple[str, ...]
@@ -40,6 +46,8 @@ class MeasureOptions:
     resize: str = "tf1"
     inception_weights: str = ""
     classifier: str = ""
+    lpips_weights: str = ""
+    attributes: str = ""
 
 
 class Measurer:
@@ -81,6 +89,14 @@ class Measurer:
             of = None if "modes" in rows else reals.pyramid.fingerprint
             side = reals.resolution
             self._classifier = open_classifier(options.classifier, side, of)
+        extractors = {row.extractor for row in rows.values()}
+        self._lpips = None
+        if "lpips" in extractors:
+            self._lpips = open_lpips(options.lpips_weights)
+        self._attributes: Attributes | None = None
+        if "attributes" in extractors:
+            import_machine()
+            self._attributes = open_attributes(options.attributes, reals)
         self._kept: dict[str, dict[Any, Any]] = {metric: {} for metric in rows}
 
     def counts(self, metric: str) -> Counts:
@@ -88,15 +104,15 @@ class Measurer:
         there = self._reals.pyramid.num_images
         return count_images(metric, self._options.num_images, there)
 
-    def names(self, metric: str) -> tuple[str, ...]:
+    def names(self, metric: str, psi: float = 1.0) -> tuple[str, ...]:
         """Returns the names of a metric's values by which one may be the best."""
         row, levels = METRICS[metric], list[int]()
         if row.by_level:
             levels = stage_resolutions(self._reals.resolution, SMALLEST_LEVEL)[::-1]
-        named = (self._name(pattern, metric) for pattern in row.values)
-        return (*(f"{metric}_{r}" for r in levels), *named)
+        patterns = (*(f"{{metric}}_{r}" for r in levels), *row.values)
+        return tuple(self._name(pattern, metric, psi) for pattern in patterns)
 
-    def settings(self, metric: str) -> dict[str, Any]:
+    def settings(self, metric: str, psi: float = 1.0) -> dict[str, Any]:
         """Returns all that a value depends on besides the images measured."""
         counts, row, reals = self.counts(metric), METRICS[metric], self._reals
         settings = {
@@ -109,14 +125,20 @@ class Measurer:
             "seed": reals.seed,
             "data_set": reals.pyramid.name,
             "data_fingerprint": reals.pyramid.fingerprint,
+            TRUNCATION: psi,
             **self._features.settings(metric),
         }
         if row.extractor == "classifier":
             settings["classifier"] = str(self._classifier)
+        if row.extractor == "attributes":
+            settings["attributes"] = str(self._attributes)
+        if row.extractor == "lpips" and self._lpips is not None:
+            settings["features"] = self._lpips.name
+            settings["weights"] = self._lpips.fingerprint
         return settings
 
     def measure(
-        self, metric: str, source: ImageSource, num_images: int
+        self, metric: str, source: ImageSource, num_images: int, psi: float = 1.0
     ) -> dict[str, float]:
         """Returns the values of one metric by their names.
 
@@ -124,6 +146,7 @@ class Measurer:
           metric: One of those asked for.
           source: Images to measure.
           num_images: Number of them.
+          psi: Truncation with which the images are made; 1 for none.
 
         Raises:
           UserError: if the metric cannot be measured with these images.
@@ -135,11 +158,13 @@ class Measurer:
             reals=self._reals,
             num_reals=self.counts(metric).reals,
             constants=row.constants,
-            settings=self.settings(metric),
+            settings=self.settings(metric, psi),
             sharding=self._sharding,
             extract=partial(self._features.extract, metric),
             classifier=self._classifier,
             kept=self._kept[metric],
+            distance=lpips(self._lpips) if self._lpips else None,
+            attributes=self._attributes,
         )
         try:
             values = row.measure(images)
@@ -148,10 +173,57 @@ class Measurer:
                 f"config.eval.metrics: {metric} of {num_images:,} images: {error}; "
                 f"leave {metric} out, or change config.eval.num_images"
             ) from error
-        return {self._name(name, metric): value for name, value in values.items()}
+        return {self._name(name, metric, psi): value for name, value in values.items()}
 
-    def _name(self, pattern: str, metric: str) -> str:
-        return pattern.format(metric=metric, suffix=self._features.suffix(metric))
+    def _name(self, pattern: str, metric: str, psi: float) -> str:
+        truncation = "" if psi == 1 else f"{PSI}{psi:g}"
+        if "{suffix}" not in pattern:
+            pattern += "{suffix}"
+        suffix = self._features.suffix(metric) + truncation
+        return pattern.format(metric=metric, suffix=suffix)
+
+
+def open_lpips(name: str) -> Weights:
+    """Reads weights of LPIPS.
+
+    Args:
+      name: As in `config.eval.lpips_weights`.
+
+    Raises:
+      MissingWeightsError: if there are none.
+      UserError: if they are damaged or of another network.
+    """
+    try:
+        return load_lpips(Path(name) if name else None)
+    except UserError as error:
+        message = f"config.eval.lpips_weights = {name!r}: {error}"
+        raise type(error)(message) from error
+
+
+def open_attributes(name: str, reals: Reals) -> Attributes:
+    """Reads classifiers of attributes.
+
+    Args:
+      name: As in `config.eval.attributes`.
+      reals: The run's images, to whose side and channels they must fit.
+
+    Raises:
+      MissingWeightsError: if there are none.
+      UserError: if one is damaged, or they take images of another form.
+    """
+    field = f"config.eval.attributes = {name!r}"
+    try:
+        attributes = read_attributes(name)
+    except UserError as error:
+        raise type(error)(f"{field}: {error}") from error
+    side, channels = attributes.side, attributes.channels
+    if reals.resolution % side or channels < reals.pyramid.channels:
+        ours = f"{reals.resolution}x{reals.resolution}x{reals.pyramid.channels}"
+        raise UserError(
+            f"{field}: they take images of {side}x{side}x{channels}, which cannot be "
+            f"made of {ours} by means over blocks; name others"
+        )
+    return attributes
 
 
 def open_classifier(

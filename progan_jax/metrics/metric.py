@@ -4,11 +4,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from progan_jax.metrics.attributes import Attributes
 from progan_jax.metrics.classifier import Classifier
 from progan_jax.metrics.image_sources import ImageSource, Reals
+
+TRUNCATION = "truncation_psi"  # A setting; records of earlier versions lack it.
+
+PSI = "_psi"  # In names of values, before the truncation, unless that is 1.
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,14 @@ class Metric:
         snapshot may be called the best.
       by_level: Whether there is a value for each level as well, METRIC_R.
       extractor: Origin of features: "inception", "random" (its graph with random
-        weights), "classifier" (one of the user's), or "" for pixels.
+        weights), "classifier" (one of the user's), "attributes" (several of theirs),
+        "lpips", or "" for pixels.
       tap: Tap of the extractor; "" is that of `config.eval.tap`.
       compared: Whether fakes are compared with real images; else a set is measured
         alone.
+      space: "z" or "w" if latents of a generator are measured, which real images do
+        not have; those of "w" need a mapping. "" for images.
+      unit: What is counted.
       equal: Whether there must be as many real images as fakes.
       least: Smallest number of images of a kind.
       multiple: Divides the number of fakes.
@@ -41,11 +51,13 @@ class Metric:
     extractor: str = ""
     tap: str = ""
     compared: bool = True
+    space: str = ""
+    unit: str = "images"
     equal: bool = False
     least: int = 2
     multiple: int = 1
     smallest_side: int = 4
-    constants: Mapping[str, int] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class Measurement:
       sharding: Sharding of a batch axis; None for one device.
       extract: Returns the features of a number of images at the metric's tap.
       classifier: The run's, for the metrics that need one.
+      distance: LPIPS of float images in 0..255, likewise.
+      attributes: Classifiers of attributes, likewise.
       kept: What the metric keeps of the real images for all sets; empty at first.
     """
 
@@ -69,12 +83,14 @@ class Measurement:
     num_images: int
     reals: Reals
     num_reals: int
-    constants: Mapping[str, int]
+    constants: Mapping[str, Any]
     settings: Mapping[str, Any]
     sharding: NamedSharding | None
     extract: Callable[[ImageSource, int], np.ndarray]
     classifier: Classifier | None
     kept: dict[Any, Any]
+    distance: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    attributes: Attributes | None = None
 
     @property
     def seed(self) -> int:

@@ -5,6 +5,7 @@ A new metric is a row here and a file with its `measure`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from progan_jax.errors import UserError
 from progan_jax.images import SMALLEST_LEVEL
@@ -15,7 +16,9 @@ from progan_jax.metrics import (
     kid,
     modes,
     ms_ssim,
+    perceptual_path,
     precision_recall,
+    separability,
     swd,
 )
 from progan_jax.metrics.metric import Metric
@@ -36,6 +39,21 @@ def _score(measure: Callable[..., dict[str, float]], value: str, **of: str) -> M
         multiple=10,
         constants={"splits": 10},
         **of,  # type: ignore[arg-type]
+    )
+
+
+def _path(space: str, at_end: bool) -> Metric:
+    return Metric(
+        partial(perceptual_path.measure, space=space, at_end=at_end),
+        perceptual_path.PAIRS,
+        {"{metric}": "lower"},
+        extractor="lpips",
+        compared=False,
+        space=space,
+        unit="pairs",
+        least=1,
+        smallest_side=perceptual_path.SMALLEST_SIDE,
+        constants={"epsilon": perceptual_path.EPSILON},
     )
 
 
@@ -96,6 +114,21 @@ METRICS = {
         multiple=10,
         constants={"evaluations": 10},
     ),
+    "ppl_zfull": _path("z", at_end=False),
+    "ppl_wfull": _path("w", at_end=False),
+    "ppl_zend": _path("z", at_end=True),
+    "ppl_wend": _path("w", at_end=True),
+    # In W, too, if there is a mapping.
+    "ls": Metric(
+        separability.measure,
+        separability.SAMPLES,
+        {"{metric}_z": "lower", "{metric}_w": "lower"},
+        extractor="attributes",
+        compared=False,
+        space="z",
+        least=4,
+        multiple=2,
+    ),
 }
 
 
@@ -141,6 +174,8 @@ def count_images(metric: str, num_images: int, there: int) -> Counts:
     """
     row = METRICS[metric]
     fakes = num_images or row.num_images
+    if row.space:
+        return Counts(fakes, 0, 0, 0)
     if not row.compared:
         return Counts(fakes, 0, fakes if fakes <= there else 0, 0)
     reals = min(fakes, there)

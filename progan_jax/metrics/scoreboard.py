@@ -11,6 +11,7 @@ from typing import Any
 from progan_jax.errors import UserError, warn
 from progan_jax.files import append_line, csv_text, read_records, seal, write_whole
 from progan_jax.inference.snapshot import parse_moment, write_best
+from progan_jax.metrics.metric import TRUNCATION
 from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.runtime.logging import read_rows
 
@@ -84,7 +85,7 @@ class Scoreboard:
             record["snapshot"]: sign * record["values"][value]
             for record in self.records()
             if record["snapshot"] != REALS
-            and (record["metric"], record["settings"]) == (metric, dict(settings))
+            and (record["metric"], record["settings"]) == (metric, _complete(settings))
             and not math.isnan(record["values"].get(value, math.nan))
         }
         if not values:
@@ -96,6 +97,8 @@ class Scoreboard:
     def records(self) -> list[dict[str, Any]]:
         """Returns all records; a warning counts damaged and missing ones."""
         records, damaged = read_records(self._path, _is_whole)
+        for record in records:
+            record["settings"] = _complete(record["settings"])
         missing = self._count_csv_rows() - len(set(map(_csv_row, records)))
         if damaged:
             _warn_of_damage(self._path, f"{damaged} damaged line(s) are left out")
@@ -159,8 +162,13 @@ def _identity(
         "snapshot": snapshot,
         "sha256": digest,
         "metric": metric,
-        "settings": dict(settings),
+        "settings": _complete(settings),
     }
+
+
+def _complete(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with what those of earlier versions lack; none truncated."""
+    return {TRUNCATION: 1.0} | dict(settings)
 
 
 def check_best(value: str, names: Iterable[str]) -> None:
@@ -276,11 +284,16 @@ def has_numbers(row: Mapping[str, Any], names: Iterable[str]) -> bool:
 def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
     """Returns a function that accepts the records of each metric's newest settings.
 
-    Those of real images have one setting more: which images are measured.
+    Each truncation has its own. Those of real images have one setting more: which
+    images are measured.
     """
     records = Scoreboard(workdir).records()
-    newest = {record["metric"]: _of_fakes(record) for record in records}
-    return lambda record: _of_fakes(record) == newest[record["metric"]]
+    newest = {_kind(record): _of_fakes(record) for record in records}
+    return lambda record: _of_fakes(record) == newest[_kind(record)]
+
+
+def _kind(record: Mapping[str, Any]) -> tuple[str, Any]:
+    return record["metric"], record["settings"][TRUNCATION]
 
 
 def _of_fakes(record: Mapping[str, Any]) -> dict[str, Any]:

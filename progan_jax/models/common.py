@@ -166,7 +166,7 @@ def generate(
 
     The noise of an image, if G has any, is that of its number and the key.
     """
-    labels = _one_hot(generator, labels)
+    labels = one_hot(generator, labels)
     rngs = {"noise": key}
     images: Any = generator.apply(variables, z, labels, alpha, numbers, rngs=rngs)
     return images
@@ -183,7 +183,7 @@ def generate_in_training(
     images, changed = generator.apply(
         variables,
         z,
-        _one_hot(generator, labels),
+        one_hot(generator, labels),
         progress.alpha,
         train=True,
         mutable=["stats"],
@@ -191,7 +191,8 @@ def generate_in_training(
     return images, changed.get("stats", {})
 
 
-def _one_hot(generator: Any, labels: jax.Array | None) -> jax.Array | None:
+def one_hot(generator: Any, labels: jax.Array | None) -> jax.Array | None:
+    """Returns [N, num_classes] of classes int [N]; None for a network without any."""
     if not generator.num_classes:
         return None
     return jax.nn.one_hot(labels, generator.num_classes)

@@ -10,6 +10,7 @@ Writes, as far as there is something to draw:
     levels.png      the sliced Wasserstein distance of each level against both
     throughput.png  images shown against training time
     classes.png     shares of the classes, of each run's newest snapshot
+    truncation.png  values by truncation, of each run's newest snapshot
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,8 @@ def main() -> None:
     runs = _read(RUNS.value, LABELS.value)
     names = _choose(runs, FIGURES.value)
     out = Path(OUT.value)
-    files = [out / f"{n}.png" for n in ("figures", "levels", "throughput", "classes")]
+    names_of_files = ("figures", "levels", "throughput", "classes", "truncation")
+    files = [out / f"{name}.png" for name in names_of_files]
     with writing_to("--out", out):
         out.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -52,6 +54,7 @@ def main() -> None:
         curves.draw_levels(files[1], runs)
         curves.draw_throughput(files[2], runs)
         curves.draw_classes(files[3], runs)
+        curves.draw_truncation(files[4], runs)
     print("\n".join(str(file) for file in files if file.exists()))
 
 

@@ -150,7 +150,14 @@ class _Dictionary(dict, Stateful):
         del state
 
 
+def _make_dictionary(pairs: Any = ()) -> _Dictionary:
+    """Returns an OrderedDict; Python 2 wrote its items as a list of pairs."""
+    if not all(type(pair) is list and type(pair[0]) is str for pair in pairs):
+        raise ValueError("a dictionary has keys that are not text")
+    return _Dictionary(pairs)
+
+
 _CALLS = {
-    "collections.OrderedDict": _Dictionary,
+    "collections.OrderedDict": _make_dictionary,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
 }

@@ -85,7 +85,7 @@ def read_weights(path: Path) -> Weights:
     weights = Weights(header.get("name", ""), arrays)
     if header.get("fingerprint") != weights.fingerprint or not is_intact(header):
         raise UserError(
-            f"{path} is damaged, or not a file of convert_inception; convert it again"
+            f"{path} is damaged, or not a file of our converters; convert it again"
         )
     return weights
 

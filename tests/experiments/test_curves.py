@@ -77,7 +77,33 @@ def test_classes_are_those_of_the_newest_snapshot_that_was_classified(drawn, tmp
     assert heights == [25, 75]
 
 
+def truncated(label):
+    old = {"fid": 50.0, "fid_psi0.5": 40.0}
+    new = {"fid": 30.0, "fid_psi0.7": 10.0, "fid_psi-1": 90.0, "kid_mean": 3.0}
+    new |= {"kid_psi0.7_mean": 2.0, "kid_psi0.7_std": 0.1, "kid_std": 0.2, "ls_w": 4.0}
+    new |= {"precision": 0.6, "precision_psi0.7": 0.8, "recall": 0.4}
+    new |= {"recall_psi0.7": 0.2}
+    points = [Point(1, 1, old, 32), Point(2, 2, new, 32), Point(3, 3, {"ls_w": 3}, 32)]
+    return Progress(label, points, {}, [])
+
+
+def test_values_by_truncation_are_those_of_the_newest_snapshot_with_several(
+    drawn, tmp_path
+):
+    curves.draw_truncation(tmp_path / "x.png", [truncated("a"), run("b")])
+    axes = {axis.get_ylabel(): lines_of(axis)["a"] for axis in drawn[0].axes[:3]}
+    assert axes == {
+        "fid": [[-1, 90], [0.7, 10], [1, 30]],
+        "kid": [[0.7, 2], [1, 3]],
+        "precision": [[0.7, 0.8], [1, 0.6]],
+    }
+    last = drawn[0].axes[-1]
+    assert (last.get_xlabel(), last.get_ylabel()) == ("precision", "recall")
+    assert lines_of(last)["a"] == [[0.8, 0.2], [0.6, 0.4]]
+
+
 def test_what_nobody_measured_is_not_drawn(tmp_path):
+    curves.draw_truncation(tmp_path / "x.png", [run("a")])
     empty = [Progress("a", [], {}, [])]
     curves.draw_values(tmp_path / "x.png", empty, ["fid"])
     curves.draw_levels(tmp_path / "x.png", empty)

@@ -143,9 +143,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "a.safetensors"
     write_weights(path, make_prefix())
     flip_last_byte(path)
-    with pytest.raises(
-        UserError, match="is damaged, or not a file of convert_inception"
-    ):
+    with pytest.raises(UserError, match="is damaged, or not a file of our converters"):
         load_inception(path)
 
 

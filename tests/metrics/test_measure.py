@@ -104,6 +104,7 @@ def test_settings_have_all_that_a_value_depends_on(reals):
         "seed": 3,
         "data_set": "noise",
         "data_fingerprint": reals.pyramid.fingerprint,
+        "truncation_psi": 1.0,
     }
 
 
@@ -190,3 +191,21 @@ def test_distances_grow_with_the_shift_and_vanish_without(by_features, reals):
 def test_names_show_tap_and_resize_mode(by_features, reals, metric, tap, resize, names):
     measurer = by_features(metric, tap=tap, resize=resize)
     assert measurer.measure(metric, Shifted(reals, 20), 40).keys() == names
+
+
+@pytest.mark.parametrize(
+    ("metric", "resize", "psi", "names"),
+    [
+        ("fid", "tf1", 0.7, {"fid_psi0.7"}),
+        ("pr", "clean", -1, {"precision_clean_psi-1", "recall_clean_psi-1"}),
+        ("swd", "tf1", 0.5, {"swd_16_psi0.5", "swd_average_psi0.5"}),
+    ],
+)
+def test_names_and_settings_show_the_truncation(
+    by_features, reals, metric, resize, psi, names
+):
+    measurer = by_features(metric, resize=resize)
+    values = measurer.measure(metric, Shifted(reals, 20), 40, psi)
+    assert values.keys() == names
+    assert set(measurer.names(metric, psi)) == names
+    assert measurer.settings(metric, psi)["truncation_psi"] == psi

@@ -12,7 +12,8 @@ from progan_jax.metrics.protocols import (
 
 def test_rows_name_extractors_directions_and_what_the_names_hold():
     for name, metric in METRICS.items():
-        assert metric.extractor in ("", "inception", "random", "classifier"), name
+        kinds = ("", "inception", "random", "classifier", "attributes", "lpips")
+        assert metric.extractor in kinds, name
         assert set(metric.values.values()) <= {"higher", "lower"}, name
         for pattern in metric.values:
             assert pattern.format(metric=name, suffix="_768").isidentifier()
@@ -30,6 +31,9 @@ def test_rows_name_extractors_directions_and_what_the_names_hold():
         ("fid_768_clean", False),
         ("kid_mean", False),
         ("swd_16", False),
+        ("precision_psi0.7", True),
+        ("ppl_wfull", False),
+        ("ls_w", False),
     ],
 )
 def test_more_is_better_of_scores_shares_and_modes_alone(value, higher):
@@ -43,6 +47,12 @@ def test_numbers_are_the_published_ones_unless_given():
     for metric in ("fid", "sfid", "rfid", "kid", "is", "pr", "classifier"):
         assert count_images(metric, 0, 10**6).fakes == 50_000
         assert count_images(metric, 70, 10**6).fakes == 70
+    assert count_images("ls", 0, 10**6).fakes == 200_000
+
+
+@pytest.mark.parametrize("metric", ["ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend"])
+def test_of_latents_there_are_no_real_images(metric):
+    assert count_images(metric, 0, 10**6) == Counts(100_000, 0, 0, 0)
 
 
 def test_the_floor_is_of_other_real_images_than_those_compared_with():

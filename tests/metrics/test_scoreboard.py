@@ -1,5 +1,6 @@
 import csv
 import json
+from functools import partial
 
 import pytest
 
@@ -28,6 +29,13 @@ def test_what_was_written_is_found_again_under_the_same_settings_only(board, tmp
     assert again.find("000001_r004", "0f", "swd", {"num_images": 16}) is None
     assert again.find("000001_r004", "0f", "fid", SETTINGS) is None
     assert again.find("000002_r004", "0f", "swd", SETTINGS) is None
+
+
+def test_records_of_earlier_versions_are_of_images_that_were_not_truncated(board):
+    add(board, "000001_r004", swd_average=3.0)
+    find = partial(board.find, "000001_r004", "0f", "swd")
+    assert find(SETTINGS | {"truncation_psi": 1.0}) == {"swd_average": 3.0}
+    assert find(SETTINGS | {"truncation_psi": 0.7}) is None
 
 
 def test_a_snapshot_of_the_same_name_with_other_weights_is_another(board):
@@ -139,7 +147,8 @@ def test_csv_has_a_row_for_each_snapshot_and_settings(board, tmp_path):
     assert [row["snapshot"] for row in rows] == ["reals", "000001_r004", "000001_r004"]
     assert rows[1]["ms_ssim"] == "0.25"
     assert rows[1]["swd_average"] == "3.0"
-    assert json.loads(rows[2]["settings"]) == {"num_images": 16}
+    expected = {"num_images": 16, "truncation_psi": 1.0}
+    assert json.loads(rows[2]["settings"]) == expected
 
 
 def test_csv_is_written_again_whatever_it_holds(board, tmp_path):

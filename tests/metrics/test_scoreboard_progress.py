@@ -72,3 +72,20 @@ def test_real_images_count_although_their_settings_have_an_offset(tmp_path):
     progress = read_progress(tmp_path, "a", latest_settings(tmp_path))
     assert progress.floor == {"swd_16": 2.0}
     assert progress.points[0].values == {"swd_16": 7.0}
+
+
+def test_each_truncation_has_its_newest_settings_and_earlier_records_have_none(
+    tmp_path,
+):
+    old, new = {"num_images": 512}, {"num_images": 1024}
+    truncated = new | {"truncation_psi": 0.5}
+    write(
+        tmp_path,
+        [
+            ("000001_r008", 1000, "fid", old | {"truncation_psi": 0.5}, {"fid": 1.0}),
+            ("000001_r008", 1000, "fid", new, {"fid": 8.0}),
+            ("000001_r008", 1000, "fid", truncated, {"fid_psi0.5": 9.0}),
+        ],
+    )
+    (point,) = read_progress(tmp_path, "a", latest_settings(tmp_path)).points
+    assert point.values == {"fid": 8.0, "fid_psi0.5": 9.0}

@@ -17,7 +17,7 @@ from progan_jax.errors import UserError
 from progan_jax.inference.generator import open_snapshot, to_uint8
 from progan_jax.inference.publish import write_publication
 from progan_jax.inference.snapshot import list_snapshots, read_snapshot, write_snapshot
-from progan_jax.metrics.vgg import VGG19
+from progan_jax.metrics.vgg import VGG, VGG19
 from progan_jax.train import train
 from tests.pickles import dumps, golden_networks
 
@@ -94,7 +94,7 @@ def test_picture_and_table_show_the_images_nearest_to_the_samples(
 
 def test_centres_are_compared_by_the_papers_network(run, tmp_path, neighbours):
     image = np.zeros((1, 16, 16, 3), np.float32)
-    layers = VGG19().init(jax.random.key(0), image)["params"]
+    layers = VGG(VGG19).init(jax.random.key(0), image)["params"]
     arrays = {
         f"{layer}/{name}": np.asarray(array)
         for layer, parts in layers.items()

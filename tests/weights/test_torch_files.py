@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -27,6 +28,22 @@ def test_arrays_of_all_types_and_orders_are_read_as_they_were_written(
     for name, array in arrays.items():
         assert read[name].dtype == array.dtype
         np.testing.assert_array_equal(read[name], array)
+
+
+def test_a_file_of_python_2_is_read(write_pth, tmp_path):
+    """As lpips' vgg.pth: text without an encoding, dictionaries made of pairs."""
+    arrays = {name: np.full(3, name == "b", np.float32) for name in "ab"}
+    data = write_pth(tmp_path / "a.pth", arrays, pairs=True).read_bytes()
+    # X and four bytes of length become U and one.
+    short = re.sub(
+        rb"X(.)\0\0\0(?=[\w.]+)", lambda m: b"U" + m[1], data, flags=re.DOTALL
+    )
+    assert short.count(b"U\x07storage") and b"X\x07" not in short
+    (tmp_path / "a.pth").write_bytes(short)
+    read = read_pth(tmp_path / "a.pth")
+    assert {name: array.tolist() for name, array in read.items()} == {
+        name: array.tolist() for name, array in arrays.items()
+    }
 
 
 class Harm:

@@ -1,0 +1,75 @@
+"""Path lengths of snapshots, through the table of metrics."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from progan_jax.errors import MissingWeightsError
+from progan_jax.metrics.measure import MeasureOptions, Measurer
+from progan_jax.weights.weight_files import Weights
+from tests.metrics.snapshots import make_fakes, make_reals
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Replaces LPIPS, and collects the images that it is given."""
+    pairs = []
+
+    def distance(a, b):
+        assert a.dtype == jnp.float32
+        pairs.append((a.shape, b.shape))
+        return jnp.mean(jnp.square(a - b), axis=(1, 2, 3))
+
+    module = "progan_jax.metrics.measure"
+    monkeypatch.setattr(f"{module}.load_lpips", lambda file: Weights("stub", {}))
+    monkeypatch.setattr(f"{module}.lpips", lambda weights: Partial(distance))
+    return pairs
+
+
+def length(metric, fakes, pairs=20):
+    measurer = Measurer(fakes.reals, MeasureOptions((metric,), num_images=pairs))
+    values = measurer.measure(metric, fakes, pairs)
+    assert set(measurer.names(metric)) == values.keys() == {metric}
+    return values[metric]
+
+
+@pytest.mark.parametrize("metric", ["ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend"])
+def test_lengths_are_finite_and_those_of_a_seed(seen, metric):
+    fakes = make_fakes()
+    first = length(metric, fakes)
+    assert 0 < first < 1e12
+    assert length(metric, fakes) == first
+    assert seen[0] == ((16, 16, 16, 3), (16, 16, 16, 3))  # The crops of 16 pairs.
+
+
+def test_pairs_of_an_image_share_their_noise(seen):
+    """Other noise would move the images by far more than the step."""
+    quiet, noisy = make_fakes(noise=False), make_fakes()
+    assert length("ppl_wend", noisy) < 100 * length("ppl_wend", quiet)
+
+
+def test_progan_has_those_of_z_and_early_stages_are_enlarged(seen):
+    fakes = make_fakes("progan", stage=16)
+    assert length("ppl_zend", fakes) > 0
+    assert seen[0][0] == (16, 16, 16, 3)
+
+
+def test_a_pair_has_one_class_that_of_a_real_image(seen):
+    assert length("ppl_wfull", make_fakes(num_classes=3)) > 0
+
+
+def test_low_precision_of_training_does_not_reach_the_measure(seen):
+    kinds = [make_fakes(dtype=dtype) for dtype in ("float32", "bfloat16")]
+    exact, low = (length("ppl_wend", fakes) for fakes in kinds)
+    assert low == pytest.approx(exact, rel=1e-3)
+
+
+def test_without_weights_one_line_says_where_they_come_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROGAN_JAX_CACHE", str(tmp_path))
+    with pytest.raises(MissingWeightsError) as error:
+        Measurer(make_reals(), MeasureOptions(("ppl_wend",)))
+    message = str(error.value)
+    assert message.startswith("config.eval.lpips_weights = '': there are no LPIPS")
+    assert "vgg16-397923af.pth" in message and "\n" not in message
+    assert np.all([word in message for word in ("tools.convert_lpips", str(tmp_path))])
