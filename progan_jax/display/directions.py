@@ -2,7 +2,8 @@
 
 The distribution of the latents is the same in all directions, so only the network
 makes some of them differ. Its layers up to a small resolution are approximated by a
-linear map; the principal directions are the singular vectors of that map.
+linear map; the principal directions are the singular vectors of that map. The w of a
+style-based generator have principal directions of their own.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,8 @@ _RESOLUTION = 8  # Of the layers; finer ones take four times as long each.
 
 _LATENTS = 1024  # For the regression, at least.
 
+_STYLES = 4096  # Latents that are mapped to w.
+
 
 @dataclass(frozen=True)
 class Directions:
@@ -26,6 +29,8 @@ class Directions:
 
     Attributes:
       vectors: [K, latent_size], orthonormal; of each, the largest number is positive.
+        Those of w [K, w_size] are orthogonal, and as long as the standard deviation of
+        w along them.
       shares: [K], of the sum of squares of all changes, in [0, 1].
     """
 
@@ -48,6 +53,29 @@ def find_directions(generator: TrainedGenerator, count: int) -> Directions:
     rounds = max(1, _LATENTS // (2 * generator.latent_dim))
     slopes = fit_slopes(_early_layers(generator), generator.latent_dim, rounds)
     return decompose(slopes, count)
+
+
+def find_style_directions(generator: TrainedGenerator, count: int) -> Directions:
+    """Returns the principal components of w; always the same ones.
+
+    With classes they are those within a class: differences of classes are no changes
+    of an image.
+
+    Args:
+      generator: A style-based one.
+      count: K at most; there are no more than w is wide.
+
+    Source: Härkönen et al. 2020 (GANSpace), section 3.1.
+    """
+    classes = np.arange(_STYLES) % max(generator.num_classes, 1)
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((_STYLES, generator.latent_dim))
+    w = generator.mapping(latents, classes if generator.num_classes else None)
+    for one in range(classes.max() + 1):
+        w[classes == one] -= w[classes == one].mean(axis=0)
+    found = decompose(w.T / np.sqrt(_STYLES), count)
+    variances = found.shares * np.square(w).sum() / _STYLES
+    return Directions(found.vectors * np.sqrt(variances)[:, None], found.shares)
 
 
 def fit_slopes(

@@ -8,6 +8,7 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from progan_jax.display.answers import Answers
 from progan_jax.display.gate import gate
 from progan_jax.errors import UserError, reason
 from progan_jax.inference.generator import name_class
+from progan_jax.inference.styles import MOST_PSI, NOISES, layer_ranges, layer_side
 
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)
 
@@ -61,11 +63,14 @@ def build_page(
         facts = html.escape(_facts(answers))
         gradio.HTML(f"<h1>{html.escape(title)}</h1>\n<p>{facts}</p>")
         page = _Page(gradio, answers, seed, label)
-        for name, add in (
-            ("Sample", page.add_samples),
-            ("Interpolate", page.add_interpolation),
-            ("Edit", page.add_edits),
-        ):
+        tabs = {
+            "Sample": page.add_samples,
+            "Interpolate": page.add_interpolation,
+            "Edit": page.add_edits,
+        }
+        if answers.explorer.generator.num_layers:
+            tabs["Mix"] = page.add_mixing
+        for name, add in tabs.items():
             with gradio.Tab(name), gradio.Row():
                 add()
     return blocks
@@ -79,6 +84,8 @@ def _facts(answers: Answers) -> str:
         f"{generator.latent_dim} latents",
         f"{generator.num_classes or 'no'} classes",
     ]
+    if generator.num_layers:
+        facts.append(f"{generator.num_layers} layers with styles")
     if "licence" in info:
         facts.append(f"licence {info['licence']['name']}")
     return ", ".join(facts)
@@ -93,6 +100,7 @@ class _Page:
         self._gradio, self._answers = gradio, answers
         self._seed, self._label = seed, label
         self._generator = answers.explorer.generator
+        self._style = self._generator.read_style()
         # Edits and interpolations need a class, if there are any.
         self._one_class = 0 if self._generator.num_classes and label is None else label
         # Where an answer takes a second, the old picture fades until it is there.
@@ -106,22 +114,24 @@ class _Page:
         counts = [count for count in _COUNTS if count <= most]
         first = min(_COUNT, counts[-1])
         with self._column():
-            grid = gradio.HTML(answer(self._seed, self._label, first))
+            html = answer(self._seed, self._label, first, style=self._style)
+            grid = gradio.HTML(html)
         with self._column():
             seed = self._seed_field("Seed", self._seed)
             label = self._class_field(self._label, [("random", None)])
             count = gradio.Dropdown(counts, value=first, label="Images")
             draw = gradio.Button("Draw", variant="primary")
+            style = self._style_fields()
         triggers = [draw.click, seed.submit, label.input, count.input]
-        self._react(triggers, answer, [seed, label, count], grid)
+        self._react(triggers, answer, [seed, label, count], grid, style)
 
     def add_interpolation(self) -> None:
         """Adds two seeds, an image between them, and the way as a strip."""
         gradio, answers = self._gradio, self._answers
         values = self._seed, (self._seed + 1) % 2**32, self._one_class
         with self._column():
-            image = gradio.HTML(answers.between(*values, 0.5))
-            strip = gradio.HTML(answers.strip(*values))
+            image = gradio.HTML(answers.between(*values, 0.5, style=self._style))
+            strip = gradio.HTML(answers.strip(*values, style=self._style))
         with self._column():
             fields = [
                 self._seed_field("Seed A", values[0]),
@@ -130,10 +140,11 @@ class _Page:
             ]
             weight = self._slider("Way from A (0) to B (1)", 0, 1, 0.5, 0.01)
             draw = gradio.Button("Draw", variant="primary")
+            style = self._style_fields()
         triggers = [draw.click, fields[0].submit, fields[1].submit, fields[2].input]
-        self._react(triggers, answers.strip, fields, strip)
+        self._react(triggers, answers.strip, fields, strip, style)
         triggers = [*triggers, weight.change]
-        self._react(triggers, answers.between, [*fields, weight], image)
+        self._react(triggers, answers.between, [*fields, weight], image, style)
 
     def add_edits(self) -> None:
         """Adds a seed, its image, and a slider for each principal direction."""
@@ -141,18 +152,46 @@ class _Page:
         shares = list(enumerate(self._answers.explorer.directions.shares, 1))
         zeros = [0.0] * len(shares)
         with self._column("kept"):
-            image = gradio.HTML(answer(self._seed, self._one_class, *zeros))
+            values = self._seed, self._one_class, *zeros
+            image = gradio.HTML(answer(*values, style=self._style))
         with self._column():
             seed = self._seed_field("Seed", self._seed)
             label = self._class_field(self._one_class)
             draw = gradio.Button("Draw", variant="primary")
-            names = (f"Direction {n} ({s:.1%} of the change)" for n, s in shares)
+            style, of = self._style_fields(), self._answers.explorer.share_of
+            names = (f"Direction {n} ({s:.1%} of {of})" for n, s in shares)
             sliders = [self._slider(name, -_REACH, _REACH, 0, 0.1) for name in names]
             reset = gradio.Button("Reset")
         triggers = [draw.click, seed.submit, label.input]
         triggers += [slider.change for slider in sliders]
-        self._react(triggers, answer, [seed, label, *sliders], image)
+        self._react(triggers, answer, [seed, label, *sliders], image, style)
         reset.click(lambda: zeros, None, sliders, **self._event)
+
+    def add_mixing(self) -> None:
+        """Adds two seeds, and the layers that the first takes from the second."""
+        gradio, answer = self._gradio, self._answers.mix
+        a, b, one = self._seed, (self._seed + 1) % 2**32, self._one_class
+        ranges = layer_ranges(self._generator.num_layers)
+        first = list(ranges["coarse"])
+        choices = [
+            (f"{n} ({layer_side(n)}x{layer_side(n)})", n)
+            for n in range(self._generator.num_layers)
+        ]
+        with self._column("kept"):
+            image = gradio.HTML(answer(a, b, one, first, style=self._style))
+        with self._column():
+            seeds = [self._seed_field("Seed A", a), self._seed_field("Seed B", b)]
+            label = self._class_field(one)
+            draw = gradio.Button("Draw", variant="primary")
+            layers = gradio.CheckboxGroup(choices, value=first, label="Layers of B")
+            with gradio.Row():
+                presets = {name: gradio.Button(name.capitalize()) for name in ranges}
+            style = self._style_fields()
+        triggers = [draw.click, *(s.submit for s in seeds), label.input, layers.change]
+        self._react(triggers, answer, [*seeds, label, layers], image, style)
+        for name, button in presets.items():
+            chosen = list(ranges[name])
+            button.click(partial(list, chosen), None, layers, **self._event)
 
     def _column(self, *classes: str) -> Any:
         return self._gradio.Column(min_width=280, elem_classes=list(classes))
@@ -177,23 +216,41 @@ class _Page:
             [*first, *choices], value=value, label="Class", visible=count > 0
         )
 
+    def _style_fields(self) -> list[Any]:
+        """Returns the fields of a style-based generator's `Style`, or none."""
+        psi, cutoff, noise = self._style
+        if psi is None or cutoff is None:
+            return []
+        layers = self._generator.num_layers
+        return [
+            self._slider("Truncation psi", -MOST_PSI, MOST_PSI, psi, 0.05),
+            self._slider("Truncated layers", 0, layers, cutoff, 1),
+            self._gradio.Radio(NOISES, value=noise, label="Noise"),
+        ]
+
     def _react(
         self,
         triggers: Sequence[Any],
         answer: Callable[..., str],
         inputs: Sequence[Any],
         output: Any,
+        style: Sequence[Any],
     ) -> None:
-        """Makes triggers update a picture; after a mistake it stays, with a notice."""
+        """Makes triggers update a picture; after a mistake it stays, with a notice.
+
+        The fields of a style, if there are any, are triggers, too.
+        """
 
         def guarded(*values: Any) -> Any:
+            given, rest = values[: len(style)], values[len(style) :]
             try:
-                return answer(*values)
+                return answer(*rest, style=self._generator.read_style(*given))
             except UserError as error:
                 self._gradio.Warning(html.escape(str(error)))
                 return self._gradio.skip()
 
-        self._gradio.on(triggers, guarded, list(inputs), output, **self._event)
+        triggers = [*triggers, *(field.change for field in style)]
+        self._gradio.on(triggers, guarded, [*style, *inputs], output, **self._event)
 
 
 # Of several events in a row the last one counts, and no other program calls one.

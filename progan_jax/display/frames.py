@@ -1,16 +1,17 @@
 """Frames of films, and the paths through the latents that they follow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
 from progan_jax.display.pictures import UNREADABLE, Grid, read_grid
 from progan_jax.errors import warn
 from progan_jax.images import tile, upscale_nearest
-from progan_jax.inference.generator import TrainedGenerator, open_snapshot, to_uint8
+from progan_jax.inference.generator import open_snapshot, to_uint8
 from progan_jax.inference.sampling import draw_latents, seed_key, seeded_latents
 from progan_jax.inference.snapshot import list_snapshots, parse_moment
 
@@ -22,7 +23,7 @@ _CAPTION = 40  # Pixels of the line below a picture; even, as MP4 needs.
 
 
 def interpolation_frames(
-    generator: TrainedGenerator,
+    draw: Callable[[np.ndarray, np.ndarray | None], np.ndarray],
     path: np.ndarray,
     labels: np.ndarray | None,
     columns: int,
@@ -30,8 +31,8 @@ def interpolation_frames(
     """Yields the images along a path.
 
     Args:
-      generator: Draws the images.
-      path: Latents [frames, images, latent_dim].
+      draw: From latents and classes to images: a generator, or a part of one.
+      path: Latents [frames, images, latent_dim], or w.
       labels: Classes int [images], or None.
       columns: Images side by side.
 
@@ -47,7 +48,7 @@ def interpolation_frames(
     for start in range(0, frames, at_once):
         # A short last part is filled up, so that all use one program.
         part = path[np.arange(start, start + at_once) % frames]
-        drawn = to_uint8(generator(part.reshape(-1, size), classes))
+        drawn = to_uint8(draw(part.reshape(-1, size), classes))
         for frame in drawn.reshape(at_once, images, *drawn.shape[1:])[: frames - start]:
             yield _enlarge(tile(frame, columns))
 
@@ -171,6 +172,25 @@ def travel(seeds: Sequence[int], frames: int, latent_size: int) -> np.ndarray:
         slerp(stops[int(t)], stops[(int(t) + 1) % len(seeds)], t % 1) for t in times
     ]
     return np.stack(path)[:, None].astype(np.float32)
+
+
+def circle(stops: np.ndarray, frames: int) -> np.ndarray:
+    """Returns points that go smoothly through stops, and from the last to the first.
+
+    It is for w, which unlike latents need not keep their length: a periodic cubic
+    spline, with the same time from each stop to the next.
+
+    Args:
+      stops: [K, images, size], two at least.
+      frames: Moments of the path; the first one is the first stop.
+
+    Returns:
+      float32 [frames, images, size].
+    """
+    closed = np.concatenate([stops, stops[:1]]).astype(np.float64)
+    spline = CubicSpline(np.arange(len(closed)), closed, bc_type="periodic")
+    times = np.arange(frames) * len(stops) / frames
+    return spline(times).astype(np.float32)
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""Export of a trained generator as a StableHLO program that includes the weights.
+"""Export of a trained generator as StableHLO programs that include the weights.
 
-Running the program needs JAX, and nothing of this package.
+Running a program needs JAX, and nothing of this package.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from jax import export
 
 from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.sampling import seed_key
-from progan_jax.models.common import generate
+from progan_jax.models.common import generate, map_latents, synthesise
+from progan_jax.models.layers import lerp
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -30,16 +32,6 @@ def export_generator(generator: TrainedGenerator) -> bytes:
     Raises:
       UserError: if images are not finite.
     """
-    generator.sample(1, seed=0)
-    (count,) = export.symbolic_shape("n")
-    arguments = [jax.ShapeDtypeStruct((count, generator.latent_dim), jnp.float32)]
-    if generator.num_classes:
-        arguments.append(jax.ShapeDtypeStruct((count,), jnp.int32))
-    program = export.export(jax.jit(_draw(generator)), platforms=PLATFORMS)
-    return bytes(program(*arguments).serialize())
-
-
-def _draw(generator: TrainedGenerator) -> Callable[..., jax.Array]:
     network, variables, alpha = generator.network, generator.variables, generator.alpha
 
     def draw(z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
@@ -49,4 +41,71 @@ def _draw(generator: TrainedGenerator) -> Callable[..., jax.Array]:
         )
         return images.astype(jnp.float32)
 
-    return draw
+    generator.sample(1, seed=0)
+    return _export(draw, *_inputs(generator))
+
+
+def export_mapping(generator: TrainedGenerator) -> bytes:
+    """Returns the program of a style-based generator from latents to styles.
+
+    Its arguments are those of `export_generator`'s program and psi, a float32 scalar;
+    1 truncates nothing. It returns styles, float32 [N, num_layers, w_size], truncated
+    in as many layers as the generator's options say.
+
+    Raises:
+      UserError: if the generator is not style-based.
+    """
+    variables, cutoff = generator.variables, generator.read_style().truncation_cutoff
+    network = generator.network.clone(truncation_psi=0.0, truncation_cutoff=cutoff)
+
+    def map_to_styles(z: jax.Array, *rest: jax.Array) -> jax.Array:
+        *labels, psi = rest
+        w = map_latents(network, variables, z, labels[0] if labels else None)
+        # Linear in psi: w itself in the layers that are not truncated.
+        averages: Any = network.apply(variables, w, method="truncate")
+        return lerp(averages, w[:, None], psi).astype(jnp.float32)
+
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    return _export(map_to_styles, *_inputs(generator), scalar)
+
+
+def export_synthesis(generator: TrainedGenerator, noise: str = "random") -> bytes:
+    """Returns the program of a style-based generator from styles to images.
+
+    Its argument are styles, as `export_mapping`'s program returns them, and for random
+    noise a seed, a uint32 scalar. It returns what `export_generator`'s program does.
+
+    Raises:
+      UserError: if images are not finite, the kind of noise is unknown, or the
+        generator is not style-based.
+    """
+    generator.read_style(noise=noise)
+    network, alpha = generator.network.clone(noise_mode=noise), generator.alpha
+    variables = generator.variables
+
+    def draw(w: jax.Array, seed: int | jax.Array = 0) -> jax.Array:
+        numbers, key = jnp.arange(w.shape[0]), seed_key(seed)
+        images = synthesise(
+            network, variables, w, None, jnp.float32(alpha), numbers, key
+        )
+        return images.astype(jnp.float32)
+
+    generator.sample(1, seed=0, noise=noise)
+    (count,) = export.symbolic_shape("n")
+    shape = (count, generator.num_layers, network.options.w_size)
+    seeds = [jax.ShapeDtypeStruct((), jnp.uint32)] if noise == "random" else []
+    return _export(draw, jax.ShapeDtypeStruct(shape, jnp.float32), *seeds)
+
+
+def _inputs(generator: TrainedGenerator) -> list[jax.ShapeDtypeStruct]:
+    """Returns the shapes of latents, and of classes if there are any."""
+    (count,) = export.symbolic_shape("n")
+    inputs = [jax.ShapeDtypeStruct((count, generator.latent_dim), jnp.float32)]
+    if generator.num_classes:
+        inputs.append(jax.ShapeDtypeStruct((count,), jnp.int32))
+    return inputs
+
+
+def _export(program: Callable[..., jax.Array], *inputs: jax.ShapeDtypeStruct) -> bytes:
+    exported = export.export(jax.jit(program), platforms=PLATFORMS)
+    return bytes(exported(*inputs).serialize())

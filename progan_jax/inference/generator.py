@@ -6,7 +6,6 @@ Nothing here needs what training needs: data sets, checkpoints or configurations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,29 @@ import numpy as np
 
 from progan_jax import images as pixels
 from progan_jax.errors import UserError
+from progan_jax.inference.programs import Programs
 from progan_jax.inference.sampling import (
     BATCH_SIZE,
-    Sampler,
     check_weights,
     draw_inputs,
     generator_from_snapshot,
+    read_alpha,
 )
 from progan_jax.inference.snapshot import read_snapshot
-from progan_jax.models.common import (
-    Params,
-    Weights,
-    stage_resolutions,
-    to_variables,
+from progan_jax.inference.styles import (
+    Layers,
+    Style,
+    check_style_based,
+    is_style_based,
+    read_layers,
+    read_style,
+    read_w,
 )
+from progan_jax.models.common import Params, Weights, to_variables
 from progan_jax.models.families import DEFAULT, FAMILIES, Family
-from progan_jax.models.layers import downscale2d
 from progan_jax.runtime.backend import check_devices
 
 Label = jax.typing.ArrayLike | str | Sequence[str]  # One or many, by number or name.
-
-_BATCH_PIXELS = 2**22  # At most in a batch: 64 images of 256x256, 4 of 1024x1024.
 
 _quantise = jax.jit(pixels.to_uint8)
 
@@ -64,8 +65,8 @@ class TrainedGenerator:
         self.network = generator_from_snapshot(info)
         check_weights(self.network, weights)
         self.variables = jax.device_put(to_variables(weights))
-        self.alpha = _check_alpha(info)
-        self._samplers: dict[tuple[int, int, bool], Sampler] = {}
+        self.alpha = read_alpha(info)
+        self._programs = Programs(self.network, self.alpha, name)
 
     @property
     def family(self) -> Family:
@@ -87,6 +88,11 @@ class TrainedGenerator:
     def resolution(self) -> int:
         """Side of the images in pixels."""
         return self.network.resolution
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers with a style; 0 for a generator that is not style-based."""
+        return self.network.num_layers if is_style_based(self.network) else 0
 
     @property
     def num_classes(self) -> int:
@@ -115,6 +121,9 @@ class TrainedGenerator:
         *,
         resolution: int | None = None,
         stale_rgb: bool = False,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise: str | None = None,
     ) -> np.ndarray:
         """Returns the images of latents.
 
@@ -129,6 +138,10 @@ class TrainedGenerator:
           stale_rgb: Whether smaller images are instead the output of the RGB layer of
             that resolution. That layer was last trained when the network had that
             resolution; the layers before it have been trained further since.
+          truncation_psi: Of a style-based generator: see `inference.styles.Style`. By
+            default the truncation is that of the generator's options.
+          truncation_cutoff: Likewise.
+          noise: "random", which is the default, "fixed" or "none"; likewise.
 
         Returns:
           float32 [N, r, r, channels], about [-1, 1], not clipped.
@@ -136,17 +149,9 @@ class TrainedGenerator:
         Raises:
           UserError: if an argument is invalid, or images are not finite.
         """
-        latents = np.asarray(z, np.float32)
-        if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
-            raise UserError(
-                f"z has the shape {list(latents.shape)} and must have [N, "
-                f"{self.latent_dim}] with N at least 1; draw it with "
-                f"numpy.random.default_rng(0).standard_normal((N, {self.latent_dim}))"
-            )
-        if not np.isfinite(latents).all():
-            raise UserError("z has numbers that are not finite; draw it again")
-        labels = self._read_labels(label, len(latents))
-        return self._draw(latents, labels, resolution, stale_rgb, 0)
+        latents, labels = self._read_inputs(z, label)
+        style = self.read_style(truncation_psi, truncation_cutoff, noise)
+        return self._draw(latents, labels, resolution, stale_rgb, 0, style)
 
     def sample(
         self,
@@ -156,6 +161,9 @@ class TrainedGenerator:
         *,
         resolution: int | None = None,
         stale_rgb: bool = False,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise: str | None = None,
     ) -> np.ndarray:
         """Returns n images of a seed; a larger n gives the same first images.
 
@@ -163,11 +171,15 @@ class TrainedGenerator:
 
         Args:
           n: Number of images, at least 1.
-          seed: Seed of the latents, and of the classes if `label` is None.
+          seed: Seed of the latents, of random noise, and of the classes if `label` is
+            None.
           label: Class of all images, or classes [n], by number or by name; None for
             random ones.
           resolution: See `__call__`.
           stale_rgb: See `__call__`.
+          truncation_psi: See `__call__`.
+          truncation_cutoff: See `__call__`.
+          noise: See `__call__`.
 
         Returns:
           As `__call__`.
@@ -178,13 +190,174 @@ class TrainedGenerator:
         if n < 1:
             raise UserError(f"n={n} must be at least 1; raise it")
         check_seed("seed", seed)
+        style = self.read_style(truncation_psi, truncation_cutoff, noise)
         # With batch norm an image depends on its batch: always draw complete ones.
         multiple = BATCH_SIZE if self.network.sees_batch else 1
         drawn = -(-n // multiple) * multiple
         latents, labels = draw_inputs(self.network, drawn, seed)
         if label is not None:
             labels = np.resize(np.asarray(self._read_labels(label, n)), drawn)
-        return self._draw(latents, labels, resolution, stale_rgb, seed)[:n]
+        return self._draw(latents, labels, resolution, stale_rgb, seed, style)[:n]
+
+    def mapping(
+        self, z: jax.typing.ArrayLike, label: Label | None = None
+    ) -> np.ndarray:
+        """Returns w of latents, float32 [N, w_size]: a style for all layers.
+
+        Args:
+          z: See `__call__`.
+          label: See `__call__`.
+
+        Raises:
+          UserError: if an argument is invalid, or the generator is not style-based.
+        """
+        self.check_style_based("mapping")
+        latents, labels = self._read_inputs(z, label)
+        return self._programs.map(self.variables, latents, labels)
+
+    def truncate(
+        self,
+        w: jax.typing.ArrayLike,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+    ) -> np.ndarray:
+        """Returns w_average + psi (w - w_average) in the first layers, w in the others.
+
+        Args:
+          w: [N, w_size] or [N, num_layers, w_size].
+          truncation_psi: See `__call__`.
+          truncation_cutoff: See `__call__`.
+
+        Returns:
+          float32 [N, num_layers, w_size].
+
+        Raises:
+          UserError: if an argument is invalid, or the generator is not style-based.
+
+        Source: Karras et al. 2019, appendix B.
+        """
+        self.check_style_based("truncate")
+        style = self.read_style(truncation_psi, truncation_cutoff)
+        network = self.network.clone(
+            truncation_psi=style.truncation_psi,
+            truncation_cutoff=style.truncation_cutoff,
+        )
+        values = read_w(network, w)
+        return np.asarray(network.apply(self.variables, values, method="truncate"))
+
+    def synthesis(
+        self,
+        w: jax.typing.ArrayLike,
+        *,
+        noise: str | None = None,
+        seed: int = 0,
+        resolution: int | None = None,
+        stale_rgb: bool = False,
+    ) -> np.ndarray:
+        """Returns the images of w, which is taken as it is: it is not truncated.
+
+        Args:
+          w: [N, w_size], or [N, num_layers, w_size] with a style for each layer.
+          noise: See `__call__`.
+          seed: Seed of random noise.
+          resolution: See `__call__`.
+          stale_rgb: See `__call__`.
+
+        Returns:
+          As `__call__`.
+
+        Raises:
+          UserError: if an argument is invalid, the generator is not style-based, or
+            images are not finite.
+        """
+        self.check_style_based("synthesis")
+        style, values = self.read_style(noise=noise), read_w(self.network, w)
+        check_seed("seed", seed)
+        return self._programs.draw(
+            self.variables, values, None, seed, resolution, stale_rgb, style.noise
+        )
+
+    def mix(
+        self,
+        z1: jax.typing.ArrayLike,
+        z2: jax.typing.ArrayLike,
+        layers: Layers,
+        label: Label | None = None,
+        *,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise: str | None = None,
+        resolution: int | None = None,
+    ) -> np.ndarray:
+        """Returns images of z1 whose given layers have the styles of z2.
+
+        Args:
+          z1: See `__call__`.
+          z2: As many latents.
+          layers: Numbers of layers, from 0 at 4x4; or "coarse", "middle", "fine"; or
+            the first and the last one, as "4-7".
+          label: See `__call__`; the class of both.
+          truncation_psi: See `__call__`.
+          truncation_cutoff: See `__call__`.
+          noise: See `__call__`.
+          resolution: See `__call__`.
+
+        Returns:
+          As `__call__`.
+
+        Raises:
+          UserError: if an argument is invalid, the generator is not style-based, or
+            images are not finite.
+
+        Source: Karras et al. 2019, section 3.1.
+        """
+        self.check_style_based("mix")
+        chosen = read_layers("layers", layers, self.num_layers)
+        style = self.read_style(truncation_psi, truncation_cutoff, noise)
+        if np.shape(z1) != np.shape(z2):
+            raise UserError(
+                f"z1 has the shape {list(np.shape(z1))} and z2 {list(np.shape(z2))}; "
+                "give as many latents of each"
+            )
+        w, others = (
+            self.truncate(self.mapping(z, label), *style[:2]) for z in (z1, z2)
+        )
+        w[:, chosen] = others[:, chosen]
+        return self.synthesis(w, noise=style.noise, resolution=resolution)
+
+    def read_style(
+        self,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        noise: str | None = None,
+        prefix: str = "",
+    ) -> Style:
+        """Returns the complete settings of a call; see `inference.styles.read_style`.
+
+        Raises:
+          UserError: if one is invalid, or given to a generator that is not style-based.
+        """
+        given = Style(truncation_psi, truncation_cutoff, noise)
+        return read_style(self.network, self.family.PAPER.model, given, prefix)
+
+    def check_style_based(self, field: str) -> None:
+        """Raises UserError for a generator that is not style-based."""
+        check_style_based(self.network, self.family.PAPER.model, field)
+
+    def _read_inputs(
+        self, z: jax.typing.ArrayLike, label: Label | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns latents float32 [N, latent_dim], and classes int [N] or None."""
+        latents = np.asarray(z, np.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
+            raise UserError(
+                f"z has the shape {list(latents.shape)} and must have [N, "
+                f"{self.latent_dim}] with N at least 1; draw it with "
+                f"numpy.random.default_rng(0).standard_normal((N, {self.latent_dim}))"
+            )
+        if not np.isfinite(latents).all():
+            raise UserError("z has numbers that are not finite; draw it again")
+        return latents, self._read_labels(label, len(latents))
 
     def _read_labels(self, label: Label | None, count: int) -> np.ndarray | None:
         """Returns classes int [count], or None for an unconditional generator."""
@@ -213,37 +386,19 @@ class TrainedGenerator:
         resolution: int | None,
         stale_rgb: bool,
         seed: int,
+        style: Style,
     ) -> np.ndarray:
-        side = self.resolution if resolution is None else resolution
-        sides = stage_resolutions(self.resolution)
-        if side not in sides:
-            choice = ", ".join(map(str, sides))
-            raise UserError(f"resolution={side} must be one of {choice}; change it")
-        stale = stale_rgb and side < self.resolution
-        sampler = self._sampler(len(latents), side, stale)
-        alpha = 1.0 if stale else self.alpha
-        return sampler.sample(
-            self.variables, alpha, latents, labels, self.name, seed=seed
+        if self.num_layers:
+            latents = self.truncate(self.mapping(latents, labels), *style[:2])
+        return self._programs.draw(
+            self.variables, latents, labels, seed, resolution, stale_rgb, style.noise
         )
-
-    def _sampler(self, count: int, side: int, stale: bool) -> Sampler:
-        made = side if stale else self.resolution
-        most = max(min(BATCH_SIZE, _BATCH_PIXELS // made**2), 1)
-        # Batches are padded to powers of two, so that few programs are compiled. With
-        # batch norm padding would change the images.
-        filled = min(1 << (count - 1).bit_length(), most)
-        batch = min(count, BATCH_SIZE) if self.network.sees_batch else filled
-        if (batch, side, stale) not in self._samplers:
-            network = self.network.clone(resolution=made)
-            finish = partial(_pool, made // side)
-            sampler = Sampler(network, batch_size=batch, finish=finish)
-            self._samplers[batch, side, stale] = sampler
-        return self._samplers[batch, side, stale]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the compiled programs, which other processes cannot use."""
+        programs = Programs(self.network, self.alpha, self.name)
         variables = jax.device_get(self.variables)
-        return self.__dict__ | {"variables": variables, "_samplers": {}}
+        return self.__dict__ | {"variables": variables, "_programs": programs}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"variables": jax.device_put(state["variables"])}
@@ -283,21 +438,6 @@ def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
 def to_uint8(images: jax.typing.ArrayLike) -> np.ndarray:
     """Maps images of any shape from [-1, 1] to uint8 0..255, rounded and clipped."""
     return np.asarray(_quantise(jnp.asarray(images)))
-
-
-def _check_alpha(info: Mapping[str, Any]) -> float:
-    alpha = info["stage"].get("alpha")
-    if not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-        raise UserError(
-            f"the snapshot's description has alpha = {alpha!r}, which must lie in "
-            "[0, 1]; choose another"
-        )
-    return float(alpha)
-
-
-def _pool(factor: int, images: jax.Array) -> jax.Array:
-    pooled = downscale2d(images, factor) if factor > 1 else images
-    return pooled.astype(jnp.float32)
 
 
 def check_seed(name: str, seed: int) -> None:

@@ -63,12 +63,27 @@ def check_weights(generator: Any, weights: Weights) -> None:
             )
 
 
+def read_alpha(info: Mapping[str, Any]) -> float:
+    """Returns the weight of the newest block that a snapshot's description has.
+
+    Raises:
+      UserError: if it is not in [0, 1].
+    """
+    alpha = info["stage"].get("alpha")
+    if not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        raise UserError(
+            f"the snapshot's description has alpha = {alpha!r}, which must lie in "
+            "[0, 1]; choose another"
+        )
+    return float(alpha)
+
+
 def draw_latents(key: jax.Array, num: int, latent_size: int) -> np.ndarray:
     """Returns `num` standard normal latents [num, latent_size], float32."""
     return np.asarray(jax.random.normal(key, (num, latent_size), jnp.float32))
 
 
-def seed_key(seed: int) -> jax.Array:
+def seed_key(seed: int | jax.Array) -> jax.Array:
     """Returns the key of a seed, whatever JAX's default generator is."""
     return jax.random.key(seed, impl="threefry2x32")
 
@@ -124,6 +139,7 @@ class Sampler:
         batched: jax.sharding.NamedSharding | None = None,
         compiler_options: Mapping[str, bool | str] | None = None,
         finish: Callable[[jax.Array], jax.Array] = to_uint8,
+        draw: Callable[..., jax.Array] = generate,
     ) -> None:
         """Prepares the compilation.
 
@@ -134,13 +150,14 @@ class Sampler:
           batched: Sharding of the batch axis over several devices; None for one.
           compiler_options: Additional options of XLA.
           finish: Applied to the images [N, r, r, C] on the device.
+          draw: `models.common.generate`, or another function of its arguments.
         """
         devices = batched.num_devices if batched else 1
         self.generator = generator
         self.batch_size = -(-batch_size // devices) * devices
         self._batched, self._has_warned = batched, False
         self._call = jax.jit(
-            partial(_generate, generator, finish),
+            partial(_draw, draw, generator, finish),
             compiler_options=dict(compiler_options or {}),
         )
 
@@ -202,7 +219,8 @@ class Sampler:
             )
 
 
-def _generate(
+def _draw(
+    draw: Callable[..., jax.Array],
     generator: Any,
     finish: Callable[[jax.Array], jax.Array],
     variables: dict[str, Any],
@@ -212,7 +230,7 @@ def _generate(
     numbers: jax.Array,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    images = generate(generator, variables, latents, labels, alpha, numbers, key)
+    images = draw(generator, variables, latents, labels, alpha, numbers, key)
     # XLA's maximum on CPUs may ignore NaN.
     largest = jnp.abs(images.astype(jnp.float32)).max()
     return finish(images), jnp.where(jnp.isfinite(images).all(), largest, jnp.nan)

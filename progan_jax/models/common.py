@@ -172,6 +172,43 @@ def generate(
     return images
 
 
+def map_latents(
+    generator: Any,
+    variables: dict[str, Any],
+    z: jax.Array,
+    labels: jax.Array | None,
+    *_: jax.Array,
+) -> jax.Array:
+    """Returns w [N, w_size] of a style-based G; takes what `generate` takes.
+
+    A G is style-based if it has `num_layers`; then it also has the methods `mapping`,
+    `truncate` and `synthesis`.
+    """
+    labels = one_hot(generator, labels)
+    w: Any = generator.apply(variables, z, labels, method="mapping")
+    return w
+
+
+def synthesise(
+    generator: Any,
+    variables: dict[str, Any],
+    w: jax.Array,
+    labels: jax.Array | None,
+    alpha: jax.Array,
+    numbers: jax.Array,
+    key: jax.Array,
+) -> jax.Array:
+    """Returns images of w [N, num_layers, w_size]: `generate` without its mapping.
+
+    w is not truncated, and labels are ignored: w depends on them already.
+    """
+    del labels
+    images: Any = generator.apply(
+        variables, w, alpha, numbers, rngs={"noise": key}, method="synthesis"
+    )
+    return images
+
+
 def generate_in_training(
     generator: Any,
     variables: dict[str, Any],

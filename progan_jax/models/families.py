@@ -61,7 +61,8 @@ class Family(Protocol):
 
         Both have `resolution` and `num_classes`. G also has `options`, `latent_size`,
         `sees_batch` (whether an image depends on its batch) and `layers()` (see
-        `common.Layer`); D has `channels`.
+        `common.Layer`); D has `channels`. A style-based G has also `num_layers`, the
+        field `noise_mode`, and the methods `mapping`, `truncate` and `synthesis`.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Opens a local page of a trained generator: samples, interpolations, edits.
+"""Opens a local page of a trained generator: samples, interpolations, edits, mixes.
 
     python -m progan_jax.tools.explore MODEL [--port=7860] [--snapshot=best]
 
@@ -9,12 +9,13 @@ and it loads nothing from elsewhere. Ctrl-C ends it.
 
 from absl import flags
 
-from progan_jax.display.answers import Answers, Explorer
+from progan_jax.display.answers import Answers
 from progan_jax.display.explorer import build_page, import_gradio, start, wait
-from progan_jax.inference.generator import find_class
+from progan_jax.display.style_explorer import make_explorer
 from progan_jax.inference.load import open_generator
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
+from progan_jax.tools.drawing import find_label
 
 PORT = flags.DEFINE_integer(
     "port", 7860, "Port of the page.", lower_bound=1, upper_bound=65535
@@ -37,12 +38,10 @@ def main(model: str) -> None:
     """Opens the generator, compiles it, and serves the page until Ctrl-C."""
     gradio = import_gradio()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
-    label, names = None, generator.class_names
-    if CLASS.value is not None:
-        label = find_class("--class", CLASS.value, generator.num_classes, names)
+    label = find_label(generator, CLASS.value)
     keep_compiled()
     print(f"{generator.name}: compiling, and computing its directions", flush=True)
-    answers = Answers(Explorer(generator))
+    answers = Answers(make_explorer(generator))
     page = build_page(gradio, answers, model, SEED.value, label)
     print(f"{start(gradio, page, PORT.value)} shows it; Ctrl-C ends", flush=True)
     wait()

@@ -2,12 +2,13 @@
 
     python -m progan_jax.tools.sample MODEL --num=64 --seed=1 [--class=dog] [--grid]
     python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --by_class
+    python -m progan_jax.tools.sample MODEL --truncation_psi=1 --noise=fixed
 
 MODEL is any source of progan_jax.load: a run, a snapshot, hf://USER/NAME, a pickle of
 the authors' program, or a network that ships with this package. PNGs are written to
 --out: one file per image, or one grid. --by_class draws the same latents in every
 class, one row each. The default is the folder samples/ of the run, or of the current
-folder if MODEL is not a folder.
+folder if MODEL is not a folder. The last flags are a StyleGAN's.
 """
 
 import math
@@ -23,14 +24,15 @@ from progan_jax.images import tile, write_png
 from progan_jax.inference.generator import (
     TrainedGenerator,
     check_seed,
-    find_class,
     list_classes,
     name_class,
     to_uint8,
 )
 from progan_jax.inference.load import open_generator, own_folder
+from progan_jax.inference.styles import Style
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
+from progan_jax.tools.drawing import find_label
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
@@ -50,6 +52,16 @@ GRID = flags.DEFINE_bool("grid", False, "Write one PNG with all images.")
 
 BY_CLASS = flags.DEFINE_bool("by_class", False, "Write one PNG, a row for each class.")
 
+TRUNCATION_PSI = flags.DEFINE_float(
+    "truncation_psi", None, "Weight of w against its average; the model's if unset."
+)
+
+TRUNCATION_CUTOFF = flags.DEFINE_integer(
+    "truncation_cutoff", None, "Number of layers that it applies to; likewise."
+)
+
+NOISE = flags.DEFINE_string("noise", None, "Noise: random (the default), fixed, none.")
+
 OUT = flags.DEFINE_string("out", None, "Folder for the PNGs; of one PNG, its name.")
 
 
@@ -58,16 +70,24 @@ def main(model: str) -> None:
     _check_flags()
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
-    names, label = generator.class_names, None
-    if CLASS.value is not None:
-        label = find_class("--class", CLASS.value, generator.num_classes, names)
+    names, label = generator.class_names, find_label(generator, CLASS.value)
+    asked = TRUNCATION_PSI.value, TRUNCATION_CUTOFF.value, NOISE.value
+    style = generator.read_style(*asked, prefix="--")
     of = "" if label is None else f"_class{label}"
     of += "_by_class" if BY_CLASS.value else ""
+    of += _suffix(*asked)
     name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{of}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
-    images, columns = _draw(generator, label)
+    images, columns = _draw(generator, label, style)
     with writing_to("--out", out):
-        print(write_samples(out, images, columns) + _classes(names, label))
+        done = write_samples(out, images, columns) + _classes(names, label)
+        print(f"{done}; {style}" if style.noise else done)
+
+
+def _suffix(psi: float | None, cutoff: int | None, noise: str | None) -> str:
+    """Returns the part of a file's name for the settings that were given."""
+    given = {"_psi": psi, "_cutoff": cutoff, "_noise_": noise}
+    return "".join(f"{k}{v}" for k, v in given.items() if v is not None)
 
 
 def _classes(names: Sequence[str], label: int | None) -> str:
@@ -103,21 +123,23 @@ def _check_flags() -> None:
 
 
 def _draw(
-    generator: TrainedGenerator, label: int | None
+    generator: TrainedGenerator, label: int | None, style: Style
 ) -> tuple[np.ndarray, int | None]:
     """Returns images, and the number of columns of their grid, None for no grid."""
     if BY_CLASS.value:
-        return _draw_classes(generator, NUM.value or 8)
+        return _draw_classes(generator, NUM.value or 8, style)
     num = NUM.value or 64
-    images = to_uint8(generator.sample(num, SEED.value, label))
+    images = to_uint8(generator.sample(num, SEED.value, label, **style._asdict()))
     return images, math.ceil(math.sqrt(num)) if GRID.value else None
 
 
-def _draw_classes(generator: TrainedGenerator, num: int) -> tuple[np.ndarray, int]:
+def _draw_classes(
+    generator: TrainedGenerator, num: int, style: Style
+) -> tuple[np.ndarray, int]:
     if not generator.num_classes:
         raise UserError("--by_class: this generator has no classes; write --grid")
     rows = [
-        to_uint8(generator.sample(num, SEED.value, label))
+        to_uint8(generator.sample(num, SEED.value, label, **style._asdict()))
         for label in range(generator.num_classes)
     ]
     return np.concatenate(rows), num

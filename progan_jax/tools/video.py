@@ -2,18 +2,21 @@
 
     python -m progan_jax.tools.video MODEL [--seconds=60] [--grid=3x2] [--seed=1]
     python -m progan_jax.tools.video MODEL --seeds=1,5,9
+    python -m progan_jax.tools.video MODEL --space=w --truncation_psi=0.5
     python -m progan_jax.tools.video RUN --timelapse
     python -m progan_jax.tools.video RUN --growth
 
 MODEL is what progan_jax.load takes. The first moves through the latents and ends
 where it begins, as in the paper's video; the second goes from the first image of one
-seed to that of the next; --timelapse shows the run's grids, and --growth is one PNG:
-the same latents by each stage's last snapshot. Films are MP4, which needs the extra
+seed to that of the next. Films of a StyleGAN go through w instead, unless --space=z,
+with fixed noise. --timelapse shows the run's grids, and --growth is one PNG: the same
+latents by each stage's last snapshot. Films are MP4, which needs the extra
 `video`, or by the suffix of --out animated WebP or GIF. By default they lie in the
 folder videos/ of the run, or of the current directory if MODEL is not a folder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from tqdm import tqdm
 
 from progan_jax.display.film import check_encoder, write_film
 from progan_jax.display.frames import (
+    circle,
     growth_picture,
     interpolation_frames,
     timelapse_frames,
@@ -32,15 +36,14 @@ from progan_jax.display.pictures import list_grids
 from progan_jax.errors import UserError
 from progan_jax.files import local_folder, writing_to
 from progan_jax.images import write_png
-from progan_jax.inference.generator import (
-    TrainedGenerator,
-    find_class,
-    open_snapshot,
-)
+from progan_jax.inference.generator import TrainedGenerator, open_snapshot
 from progan_jax.inference.load import open_generator, own_folder
+from progan_jax.inference.sampling import draw_latents, seed_key, seeded_latents
 from progan_jax.inference.snapshot import find_snapshot
+from progan_jax.inference.styles import Style
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
+from progan_jax.tools.drawing import find_label, read_seeds
 from progan_jax.training.config import parse_grid
 
 SNAPSHOT = flags.DEFINE_string(
@@ -81,11 +84,31 @@ CLASS = flags.DEFINE_string(
     "class", None, "Class of all images, by number or name; random if unset."
 )
 
+SPACE = flags.DEFINE_enum(
+    "space", None, ["z", "w"], "Latents z, or a StyleGAN's w, which is its default."
+)
+
+TRUNCATION_PSI = flags.DEFINE_float(
+    "truncation_psi", None, "Weight of w against its average; the model's if unset."
+)
+
+TRUNCATION_CUTOFF = flags.DEFINE_integer(
+    "truncation_cutoff", None, "Number of layers that it applies to; likewise."
+)
+
+NOISE = flags.DEFINE_string(
+    "noise", None, "Noise of a StyleGAN: fixed (the default), random or none."
+)
+
 TIMELAPSE = flags.DEFINE_bool("timelapse", False, "Show the run's grids.")
 
 GROWTH = flags.DEFINE_bool("growth", False, "Draw each stage's images of one seed.")
 
 _GROWTH_COLUMNS = 8
+
+# Times the smoothing: as far apart latents that are smoothed by a Gaussian are hardly
+# alike, with a correlation of exp(-9/4).
+_INDEPENDENT = 3
 
 
 def main(model: str) -> None:
@@ -99,22 +122,6 @@ def main(model: str) -> None:
         print(_write_interpolation(model))
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Reads "1,5,9".
-
-    Raises:
-      UserError: if there are fewer than two whole numbers from 0 to 2**32 - 1.
-    """
-    parts = text.split(",")
-    seeds = [int(part) for part in parts if part.strip().isdecimal()]
-    if len(seeds) != len(parts) or len(seeds) < 2 or max(seeds) >= 2**32:
-        raise UserError(
-            f"--seeds={text} must be two or more whole numbers in [0, 2**32), with "
-            "commas between; write for example --seeds=1,5,9"
-        )
-    return seeds
-
-
 def _check_flags() -> None:
     kinds = {"seeds": SEEDS.value, "timelapse": TIMELAPSE.value, "growth": GROWTH.value}
     asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
@@ -123,24 +130,68 @@ def _check_flags() -> None:
 
 
 def _write_interpolation(model: str) -> str:
-    seeds = parse_seeds(SEEDS.value) if SEEDS.value is not None else None
+    seeds = read_seeds("--seeds", SEEDS.value, 2) if SEEDS.value is not None else None
     columns, rows = _grid(seeds)
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     seed = "-".join(map(str, seeds)) if seeds else SEED.value
-    label = _find_class(generator)
+    label = find_label(generator, CLASS.value)
     name = f"{generator.name.replace('/', '_')}_seed{seed}{_class_suffix(label)}.mp4"
     out = _out(own_folder(model), name)
     check_encoder(out)
-    frames = max(1, round((SECONDS.value or 60) * FPS.value))
-    if seeds:
+    frames, images = max(1, round((SECONDS.value or 60) * FPS.value)), columns * rows
+    labels = _classes(generator.num_classes, images, label)
+    draw = _draw_in_z(generator)
+    if SPACE.value == "w" or (SPACE.value is None and generator.num_layers):
+        generator.check_style_based("--space=w")
+        path = _path_in_w(generator, seeds, labels, frames, images)
+        draw = _draw_in_w(generator)
+    elif seeds:
         path = travel(seeds, frames, generator.latent_dim)
     else:
         smoothing = SMOOTHING.value * FPS.value
-        images = columns * rows
         path = wander(SEED.value, frames, images, generator.latent_dim, smoothing)
-    labels = _classes(generator.num_classes, columns * rows, label)
-    return _write(out, interpolation_frames(generator, path, labels, columns), frames)
+    return _write(out, interpolation_frames(draw, path, labels, columns), frames)
+
+
+def _read_style(generator: TrainedGenerator) -> Style:
+    asked = TRUNCATION_PSI.value, TRUNCATION_CUTOFF.value
+    # Random noise would be another one in each frame.
+    noise = NOISE.value or ("fixed" if generator.num_layers else None)
+    return generator.read_style(*asked, noise, prefix="--")
+
+
+def _draw_in_z(generator: TrainedGenerator) -> Callable[..., np.ndarray]:
+    return partial(generator, **_read_style(generator)._asdict())
+
+
+def _draw_in_w(generator: TrainedGenerator) -> Callable[..., np.ndarray]:
+    psi, cutoff, noise = _read_style(generator)
+
+    def draw(w: np.ndarray, _: np.ndarray | None) -> np.ndarray:
+        return generator.synthesis(generator.truncate(w, psi, cutoff), noise=noise)
+
+    return draw
+
+
+def _path_in_w(
+    generator: TrainedGenerator,
+    seeds: list[int] | None,
+    labels: np.ndarray | None,
+    frames: int,
+    images: int,
+) -> np.ndarray:
+    """Returns w [frames, images, w_size] through those of seeds, or of many latents."""
+    size = generator.latent_dim
+    if seeds:
+        latents = np.concatenate([seeded_latents(seed, 1, size) for seed in seeds])
+    else:
+        between = _INDEPENDENT * SMOOTHING.value * FPS.value
+        count = min(max(2, round(frames / max(between, 1))), max(2, frames))
+        latents = draw_latents(seed_key(SEED.value), count * images, size)
+    stops = len(latents) // images
+    w = generator.mapping(latents, None if labels is None else np.tile(labels, stops))
+    return circle(w.reshape(stops, images, -1), frames)
 
 
 def _write_timelapse(folder: Path) -> str:
@@ -161,7 +212,7 @@ def _write_growth(folder: Path) -> str:
     snapshot = find_snapshot(folder)
     if snapshot == folder:
         raise UserError(f"RUN={folder}: it is one snapshot; name the run's folder")
-    label = _find_class(open_snapshot(snapshot))
+    label = find_label(open_snapshot(snapshot), CLASS.value)
     out = _out(folder, f"growth_seed{SEED.value}{_class_suffix(label)}.png")
     if out.suffix != ".png":
         raise UserError(f"--out={out}: with --growth the name must end in .png")
@@ -189,14 +240,6 @@ def _grid(seeds: list[int] | None) -> tuple[int, int]:
     if seeds and shape != (1, 1):
         raise UserError(f"--grid={GRID.value}: --seeds shows one image; drop --grid")
     return shape
-
-
-def _find_class(generator: TrainedGenerator) -> int | None:
-    """Returns the class of all images, None for random ones."""
-    if CLASS.value is None:
-        return None
-    classes, names = generator.num_classes, generator.class_names
-    return find_class("--class", CLASS.value, classes, names)
 
 
 def _classes(num_classes: int, images: int, label: int | None) -> np.ndarray | None:

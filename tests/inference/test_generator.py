@@ -93,7 +93,7 @@ def test_a_class_is_given_to_all_or_to_each(make):
 def test_numbers_of_images_share_few_programs(make, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "progan_jax.inference.generator.Sampler",
+        "progan_jax.inference.programs.Sampler",
         lambda *a, batch_size, **k: (
             made.append(batch_size) or Sampler(*a, batch_size=batch_size, **k)
         ),

@@ -1,0 +1,76 @@
+"""What the tools that draw from a model share; not a command."""
+
+from pathlib import Path
+
+import numpy as np
+
+from progan_jax.errors import UserError
+from progan_jax.files import writing_to
+from progan_jax.images import write_png
+from progan_jax.inference.generator import TrainedGenerator, find_class
+from progan_jax.inference.load import own_folder
+
+_NUMBERS = {1: "one", 2: "two"}
+
+
+def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:
+    """Reads "1,5,9".
+
+    Args:
+      flag: The flag's name, with its dashes.
+      text: Its value.
+      least: Number of seeds at least, 1 or 2.
+
+    Raises:
+      UserError: if there are fewer whole numbers from 0 to 2**32 - 1.
+    """
+    parts = text.split(",")
+    seeds = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(seeds) != len(parts) or len(seeds) < least or max(seeds) >= 2**32:
+        raise UserError(
+            f"{flag}={text} must be {_NUMBERS[least]} or more whole numbers in "
+            f"[0, 2**32), with commas between; write for example {flag}=1,5,9"
+        )
+    return seeds
+
+
+def find_label(generator: TrainedGenerator, wanted: str | None) -> int | None:
+    """Returns the class that --class names; None for random ones.
+
+    Raises:
+      UserError: if there is no such class.
+    """
+    if wanted is None:
+        return None
+    classes, names = generator.num_classes, generator.class_names
+    return find_class("--class", wanted, classes, names)
+
+
+def write_picture(
+    model: str,
+    generator: TrainedGenerator,
+    name: str,
+    out: str | None,
+    picture: np.ndarray,
+) -> str:
+    """Writes a PNG and returns a line with its place.
+
+    Args:
+      model: What the user named.
+      generator: What was opened.
+      name: What the picture shows, a folder of the model's, and the end of its name
+        after "/".
+      out: The flag --out.
+      picture: uint8 [h, w, 3].
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    folder, _, shows = name.partition("/")
+    file = f"{generator.name.replace('/', '_')}_{shows}.png"
+    path = Path(out) if out else own_folder(model) / folder / file
+    path = path.with_name(path.name.removesuffix(".png") + ".png")
+    with writing_to("--out", path):
+        write_png(path, picture)
+    height, width, _ = picture.shape
+    return f"{path}: {width}x{height}"
