@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import jax
 
-from progan_jax.models import progan
+from progan_jax.models import progan, stylegan
 from progan_jax.models.common import (
     LossInputs,
     LossOutputs,
@@ -148,7 +148,7 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: dict[str, Family] = {"progan": progan}
+FAMILIES: dict[str, Family] = {"progan": progan, "stylegan": stylegan}
 
 DEFAULT = "progan"  # For configurations and snapshots that name no family.
 

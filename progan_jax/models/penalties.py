@@ -4,9 +4,12 @@ They take scores, logits or a function of images, never a network.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+
+Aux = TypeVar("Aux")
 
 
 def gradient_penalty(
@@ -46,6 +49,40 @@ def gradient_penalty(
     return weight / target**2 * jnp.square(norms - target), norms, each
 
 
+def zero_centred_penalty(
+    scores: Callable[[jax.Array], tuple[jax.Array, Aux]],
+    images: jax.Array,
+    *,
+    weight: float,
+    resolution_ratio: float,
+) -> tuple[jax.Array, jax.Array, Aux]:
+    """Penalises gradients of the scores: R1 of real images, R2 of fakes.
+
+    gamma / 2 * ||dD/dx||_2**2 / resolution_ratio**2, for each image: Mescheder et al.
+    2018, section 4.1. The gradient is that of the scores, not of the loss.
+
+    Args:
+      scores: Maps images [N, r, r, C] to scores [N], and anything else that a caller
+        wants from the same pass.
+      images: [N, r, r, C], real images or fakes.
+      weight: Gamma.
+      resolution_ratio: As for `gradient_penalty`: the sum of squares is (R / r)**2
+        times smaller at the final resolution R.
+
+    Returns:
+      Penalties [N], sums of squares [N] after the division, and what `scores` returned
+      beside the scores.
+    """
+
+    def summed_scores(x: jax.Array) -> tuple[jax.Array, Aux]:
+        each, aux = scores(x)
+        return jnp.sum(each), aux
+
+    gradient, aux = jax.grad(summed_scores, has_aux=True)(images)
+    squares = _sum_of_squares(gradient) / resolution_ratio**2
+    return weight / 2 * squares, squares, aux
+
+
 def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean softmax cross entropy of logits [N, L] against classes int [N].
 
@@ -63,6 +100,11 @@ def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def _norm(gradient: jax.Array) -> jax.Array:
     """L2 norm per image, whose derivative at zero is zero instead of NaN."""
-    squared = jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim)))
+    squared = _sum_of_squares(gradient)
     is_zero = squared == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))
+
+
+def _sum_of_squares(gradient: jax.Array) -> jax.Array:
+    """Returns the sum of squares of each image [N, ...]: [N]."""
+    return jnp.sum(jnp.square(gradient), axis=tuple(range(1, gradient.ndim)))

@@ -22,6 +22,7 @@ from progan_jax.models.common import (
     Scalars,
     draw_labels,
     generate_in_training,
+    score_together,
 )
 from progan_jax.models.layers import lerp
 from progan_jax.models.penalties import class_penalty, gradient_penalty
@@ -140,8 +141,11 @@ def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
     noise = _noise(inputs)
     apply = _discriminate(inputs, d_params, noise)
     if noise is None and not inputs.networks.discriminator.sees_batch:
-        # Together: half as many kernels, each of twice the size.
-        real, fake = _discriminate_both(apply, reals.images, fakes.images)
+        real, fake = score_together(
+            lambda images, _, sets: apply(images, None, _REALS, sets),
+            reals._replace(labels=None),
+            fakes._replace(labels=None),
+        )
     else:
         real = apply(reals.images, reals.labels, _REALS)
         fake = apply(fakes.images, fakes.labels, _FAKES)
@@ -261,22 +265,6 @@ def _discriminate(inputs: LossInputs, params: Params, noise: Noise | None) -> _A
         return out
 
     return apply
-
-
-def _discriminate_both(
-    apply: _Apply, reals: jax.Array, fakes: jax.Array
-) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-    """Applies D once to real images and fakes, which take turns in the batch.
-
-    So each device keeps the images that it has: one half after the other would move
-    them.
-    """
-    n, *shape = reals.shape
-    both = jnp.stack([reals, fakes], axis=1).reshape(2 * n, *shape)
-    out = apply(both, None, _REALS, sets=2)
-    pairs = jax.tree.map(lambda x: x.reshape(n, 2, *x.shape[1:]), out)
-    real, fake = (jax.tree.map(lambda x, i=i: x[:, i], pairs) for i in range(2))
-    return real, fake
 
 
 def _noise(inputs: LossInputs) -> Noise | None:

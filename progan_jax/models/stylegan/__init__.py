@@ -1,5 +1,19 @@
-"""StyleGAN (Karras et al. 2019)."""
+"""StyleGAN (Karras et al. 2019), with the interface of a family."""
 
+from progan_jax.models.stylegan.losses import (
+    CURVES,
+    G_TAKES_REALS,
+    d_loss,
+    draw_for_d,
+    draw_for_g,
+    fit,
+    g_loss,
+    init_loss_state,
+    is_zero_sum,
+    load_frozen,
+    make_fakes,
+    num_to_fit,
+)
 from progan_jax.models.stylegan.networks import make_networks
 from progan_jax.models.stylegan.official import (
     RECORD_CLASSES,
@@ -15,13 +29,25 @@ from progan_jax.models.stylegan.options import (
 )
 
 __all__ = [
+    "CURVES",
+    "G_TAKES_REALS",
     "PAPER",
     "RECORD_CLASSES",
     "LossOptions",
     "Options",
+    "d_loss",
     "describe",
+    "draw_for_d",
+    "draw_for_g",
+    "fit",
+    "g_loss",
     "import_value",
+    "init_loss_state",
+    "is_zero_sum",
     "joint_faults",
+    "load_frozen",
+    "make_fakes",
     "make_networks",
+    "num_to_fit",
     "recognises",
 ]
