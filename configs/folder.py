@@ -24,6 +24,21 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     """Returns the paper's recipe for a prepared set.
 
     Args:
+      path: See `use_set`.
+
+    Raises:
+      UserError: as for `use_set`.
+    """
+    config = base.get_config()
+    use_set(config, path)
+    return config
+
+
+def use_set(config: ml_collections.ConfigDict, path: str) -> None:
+    """Gives a recipe a prepared set, and the set's resolution, channels and classes.
+
+    Args:
+      config: The recipe.
       path: DIR/NAME, the folder with pyramid.json.
 
     Raises:
@@ -44,7 +59,6 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
             f"DIR/{folder.name} for it"
         )
     record, _ = read_description(folder)
-    config = base.get_config()
     config.data.name = folder.name
     config.data.data_dir = str(folder.parent)
     # Not the resolution of the largest level, which may have been lost.
@@ -52,4 +66,3 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     config.model.channels = record["channels"]
     # With a single class the networks are unconditional.
     config.model.num_classes = record["num_classes"] * (record["num_classes"] > 1)
-    return config

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from progan_jax.errors import reason
 
-Crop = Literal["centre", "celeba", "none"]
+Crop = Literal["centre", "celeba", "lsun_wide", "none"]
 
 Pad = Literal["none", "black", "mirror"]
 
@@ -162,7 +162,7 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def square(image: np.ndarray, resolution: int, crop: Crop, pad: Pad) -> np.ndarray:
-    """Crops an image to a square and resizes it.
+    """Crops an image, usually to a square, and resizes it.
 
     Pillow's Lanczos filter is used, whose support grows as the image shrinks, so that
     nothing aliases.
@@ -171,7 +171,7 @@ def square(image: np.ndarray, resolution: int, crop: Crop, pad: Pad) -> np.ndarr
       image: uint8 [h, w, C].
       resolution: Wanted side.
       crop: "centre" (the largest square), "celeba" (the authors' square of the aligned
-        faces) or "none" (the image must be square).
+        faces), "lsun_wide" (see `_widen`) or "none" (the image must be square).
       pad: What happens to an image smaller than `resolution`: "none" enlarges it,
         "black" and "mirror" pad it on all sides.
 
@@ -181,16 +181,48 @@ def square(image: np.ndarray, resolution: int, crop: Crop, pad: Pad) -> np.ndarr
     Raises:
       BadImage: if the crop does not fit the image.
     """
+    if crop == "lsun_wide":
+        return _widen(image, resolution)
     image = _crop(image, crop)
     side = image.shape[0]
     if side == resolution:
         return image
     if side < resolution and pad != "none":
         return _pad(image, resolution, pad)
+    return _resize(image, resolution, resolution)
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    size = (resolution, resolution)
-    resized = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-    return np.asarray(resized).reshape(*size, image.shape[2])
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized).reshape(height, width, image.shape[2])
+
+
+def _widen(image: np.ndarray, resolution: int) -> np.ndarray:
+    """Fills the middle three quarters of the rows of a black square.
+
+    Of an image [h, w] the middle round(resolution * h / w) rows are taken, as many as
+    it would have at the square's width. They are rows of the image itself, however, so
+    that a wide one is squeezed. Source: `create_lsun_wide` of the dataset tool of
+    Karras et al. 2019, for 512x384 cars.
+
+    Raises:
+      BadImage: if the image is narrower than the square, or too flat.
+    """
+    h, w, channels = image.shape
+    height = resolution * 3 // 4
+    rows = round(resolution * h / w)
+    if w < resolution or rows < height:
+        raise BadImage(
+            f"{h}x{w} does not fill {height}x{resolution}: it is "
+            + ("too narrow" if w < resolution else "too flat")
+        )
+    top = (h - rows) // 2
+    above = (resolution - height) // 2
+    canvas = np.zeros((resolution, resolution, channels), np.uint8)
+    middle = _resize(image[top : top + rows], height, resolution)
+    canvas[above : above + height] = middle
+    return canvas
 
 
 def _crop(image: np.ndarray, crop: Crop) -> np.ndarray:

@@ -77,7 +77,10 @@ RESOLUTION = flags.DEFINE_integer("resolution", None, "Side of the largest level
 CHANNELS = flags.DEFINE_integer("channels", 3, "1 (grey) or 3 (RGB).")
 
 CROP = flags.DEFINE_enum(
-    "crop", "centre", ["centre", "celeba", "none"], "How images become square."
+    "crop",
+    "centre",
+    ["centre", "celeba", "lsun_wide", "none"],
+    "How images become square; lsun_wide leaves black bars.",
 )
 
 PAD = flags.DEFINE_enum(

@@ -249,6 +249,33 @@ def test_celeba_crops_need_celebas_size():
         square(noise(64, 64), 64, "celeba", "none")
 
 
+def test_wide_images_fill_three_quarters_of_a_black_square():
+    pixels = noise(12, 16)
+    out = square(pixels, 16, "lsun_wide", "none")
+    assert np.array_equal(out[2:14], pixels)
+    assert not out[:2].any() and not out[14:].any()
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "top", "bottom"),
+    # By hand: 16 * 30 / 32 = 15 rows of 30, and 16 * 25 / 32 = 12.5, 12 rows of 25.
+    [(30, 32, 7, 22), (25, 32, 6, 18)],
+)
+def test_a_wide_crop_takes_as_many_rows_as_at_the_squares_width(h, w, top, bottom):
+    pixels = noise(h, w)
+    middle = Image.fromarray(pixels[top:bottom]).resize((16, 12), Image.LANCZOS)
+    out = square(pixels, 16, "lsun_wide", "none")
+    assert np.array_equal(out[2:14], np.asarray(middle))
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "why"), [(30, 15, "too narrow"), (22, 32, "too flat")]
+)
+def test_images_that_do_not_fill_a_wide_square_are_left_out(h, w, why):
+    with pytest.raises(BadImage, match=f"{h}x{w} does not fill 12x16: it is {why}"):
+        square(noise(h, w), 16, "lsun_wide", "none")
+
+
 def test_without_a_crop_images_must_be_square():
     with pytest.raises(BadImage, match="8x12 is not square"):
         square(noise(8, 12), 8, "none", "none")
