@@ -55,6 +55,7 @@ def export_mapping(generator: TrainedGenerator) -> bytes:
     Raises:
       UserError: if the generator is not style-based.
     """
+    generator.check_style_based("mapping")
     variables, cutoff = generator.variables, generator.read_style().truncation_cutoff
     network = generator.network.clone(truncation_psi=0.0, truncation_cutoff=cutoff)
 

@@ -243,7 +243,7 @@ class TrainedGenerator:
             truncation_cutoff=style.truncation_cutoff,
         )
         values = read_w(network, w)
-        return np.asarray(network.apply(self.variables, values, method="truncate"))
+        return np.array(network.apply(self.variables, values, method="truncate"))
 
     def synthesis(
         self,
