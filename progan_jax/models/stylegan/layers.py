@@ -59,7 +59,7 @@ def apply_style(x: jax.Array, style: jax.Array) -> jax.Array:
     The first C values are the scales less one, the others the shifts: Karras et al.
     2019, equation 1, without its normalisation.
     """
-    scale, shift = jnp.split(style.reshape(len(style), 1, 1, -1), 2, axis=-1)
+    scale, shift = jnp.split(style[:, None, None], 2, axis=-1)
     return x * (1 + scale) + shift
 
 
@@ -70,5 +70,6 @@ def broadcast_w(w: jax.Array, num_layers: int) -> jax.Array:
       w: [N, w_size], [N, 1, w_size] or [N, num_layers, w_size].
       num_layers: Number of layers.
     """
-    n, size = len(w), w.shape[-1]
-    return jnp.broadcast_to(w.reshape(n, -1, size), (n, num_layers, size))
+    w = w[:, None] if w.ndim == 2 else w
+    n, _, size = w.shape  # No len: exported programs take any number.
+    return jnp.broadcast_to(w, (n, num_layers, size))

@@ -108,7 +108,7 @@ class StyledLayer(nn.Module):
             shape = (4, 4, self.maps)
             constant = self.param("constant", nn.initializers.ones, shape, stored)
             bias = self.param("bias", nn.initializers.zeros, (self.maps,), stored)
-            x = jnp.broadcast_to(constant.astype(self.dtype), (len(w), *shape))
+            x = jnp.broadcast_to(constant.astype(self.dtype), (w.shape[0], *shape))
             return x, bias.astype(self.dtype)
         if x is None:
             shape = (w.shape[-1], 16 * self.maps)
