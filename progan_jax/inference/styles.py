@@ -36,7 +36,7 @@ class Style(NamedTuple):
         if self.noise is None:
             return ""
         layers = f"psi {self.truncation_psi:g} on {self.truncation_cutoff} layers"
-        return f"{layers}, {self.noise} noise"
+        return f"{layers}, {'no' if self.noise == 'none' else self.noise} noise"
 
 
 def is_style_based(network: Any) -> bool:

@@ -59,7 +59,8 @@ def main(model: str) -> None:
     draws = max(DRAWS.value, SHOWN.value)
     picture = noise_sheet(generator, sources, SHOWN.value, draws, style)
     name = f"noise/seeds{'-'.join(map(str, seeds))}"
-    print(write_picture(model, generator, name, OUT.value, picture))
+    done = write_picture(model, generator, name, OUT.value, picture)
+    print(f"{done}; {style}")
 
 
 if __name__ == "__main__":

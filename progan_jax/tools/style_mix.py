@@ -60,7 +60,8 @@ def main(model: str) -> None:
     rows, columns = (Sources(generator, part, label) for part in seeds)
     picture = mixing_sheet(generator, rows, columns, layers, style)
     a, b = ("-".join(map(str, part)) for part in seeds)
-    print(write_picture(model, generator, f"mixes/seeds{a}_{b}", OUT.value, picture))
+    done = write_picture(model, generator, f"mixes/seeds{a}_{b}", OUT.value, picture)
+    print(f"{done}; {style}")
 
 
 def read_ranges(text: str, num_layers: int) -> dict[str, list[int]]:

@@ -4,7 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from progan_jax.display.directions import decompose, find_directions, fit_slopes, move
+from progan_jax.display.directions import (
+    decompose,
+    find_directions,
+    find_style_directions,
+    fit_slopes,
+    move,
+)
+from tests.styled import styled
 
 
 def test_the_slopes_of_a_linear_map_are_found_whatever_is_constant_or_even():
@@ -99,3 +106,21 @@ def test_no_move_is_the_latent_bit_for_bit():
     latent = np.random.default_rng(4).standard_normal(5).astype(np.float32)
     moved = move(latent, np.eye(5)[:2], np.zeros(2))
     np.testing.assert_array_equal(moved, latent)
+
+
+def test_directions_of_w_are_its_principal_components_within_a_class():
+    g = styled("fused")
+    found = find_style_directions(g, 4)
+    latents = np.random.default_rng(5).standard_normal((8000, 16))
+    labels = np.arange(8000) % 5
+    w = g.mapping(latents, labels).astype(np.float64)
+    for label in range(5):
+        w[labels == label] -= w[labels == label].mean(axis=0)
+    lengths = np.linalg.norm(found.vectors, axis=1)
+    along = w @ (found.vectors / lengths[:, None]).T
+    np.testing.assert_allclose(lengths, along.std(axis=0), rtol=0.1)
+    np.testing.assert_allclose(np.corrcoef(along.T), np.eye(4), atol=0.1)
+    values = np.linalg.svd(w / np.sqrt(8000), compute_uv=False)
+    np.testing.assert_allclose(lengths, values[:4], rtol=0.1)
+    shares = np.square(values) / np.square(values).sum()
+    np.testing.assert_allclose(found.shares, shares[:4], rtol=0.15)

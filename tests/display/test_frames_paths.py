@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from progan_jax.display.frames import slerp, travel, wander
+from progan_jax.display.frames import circle, slerp, travel, wander
 from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.sampling import draw_latents, generator_from_snapshot
 
@@ -61,3 +61,17 @@ def test_a_journey_passes_the_first_image_of_each_seed(tiny_config):
         np.testing.assert_allclose(drawn, expected, atol=0.6)
     gaps = np.linalg.norm(path - np.roll(path, 1, axis=0), axis=(1, 2))
     assert gaps.max() < 3 * gaps.min()
+
+
+def test_a_circle_passes_its_stops_at_even_times_and_closes_smoothly():
+    stops = np.random.default_rng(0).standard_normal((3, 2, 4))
+    path = circle(stops, 300)
+    assert path.shape == (300, 2, 4)
+    assert path.dtype == np.float32
+    np.testing.assert_allclose(path[::100], stops, rtol=1e-5)
+    steps = np.diff(np.concatenate([path, path[:2]]), axis=0)
+    turns = np.abs(np.diff(steps, axis=0)).max(axis=(1, 2))
+    assert turns.max() < 3 * np.median(turns)
+    assert np.abs(steps[-1] - steps[0]).max() < 1e-2
+    two = circle(stops[:2], 4)
+    np.testing.assert_allclose(two[[0, 2]], stops[:2], rtol=1e-5)

@@ -9,6 +9,9 @@ from jax import export
 
 from progan_jax.errors import UserError
 from tests.pickles import dumps, golden, golden_networks
+from tests.styled import write_styled
+from tests.stylegan_golden import channels_last, classes
+from tests.stylegan_golden import golden as golden_styles
 
 
 @pytest.fixture
@@ -55,3 +58,33 @@ def test_mistakes_end_in_one_line(run, tmp_path):
             run(model, out, **flags)
         assert str(caught.value).startswith(message)
         assert "\n" not in str(caught.value)
+
+
+def test_a_stylegan_becomes_two_programs_that_make_its_images(run, tmp_path, capsys):
+    model, out = write_styled(tmp_path / "it", "fused"), tmp_path / "two.stablehlo"
+    run(model, out, noise="fixed")
+    paths = [tmp_path / f"two.{part}.stablehlo" for part in ("mapping", "synthesis")]
+    expected = [
+        "latents float32 [N, 16], classes int32 [N], psi float32 to w float32 "
+        "[N, 6, 16]",
+        "w float32 [N, 6, 16] with fixed noise to images float32 [N, 16, 16, 3]",
+    ]
+    lines = [
+        f"{path}: {types}, for cpu, cuda, tpu; SHA-256 "
+        + hashlib.sha256(path.read_bytes()).hexdigest()
+        for path, types in zip(paths, expected, strict=True)
+    ]
+    assert capsys.readouterr().out.splitlines() == lines
+    mapping, synthesis = (
+        export.deserialize(bytearray(path.read_bytes())) for path in paths
+    )
+    z, labels = golden_styles()["fused/z"][:2], classes("fused")[:2]
+    images = synthesis.call(mapping.call(z, labels, np.float32(0.7)))
+    theirs = channels_last(golden_styles()["fused/truncated/G_out/lod0.00"])
+    np.testing.assert_allclose(images, theirs, atol=1e-5 * np.abs(theirs).max())
+    with pytest.raises(UserError, match=f"OUT={paths[0]} already exists"):
+        run(model, out)
+    with pytest.raises(UserError, match="--noise=loud must be one of random, fixed"):
+        run(model, tmp_path / "x", noise="loud")
+    with pytest.raises(UserError, match="--noise=fixed: this generator is a Progress"):
+        run("cifar10", tmp_path / "x", noise="fixed")

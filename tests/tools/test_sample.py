@@ -15,6 +15,7 @@ import progan_jax
 from progan_jax.inference.sampling import generator_from_snapshot, seeded_latents
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator
+from tests.styled import write_styled
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +113,22 @@ def test_a_network_that_ships_is_drawn_where_the_command_is_typed(
         np.testing.assert_array_equal(np.asarray(image), images[0])
 
 
+def test_a_stylegans_settings_are_kept_apart_and_printed(tmp_path, sample, capsys):
+    model = write_styled(tmp_path / "it", "fused")
+    sample(model, num=2, seed=1)
+    out = model / "samples" / "it_seed1"
+    shown = "psi 0.7 on 4 layers, random noise"
+    assert capsys.readouterr().out == f"2 images in {out}; {shown}\n"
+    style = {"truncation_psi": -0.5, "truncation_cutoff": 6, "noise": "none"}
+    sample(model, num=2, seed=1, **style)
+    out = model / "samples" / "it_seed1_psi-0.5_cutoff6_noise_none"
+    shown = "psi -0.5 on 6 layers, no noise"
+    assert capsys.readouterr().out == f"2 images in {out}; {shown}\n"
+    with Image.open(out / "000001.png") as image:
+        drawn = progan_jax.to_uint8(progan_jax.load(model).sample(2, 1, **style))
+        np.testing.assert_allclose(np.asarray(image, int), drawn[1], atol=1)
+
+
 @pytest.mark.parametrize(
     ("num_classes", "flags", "message"),
     [
@@ -121,6 +138,8 @@ def test_a_network_that_ships_is_drawn_where_the_command_is_typed(
         (0, {"by_class": True}, "--by_class: this generator has no classes; write"),
         (0, {"num": 0}, "--num=0 must be at least 1; raise it"),
         (0, {"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
+        (0, {"truncation_psi": 1.0}, "--truncation_psi=1.0: this generator is a Progr"),
+        (0, {"noise": "fixed"}, "--noise=fixed: this generator is a Progressive GAN,"),
     ],
 )
 def test_mistakes_are_refused_in_one_line(

@@ -7,10 +7,12 @@ import pytest
 from absl.testing import flagsaver
 from PIL import Image
 
+import progan_jax
 from progan_jax.errors import UserError
 from progan_jax.inference.sampling import generator_from_snapshot
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator
+from tests.styled import write_styled
 
 
 @pytest.fixture
@@ -56,6 +58,26 @@ def test_films_have_their_length_and_size(make, tmp_path, capsys, flags, size):
     assert capsys.readouterr().out.startswith(f"{out}: 1.0 s, ")
     with Image.open(out) as film:
         assert film.size == size
+
+
+@pytest.mark.parametrize(
+    "flags", [{"grid": "2x1"}, {"seeds": "1,5", "space": "z"}, {"seeds": "1,5"}]
+)
+def test_films_of_a_stylegan_begin_with_the_images_of_their_styles(
+    make, tmp_path, flags
+):
+    model, out = write_styled(tmp_path / "it", "plain"), tmp_path / "film.gif"
+    make(model, out=str(out), fps=4, seconds=1.0, truncation_psi=0.5, **flags)
+    with Image.open(out) as film:
+        assert film.n_frames == 4
+        first = np.asarray(film.convert("RGB"), int)
+    if "seeds" in flags:
+        style = {"truncation_psi": 0.5, "noise": "fixed"}
+        drawn = progan_jax.load(model).sample(1, 1, **style)
+        image = progan_jax.to_uint8(drawn)[0].repeat(16, 0).repeat(16, 1)
+        assert np.abs(first - image).mean() < 12  # GIF has 256 colours.
+    else:
+        assert first.shape == (256, 512, 3)
 
 
 @pytest.mark.slow
@@ -122,6 +144,11 @@ def test_classes_are_chosen_by_name_for_films_and_growth(
             "--timelapse and --growth exclude each other",
         ),
         ({"growth": True}, "with --growth the name must end in .png"),
+        (
+            {"space": "w"},
+            "--space=w: this generator is a Progressive GAN, which has no",
+        ),
+        ({"noise": "none"}, "--noise=none: this generator is a Progressive GAN, which"),
         (
             {"out": "film.avi"},
             "--out=film.avi: the name must end in a dot and one of mp4",
