@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.stylegan_golden import golden as style_golden
+
 GOLDEN = Path(__file__).parent / "golden" / "official_networks.npz"
 OPTIONS = {
     "fused": {"label_size": 0, "fmap_max": 16},
@@ -20,8 +22,16 @@ SPELLINGS = [(p, old) for p in (2, 3, 4, 5) for old in (True, False)]
 class Network:
     """What a file calls tfutil.Network."""
 
+    path = "tfutil", "Network"
+
     def __init__(self, **state):
         self.__dict__.update(state)
+
+
+class StyleNetwork(Network):
+    """The same class of StyleGAN's program."""
+
+    path = "dnnlib.tflib.network", "Network"
 
 
 class Writer(pickle._Pickler):  # type: ignore[name-defined]
@@ -33,8 +43,8 @@ class Writer(pickle._Pickler):  # type: ignore[name-defined]
 
     def save_global(self, obj, name=None):
         module, name = obj.__module__, name or obj.__qualname__
-        if obj is Network:
-            module, name = "tfutil", "Network"
+        if isinstance(obj, type) and issubclass(obj, Network):
+            module, name = obj.path
         if self.old:
             module = module.replace("numpy._core", "numpy.core")
         if self.proto < 4:
@@ -100,6 +110,61 @@ def golden_networks(net):
         network("D_paper", golden_variables(net, "D"), **options),
         network("G_paper", averaged, **options),
     )
+
+
+STYLE_OPTIONS = {
+    "plain": {"resolution": 32, "label_size": 0, "mapping_fmaps": 16}
+    | {"fmap_base": 128, "fused_scale": "auto"},
+    "fused": {"resolution": 16, "label_size": 5, "mapping_fmaps": 20}
+    | {"fmap_base": 64, "fused_scale": True, "mapping_layers": 4}
+    | {"truncation_cutoff": 4},
+}
+
+
+def style_network(function, variables, components=(), **options):
+    return StyleNetwork(
+        version=3,
+        name=function,
+        static_kwargs=options,
+        components=dict(components),
+        build_module_src="raise SystemExit('this source was run')",
+        build_func_name=function,
+        variables=[(n, a if a.shape else np.float32(a)) for n, a in variables],
+    )
+
+
+def style_networks(net):
+    """Returns StyleGAN's (G, D, Gs) of the golden variables; see `golden_networks`."""
+    options = {"num_channels": 3, "fmap_max": 16} | STYLE_OPTIONS[net]
+    sizes = {"latent_size": 16, "dlatent_size": 16}
+    averaged = _below(f"{net}/G/")
+    other = [(n, a + 1 if n.endswith("bias") else a) for n, a in averaged]
+    of_d = {name: options[name] for name in options if not name.startswith("mapping")}
+    return (
+        _with_components(other, **options | sizes),
+        style_network("D_basic", _below(f"{net}/D/"), **of_d),
+        _with_components(averaged, **options | sizes),
+    )
+
+
+def _below(prefix):
+    return [
+        (key.removeprefix(prefix), array)
+        for key, array in style_golden().items()
+        if key.startswith(prefix)
+    ]
+
+
+def _with_components(variables, **options):
+    """Returns a G whose variables of synthesis and mapping are its components'."""
+
+    def of(name):
+        start = f"G_{name}/"
+        own = [(n.removeprefix(start), a) for n, a in variables if n.startswith(start)]
+        return name, style_network(f"G_{name}", own, **options)
+
+    own = [(name, array) for name, array in variables if "/" not in name]
+    return style_network("G_style", own, map(of, ("synthesis", "mapping")), **options)
 
 
 def random_networks(resolution, rng, **widths):

@@ -144,7 +144,9 @@ def test_models_import_models_and_the_ground(name):
     assert rooms <= {"models", "weights", "files", "errors"}
 
 
-@pytest.mark.parametrize("name", ["common", "convolution", "layers", "penalties"])
+@pytest.mark.parametrize(
+    "name", ["common", "convolution", "layers", "official", "penalties"]
+)
 def test_what_families_share_imports_no_family(name):
     name = f"progan_jax.models.{name}"
     assert not [other for a, other in arrows() if a == name and other.count(".") > 2]

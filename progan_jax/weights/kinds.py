@@ -11,6 +11,8 @@ PYTORCH = "a PyTorch file"
 
 PYTORCH_ZIP = "a PyTorch file in zip form"
 
+DNNLIB = "a network of StyleGAN's or StyleGAN2's TensorFlow program"
+
 SAFETENSORS = "a safetensors file"
 
 NPZ = "a file of NumPy arrays (.npz)"
@@ -33,7 +35,7 @@ _MENTIONS = {
     b"torch_utils.persistence": (
         "a network of StyleGAN2-ADA's or StyleGAN3's PyTorch program"
     ),
-    b"dnnlib": "a network of StyleGAN's TensorFlow program",
+    b"dnnlib": DNNLIB,
     b"torch": "an object of a PyTorch program",
 }
 

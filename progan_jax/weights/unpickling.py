@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from progan_jax.errors import UserError
-from progan_jax.weights.kinds import PICKLES, check_kind
+from progan_jax.weights.kinds import DNNLIB, PICKLES, check_kind
 from progan_jax.weights.stored_arrays import CALLS, RefusedError, Stateful, StoredArray
 
 _ARRAYS = ("numpy.ndarray",)
@@ -96,7 +96,7 @@ def read_pickle(path: Path, records: Collection[str]) -> Any:
     Raises:
       UserError: if it cannot be read, is damaged, or asks for anything else.
     """
-    wanted = "a pickle (G, D, Gs) of Progressive GAN's TensorFlow program"
+    wanted = "a pickle (G, D, Gs) of Progressive GAN's or StyleGAN's TensorFlow program"
     check = partial(check_kind, path, wanted, "name such a pickle, a run or a snapshot")
     check(allowed=PICKLES)
     try:
@@ -108,7 +108,8 @@ def read_pickle(path: Path, records: Collection[str]) -> Any:
             f"{path} cannot be read ({error.strerror}); name another file"
         ) from error
     except RefusedError as error:
-        check()  # Names the program that has written it, if it is known.
+        # Names the program that has written it, if it is known, and none of these.
+        check(allowed={DNNLIB})
         raise UserError(
             f"{path} {error}, which a network pickle never contains; nothing in it was "
             "executed. Get the file from a source that you trust"

@@ -15,7 +15,7 @@ from progan_jax.errors import UserError
 from progan_jax.metrics.inception_weights import read_inception
 from progan_jax.metrics.vgg import load_vgg
 from progan_jax.weights.kinds import identify
-from tests.pickles import dumps, golden_networks
+from tests.pickles import dumps, golden_networks, style_networks
 
 
 def zipped(**members):
@@ -56,10 +56,6 @@ FILES = {
     "pytorch": (
         *("net.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
         *("a PyTorch file", "name such a pickle, a run or a snapshot"),
-    ),
-    "stylegan": (
-        *("net.pkl", pickled("dnnlib.tflib.network:Network")),
-        *("a network of StyleGAN's TensorFlow program", "name such a pickle"),
     ),
     "stylegan2-ada": (
         *("net.pkl", pickled("torch_utils.persistence:_reconstruct_persistent_obj")),
@@ -127,6 +123,22 @@ def test_folders_of_tensorflow_are_named(tmp_path):
     (tmp_path / "saved_model.pb").touch()
     with pytest.raises(UserError, match="is a TensorFlow SavedModel, and not a run or"):
         progan_jax.load(tmp_path)
+
+
+def test_a_pickle_of_stylegans_program_is_read_and_no_file_of_weights(tmp_path):
+    path = tmp_path / "net.pkl"
+    path.write_bytes(dumps(style_networks("fused")))
+    message = f"{path} is a network of StyleGAN's or StyleGAN2's TensorFlow program"
+    with pytest.raises(UserError, match=message):
+        load_vgg(path)
+    assert progan_jax.load(path).info["family"] == "stylegan"
+    # One that is cut or asks for other things is not refused for its kind.
+    path.write_bytes(pickled("dnnlib.tflib.network:Network"))
+    with pytest.raises(UserError, match="is not a complete pickle of arrays"):
+        progan_jax.load(path)
+    path.write_bytes(pickled("dnnlib.util:EasyDict"))
+    with pytest.raises(UserError, match=r"asks for dnnlib\.util\.EasyDict"):
+        progan_jax.load(path)
 
 
 @pytest.mark.parametrize("suffix", ["pth", "npz", "safetensors", "pkl"])

@@ -15,11 +15,22 @@ import numpy as np
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.models.families import import_network
-from progan_jax.models.progan import RECORD_CLASSES
+from progan_jax.models.families import FAMILIES, import_network
 from progan_jax.weights.stored_arrays import StoredArray
 from progan_jax.weights.unpickling import Record, read_pickle
-from tests.pickles import SPELLINGS, Network, dumps, golden_networks
+from tests.pickles import (
+    SPELLINGS,
+    Network,
+    StyleNetwork,
+    dumps,
+    golden_networks,
+    style_networks,
+)
+
+RECORD_CLASSES = [
+    name for family in FAMILIES.values() for name in family.RECORD_CLASSES
+]
+PROGRAMS = {"progan": Network.path, "stylegan": StyleNetwork.path}
 
 
 @pytest.fixture
@@ -138,6 +149,16 @@ HOSTILE = {
     "a name that is imported only": lambda: raw(name("antigravity", "webbrowser")),
     "within a network": lambda: dumps(Network(variables=[("lod", evil())])),
     "within an option": lambda: dumps(Network(static_kwargs={"resolution": evil()})),
+    "within a component": lambda: dumps(
+        Network(components={"synthesis": Network(variables=[("lod", evil())])})
+    ),
+    "in the place of a component": lambda: dumps(Network(components={"a": evil()})),
+    "another function of the network's module": lambda: raw(
+        name("dnnlib.tflib.network", "import_handler"), text("x"), CALL
+    ),
+    "another class of the network's program": lambda: raw(
+        name("dnnlib.util", "EasyDict"), NEW
+    ),
     "getattr": lambda: dumps(Calls(getattr, Calls(__import__, "os"), "system")),
     "attrgetter": lambda: dumps(Calls(operator.attrgetter, "__class__")),
     "partial": lambda: dumps(Calls(functools.partial, os.system, "touch MARKER")),
@@ -194,17 +215,21 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_pickle_is_refused_and_nothing_runs(
-    read, kind, tmp_path, monkeypatch
+    read, kind, program, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Network, "path", PROGRAMS[program])
+    modules = (text(path[0]) for path in (PROGRAMS["progan"], PROGRAMS[program]))
+    data = HOSTILE[kind]().replace(*modules)
     copyreg.add_extension("posix", "system", 42)
     copyreg._extension_cache[42] = os.system  # As if one had been read before.
     before = set(sys.modules)
     try:
         with pytest.raises(UserError) as caught:
-            read(HOSTILE[kind]())
+            read(data)
     finally:
         copyreg.remove_extension("posix", "system", 42)
     assert "\n" not in str(caught.value)
@@ -367,8 +392,9 @@ def test_missing_files_and_folders_are_named(tmp_path):
             read_pickle(path, RECORD_CLASSES)
 
 
-def test_a_pickle_that_is_cut_anywhere_is_refused(read):
-    data = dumps(golden_networks("cond"))
+@pytest.mark.parametrize("networks", [golden_networks, style_networks])
+def test_a_pickle_that_is_cut_anywhere_is_refused(read, networks):
+    data = dumps(networks("cond" if networks is golden_networks else "fused"))
     for end in (*range(0, 1000, 7), *range(1000, len(data), 4999), len(data) - 1):
         with pytest.raises(UserError, match=r"is not a complete pickle|is empty"):
             read(data[:end])
