@@ -1,6 +1,7 @@
 # Everything a newcomer types; each target does its own set-up.
-#   make demo    trains the digits and shows where the pictures are
-#   make test    runs the tests
+#   make demo            trains the digits and shows where the pictures are
+#   make demo-stylegan   trains StyleGAN on them
+#   make test            runs the tests
 
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -19,10 +20,10 @@ QUICK := tests/models/progan/test_networks_golden.py \
   tests/test_train.py::test_a_killed_run_continues_bit_for_bit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test test-slow lint format docs build clean
+.PHONY: help setup demo demo-stylegan quick test test-slow lint format docs build clean
 
 help:  ## Shows this list.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: $(TOOLS)  ## Makes .venv and installs the project and its tools.
 
@@ -41,6 +42,10 @@ $(TOOLS): $(PACKAGE)
 
 demo: $(PACKAGE)  ## Trains Progressive GAN on handwritten digits, 4x4 to 32x32.
 	$(BIN)/progan_jax --config=digits
+	@echo "To type the other commands of README.md: source $(BIN)/activate"
+
+demo-stylegan: $(PACKAGE)  ## Trains StyleGAN on them, 8x8 to 32x32.
+	$(BIN)/progan_jax --config=stylegan_digits
 	@echo "To type the other commands of README.md: source $(BIN)/activate"
 
 quick: setup  ## Checks style, types, golden values and a run that is resumed; 90 s.

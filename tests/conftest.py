@@ -95,6 +95,26 @@ def tiny_config():
     return config
 
 
+@pytest.fixture
+def tiny_stylegan(tiny_config):
+    """That run with StyleGAN, from 8x8 on."""
+    from progan_jax.configs import base
+
+    config = base.get_config("stylegan")
+    for group in ("data", "schedule", "train", "runtime"):
+        config[group].update(tiny_config[group])
+    sizes = ("latent_size", "w_size", "mapping_width", "fmap_max")
+    config.model.update(dict.fromkeys(sizes, 8))
+    config.model.resolution = 16
+    config.model.channels = 1
+    config.model.mapping_layers = 2
+    config.model.fmap_base = 32
+    config.optim.ema_half_life_kimg = 0.05
+    config.optim.ema_after = "d_step"
+    config.schedule.start_resolution = 8
+    return config
+
+
 PROGRAMS, COMPILED, STATES = {}, {}, {}
 
 

@@ -13,6 +13,7 @@ import yaml
 
 import progan_jax
 from progan_jax.configs import base
+from progan_jax.models.families import FAMILIES
 from progan_jax.prepare.readers import DigitsReader, Subset
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
 from progan_jax.runtime.command_line import list_fields
@@ -33,7 +34,8 @@ BASES = [ROOT, ROOT / "progan_jax", ROOT / "configs", ROOT / "tests"]
 # Of the authors, and of examples.
 OTHERS = {"dataset_tool.py", "notes.py", "docs/logo.png"}
 SUFFIXES = {"html", "json", "jsonl", "png", "py", "safetensors"}
-FIELDS = list_fields(base.get_config())
+# Of all families: each has its own networks and losses.
+FIELDS = {k: v for f in FAMILIES for k, v in list_fields(base.get_config(f)).items()}
 GROUPS = {"config", *(field.partition(".")[0] for field in FIELDS if "." in field)}
 NAME = r"`[A-Za-z_][\w.]*`"
 FILE = r"`([\w/]+\.py)(?::[\w,]+)?`"

@@ -66,8 +66,9 @@ def test_an_environment_of_this_python_is_used_again(plan):
     assert made(plan("test", f"PYTHON={sys.executable}")) == [f".venv-{VERSION}"]
 
 
-def test_the_demonstration_installs_the_package_without_the_tools(plan):
-    assert re.findall(r"--editable (\S+)", plan("demo")) == ["."]
+@pytest.mark.parametrize("demo", ["demo", "demo-stylegan"])
+def test_a_demonstration_installs_the_package_without_the_tools(plan, demo):
+    assert re.findall(r"--editable (\S+)", plan(demo)) == ["."]
     assert re.findall(r"--editable (\S+)", plan("test")) == [".", "'.[dev]'"]
 
 

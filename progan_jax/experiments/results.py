@@ -10,8 +10,9 @@ from typing import Any
 from scipy.stats import kendalltau
 
 from progan_jax.experiments.runs import Reduction, Run
-from progan_jax.experiments.tables import PAPER, Row, Table
+from progan_jax.experiments.table import Row, Table
 from progan_jax.files import csv_text
+from progan_jax.inference.snapshot import moment_name
 from progan_jax.metrics.protocols import METRICS, is_higher_better
 from progan_jax.metrics.scoreboard import Point, Progress, read_progress
 
@@ -99,6 +100,13 @@ def choosing_value(table: Table, outcomes: Sequence[Outcome]) -> str:
     """Returns the value that chooses snapshots: the table's, if it was measured."""
     measured = {name for o in outcomes for name in o.progress.names()}
     return table.best if table.best in measured else table.fallback
+
+
+def best_snapshot(run: Run, table: Table, reduction: Reduction) -> str | None:
+    """Returns the name of the snapshot that counts; None if none was measured."""
+    outcome = read_outcome(run, reduction)
+    best = outcome.best(choosing_value(table, [outcome]))
+    return best and moment_name(round(best.kimg * 1000), best.resolution)
 
 
 def mean_floor(outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -238,8 +246,8 @@ def _footnotes(
     if agreement is not None:
         yield ""
         yield (
-            f"Kendall's tau between our order of the rows by {table.fallback} and that "
-            f"of {PAPER}: {agreement:.2f} (1 is the same, -1 the reverse)"
+            f"Kendall's tau between our order of the rows by {table.fallback} and the "
+            f"published one: {agreement:.2f} (1 is the same, -1 the reverse)"
             f"{_other_levels(summaries)}."
         )
 

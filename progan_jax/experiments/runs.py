@@ -15,7 +15,7 @@ import ml_collections
 
 from progan_jax.errors import DivergedError, MissingWeightsError, UserError
 from progan_jax.evaluate import evaluate
-from progan_jax.experiments.tables import Row, Table
+from progan_jax.experiments.table import Row, Table
 from progan_jax.files import write_whole
 from progan_jax.inference.snapshot import list_snapshots, read_info
 from progan_jax.metrics.measure import open_classifier
@@ -262,15 +262,18 @@ def carry_out(run: Run) -> bool:
     return run.is_finished()
 
 
-def measure(run: Run, table: Table, reduction: Reduction) -> Iterator[str]:
-    """Measures all snapshots of a run by the table's metrics.
+def measure(
+    run: Run, metrics: Sequence[str], reduction: Reduction, snapshot: str = ""
+) -> Iterator[str]:
+    """Measures snapshots of a run: all, or the one that is named.
 
     Yields:
       The metrics whose weights are missing.
     """
-    for metric in table.metrics:
+    for metric in metrics:
         config = copy.deepcopy(run.config)
         config.eval.metrics, config.eval.best = metric, ""
+        config.eval.snapshot = snapshot
         config.eval.num_images = reduction.num_images(metric)
         try:
             evaluate(config, run.workdir)

@@ -1,71 +1,15 @@
-"""The paper's tables: the recipe and the published values of each row.
+"""The papers' tables: the recipe and the published values of each row.
 
 Numbers are those of Karras et al. 2018 where no other source is named.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 from progan_jax.configs.lsun import CATEGORIES
+from progan_jax.experiments import stylegan_tables
+from progan_jax.experiments.table import Row, Table
 
 PAPER = "Karras et al. 2018"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One recipe of a table.
-
-    Attributes:
-      name: The paper's, such as "e*".
-      title: What the recipe changes.
-      config: Its file and argument, as --config takes them.
-      published: Values by name; a tuple is a mean and its deviation.
-    """
-
-    name: str
-    title: str
-    config: str
-    published: Mapping[str, float | tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """An experiment of the paper.
-
-    Attributes:
-      title: Says what is compared.
-      source: Publication of the values.
-      metrics: Those of --mode=eval.
-      columns: Names of the metrics' values.
-      best: The value that chooses a run's snapshot.
-      fallback: The value that does so where the weights for `best` are missing.
-      num_runs: Number of seeds of each row in the paper.
-      rows: The recipes.
-      others: Published rows of other methods, which are not run: values by title.
-    """
-
-    title: str
-    source: str
-    metrics: tuple[str, ...]
-    columns: tuple[str, ...]
-    best: str
-    fallback: str
-    num_runs: int
-    rows: tuple[Row, ...]
-    others: Mapping[str, Mapping[str, float | tuple[float, float]]] = field(
-        default_factory=dict
-    )
-
-    def at_tap(self, tap: str) -> "Table":
-        """Returns the table with Fréchet distances of another tap of Inception.
-
-        They then have another name, and no published values.
-        """
-        if tap == "2048":
-            return self
-        other = {"fid": f"fid_{tap}"}
-        columns = tuple(other.get(c, c) for c in self.columns)
-        return replace(self, columns=columns, best=other.get(self.best, self.best))
 
 
 _TABLE_1 = ("swd_128", "swd_64", "swd_32", "swd_16", "swd_average", "ms_ssim")
@@ -248,4 +192,5 @@ TABLES = {
     "table1_lsun": _table_1("LSUN bedroom", "lsun_bedroom", _BEDROOM),
     "lsun_categories": _LSUN_TABLE,
     "mnist_modes": _MNIST_MODES,
+    **stylegan_tables.TABLES,
 }

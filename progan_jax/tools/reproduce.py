@@ -4,10 +4,11 @@
         [--rows=a,d,g] [--max_resolution=64] [--fmap_max=32] [--dry_run]
         -- --config.data.data_dir=DATA [--config.FIELD=VALUE ...]
 
-TABLE is cifar10_is, table1_celeba, table1_lsun, lsun_categories or mnist_modes. All
-runs are listed with their cost first. The same command continues after a stop: nothing
-is trained or measured twice. Writes TABLE.md, TABLE.csv and, with Matplotlib,
-TABLE.png, TABLE-levels.png and TABLE-throughput.png to DIR.
+TABLE is cifar10_is, table1_celeba, table1_lsun, lsun_categories or mnist_modes of
+Progressive GAN, or stylegan_table1, stylegan_table2 or stylegan_table3. All runs are
+listed with their cost first. The same command continues after a stop: nothing is
+trained or measured twice. Writes TABLE.md, TABLE.csv and, with Matplotlib, TABLE.png,
+TABLE-levels.png and TABLE-throughput.png to DIR.
 
 --dry_run only lists the runs and their cost
 --jobs    only prints the command that trains each run, for a scheduler
@@ -27,6 +28,7 @@ from progan_jax.errors import UserError
 from progan_jax.experiments import curves
 from progan_jax.experiments.hours import sustained_rate
 from progan_jax.experiments.results import (
+    best_snapshot,
     mean_floor,
     read_outcome,
     summarise,
@@ -43,7 +45,8 @@ from progan_jax.experiments.runs import (
     measure,
     plan,
 )
-from progan_jax.experiments.tables import TABLES, Row, Table
+from progan_jax.experiments.table import Row, Table
+from progan_jax.experiments.tables import TABLES
 from progan_jax.files import local_folder, write_whole
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compiler import keep_compiled, set_precision
@@ -176,7 +179,9 @@ def _carry_out(
             print("stopped; the same command continues", file=sys.stderr)
             return None
         if run.workdir.joinpath("snapshots").is_dir():
-            missing |= set(measure(run, table, reduction))
+            missing |= set(measure(run, table.metrics, reduction))
+            if table.at_best and (best := best_snapshot(run, table, reduction)):
+                missing |= set(measure(run, table.at_best, reduction, best))
     return frozenset(missing)
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from progan_jax.experiments.hours import Rate, sustained_rate
 from progan_jax.experiments.runs import Run
-from progan_jax.experiments.tables import Row
+from progan_jax.experiments.table import Row
 
 HERE = {"device_kind": "cpu", "device_count": 8}
 

@@ -15,7 +15,7 @@ from progan_jax.experiments.results import (
     summarise,
 )
 from progan_jax.experiments.runs import DIVERGED, Reduction, Run
-from progan_jax.experiments.tables import Row, Table
+from progan_jax.experiments.table import Row, Table
 
 ROWS = tuple(
     Row(name, name, "configs/cifar10.py", {"swd_average": published})

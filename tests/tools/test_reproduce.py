@@ -11,13 +11,15 @@ from absl.testing import flagsaver
 
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.experiments import runs
-from progan_jax.experiments.tables import TABLES, Row, Table
+from progan_jax.experiments.table import Row, Table
+from progan_jax.experiments.tables import TABLES
+from progan_jax.metrics.scoreboard import REALS
 
 TINY = Table(
     title="digits",
     source="nobody",
     metrics=("swd", "is"),
-    columns=("swd_16", "swd_average", "inception_score_mean"),
+    columns=("swd_16", "swd_average", "inception_score_mean", "ms_ssim"),
     best="inception_score_mean",
     fallback="swd_average",
     num_runs=1,
@@ -25,6 +27,7 @@ TINY = Table(
         Row("a", "digits", "configs/digits.py", {"swd_average": 9.0}),
         Row("e*", "digits again", "configs/digits.py", {"swd_average": 8.0}),
     ),
+    at_best=("ms_ssim",),
 )
 SMALL = [
     "--config.runtime.num_devices=1",
@@ -68,7 +71,14 @@ def test_a_row_is_trained_measured_and_tabulated_once(reproduce, table, capsys):
         assert "1 of 2 rows" in page
         assert page.count("no weights") == 1
         assert float(ours(table)["e*"]["swd_average"]) > 0
+        assert float(ours(table)["e*"]["ms_ssim"]) > 0
         measured = (table / "e-star/seed-1000/metrics.jsonl").read_text()
+        records = [json.loads(line) for line in measured.splitlines()]
+        swd, ms_ssim = (
+            {r["snapshot"] for r in records if r["metric"] == metric} - {REALS}
+            for metric in ("swd", "ms_ssim")
+        )
+        assert len(swd) > len(ms_ssim) == 1
         reproduce.main("tiny", SMALL)
         assert "trained already, reused" in capsys.readouterr().out
         assert (table / "e-star/seed-1000/metrics.jsonl").read_text() == measured

@@ -117,6 +117,18 @@ def test_xla_calls_cudnn_for_all_of_them(tiny_config):
     assert not re.findall(r" convolution\(", compiled)
 
 
+@pytest.mark.parametrize("resolution", [8, 32, 256])
+@pytest.mark.parametrize("kind_of_loss", ["nonsaturating", "wgan_gp"])
+def test_gpus_get_such_convolutions_of_stylegan_too(
+    tiny_stylegan, kind_of_loss, resolution
+):
+    tiny_stylegan.loss.kind = kind_of_loss
+    found = convolutions(lower(tiny_stylegan, resolution, "cuda"))
+    kinds = [kind(each) for each in found]
+    assert not [place(c) for c, k in zip(found, kinds, strict=True) if k is None]
+    assert min(Counter(kinds)[k] for k in ("forward", "gradient of the kernel")) > 4
+
+
 def test_a_convolution_in_another_form_is_found():
     """The gradients of a dilated convolution, as JAX writes them."""
 

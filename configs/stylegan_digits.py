@@ -1,0 +1,38 @@
+"""StyleGAN's demonstration: handwritten digits, from 8x8 to 32x32 in minutes.
+
+The 1,797 digits ship with the package, so nothing is downloaded. The networks are
+narrow and the schedule is short; otherwise this is the recipe of Karras et al. 2019.
+Run it with
+    python -m progan_jax.main --config=configs/stylegan_digits.py
+"""
+
+import ml_collections
+
+from progan_jax.configs import stylegan_ffhq
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the recipe of the authors' program, narrow and short."""
+    config = stylegan_ffhq.program_config()
+    config.data.name = "digits"
+    config.model.channels = 1
+    config.model.latent_size = 64
+    config.model.w_size = 64
+    config.model.mapping_width = 64
+    config.model.mapping_layers = 4
+    config.model.fmap_base = 256
+    config.model.fmap_max = 64
+    config.optim.ema_half_life_kimg = 1.0
+    config.schedule.stabilise_kimg = "10, 32:1000"
+    config.schedule.fade_kimg = "5"
+    config.schedule.total_kimg = 50.0
+    config.schedule.batch_size = "16"
+    config.schedule.g_learning_rate = "0.002"
+    config.schedule.d_learning_rate = "0.002"
+    config.train.tick_kimg = "2"
+    config.train.grid = "16x8"
+    config.train.snapshot_ticks = 1000
+    config.eval.metrics = "swd"
+    config.eval.stage_swd_images = 1024
+    config.eval.num_images = 890  # Of 1,797: leaves enough for the row of real images.
+    return config
