@@ -1,15 +1,6 @@
 """The page in a real browser: Chromium, driven by Selenium."""
 
-import base64
-import io
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +11,20 @@ from progan_jax.inference.generator import to_uint8
 from progan_jax.inference.load import load
 from progan_jax.inference.snapshot import write_snapshot
 from tests.browser import DRIVER, chromium, show_in, violations
+from tests.explorer_page import (
+    choose,
+    field,
+    fill,
+    open_tab,
+    picture,
+    pixels,
+    press,
+    served,
+    shown,
+    visible,
+    wait_for,
+)
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(DRIVER is None, reason="chromedriver is not installed"),
@@ -41,25 +44,8 @@ def snapshot(make_generator, tmp_path):
 
 @pytest.fixture
 def address(snapshot):
-    """The tool, as its user starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "progan_jax.tools.explore", str(snapshot)]
-    server = subprocess.Popen(
-        [*command, f"--port={port}", "--class=2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
-    lines = [server.stdout.readline(), server.stdout.readline()]
-    assert lines[1] == f"http://127.0.0.1:{port} shows it; Ctrl-C ends\n"
-    yield f"http://127.0.0.1:{port}"
-    server.send_signal(signal.SIGINT)
-    _, problems = server.communicate(timeout=30)
-    assert (server.returncode, problems) == (0, "")
+    with served(snapshot, "--class=2") as address:
+        yield address
 
 
 @pytest.fixture
@@ -73,74 +59,6 @@ def page(address, browser):
     browser.get(address)
     wait_for(lambda: shown(browser))
     return browser
-
-
-def wait_for(claim):
-    """Returns what a claim gives once it is true."""
-    deadline = time.monotonic() + 20
-    while not (found := claim()):
-        assert time.monotonic() < deadline, "it does not become true"
-        time.sleep(0.1)
-    return found
-
-
-def visible(page, selector):
-    return [e for e in page.find_elements("css selector", selector) if e.is_displayed()]
-
-
-def shown(page):
-    """Returns the visible pictures by their alternative text."""
-    return {
-        image.get_attribute("alt"): image.get_attribute("src")
-        for image in visible(page, ".picture img")
-    }
-
-
-def pixels(source):
-    data = base64.b64decode(source.removeprefix("data:image/png;base64,"))
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image).astype(int)
-
-
-def picture(page, caption):
-    """The pixels of a picture, once it can be seen."""
-    return pixels(wait_for(lambda: shown(page).get(caption)))
-
-
-def open_tab(page, name):
-    (tab,) = (t for t in visible(page, "[role=tab]") if t.text == name)
-    tab.click()
-    wait_for(lambda: tab.get_attribute("aria-selected") == "true")
-
-
-def field(page, name):
-    """A field by its label, as who cannot see it finds it."""
-    (found,) = wait_for(
-        lambda: [
-            e
-            for e in visible(page, "input, textarea")
-            if e.accessible_name.startswith(name)
-        ]
-    )
-    return found
-
-
-def fill(page, name, text):
-    place = field(page, name)
-    place.clear()
-    place.send_keys(text)
-
-
-def choose(page, name, text):
-    """Takes a choice of a dropdown as its user types it."""
-    place = field(page, name)
-    place.click()
-    place.send_keys("\ue009a\ue000", text, "\ue007")  # Control-A and Enter.
-
-
-def press(page, text):
-    (button,) = (b for b in visible(page, "button") if b.text == text)
-    button.click()
 
 
 def expected(snapshot, seed, count=1):
