@@ -1,6 +1,5 @@
 """A table of the metrics of a run's snapshots, and of its real images."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from progan_jax.inference.snapshot import (
     read_info,
     read_snapshot,
 )
+from progan_jax.inference.styles import check_psi, is_style_based
 from progan_jax.metrics.image_sources import (
     Fakes,
     ImageSource,
@@ -286,18 +286,14 @@ def parse_truncation(text: str) -> tuple[float, ...]:
     Raises:
       UserError: if there is none, or one is no number in [-2, 2].
     """
-    psis = []
-    for part in str(text).split(","):
+    psis: list[Any] = []
+    for part in text.split(","):
         try:
             psis.append(float(part))
         except ValueError:
-            psis.append(math.nan)
-        if not abs(psis[-1]) <= 2:
-            raise UserError(
-                f"config.eval.truncation_psi = {text!r}: {part.strip()!r} must be a "
-                "number from -2 to 2; write for example 1,0.7,0.5, or 1 for none"
-            )
-    return tuple(dict.fromkeys(psis))
+            psis.append(repr(part.strip()))
+    field = f"config.eval.truncation_psi = {text!r}: psi"
+    return tuple(dict.fromkeys(check_psi(field, psi) for psi in psis))
 
 
 def check_network(
@@ -308,12 +304,12 @@ def check_network(
     generator = family.make_networks(model_options(config), config.model.resolution)[0]
     which = f"the run is of the family {config.family} ({family.PAPER.model})"
     for metric in metrics:
-        if METRICS[metric].space == "w" and not hasattr(generator, "mapping"):
+        if METRICS[metric].space == "w" and not is_style_based(generator):
             raise UserError(
                 f"config.eval.metrics: {metric} needs a mapping network, and {which}, "
                 f"which has none; choose {metric.replace('_w', '_z')}"
             )
-    if psis != (1.0,) and not hasattr(generator, "truncate"):
+    if psis != (1.0,) and not is_style_based(generator):
         raise UserError(
             f"config.eval.truncation_psi = {', '.join(f'{psi:g}' for psi in psis)}: "
             f"{which}, which has no truncation; set it to 1"

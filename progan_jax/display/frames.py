@@ -120,6 +120,11 @@ def caption(picture: np.ndarray, text: str) -> np.ndarray:
     return np.asarray(whole)
 
 
+def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns uint8 [H, W, 3] of equal images [h, w, 1 or 3], enlarged if small."""
+    return _enlarge(tile(np.stack(images), len(images)))
+
+
 def _enlarge(picture: np.ndarray) -> np.ndarray:
     """Returns RGB of a grey or RGB picture, enlarged if it is small."""
     factor = max(1, _LEAST_SIDE // max(picture.shape[:2]))

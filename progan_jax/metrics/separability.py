@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from progan_jax.errors import UserError
+from progan_jax.inference.styles import is_style_based
 from progan_jax.metrics.attributes import Attributes
 from progan_jax.metrics.image_sources import Fakes
 from progan_jax.metrics.metric import Measurement
@@ -80,7 +81,7 @@ def _classify(
     if images.shape[3] < attributes.channels:
         images = jnp.repeat(images, attributes.channels, axis=3)
     w = jnp.zeros((len(z), 0))
-    if hasattr(generator, "mapping"):
+    if is_style_based(generator):
         classes = one_hot(generator, labels)
         w = generator.apply(variables, z, classes, method="mapping")
     return w, attributes.logits(images)

@@ -1,5 +1,6 @@
 """Fakes of small networks, for the metrics of generators."""
 
+import dataclasses
 import functools
 
 import jax
@@ -40,3 +41,10 @@ def make_fakes(family="stylegan", stage=SIDE, **settings):
     reals = make_reals(settings.get("num_classes", 0))
     alpha = np.float32(1)
     return Fakes(Sampler(networks[0], 8), variables, alpha, reals, family)
+
+
+def make_info(generator, family):
+    """A snapshot's description of a network."""
+    options = dataclasses.asdict(generator.options)
+    stage = {"resolution": generator.resolution, "alpha": 1.0, "nimg": 1000}
+    return {"family": family, "options": options, "stage": stage}

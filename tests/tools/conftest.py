@@ -6,6 +6,10 @@ import sys
 import pytest
 from absl.flags import FLAGS
 
+from tests.pth_files import write_pth
+
+__all__ = ["import_tool", "write_pth"]
+
 
 @pytest.fixture
 def import_tool():

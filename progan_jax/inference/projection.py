@@ -1,0 +1,338 @@
+"""Projection: the w, and the noise, whose image is nearest to a given one.
+
+It needs of a network what families with a mapping have: `mapping` and `synthesis` as
+methods, `num_layers`, and noise, if there is any, as arrays called "noise" in the
+stats, used in the mode "fixed".
+
+Source: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN",
+appendix D, whose constants are the defaults. Rates here are relative to the deviation
+of w, so that they fit networks of any scale.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+from PIL import Image, ImageOps
+
+from progan_jax.errors import NotFiniteError, UserError, reason
+from progan_jax.inference.generator import TrainedGenerator, to_uint8
+from progan_jax.inference.sampling import seed_key, seeded_latents
+from progan_jax.models.common import one_hot
+from progan_jax.models.layers import downscale2d
+
+# Distance of two batches of images, float [n, h, w, C] in 0..255, as [n]; a pytree.
+Distance = Callable[[jax.Array, jax.Array], jax.Array]
+
+_LARGEST = 256  # Larger images are compared by the means over their blocks.
+
+_MAPPED_AT_ONCE = 1000
+
+_SMALLEST_NOISE = 8  # Side of the smallest maps whose pixels may be correlated.
+
+
+@dataclass(frozen=True)
+class ProjectionOptions:
+    """How w is searched for.
+
+    Attributes:
+      steps: Number of updates.
+      learning_rate: Largest one, in deviations of w.
+      rise: Share of the steps in which it rises.
+      fall: Share of the steps in which it falls, as a cosine.
+      w_noise: Of the noise that is added to w at first, in deviations of the whole w.
+      w_noise_until: Share of the steps in which that noise decays.
+      per_layer: Whether each layer has a w of its own.
+      noise: Whether the noise of the network is searched for, too.
+      noise_weight: Of the penalty on neighbouring pixels of noise that are alike.
+      latents: Number of latents that are mapped for average and deviation.
+      seed: Seed of all that is random.
+    """
+
+    steps: int = 1000
+    learning_rate: float = 0.1
+    rise: float = 0.05
+    fall: float = 0.25
+    w_noise: float = 0.05
+    w_noise_until: float = 0.75
+    per_layer: bool = False
+    noise: bool = False
+    noise_weight: float = 1e5
+    latents: int = 10_000
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Returns the learning rate of a step."""
+        done = step / self.steps
+        fall = min(1, (1 - done) / self.fall)
+        return (
+            self.learning_rate
+            * (0.5 - 0.5 * math.cos(math.pi * fall))
+            * min(1, done / self.rise)
+        )
+
+    def strength(self, step: int) -> float:
+        """Returns the noise on w of a step."""
+        left = max(0, 1 - step / self.steps / self.w_noise_until)
+        return self.w_noise * left**2
+
+
+class Projected(NamedTuple):
+    """A state of the search.
+
+    Attributes:
+      step: Number of updates so far.
+      w: float32 [num_layers, w_size].
+      noise: Maps [H, W] by their paths in the stats; {} if not searched for.
+      distance: Of the image to the target.
+      image: uint8 [r, r, C].
+    """
+
+    step: int
+    w: np.ndarray
+    noise: dict[str, np.ndarray]
+    distance: float
+    image: np.ndarray
+
+
+def read_target(path: Path, side: int, channels: int) -> tuple[np.ndarray, str]:
+    """Reads the image to search for.
+
+    Args:
+      path: A file of any kind that Pillow reads.
+      side: Side of the network's images.
+      channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+      uint8 [side, side, channels], and a line on how it was resized, empty if it was
+      not.
+
+    Raises:
+      UserError: if it is not an image.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGB")
+    except Exception as error:  # Damaged files fail in any part of Pillow.
+        raise UserError(
+            f"IMAGE={path}: it cannot be read as an image ({reason(error)}); name a "
+            "PNG, JPEG or WebP"
+        ) from error
+    line = ""
+    if picture.size != (side, side):
+        width, height = picture.size
+        part = "it" if width == height else "its middle square"
+        line = f"{path} is {width}x{height}: {part} is resized to {side}x{side}"
+        short = min(width, height)
+        left, top = (width - short) // 2, (height - short) // 2
+        square = picture.crop((left, top, left + short, top + short))
+        picture = square.resize((side, side), Image.Resampling.LANCZOS)
+    picture = picture.convert("L") if channels == 1 else picture
+    return np.asarray(picture).reshape(side, side, channels), line
+
+
+def project(
+    generator: TrainedGenerator,
+    target: np.ndarray,
+    distance: Distance,
+    options: ProjectionOptions,
+    label: int | None = None,
+    every: int = 10,
+) -> Iterator[Projected]:
+    """Yields the states of a search, from the average w on.
+
+    Args:
+      generator: A style-based one.
+      target: uint8 [r, r, C] of the generator's resolution.
+      distance: What is to become small.
+      options: How to search.
+      label: Class of the image, for a generator with classes.
+      every: Number of updates from one yielded state to the next; the last one is
+        yielded in any case.
+
+    Raises:
+      UserError: if the generator is not style-based.
+      NotFiniteError: if the images become infinite.
+    """
+    generator.check_style_based("projection")
+    search = _Search(generator, distance, options)
+    mean, deviation = search.estimate(label)
+    goal = _shrink(jnp.asarray(target, jnp.float32)[None])
+    params = search.start(mean)
+    moments = _ADAM.init(params)
+    yield search.look(params, mean, deviation, goal, 0)
+    for step in range(options.steps):
+        rates = np.array([options.rate(step), options.strength(step)], np.float32)
+        key = jax.random.fold_in(seed_key(options.seed), step)
+        params, moments = search.update(
+            params, moments, mean, deviation, goal, rates, key
+        )
+        if (step + 1) % every == 0 or step + 1 == options.steps:
+            yield search.look(params, mean, deviation, goal, step + 1)
+
+
+_ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
+
+
+class _Search:
+    """The compiled functions of a search."""
+
+    def __init__(
+        self,
+        generator: TrainedGenerator,
+        distance: Distance,
+        options: ProjectionOptions,
+    ) -> None:
+        network = generator.network
+        exact = replace(network.options, dtype="float32")
+        fixed = {"noise_mode": "fixed"} if hasattr(network, "noise_mode") else {}
+        self._network = network.clone(options=exact, **fixed)
+        self._variables, self._alpha = generator.variables, np.float32(generator.alpha)
+        self._distance, self._options = distance, options
+        self._name = generator.name
+        self._map = jax.jit(partial(network.apply, method="mapping"))
+        self._update = jax.jit(self._take_step)
+        self._look = jax.jit(self._compare)
+
+    def estimate(self, label: int | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the mean of w [1, w_size], and its deviation in one dimension."""
+        network, count = self._network, self._options.latents
+        latents = seeded_latents(self._options.seed, count, network.latent_size)
+        mapped = []
+        for start in range(0, count, _MAPPED_AT_ONCE):
+            z = latents[start : start + _MAPPED_AT_ONCE]
+            classes = None if label is None else jnp.full(len(z), label)
+            labels = one_hot(network, classes)
+            mapped.append(np.asarray(self._map(self._variables, z, labels)))
+        w = np.concatenate(mapped).astype(np.float64)
+        mean, deviation = w.mean(axis=0, keepdims=True), w.std(axis=0)
+        size = math.sqrt(np.mean(deviation**2))
+        return jnp.asarray(mean, jnp.float32), jnp.float32(size)
+
+    def start(self, mean: jax.Array) -> dict[str, Any]:
+        """Returns what is searched for: w in deviations from the mean, and noise."""
+        layers = self._network.num_layers if self._options.per_layer else 1
+        noise = {}
+        if self._options.noise:
+            key = jax.random.fold_in(seed_key(self._options.seed), self._options.steps)
+            for index, (path, value) in enumerate(sorted(self._noise().items())):
+                own = jax.random.fold_in(key, index)
+                noise[path] = jax.random.normal(own, value.shape)
+        return {"w": jnp.zeros((layers, mean.shape[1])), "noise": noise}
+
+    def update(self, *inputs: Any) -> tuple[Any, Any]:
+        """Returns parameters and moments after a step."""
+        return self._update(self._variables, self._distance, *inputs)
+
+    def look(
+        self,
+        params: dict[str, Any],
+        mean: jax.Array,
+        deviation: jax.Array,
+        goal: jax.Array,
+        step: int,
+    ) -> Projected:
+        """Returns a state, without noise on w."""
+        inputs = self._variables, self._distance, params, mean, deviation, goal
+        w, image, found = self._look(*inputs)
+        if not np.isfinite(found):
+            raise NotFiniteError(
+                f"{self._name}: its images are not finite after {step} steps; lower "
+                "the learning rate, or choose another snapshot"
+            )
+        layers = self._network.num_layers, w.shape[1]
+        noise = {path: np.asarray(value) for path, value in params["noise"].items()}
+        whole = np.broadcast_to(np.asarray(w), layers).copy()
+        return Projected(step, whole, noise, float(found), to_uint8(image))
+
+    def _noise(self) -> dict[str, jax.Array]:
+        stats: Any = traverse_util.flatten_dict(self._variables["stats"], sep="/")
+        return {path: x for path, x in stats.items() if path.endswith("/noise")}
+
+    def _draw(
+        self, variables: dict[str, Any], w: jax.Array, noise: dict[str, jax.Array]
+    ) -> jax.Array:
+        """Returns the image [1, r, r, C] of w, [1, w_size] or one for each layer."""
+        if noise:
+            stats: Any = traverse_util.flatten_dict(variables["stats"], sep="/")
+            merged = traverse_util.unflatten_dict(stats | noise, sep="/")
+            variables = variables | {"stats": merged}
+        w = w[None] if self._options.per_layer else w
+        images: Any = self._network.apply(variables, w, self._alpha, method="synthesis")
+        return images
+
+    def _compare(
+        self,
+        variables: dict[str, Any],
+        distance: Distance,
+        params: dict[str, Any],
+        mean: jax.Array,
+        deviation: jax.Array,
+        goal: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        w = mean + deviation * params["w"]
+        image = self._draw(variables, w, params["noise"])
+        found = distance(_shrink((image + 1) * 127.5), goal)[0]
+        return w, image[0], found
+
+    def _take_step(
+        self,
+        variables: dict[str, Any],
+        distance: Distance,
+        params: dict[str, Any],
+        moments: Any,
+        mean: jax.Array,
+        deviation: jax.Array,
+        goal: jax.Array,
+        rates: jax.Array,
+        key: jax.Array,
+    ) -> tuple[Any, Any]:
+        rate, strength = rates
+        size = math.sqrt(mean.shape[1])  # From the whole w to one of its dimensions.
+        added = size * strength * jax.random.normal(key, params["w"].shape)
+
+        def loss(params: dict[str, Any]) -> jax.Array:
+            moved = params | {"w": params["w"] + added}
+            _, _, found = self._compare(
+                variables, distance, moved, mean, deviation, goal
+            )
+            alike = sum(map(_likeness, params["noise"].values()), jnp.float32(0))
+            return found + self._options.noise_weight * alike
+
+        steps, moments = _ADAM.update(jax.grad(loss)(params), moments)
+        params = jax.tree.map(lambda x, step: x - rate * step, params, steps)
+        noise = {path: _normalise(x) for path, x in params["noise"].items()}
+        return params | {"noise": noise}, moments
+
+
+def _shrink(images: jax.Array) -> jax.Array:
+    factor = images.shape[1] // _LARGEST
+    return downscale2d(images, factor) if factor > 1 else images
+
+
+def _likeness(noise: jax.Array) -> jax.Array:
+    """Returns how much neighbours in a map [H, W] resemble each other, at all scales.
+
+    Noise that is no noise would draw the image that w does not reach.
+    """
+    total = jnp.float32(0)
+    while min(noise.shape) >= _SMALLEST_NOISE:
+        for axis in (0, 1):
+            total += jnp.mean(noise * jnp.roll(noise, 1, axis)) ** 2
+        h, w = noise.shape
+        # Twice the mean of four pixels has their deviation.
+        noise = 2 * jnp.mean(noise.reshape(h // 2, 2, w // 2, 2), axis=(1, 3))
+    return total
+
+
+def _normalise(noise: jax.Array) -> jax.Array:
+    centred = noise - jnp.mean(noise)
+    return centred / jnp.sqrt(jnp.mean(jnp.square(centred)) + 1e-8)

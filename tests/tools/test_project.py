@@ -1,0 +1,93 @@
+"""The tool on a network that was never trained."""
+
+import json
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+from PIL import Image
+
+from progan_jax.errors import UserError
+from progan_jax.inference.snapshot import write_snapshot
+from progan_jax.models.common import to_weights
+from tests.metrics.snapshots import make_fakes, make_info
+
+
+@pytest.fixture
+def project(import_tool, tmp_path, monkeypatch):
+    """Returns a function that runs the tool, without LPIPS in the cache."""
+    monkeypatch.setenv("PROGAN_JAX_CACHE", str(tmp_path / "cache"))
+    tool = import_tool("project")
+
+    def call(model, image, **values):
+        with flagsaver.flagsaver(**{"steps": 4} | values):
+            tool.main(str(model), str(image))
+
+    return call
+
+
+def write_model(folder, family="stylegan", **settings):
+    fakes = make_fakes(family, stage=16, **settings)
+    info = make_info(fakes.sampler.generator, family)
+    write_snapshot(folder, to_weights(fakes.variables), info)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "me.png")
+    return tmp_path / "me.png"
+
+
+def test_w_a_picture_and_a_film_are_written_and_the_search_is_told(
+    project, tmp_path, picture, capsys
+):
+    model = write_model(tmp_path / "000001_r016")
+    project(model, picture, noise=True)
+    stem = model / "projections" / "me_000001_r016_seed0"
+    first, distance, *steps, written = capsys.readouterr().out.splitlines()
+    assert first == f"{picture} is 24x20: its middle square is resized to 16x16"
+    assert distance == (
+        "distance: multi-scale pixels and random features (no LPIPS, not perceptual)"
+    )
+    assert [line.split(":")[0] for line in steps] == [
+        f"step {step} of 4" for step in range(5)
+    ]
+    assert written == f"{stem}.npz, {stem}.png (target, average, result), {stem}.webp"
+    with np.load(f"{stem}.npz") as file:
+        assert file["w"].shape == (6, 8)
+        assert sum(name.endswith("/noise") for name in file.files) == 6
+        about = json.loads(str(file["about"]))
+    assert about["seed"] == 0 and about["steps"] == 4
+    assert about["distance_after"] > 0
+    with Image.open(f"{stem}.png") as image:
+        assert image.size == (3 * 160, 160)
+    with Image.open(f"{stem}.webp") as film:
+        assert film.n_frames == 5
+
+
+@pytest.mark.parametrize(
+    ("family", "image", "flags", "message"),
+    [
+        ("progan", "me.png", {}, "this generator is a Progressive GAN, which has no"),
+        ("stylegan", "no.png", {}, "no.png: it cannot be read as an image"),
+        ("stylegan", "me.png", {"seed": -1}, "--seed=-1 must lie in"),
+        ("stylegan", "me.png", {"class": "2"}, "--class=2: this generator has no cla"),
+        ("stylegan", "me.png", {"lpips_weights": "x"}, "there are no LPIPS weights in"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(
+    project, tmp_path, picture, family, image, flags, message
+):
+    model = write_model(tmp_path / "000001_r016", family)
+    with pytest.raises(UserError) as error:
+        project(model, tmp_path / image, **flags)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (model / "projections").exists()
+
+
+def test_a_model_with_classes_needs_one(project, tmp_path, picture):
+    model = write_model(tmp_path / "000001_r016", num_classes=3)
+    with pytest.raises(UserError, match=r"--class is missing: name the class of IMAGE"):
+        project(model, picture)
