@@ -22,9 +22,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.mapping_layers = 4
     config.model.fmap_base = 256
     config.model.fmap_max = 64
+    config.loss.r1_weight = 1.0
     config.optim.ema_half_life_kimg = 1.0
-    config.schedule.stabilise_kimg = "10, 32:1000"
-    config.schedule.fade_kimg = "5"
+    config.schedule.stabilise_kimg = "8, 32:1000"
+    config.schedule.fade_kimg = "4, 32:6"
     config.schedule.total_kimg = 50.0
     config.schedule.batch_size = "16"
     config.schedule.g_learning_rate = "0.002"

@@ -42,7 +42,7 @@ class Options:
     contrast: float = option(1.0, least=0, of="G")
     noise: float = option(0.0, least=0, of="")
     stddev_group = None
-    whole_batch = ()
+    whole_batch = one_stage = ()
 
     def matters(self, name):
         del name

@@ -29,8 +29,8 @@ class Family(Protocol):
     Attributes:
       Options: Dataclass of the fields of `config.model`; see `models.options`. All
         families have `resolution`, `channels`, `latent_size`, `num_classes`, `dtype`,
-        `remat` and `mbstd_group_size`, and the properties `stddev_group`, `whole_batch`
-        and `matters` of `progan.options.Options`.
+        `remat` and `mbstd_group_size`, and the properties `stddev_group`,
+        `whole_batch`, `one_stage` and `matters` of `progan.options.Options`.
       LossOptions: Dataclass of the fields of `config.loss`, with the property
         `in_full_space` of `progan.options.LossOptions`.
       G_TAKES_REALS: Whether G's loss needs a batch of real images.

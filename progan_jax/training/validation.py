@@ -95,14 +95,10 @@ def _microbatch_faults(
             wrong.setdefault((microbatch, per_device, unit), []).append(r)
     options = model_options(config)
     if split and options.whole_batch:
-        fields = " and ".join(
-            f"config.model.{name} = {getattr(options, name)!r}"
-            for name in options.whole_batch
-        )
         yield (
             f"config.schedule.microbatch = {config.schedule.microbatch!r} would split "
             f"batches (at {', '.join(map(str, split))}), which is not possible with "
-            f"{fields}; set it to 0 (all)"
+            f"{_named(options, options.whole_batch)}; set it to 0 (all)"
         )
     elif wrong:
         fixes = [_microbatch_fix(*what, at) for what, at in wrong.items()]
@@ -111,6 +107,12 @@ def _microbatch_faults(
             "the images of a device into complete groups of the minibatch statistic; "
             f"choose {'; '.join(fixes)}"
         )
+
+
+def _named(options: Any, names: tuple[str, ...]) -> str:
+    """Returns fields of the networks with their values."""
+    values = [f"config.model.{name} = {getattr(options, name)!r}" for name in names]
+    return " and ".join(values)
 
 
 def _microbatch_fix(
@@ -235,6 +237,12 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             "simultaneous updates; set it to 1, or config.optim.simultaneous to False"
         )
     options, loss = model_options(config), loss_options(config)
+    if start < final and options.one_stage:
+        yield (
+            f"config.schedule.start_resolution = {start} must be {final}, since "
+            f"networks with {_named(options, options.one_stage)} do not grow; "
+            "set it to that"
+        )
     yield from family_of(config).joint_faults(options, loss)
     if config.eval.stage_swd_images and final < SMALLEST_LEVEL:
         yield (

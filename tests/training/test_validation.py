@@ -127,6 +127,18 @@ def test_noise_is_of_lsgan_alone(tiny_config):
     validate(tiny_config, 1)
 
 
+def test_networks_of_a_fixed_structure_do_not_grow(tiny_stylegan):
+    tiny_stylegan.model.structure = "fixed"
+    with pytest.raises(UserError) as caught:
+        validate(tiny_stylegan, 1)
+    assert str(caught.value) == (
+        "config.schedule.start_resolution = 8 must be 16, since networks with "
+        "config.model.structure = 'fixed' do not grow; set it to that"
+    )
+    tiny_stylegan.schedule.start_resolution = 16
+    validate(tiny_stylegan, 1)
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [

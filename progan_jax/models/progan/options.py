@@ -97,6 +97,11 @@ class Options:
             fields.append("minibatch_discrimination")
         return tuple(fields)
 
+    @property
+    def one_stage(self) -> tuple[str, ...]:
+        """Names of the fields that keep the networks from growing."""
+        return ()
+
 
 @dataclass(frozen=True)
 class LossOptions:

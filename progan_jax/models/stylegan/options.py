@@ -93,6 +93,11 @@ class Options:
         """Names of the fields that give a network a layer over the entire batch."""
         return ()
 
+    @property
+    def one_stage(self) -> tuple[str, ...]:
+        """Names of the fields that keep the networks from growing."""
+        return ("structure",) if self.structure == "fixed" else ()
+
     def matters(self, name: str) -> bool:
         """Returns whether a field has an effect, given the others."""
         if name in ("mapping_width", "mapping_lr_multiplier"):
