@@ -18,6 +18,7 @@ from progan_jax.display.markup import (
     table,
 )
 from progan_jax.display.run_record import Row, RunRecord, condense
+from progan_jax.metrics.metric import split_truncation
 from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.metrics.scoreboard import Progress
 from progan_jax.runtime.command_line import list_fields
@@ -44,7 +45,12 @@ _SWD = "Sliced Wasserstein distance x 1e3"
 # All levels of a distance are drawn in one chart.
 _LEVELS = {"swd_": _SWD, "stage_swd_": f"{_SWD}, at the end of stages"}
 
-_TITLES = {"ms_ssim": "MS-SSIM", "fid": "FID", "sfid": "sFID", "rfid": "rFID"}
+_TITLES = {
+    **{"ms_ssim": "MS-SSIM", "fid": "FID", "sfid": "sFID", "rfid": "rFID"},
+    **{"ppl_zfull": "Path length in Z, full", "ppl_zend": "Path length in Z, end"},
+    **{"ppl_wfull": "Path length in W, full", "ppl_wend": "Path length in W, end"},
+    **{"ls_z": "Separability in Z", "ls_w": "Separability in W"},
+}
 
 
 def training_charts(record: RunRecord) -> str:
@@ -77,10 +83,12 @@ def schedule_chart(record: RunRecord) -> str:
 def metric_charts(record: RunRecord) -> str:
     """Returns the charts of the snapshots' values; all levels of the SWD in one."""
     names = shown_values(record.progress)
-    groups = {
-        title: [name for name in names if name.startswith(prefix)]
-        for prefix, title in _LEVELS.items()
-    }
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        for prefix, title in _LEVELS.items():
+            if name.startswith(prefix):
+                title += _of_truncation(split_truncation(name)[1])
+                groups.setdefault(title, []).append(name)
     single = [name for name in names if not name.startswith(tuple(_LEVELS))]
     groups |= {title_of(name): [name] for name in single}
     points, floor = record.progress.points, record.progress.floor
@@ -95,7 +103,7 @@ def metric_charts(record: RunRecord) -> str:
         if len(group) == 1 and group[0] in floor:
             value = floor[group[0]]
             lines["real images"] = [(0.0, value), (points[-1].kimg, value)]
-        is_log = title in _LEVELS.values()
+        is_log = group[0].startswith(tuple(_LEVELS))
         stages = _stage_starts(record.rows)
         charts.append(Chart(title, lines, stages, is_log=is_log, has_dots=True))
     return _show(charts)
@@ -103,14 +111,24 @@ def metric_charts(record: RunRecord) -> str:
 
 def shown_values(progress: Progress) -> list[str]:
     """Returns the names of the values, except deviations and shares of classes."""
-    names = progress.names()
-    return [n for n in names if not n.endswith("_std") and "_share_" not in n]
+    bare = {name: split_truncation(name)[0] for name in progress.names()}
+    return [
+        name
+        for name, of in bare.items()
+        if not of.endswith("_std") and "_share_" not in of
+    ]
 
 
 def title_of(name: str) -> str:
     """Returns the title of a metric's value."""
+    name, psi = split_truncation(name)
     title = name.removesuffix("_mean").replace("_", " ")
-    return _TITLES.get(name, title.replace("swd", "SWD").replace("kid", "KID"))
+    title = _TITLES.get(name, title.replace("swd", "SWD").replace("kid", "KID"))
+    return title + _of_truncation(psi)
+
+
+def _of_truncation(psi: float) -> str:
+    return "" if psi == 1 else f", psi {psi:g}"
 
 
 def _curve(rows: Sequence[Row], name: str) -> Points:
@@ -242,7 +260,11 @@ def metrics_section(record: RunRecord) -> str:
 
 def _best_values(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     """Yields the best of up to two values, with the kimg of its snapshot."""
-    names = [n for n in shown_values(record.progress) if not re.search(r"swd_\d+$", n)]
+    names = [
+        name
+        for name in shown_values(record.progress)
+        if not re.search(r"swd_\d+$", split_truncation(name)[0])
+    ]
     for name in [n for n in names if n not in _NEITHER_IS_BETTER][:2]:
         kimg = _best(record, name)
         values = {p.kimg: p.values.get(name) for p in record.progress.points}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from progan_jax.display.charts import Points, draw_lines, use_logarithm
-from progan_jax.metrics.metric import PSI
+from progan_jax.metrics.metric import split_truncation
 from progan_jax.metrics.scoreboard import Point, Progress
 
 _TIMES = ("kimg", "hours")
@@ -16,8 +16,6 @@ _TIMES = ("kimg", "hours")
 _LEVEL = re.compile(r"swd_\d+")
 
 _SHARE = re.compile(r"classifier_share_\d+")
-
-_TRUNCATED = re.compile(rf"(.+){PSI}(-?[\d.]+)(.*)")
 
 
 def draw_values(path: Path, runs: Sequence[Progress], names: Sequence[str]) -> None:
@@ -155,9 +153,7 @@ def by_truncation(run: Progress) -> dict[str, list[tuple[float, float]]]:
 def _split_by_truncation(point: Point) -> dict[str, list[tuple[float, float]]]:
     curves: dict[str, list[tuple[float, float]]] = {}
     for name, value in point.values.items():
-        match, psi = _TRUNCATED.fullmatch(name), 1.0
-        if match:
-            name, psi = match[1] + match[3], float(match[2])
+        name, psi = split_truncation(name)
         if not name.endswith("_std") and "_share_" not in name:
             curves.setdefault(name, []).append((psi, value))
     return curves

@@ -1,5 +1,6 @@
 """A metric's row in the table, and the images that its function measures."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,14 @@ from progan_jax.metrics.image_sources import ImageSource, Reals
 TRUNCATION = "truncation_psi"  # A setting; records of earlier versions lack it.
 
 PSI = "_psi"  # In names of values, before the truncation, unless that is 1.
+
+_TRUNCATED = re.compile(rf"(.+){PSI}(-?[\d.]+)(.*)")
+
+
+def split_truncation(value: str) -> tuple[str, float]:
+    """Returns the name of a value without truncation, and the truncation."""
+    match = _TRUNCATED.fullmatch(value)
+    return (match[1] + match[3], float(match[2])) if match else (value, 1.0)
 
 
 @dataclass(frozen=True)

@@ -272,3 +272,29 @@ def test_rows_of_one_class_each_are_named(run):
     write_snapshot(folder, params, {"dataset": {"class_names": names}})
     write_report(run, run / "report.html")
     assert "Each row shows" not in (run / "report.html").read_text()
+
+
+def test_truncations_have_charts_and_columns_of_their_own(run):
+    (run / "metrics.jsonl").unlink()
+    lines = (run / "stats.jsonl").read_text().splitlines()
+    values = {"swd_16": 5.0, "swd_16_psi0.5": 6.0, "kid_mean": 1.5}
+    values |= {"kid_psi0.5_mean": 2.5, "kid_psi0.5_std": 0.25, "ppl_wend": 190.0}
+    named = {f"Metrics/{name}": value for name, value in values.items()}
+    lines[3] = json.dumps(json.loads(lines[3]) | named)
+    (run / "stats.jsonl").write_text("\n".join(lines))
+    write_report(run, run / "report.html")
+    text = (run / "report.html").read_text()
+    rows = tables(Reader(text))[
+        "Metrics of the snapshots, each under its newest settings"
+    ]
+    titles = [
+        "SWD 16",
+        "SWD 16, psi 0.5",
+        "KID",
+        "KID, psi 0.5",
+        "Path length in W, end",
+    ]
+    assert set(rows[0]) == {"kimg", "resolution", *titles}
+    charts = re.findall("<h3>(.*)</h3>", text)
+    for title in ("Sliced Wasserstein distance x 1e3", "KID"):
+        assert title in charts and f"{title}, psi 0.5" in charts

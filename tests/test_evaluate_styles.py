@@ -1,0 +1,103 @@
+"""Evaluation of a StyleGAN's run: by truncation, and along its latents."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from progan_jax.configs import base
+from progan_jax.evaluate import evaluate
+from progan_jax.inference.snapshot import write_snapshot
+from progan_jax.models.common import init_variables, to_weights
+from progan_jax.training.config import family_of, model_options
+from progan_jax.training.start import open_set
+from progan_jax.weights.weight_files import Weights
+from tests.metrics.snapshots import make_info
+
+NAME = "000001.000_r032"
+
+
+@pytest.fixture
+def config():
+    config = base.get_config("stylegan")
+    config.data.name = "digits"
+    model = {"resolution": 32, "channels": 1, "fmap_base": 64, "fmap_max": 8}
+    model |= {"latent_size": 8, "w_size": 8, "mapping_width": 8, "mapping_layers": 2}
+    config.model.update(model)
+    config.schedule.batch_size = "8"
+    config.runtime.num_devices = 1
+    config.eval.num_images = 16
+    return config
+
+
+@pytest.fixture
+def run(config, tmp_path, monkeypatch):
+    """The folder of a run with one snapshot, and a stand-in for LPIPS."""
+
+    def distance(a, b):
+        return jnp.mean(jnp.square(a - b), axis=(1, 2, 3))
+
+    module = "progan_jax.metrics.measure"
+    monkeypatch.setattr(f"{module}.load_lpips", lambda file: Weights("stub", {}))
+    monkeypatch.setattr(f"{module}.lpips", lambda weights: Partial(distance))
+    networks = family_of(config).make_networks(model_options(config), 32)
+    variables = init_variables(jax.random.key(0), *networks).g
+    # An average by which truncation shows.
+    variables["stats"]["w_average"] = jnp.full(8, 3.0)
+    pyramid = open_set(config)
+    dataset = {"name": pyramid.name, "fingerprint": pyramid.fingerprint}
+    info = make_info(networks[0], "stylegan") | {"dataset": dataset}
+    write_snapshot(tmp_path / "snapshots" / NAME, to_weights(variables), info)
+    return tmp_path
+
+
+def records(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_each_truncation_has_its_columns_and_its_records(config, run):
+    config.eval.metrics = "swd,ppl_zend,ppl_wend"
+    config.eval.truncation_psi = "1,0.5"
+    config.eval.best = "swd_average_psi0.5"
+    table = evaluate(config, run).splitlines()
+    assert table[1:5] == [
+        "swd: 16 images",
+        "ppl_zend: 16 pairs, features stub, weights e3b0c442",
+        "ppl_wend: 16 pairs, features stub, weights e3b0c442",
+        "truncation psi 1, 0.5; 1 is none",
+    ]
+    swd = ["swd_32", "swd_16", "swd_average"]
+    truncated = [f"{name}_psi0.5" for name in swd]
+    columns = ["snapshot", "kimg", *swd, *truncated, "ppl_zend", "ppl_wend"]
+    assert table[5].split() == columns
+    assert len(table[6].split()) == 1 + len(swd)  # Real images are not truncated.
+    assert len(table[7].split()) == len(columns)
+    assert table[8] == f"best by swd_average_psi0.5: {NAME}"
+    found = [
+        (r["snapshot"], r["metric"], r["settings"]["truncation_psi"])
+        for r in records(run)
+    ]
+    assert found == [
+        ("reals", "swd", 1),
+        (NAME, "swd", 1),
+        (NAME, "swd", 0.5),
+        (NAME, "ppl_zend", 1),
+        (NAME, "ppl_wend", 1),
+    ]
+    plain, half = (r["values"] for r in records(run)[1:3])
+    assert half["swd_average_psi0.5"] != pytest.approx(plain["swd_average"], rel=0.01)
+    lengths = [next(iter(r["values"].values())) for r in records(run)[3:]]
+    assert all(np.isfinite(lengths)) and min(lengths) > 0
+
+
+def test_what_was_measured_without_truncation_is_not_measured_again(config, run):
+    config.eval.metrics = "swd"
+    evaluate(config, run)
+    config.eval.truncation_psi = "0.5,1"
+    evaluate(config, run)
+    psis = [r["settings"]["truncation_psi"] for r in records(run)]
+    assert psis == [1, 1, 0.5]
