@@ -1,6 +1,6 @@
 """Sheets of a style-based generator: mixed styles, and truncation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,14 +30,14 @@ class Sources:
         self.w = generator.mapping(latents, np.array(classes) if classes else None)
         self.names = [f"seed {seed}" for seed in seeds]
         for number, one in enumerate(classes):
-            self.names[number] += f"\n{name_class(one, generator.class_names)}"
+            self.names[number] += f"\nclass {name_class(one, generator.class_names)}"
 
 
 def mixing_sheet(
     generator: TrainedGenerator,
     rows: Sources,
     columns: Sources,
-    layers: Mapping[str, Sequence[int]],
+    layers: Sequence[tuple[str, Sequence[int]]],
     style: Style,
 ) -> np.ndarray:
     """Returns a sheet of images of A whose given layers have the styles of B.
@@ -46,7 +46,7 @@ def mixing_sheet(
       generator: A style-based one.
       rows: The images A, at the left.
       columns: The images B, at the top.
-      layers: Layers by their headings: one section each, with all rows.
+      layers: Headings and layers: one section each, with all rows.
       style: Complete settings.
 
     Returns:
@@ -57,7 +57,7 @@ def mixing_sheet(
     w_a, w_b = (generator.truncate(source.w, *style[:2]) for source in (rows, columns))
     ours, theirs = (_draw(generator, w, style) for w in (w_a, w_b))
     sections = [Section("", [Row("B", [None, *theirs])])]
-    for heading, chosen in layers.items():
+    for heading, chosen in layers:
         mixed = np.repeat(w_a[:, None], len(w_b), axis=1)
         mixed[:, :, chosen] = w_b[None, :, chosen]
         images = _draw(generator, mixed.reshape(-1, *w_a.shape[1:]), style)

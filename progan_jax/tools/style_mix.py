@@ -64,19 +64,19 @@ def main(model: str) -> None:
     print(f"{done}; {style}")
 
 
-def read_ranges(text: str, num_layers: int) -> dict[str, list[int]]:
-    """Returns layers by their names in the sheet, as "Coarse styles" or "Styles".
+def read_ranges(text: str, num_layers: int) -> list[tuple[str, list[int]]]:
+    """Returns headings of the sheet, as "Coarse styles" or "Styles", and their layers.
 
     Raises:
       UserError: if a layer is out of range, or there is none.
     """
-    names, found = layer_ranges(num_layers), {}
+    names, found = layer_ranges(num_layers), []
     default = text == LAYERS.default
     for part in text.split(","):
         if default and not names[part]:
             continue  # Small generators have no middle layers.
-        heading = f"{part.capitalize()} styles" if part in names else f"Styles {part}"
-        found[heading] = read_layers("--layers", part, num_layers)
+        heading = f"{part.capitalize()} styles" if part in names else "Styles"
+        found.append((heading, read_layers("--layers", part, num_layers)))
     return found
 
 

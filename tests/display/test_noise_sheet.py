@@ -72,7 +72,7 @@ def test_small_images_are_shown_whole_under_several_noises(monkeypatch):
     deviation = np.sqrt(images.var(axis=0).mean(axis=-1))
     grey = row.images[3][..., 0]
     np.testing.assert_allclose(grey, 255 * deviation / deviation.max(), atol=1.5)
-    assert row.label == f"seed 3\n1\nup to {deviation.max():.2g}"
+    assert row.label == f"seed 3\nclass 1\nup to {deviation.max():.2g}"
 
 
 def test_large_images_are_made_smaller_and_their_liveliest_part_is_enlarged(
