@@ -127,6 +127,9 @@ def test_gpus_get_such_convolutions_of_stylegan_too(
     kinds = [kind(each) for each in found]
     assert not [place(c) for c, k in zip(found, kinds, strict=True) if k is None]
     assert min(Counter(kinds)[k] for k in ("forward", "gradient of the kernel")) > 4
+    # The blur is of shifted sums, not a convolution of each map by itself.
+    groups = [str(each.attributes["feature_group_count"]) for each in found]
+    assert {group.split()[0] for group in groups} == {"1"}
 
 
 def test_a_convolution_in_another_form_is_found():
