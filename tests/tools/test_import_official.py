@@ -13,7 +13,9 @@ from absl.testing import flagsaver
 import progan_jax
 from progan_jax.inference.snapshot import read_trained
 from progan_jax.models.families import import_network
-from tests.pickles import dumps, golden, golden_networks
+from tests import stylegan_golden
+from tests.pickles import dumps, golden, golden_networks, style_networks
+from tests.stylegan_golden import OPTIONS, channels_last, classes
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +55,25 @@ def test_a_snapshot_is_written_that_makes_their_images(
     images = progan_jax.load(out)(golden()["fused/z"])
     theirs = golden()["fused/G_out/lod1.50"].transpose(0, 2, 3, 1)[:, ::2, ::2]
     np.testing.assert_allclose(images, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("net", ["plain", "fused"])
+def test_a_stylegan_is_imported_with_its_average_of_w_and_its_noise(
+    net, tmp_path, import_official, capsys
+):
+    path = tmp_path / f"{net}.pkl"
+    path.write_bytes(dumps(style_networks(net)))
+    import_official(path, tmp_path / "out")
+    side = OPTIONS[net].resolution
+    expected = f"out: Gs of {side}x{side}; licence CC BY-NC 4.0\n"
+    assert capsys.readouterr().out.endswith(expected)
+    g = progan_jax.load(tmp_path / "out")
+    truncated = stylegan_golden.golden()[f"{net}/truncated/G_out/lod0.00"]
+    z = stylegan_golden.golden()[f"{net}/z"][: len(truncated)]
+    labels = None if net == "plain" else classes(net)[: len(z)]
+    images = g(z, labels, noise="fixed")  # Truncated by their default.
+    atol = 1e-5 * np.abs(truncated).max()
+    np.testing.assert_allclose(images, channels_last(truncated), atol=atol)
 
 
 def test_d_and_another_level_are_imported_on_request(

@@ -16,7 +16,11 @@ from progan_jax.inference.snapshot import (
     read_trained,
     write_snapshot,
 )
-from progan_jax.models.common import init_discriminator, init_generator
+from progan_jax.models.common import (
+    init_discriminator,
+    init_generator,
+    to_variables,
+)
 from progan_jax.models.families import import_network
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.mesh import make_mesh
@@ -25,7 +29,7 @@ from progan_jax.training.config import make_networks, make_schedule
 from progan_jax.training.stage import StageProgram
 from progan_jax.training.start import open_initial, start_from
 from tests import hub
-from tests.pickles import dumps, golden_networks
+from tests.pickles import dumps, golden_networks, style_networks
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -167,6 +171,26 @@ def test_the_authors_three_networks_are_taken_from_their_pickle(config, tmp_path
     origin = open_initial(config, tmp_path / "run").origin
     assert origin["licence"]["name"] == "CC BY-NC 4.0"
     assert origin["initial"]["name"] == "theirs.pkl"
+
+
+def test_stylegans_three_networks_are_taken_with_the_average_of_w_and_noise(
+    tiny_stylegan, tmp_path
+):
+    path = tmp_path / "theirs.pkl"
+    path.write_bytes(dumps(style_networks("fused")))
+    config, theirs = tiny_stylegan, import_network(path, "Gs")[1]["options"]
+    config.model.update(theirs)
+    config.init_from = str(path)
+    _, state = state_of(config, tmp_path)  # From 8x8 on.
+    for kind, variables in {
+        "Gs": {"params": state.g_ema, "stats": state.g_ema_stats},
+        "G": {"params": state.g_params, "stats": state.g_stats},
+        "D": {"params": state.d_params, "stats": state.d_stats},
+    }.items():
+        assert_same(variables, to_variables(import_network(path, kind, 1.0)[0]))
+    config.model.w_size = 20
+    with pytest.raises(UserError, match=r"set config.model.w_size to 16 \(now 20\)"):
+        open_initial(config, tmp_path / "run")
 
 
 def test_networks_of_the_hub_are_recognised_by_their_address(

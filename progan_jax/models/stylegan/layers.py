@@ -23,8 +23,8 @@ def blur2d(x: jax.Array) -> jax.Array:
 
     Borders become darker. The kernel is symmetric, so that the gradient is the same
     blur. It is a sum of shifted images, which compilers fuse into one pass: inside
-    loops on CPUs it takes a third of the time of a convolution of each map by itself,
-    and half of that of two passes, by rows and columns.
+    loops on CPUs it takes 0.4 times as long as a convolution of each map by itself, and
+    0.6 times as long as two passes, along rows and along columns.
     """
     h, w = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))

@@ -216,6 +216,7 @@ def _to_options(of: Mapping[str, Any]) -> Options:
         noise=bool(of["use_noise"]),
         instance_norm=bool(of["use_instance_norm"]),
         pixel_norm=bool(of["use_pixel_norm"]),
+        minibatch_stddev=of["mbstd_group_size"] > 1,
         mbstd_group_size=of["mbstd_group_size"],
         mbstd_features=of["mbstd_num_features"],
         style_mixing=of["style_mixing_prob"] or 0.0,

@@ -66,9 +66,11 @@ class Options:
     instance_norm: bool = option(True, of="G")
     # Pixel norm after each of G's activations.
     pixel_norm: bool = option(False, of="G")
-    # Images per group of D's minibatch statistic; 0 = the batch, 1 = no statistic.
+    # D sees the spread of its batch.
+    minibatch_stddev: bool = option(True, of="D")
+    # Images per group of that statistic; 0 = the batch.
     mbstd_group_size: int = option(4, least=0, of="")
-    # Maps of that statistic.
+    # Maps that it has.
     mbstd_features: int = option(1, least=1, of="D")
     # Share of the training calls of G that mix the styles of two latents.
     style_mixing: float = option(0.9, least=0, most=1, of="")
@@ -86,7 +88,7 @@ class Options:
     @property
     def stddev_group(self) -> int | None:
         """Images per group of D's statistic; 0 for the batch, None for no statistic."""
-        return None if self.mbstd_group_size == 1 else self.mbstd_group_size
+        return self.mbstd_group_size if self.minibatch_stddev else None
 
     @property
     def whole_batch(self) -> tuple[str, ...]:

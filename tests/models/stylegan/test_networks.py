@@ -269,11 +269,19 @@ def test_each_map_of_the_statistic_is_that_of_its_share_of_the_maps():
     np.testing.assert_allclose(ours, expected, atol=1e-5)  # The bias is 0.
 
 
-def test_groups_of_one_image_have_no_statistic():
-    _, d, _, of_d = make(mbstd_group_size=1)
+def test_a_discriminator_without_the_statistic_has_no_map_of_it():
+    _, d, _, of_d = make(minibatch_stddev=False)
     assert of_d["params"]["block_4x4"]["conv"]["kernel"].shape[2] == 8
     out = run(d, of_d, jax.random.normal(jax.random.key(1), (4, 8, 8, 1)))
     assert not np.any(out.stddev)
+
+
+def test_a_small_batch_on_a_device_caps_groups_and_changes_no_shapes():
+    _, d = make_networks(TINY, 8, per_device_batch=1)
+    _, _, _, of_d = make()
+    images = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+    out = run(d, of_d, images)
+    np.testing.assert_allclose(out.stddev, 1e-4, rtol=1e-5)  # sqrt(epsilon)
 
 
 def test_a_fixed_structure_has_one_rgb_layer_and_no_fade():

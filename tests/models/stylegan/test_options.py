@@ -45,7 +45,7 @@ def test_the_defaults_are_valid():
 
 
 def test_fields_without_effect_do_not_matter():
-    none = Options(mapping_layers=0, mbstd_group_size=1)
+    none = Options(mapping_layers=0, minibatch_stddev=False)
     for name in ("mapping_width", "mapping_lr_multiplier", "mbstd_features"):
         assert Options().matters(name)
         assert not none.matters(name)
