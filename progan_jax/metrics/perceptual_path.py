@@ -70,6 +70,9 @@ def _draw(images: Measurement, fakes: Fakes, at_end: bool) -> Iterator[tuple[Any
     """
     generator, count = fakes.sampler.generator, images.num_images
     whole = -(-count // _BATCH) * _BATCH
+    sharding = images.sharding
+    if sharding and _BATCH % sharding.num_devices:
+        sharding = None  # On one device: noise must not depend on their number.
     labels = np.zeros(whole, np.int32)
     if generator.num_classes:
         labels = np.resize(np.asarray(fakes.reals.labels(count)), whole)
@@ -80,7 +83,7 @@ def _draw(images: Measurement, fakes: Fakes, at_end: bool) -> Iterator[tuple[Any
         t = jax.random.uniform(keys[1], (_BATCH,))
         classes = labels[start : start + _BATCH].repeat(2)
         inputs = z, classes, jnp.zeros(_BATCH) if at_end else t
-        yield *jax.device_put(inputs, images.sharding), keys[2]
+        yield *jax.device_put(inputs, sharding), keys[2]
 
 
 def path_distances(

@@ -39,7 +39,7 @@ def make_fakes(family="stylegan", stage=SIDE, **settings):
     # Strengths of noise are 0 at first.
     variables = jax.tree.map(lambda x: x + 0.1, variables)
     reals = make_reals(settings.get("num_classes", 0))
-    alpha = np.float32(1)
+    alpha = 1.0
     return Fakes(Sampler(networks[0], 8), variables, alpha, reals, family)
 
 

@@ -1,5 +1,6 @@
 """Path lengths of snapshots, through the table of metrics."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from jax.tree_util import Partial
 
 from progan_jax.errors import MissingWeightsError
 from progan_jax.metrics.measure import MeasureOptions, Measurer
+from progan_jax.runtime.mesh import batched, make_mesh
 from progan_jax.weights.weight_files import Weights
 from tests.metrics.snapshots import make_fakes, make_reals
 
@@ -41,6 +43,16 @@ def test_lengths_are_finite_and_those_of_a_seed(seen, metric):
     assert 0 < first < 1e12
     assert length(metric, fakes) == first
     assert seen[0] == ((16, 16, 16, 3), (16, 16, 16, 3))  # The crops of 16 pairs.
+
+
+@pytest.mark.parametrize("devices", [3, 8])
+def test_any_number_of_devices_gives_the_same(seen, devices):
+    fakes = make_fakes()
+    sharding = batched(make_mesh(jax.devices()[:devices]))
+    options = MeasureOptions(("ppl_wfull",), num_images=20)
+    values = Measurer(fakes.reals, options, sharding).measure("ppl_wfull", fakes, 20)
+    # Other sums round otherwise, and the step leaves about three digits.
+    assert values["ppl_wfull"] == pytest.approx(length("ppl_wfull", fakes), rel=0.01)
 
 
 def test_pairs_of_an_image_share_their_noise(seen):

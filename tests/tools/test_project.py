@@ -7,7 +7,9 @@ import pytest
 from absl.testing import flagsaver
 from PIL import Image
 
+import progan_jax
 from progan_jax.errors import UserError
+from progan_jax.inference.generator import to_uint8
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import to_weights
 from tests.metrics.snapshots import make_fakes, make_info
@@ -65,6 +67,18 @@ def test_w_a_picture_and_a_film_are_written_and_the_search_is_told(
         assert image.size == (3 * 160, 160)
     with Image.open(f"{stem}.webp") as film:
         assert film.n_frames == 5
+
+
+def test_w_makes_the_image_that_was_found(project, tmp_path, picture):
+    model = write_model(tmp_path / "000001_r016")
+    project(model, picture, per_layer=True, out=str(tmp_path / "found"), film="gif")
+    generator = progan_jax.load(model)
+    with np.load(tmp_path / "found.npz") as file:
+        image = to_uint8(generator.synthesis(file["w"][None], noise="fixed"))[0]
+    with Image.open(tmp_path / "found.png") as file:
+        result = np.asarray(file)[::10, 320::10]
+    np.testing.assert_allclose(image.astype(int), result, atol=1)
+    assert (tmp_path / "found.gif").exists()
 
 
 @pytest.mark.parametrize(
