@@ -1,4 +1,4 @@
-"""Opens a local page of a trained generator: samples, interpolations, edits, mixes.
+"""Opens a local page of a trained generator: samples, edits, mixes of styles.
 
     python -m progan_jax.tools.explore MODEL [--port=7860] [--snapshot=best]
 

@@ -1,4 +1,4 @@
-"""Shows a StyleGAN's noise: images of one w under several draws, and their deviation.
+"""Shows a StyleGAN's noise: images of one w under several draws.
 
     python -m progan_jax.tools.noise MODEL [--seeds=0,1] [--shown=4] [--draws=100]
 

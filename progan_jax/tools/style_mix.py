@@ -1,4 +1,4 @@
-"""Mixes the styles of a StyleGAN's images: a sheet of row seeds and column seeds.
+"""Mixes the styles of a StyleGAN's images: row seeds with column seeds.
 
     python -m progan_jax.tools.style_mix MODEL [--rows=0,1] [--columns=2,3,4,5]
         [--layers=coarse,middle,fine]

@@ -1,4 +1,4 @@
-"""Shows truncation: a sheet with a row for each seed and a column for each psi.
+"""Shows truncation: a row of images for each seed, a column for each psi.
 
     python -m progan_jax.tools.truncation MODEL [--seeds=0,1,2]
         [--psi=1,0.7,0.5,0,-0.5,-1] [--truncation_cutoff=8]
