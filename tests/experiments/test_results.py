@@ -8,6 +8,7 @@ import pytest
 
 from progan_jax.configs import cifar10
 from progan_jax.experiments.results import (
+    best_snapshot,
     choosing_value,
     mean_floor,
     order_agreement,
@@ -81,6 +82,14 @@ def test_a_snapshot_of_an_earlier_stage_is_never_the_best(make_run):
     assert [p.kimg for p in outcome.progress.points] == [1, 2, 3]
     assert outcome.best("swd_average") == outcome.progress.points[1]
     assert make_run(ROWS[0], 2, records[:1], coarse=1000).best("swd_average") is None
+
+
+def test_what_takes_long_is_measured_for_the_snapshot_that_counts(make_run):
+    records = [swd(1000, 5.0), swd(2000, 4.0), swd(3000, 6.0)]
+    run = make_run(ROWS[0], 0, records).run
+    assert best_snapshot(run, TABLE, REDUCTION) == "000002.000_r032"
+    run = make_run(ROWS[1], 0, [swd(1000, 5.0)], coarse=1000).run
+    assert best_snapshot(run, TABLE, REDUCTION) is None
 
 
 def test_points_are_snapshots_in_order_with_hours_and_values(make_run):

@@ -78,7 +78,7 @@ def test_a_row_is_trained_measured_and_tabulated_once(reproduce, table, capsys):
             {r["snapshot"] for r in records if r["metric"] == metric} - {REALS}
             for metric in ("swd", "ms_ssim")
         )
-        assert len(swd) > len(ms_ssim) == 1
+        assert len(swd) >= len(ms_ssim) == 1
         reproduce.main("tiny", SMALL)
         assert "trained already, reused" in capsys.readouterr().out
         assert (table / "e-star/seed-1000/metrics.jsonl").read_text() == measured

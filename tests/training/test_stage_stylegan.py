@@ -6,12 +6,7 @@ import pytest
 
 from progan_jax.data.sources import load_digits
 from progan_jax.runtime.compiler import collectives, host_transfers
-from progan_jax.training.state import TrainState
-from tests.training.test_stage import (
-    assert_same_training,
-    program,
-    train_over_growth,
-)
+from tests.training.test_stage import program, train_over_growth
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -38,23 +33,33 @@ def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
     config, pyramid, float64, own_emitters
 ):
     config.model.dtype = "float64"
-    one, eight = (train_over_growth(config, n, pyramid) for n in (1, 8))
-    assert_same_training(one, eight)
+    one, eight = (arrays(train_over_growth(config, n, pyramid)) for n in (1, 8))
+    for path, array in one.items():
+        # Instance norm takes away the bias of the constant, whose pixels are alike: its
+        # gradient is 0 but for rounding, which Adam divides by an epsilon of 1e-8.
+        close = 1e-7 if path.endswith("constant/bias") else 1e-9
+        np.testing.assert_allclose(
+            array, eight[path], rtol=1e-9, atol=close, err_msg=path
+        )
     # The mean of w is that of the global batch; the authors keep one device's.
-    for name in ("g_stats", "g_ema_stats"):
-        mine, theirs = (jax.tree.leaves(getattr(s, name)) for s in (one, eight))
-        for a, b in zip(mine, theirs, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
-    assert np.abs(one.g_stats["w_average"]).max() > 1e-3
-    assert noise_strengths(one).max() > 1e-3
+    assert np.abs(one["g_stats/w_average"]).max() > 1e-3
+    strengths = [np.abs(a).max() for p, a in one.items() if p.endswith("strength")]
+    assert max(strengths) > 1e-3
 
 
-def noise_strengths(state: TrainState):
-    """Returns the absolute strengths of all layers' noise, which begin at 0."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(state.g_params)
-    return np.concatenate(
-        [np.abs(leaf) for path, leaf in flat if path[-1].key == "noise_strength"]
-    )
+def arrays(state):
+    """Returns all arrays of a state by path."""
+    assert state.pairs == 20 and state.sums["d_skipped"] == state.sums["g_skipped"] == 0
+    groups = {
+        name: getattr(state, name)
+        for name in ("g_params", "d_params", "g_ema", "g_opt", "d_opt")
+    }
+    groups |= {"g_stats": state.g_stats, "g_ema_stats": state.g_ema_stats}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(groups)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in leaves
+    }
 
 
 def test_compiled_steps_have_no_collective_but_all_reduce(config, pyramid):
