@@ -1,10 +1,13 @@
 """The tool on a network that was never trained."""
 
 import json
+import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from jax.tree_util import Partial
 from PIL import Image
 
 import progan_jax
@@ -12,6 +15,7 @@ from progan_jax.errors import UserError
 from progan_jax.inference.generator import to_uint8
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import to_weights
+from progan_jax.weights.weight_files import Weights
 from tests.metrics.snapshots import make_fakes, make_info
 
 
@@ -79,6 +83,17 @@ def test_w_makes_the_image_that_was_found(project, tmp_path, picture):
         result = np.asarray(file)[::10, 320::10]
     np.testing.assert_allclose(image.astype(int), result, atol=1)
     assert (tmp_path / "found.gif").exists()
+
+
+def test_lpips_is_used_where_its_weights_are(
+    project, tmp_path, picture, monkeypatch, capsys
+):
+    tool = sys.modules["progan_jax.tools.project"]
+    stub = Partial(lambda a, b: jnp.mean(jnp.square(a - b), axis=(1, 2, 3)))
+    monkeypatch.setattr(tool, "load_lpips", lambda file: Weights("lpips-stub", {}))
+    monkeypatch.setattr(tool, "lpips", lambda weights: stub)
+    project(write_model(tmp_path / "000001_r016"), picture, steps=1)
+    assert "distance: lpips-stub, e3b0c442\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
