@@ -135,8 +135,8 @@ class Evaluation:
         for metric in self._metrics:
             settings = self._measurer.settings(metric)
             counts = self._measurer.counts(metric)
-            shown = ("features", "weights", "resize", "subset_size", "classifier")
-            shown += ("attributes",)
+            shown = ("features", "weights", "resize", "subset_size")
+            shown += ("classifier", "attributes")
             values = {name: settings[name] for name in shown if name in settings}
             if "weights" in values:
                 values["weights"] = values["weights"][:8]  # As Git shows commits.
@@ -154,7 +154,7 @@ class Evaluation:
         """Returns name, kimg and values of other real images, the floor of all."""
         values: dict[str, float] = {}
         sources = {0: self.reals}
-        for metric in self._with_bar(REALS, self._metrics):
+        for metric, _ in self._with_bar(REALS, [(m, 1.0) for m in self._metrics]):
             counts = self._measurer.counts(metric)
             if counts.floor:
                 skip = counts.floor_skip
@@ -255,13 +255,14 @@ class Evaluation:
         truncated = [(m, psi) for psi in self._psis for m in images]
         return truncated + [(metric, 1.0) for metric in latents]
 
-    def _with_bar(self, name: str, rows: Sequence[Any]) -> Iterator[Any]:
+    def _with_bar(
+        self, name: str, rows: Sequence[tuple[str, float]]
+    ) -> Iterator[tuple[str, float]]:
         with tqdm(rows, disable=None, leave=False) as bar:
-            for row in bar:
-                metric, psi = row if isinstance(row, tuple) else (row, 1.0)
+            for metric, psi in bar:
                 truncation = "" if psi == 1 else f" psi {psi:g}"
                 bar.set_description(f"{name} {metric}{truncation}")
-                yield row
+                yield metric, psi
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
