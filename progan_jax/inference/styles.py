@@ -118,7 +118,7 @@ def layer_ranges(num_layers: int) -> dict[str, range]:
     """
     resolutions = num_layers // 2
     coarse = min(2, max(1, resolutions // 3))
-    middle = coarse + min(2, (resolutions - coarse) // 2)
+    middle = coarse + min(2, max(0, resolutions - coarse) // 2)
     # Without styles for each layer there is one.
     first, second = (min(2 * end, num_layers) for end in (coarse, middle))
     return {

@@ -76,7 +76,10 @@ def test_ranges_of_layers_follow_the_paper_and_divide_fewer_layers(resolution, e
     assert tuple(r.stop for r in ranges.values()) == ends
     assert [n for r in ranges.values() for n in r] == list(range(layers))
     assert layer_side(layers - 1) == resolution
-    assert list(layer_ranges(1)["coarse"]) == [0]  # Without a style for each layer.
+
+
+def test_one_style_for_all_layers_is_a_coarse_one():
+    assert [list(layers) for layers in layer_ranges(1).values()] == [[0], [], []]
 
 
 @pytest.mark.parametrize(
