@@ -14,6 +14,9 @@ from progan_jax.training.config import make_schedule
 _PROGRAM = Path(__file__).with_name("peers.py")
 _DEFAULT = "gan_zoo"  # Of --peer_path alone.
 
+# By the family that they train.
+PEERS_OF = {"progan": ("gan_zoo", "rosinality"), "stylegan": ("style_based_gan",)}
+
 
 def peer_names() -> list[str]:
     """Returns the programs of benchmarks/peers.py.

@@ -10,6 +10,9 @@ ours two more small layers.
     rosinality  github.com/rosinality/progressive-gan-pytorch: its networks in the steps
                 of its train.py, which cannot be imported
 
+    style_based_gan  github.com/rosinality/style-based-gan-pytorch: its networks, which
+                have the paper's widths, in the steps of its train.py with R1 and mixing
+
 Another program is one more function here under `@peer`: it takes the request (widths
 from 4x4 up, latent_size, channels, batch, dtype, and path, which is on sys.path) and
 returns a function of real images, [batch, channels, side, side] in [-1, 1], that trains
@@ -22,6 +25,7 @@ PyTorch and nothing of ours: it may run under another Python.
 import contextlib
 import json
 import os
+import random
 import sys
 import time
 import warnings
@@ -30,9 +34,12 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torch.nn.functional import softplus
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _Pair = Callable[[torch.Tensor], None]
+# Of feature maps from 4x4 to 1024x1024.
+_PAPER_WIDTHS = [512, 512, 512, 512, 256, 128, 64, 32, 16]
 PEERS: dict[str, Callable[[dict[str, Any]], _Pair]] = {}
 
 
@@ -148,6 +155,58 @@ def _rosinality_network(request: dict[str, Any], kind: str) -> torch.nn.Module:
         network.linear = torch.nn.Linear(widths[0], 2)
     layout = torch.channels_last if DEVICE == "cuda" else torch.contiguous_format
     return network.to(DEVICE, memory_format=layout)
+
+
+@peer
+def style_based_gan(request: dict[str, Any]) -> _Pair:
+    """Returns a pair of style-based-gan-pytorch as a function of real images."""
+    import model
+
+    # Its widths cannot be chosen. Its discriminator holds all of them.
+    if request["widths"] != _PAPER_WIDTHS[: len(request["widths"])]:
+        raise ValueError(f"its widths are {_PAPER_WIDTHS}, the paper's")
+    size, step = request["latent_size"], len(request["widths"]) - 1
+    g, average = (model.StyledGenerator(size).to(DEVICE) for _ in range(2))
+    d = model.Discriminator(from_rgb_activate=True).to(DEVICE)
+    groups = [
+        {"params": g.generator.parameters()},
+        {"params": g.style.parameters(), "lr": 0.001 * 0.01},
+    ]
+    g_adam, d_adam = (
+        torch.optim.Adam(parameters, lr=0.001, betas=(0.0, 0.99))
+        for parameters in (groups, d.parameters())
+    )
+
+    def draw(n: int) -> torch.Tensor:
+        count = 2 if random.random() < 0.9 else 1
+        codes = [torch.randn(n, size, device=DEVICE) for _ in range(count)]
+        return g(codes, step=step, alpha=1)
+
+    def update_d(reals: torch.Tensor) -> None:
+        _freeze(g, d)
+        d_adam.zero_grad()
+        reals = reals.clone().requires_grad_()
+        scores = d(reals, step, 1)
+        softplus(-scores).mean().backward(retain_graph=True)
+        (slope,) = torch.autograd.grad(scores.sum(), reals, create_graph=True)
+        (5 * slope.flatten(1).square().sum(1).mean()).backward()
+        softplus(d(draw(len(reals)), step, 1)).mean().backward()
+        d_adam.step()
+
+    def update_g(reals: torch.Tensor) -> None:
+        _freeze(d, g)
+        g_adam.zero_grad()
+        softplus(-d(draw(len(reals)), step, 1)).mean().backward()
+        g_adam.step()
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), g.parameters(), strict=True):
+                mean.mul_(0.999).add_(value, alpha=0.001)
+
+    def pair(reals: torch.Tensor) -> None:
+        update_d(reals)
+        update_g(reals)
+
+    return pair
 
 
 def _freeze(frozen: torch.nn.Module, trained: torch.nn.Module) -> None:

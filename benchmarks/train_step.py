@@ -28,6 +28,7 @@ from absl import flags
 from benchmarks.peer_flags import (
     PEER_PATH,
     PEER_PYTHON,
+    PEERS_OF,
     check_peer_path,
     peer,
     peer_command,
@@ -42,23 +43,35 @@ from progan_jax.runtime.command_line import run
 from progan_jax.training.config import get_field, make_networks, make_schedule
 from progan_jax.training.validation import validate
 
-# How both peers train, whatever the recipe.
-_AS_THE_PEERS = {
+# How the peers of a family train, whatever the recipe.
+_STEPS = {
     "data.dequantise": False,
-    "loss.gp_target": 1.0,
-    "loss.kind": "wgan_gp",
-    "loss.noise_coefficient": 0.0,
-    "model.d_norm": "none",
     "model.equalized": True,
-    "model.g_norm": "none",
-    "model.minibatch_discrimination": 0,
-    "model.minibatch_stddev": True,
     "model.num_classes": 0,
-    "model.pixel_norm": True,
     "model.remat": "none",
     "optim.d_repeats": 1,
     "optim.simultaneous": False,
     "schedule.microbatch": "0",
+}
+_AS_THE_PEERS = {
+    "progan": {
+        "loss.gp_target": 1.0,
+        "loss.kind": "wgan_gp",
+        "loss.noise_coefficient": 0.0,
+        "model.d_norm": "none",
+        "model.g_norm": "none",
+        "model.minibatch_discrimination": 0,
+        "model.minibatch_stddev": True,
+        "model.pixel_norm": True,
+        **_STEPS,
+    },
+    "stylegan": {
+        "loss.kind": "nonsaturating",
+        "loss.r1_weight": 10.0,
+        "loss.r2_weight": 0.0,
+        "model.style_mixing": 0.9,
+        **_STEPS,
+    },
 }
 
 SECONDS = flags.DEFINE_float("seconds", 10.0, "Of every measurement.", lower_bound=0.01)
@@ -103,7 +116,14 @@ def _check_peer(config: Any) -> None:
 
 def _train_as_the_peer(config: Any) -> list[str]:
     """Sets the fields in which the peers differ; returns those that it changed."""
-    other = {k: v for k, v in _AS_THE_PEERS.items() if get_field(config, k) != v}
+    peers = PEERS_OF.get(config.family, ())
+    if peer() not in peers:
+        raise UserError(
+            f"--peer={peer()} has no steps of config.family = {config.family!r}; name "
+            f"{' or '.join(peers) or 'no peer'}"
+        )
+    fields = _AS_THE_PEERS[config.family]
+    other = {k: v for k, v in fields.items() if get_field(config, k) != v}
     config.update_from_flattened_dict(other)
     return [f"config.{field} = {value!r}" for field, value in other.items()]
 
