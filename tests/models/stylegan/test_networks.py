@@ -329,13 +329,18 @@ def test_bfloat16_is_for_the_activations_alone():
     assert run(d, of_d, images).scores.dtype == jnp.float32
 
 
-def test_mapping_is_at_the_highest_precision():
+def test_mapping_and_styles_are_at_the_highest_precision():
     g, _, variables, _ = make()
 
     def mapping(z):
         return g.apply(variables, z, method="mapping")
 
+    def synthesis(w):
+        return g.apply(variables, w, method="synthesis")
+
     gradient = jax.grad(lambda z: mapping(z).sum())
     for traced in map(jax.make_jaxpr, (mapping, gradient)):
         text = str(traced(latents(2)))
         assert text.count("dot_general") == text.count("precision=(Precision.HIGHEST")
+    text = str(jax.make_jaxpr(synthesis)(latents(2, size=6)))
+    assert text.count("precision=(Precision.HIGHEST") == g.num_layers

@@ -1,6 +1,8 @@
 """StyleGAN's networks of the authors', imported, against their program's outputs."""
 
+import itertools
 import os
+import time
 from pathlib import Path
 
 import jax
@@ -131,7 +133,8 @@ def test_the_average_of_w_and_the_noise_are_stats(write):
 )
 def test_kernels_of_fused_upsampling_are_turned(write, fused, turned):
     rng, final = np.random.default_rng(0), 128
-    networks = random_style_networks(final, rng, fused)
+    widths = {"latent_size": 1, "dlatent_size": 1, "mapping_layers": 0, "fmap_max": 1}
+    networks = random_style_networks(final, rng, fused_scale=fused, **widths)
     theirs = dict(networks[2].components["synthesis"].variables)
     weights, _ = import_network(write(networks), "Gs")
     for side in (8, 16, 32, 64, 128):
@@ -141,34 +144,64 @@ def test_kernels_of_fused_upsampling_are_turned(write, fused, turned):
         np.testing.assert_array_equal(kernel, expected)
 
 
-def random_style_networks(final, rng, fused):
-    """Returns (G, D, Gs) with one map in each layer, w being z."""
-    options = {"resolution": final, "fmap_max": 1, "fused_scale": fused}
-    options |= {"latent_size": 1, "dlatent_size": 1, "mapping_layers": 0}
-    synthesis = {"lod": (), "4x4/Const/const": (1, 1, 4, 4)}
-    levels = range(final.bit_length() - 2)
-    layers = ["4x4/Const", "4x4/Conv"] + [
-        f"{4 << k}x{4 << k}/{name}"
-        for k in levels[1:]
-        for name in ("Conv0_up", "Conv1")
-    ]
-    for index, layer in enumerate(layers):
-        side = 4 << index // 2
-        leaves = {"Noise/weight": (1,), "bias": (1,)}
-        leaves |= {"StyleMod/weight": (1, 2), "StyleMod/bias": (2,)}
-        leaves |= {"weight": (3, 3, 1, 1)} if index else {}
-        synthesis |= {f"{layer}/{leaf}": shape for leaf, shape in leaves.items()}
-        synthesis[f"noise{index}"] = (1, 1, side, side)
-    for k in levels:
-        synthesis |= {f"ToRGB_lod{k}/weight": (1, 1, 1, 3), f"ToRGB_lod{k}/bias": (3,)}
-    drawn = [(name, rng.standard_normal(s, "f4")) for name, s in synthesis.items()]
+def random_style_networks(final, rng, *, width=1, mapping=0, **options):
+    """Returns (G, D, Gs) of random numbers in G; D is empty.
+
+    Args:
+      final: Final side.
+      rng: Draws the numbers.
+      width: Width of z, w and the mapping, and most maps of a layer.
+      mapping: Number of mapping layers.
+      options: What the files name besides.
+    """
+    sides = [4 << k for k in range(final.bit_length() - 2)]
+    maps = {side: min(16 * width * 2 // side, width) or 1 for side in sides}
+    shapes = {"lod": (), "4x4/Const/const": (1, maps[4], 4, 4)}
+    layers = [("4x4/Const", 4, None), ("4x4/Conv", 4, maps[4])]
+    for below, side in itertools.pairwise(sides):
+        layers.append((f"{side}x{side}/Conv0_up", side, maps[below]))
+        layers.append((f"{side}x{side}/Conv1", side, maps[side]))
+    for index, (layer, side, inputs) in enumerate(layers):
+        c = maps[side]
+        leaves = {"Noise/weight": (c,), "bias": (c,)}
+        leaves |= {"StyleMod/weight": (width, 2 * c), "StyleMod/bias": (2 * c,)}
+        leaves |= {"weight": (3, 3, inputs, c)} if inputs else {}
+        shapes |= {f"{layer}/{leaf}": shape for leaf, shape in leaves.items()}
+        shapes[f"noise{index}"] = (1, 1, side, side)
+    for level, side in enumerate(reversed(sides)):
+        rgb = f"ToRGB_lod{level}"
+        shapes |= {f"{rgb}/weight": (1, 1, maps[side], 3), f"{rgb}/bias": (3,)}
+    dense = {}
+    for k in range(mapping):
+        dense |= {f"Dense{k}/weight": (width, width), f"Dense{k}/bias": (width,)}
+    options |= {"resolution": final}
     parts = {
-        "synthesis": style_network("G_synthesis", drawn, **options),
-        "mapping": style_network("G_mapping", [], **options),
+        name: style_network(f"G_{name}", _draw(rng, of), **options)
+        for name, of in (("synthesis", shapes), ("mapping", dense))
     }
-    own = [("lod", np.float32(0)), ("dlatent_avg", np.zeros(1, "f4"))]
+    own = [("lod", np.float32(0)), ("dlatent_avg", np.zeros(width, np.float32))]
     g = style_network("G_style", own, parts, **options)
     return g, style_network("D_basic", []), g
+
+
+def _draw(rng, shapes):
+    drawn = [(name, rng.standard_normal(s, np.float32)) for name, s in shapes.items()]
+    return [(name, a if np.shape(a) else np.float32(0)) for name, a in drawn]
+
+
+@pytest.mark.slow
+def test_a_network_of_1024x1024_is_imported_in_half_a_minute(write):
+    rng = np.random.default_rng(0)
+    networks = random_style_networks(1024, rng, width=512, mapping=8)
+    name = "karras2019stylegan-ffhq-1024x1024.pkl"
+    path = write(networks, protocol=4, old=True, name=name)
+    start = time.monotonic()
+    weights, info = import_network(path, "Gs")
+    assert time.monotonic() - start < 30
+    params = [weights[part] for part in ("mapping", "synthesis")]
+    # The published number of the generator's parameters.
+    assert sum(array.size for array in jax.tree.leaves(params)) == 26_219_627
+    assert Options(**info["options"]) == Options(resolution=1024)
 
 
 def test_settings_that_a_file_does_not_name_have_their_defaults(write):
