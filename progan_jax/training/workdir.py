@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import ml_collections
 
+from progan_jax.configs import base
 from progan_jax.data.names import first_few
 from progan_jax.errors import UserError, warn
 from progan_jax.files import CHECKSUM, is_intact, lock_folder, seal, write_json
@@ -221,13 +222,30 @@ def config_of_run(
     if not (workdir / CONFIG).exists():
         return config
     begun = read_config(workdir, "--workdir", config)
-    config = copy.deepcopy(config)
     # The number of devices is this machine's.
-    taken = list_fields(config).keys() - {*given, "runtime.num_devices"}
+    of_command = {*given, "runtime.num_devices"}
+    config = _in_family(config, begun.family, of_command)
+    taken = list_fields(config).keys() - of_command
     for field in taken & list_fields(begun).keys():
         config.update_from_flattened_dict({field: get_field(begun, field)})
     check_same_config(config, workdir, begun)
     return config
+
+
+def _in_family(
+    config: ml_collections.ConfigDict, family: str, given: Collection[str]
+) -> ml_collections.ConfigDict:
+    """Returns a copy of a configuration, or the given fields among another family's.
+
+    A command without a recipe has the fields of the default family.
+    """
+    if config.family == family or "family" in given:
+        return copy.deepcopy(config)
+    other = base.get_config(family)
+    with other.unlocked():
+        for field in given:
+            other.update_from_flattened_dict({field: get_field(config, field)})
+    return other
 
 
 def check_same_config(

@@ -476,6 +476,21 @@ def test_what_is_given_of_eval_and_places_counts(tiny_config, flowers):
     assert config.data.name == "flowers"
 
 
+@pytest.mark.parametrize("given", [[], ["eval.num_images"]])
+def test_a_run_of_another_family_has_its_fields_without_a_recipe(workdir, given):
+    begun = base.get_config("stylegan")
+    begun.data.name, begun.model.w_size = "flowers", 64
+    open_workdir(begun, workdir, "data", 1)
+    command = base.get_config()
+    command.eval.num_images = 7
+    config = config_of_run(command, given, workdir)
+    assert (config.family, config.model.w_size) == ("stylegan", 64)
+    assert config.eval.num_images == (7 if given else 0)
+    assert "fake_labels" not in config.loss
+    with pytest.raises(UserError, match=r"loss\.fake_labels = .* begun with None"):
+        config_of_run(command, ["loss.fake_labels"], workdir)
+
+
 def test_what_is_given_and_is_not_the_runs_is_named(tiny_config, flowers):
     with pytest.raises(UserError) as error:
         config_of_run(tiny_config, ["data.name"], flowers)
