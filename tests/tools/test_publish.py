@@ -73,7 +73,8 @@ def test_a_runs_snapshot_becomes_a_folder_with_its_metrics_and_fields(
     assert capsys.readouterr().out == f"{NAMES[0]} is published as {out}; licence mit\n"
     assert progan_jax.load(out).resolution == 4
     card = (out / "README.md").read_text()
-    assert '`swd`, measured with `{"num_images": 512}`:' in card
+    settings = '{"truncation_psi": 1.0, "num_images": 512}'
+    assert f"`swd`, measured with `{settings}`:" in card
     assert "| `swd_average` | `12.35` |" in card
     assert "77.7" not in card
     assert "| `model.fmap_max` | `8` | `512` |" in card
