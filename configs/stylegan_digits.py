@@ -1,10 +1,10 @@
-"""StyleGAN's demonstration: handwritten digits, from 8x8 to 32x32 in minutes.
+"""StyleGAN's demonstration: handwritten digits, from 8x8 to 32x32.
 
 The 1,797 digits ship with the package, so nothing is downloaded. The networks are
 narrow and the schedule is short. The loss is WGAN-GP, as for the paper's CelebA-HQ: in
 so few and small batches, the logistic loss with R1 made all digits alike. The mapping
 has two layers of a higher learning rate, since it would hardly move otherwise, and
-every second step mixes styles. Run it with
+every second step mixes styles. It has not been trained to its end yet. Run it with
     python -m progan_jax.main --config=configs/stylegan_digits.py
 """
 
