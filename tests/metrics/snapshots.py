@@ -14,6 +14,7 @@ from progan_jax.models.common import init_variables
 from progan_jax.models.progan.options import Options as ProganOptions
 from progan_jax.models.stylegan import networks as stylegan
 from progan_jax.models.stylegan.options import Options as StyleganOptions
+from tests.untrained import untrained
 
 SIDE = 32
 
@@ -35,7 +36,7 @@ def make_fakes(family="stylegan", stage=SIDE, **settings):
     else:
         shared |= {"w_size": 8, "mapping_width": 8, "mapping_layers": 2}
         networks = stylegan.make_networks(StyleganOptions(**shared, **settings), stage)
-    variables = init_variables(jax.random.key(0), *networks).g
+    variables = untrained(init_variables, *networks).g
     # Strengths of noise are 0 at first.
     variables = jax.tree.map(lambda x: x + 0.1, variables)
     reals = make_reals(settings.get("num_classes", 0))

@@ -12,6 +12,7 @@ import pytest
 from progan_jax.models.common import init_variables, weight_shapes
 from progan_jax.models.stylegan.networks import Discriminator, make_networks
 from progan_jax.models.stylegan.options import Options
+from tests.untrained import untrained
 
 TINY = Options(
     resolution=16,
@@ -29,7 +30,7 @@ TINY = Options(
 def make(resolution=8, strength=0.0, **fields):
     """Returns both networks and their variables, with one strength of all noise."""
     g, d = make_networks(replace(TINY, **fields), resolution)
-    variables = jax.jit(lambda: init_variables(jax.random.key(0), g, d))()
+    variables = untrained(init_variables, g, d)
 
     def strengthen(path, x):
         return x + strength if path[-1].key == "noise_strength" else x
@@ -58,12 +59,14 @@ def run(network, variables, *inputs, rngs=None, arrays=None, **settings):
 
 def noisy(g, variables, z, numbers, seed=5):
     rngs = {"noise": jax.random.key(seed)}
-    return run(g, variables, z, None, 1.0, jnp.asarray(numbers), rngs=rngs)
+    return run(g, variables, z, None, 1.0, jnp.array(numbers), rngs=rngs)
 
 
 def test_parameters_start_as_the_authors_do():
-    _, _, variables, of_d = make(latent_size=512, mapping_width=512, num_classes=400)
-    params, stats = variables["params"], variables["stats"]
+    wide = replace(TINY, latent_size=512, mapping_width=512, num_classes=400)
+    networks = make_networks(wide, 8)
+    born = jax.jit(lambda: init_variables(jax.random.key(0), *networks))()
+    params, stats, of_d = born.g["params"], born.g["stats"], born.d
     kernel = params["mapping"]["dense0"]["kernel"]
     assert kernel.shape == (1024, 512)
     assert np.std(kernel) == pytest.approx(100, rel=0.02)
@@ -84,8 +87,8 @@ def test_parameters_start_as_the_authors_do():
 
 def test_noise_has_no_effect_at_the_start():
     g, _, variables, _ = make()
-    z = latents(2)
-    images = noisy(g, variables, z, [0, 1])
+    z = latents(4)
+    images = noisy(g, variables, z, range(4))
     np.testing.assert_allclose(images, run(g, variables, z), atol=1e-5)
 
 
@@ -95,7 +98,7 @@ def test_noise_of_an_image_depends_on_its_number_and_not_on_its_batch():
     images = noisy(g, variables, z, [0, 1, 2, 7])
     alone = noisy(g, variables, z[2:3], [2])
     np.testing.assert_allclose(alone[0], images[2], atol=1e-5)
-    same = noisy(g, variables, jnp.repeat(z[:1], 3, axis=0), [0, 0, 1])
+    same = noisy(g, variables, jnp.repeat(z[:1], 4, axis=0), [0, 0, 1, 1])
     np.testing.assert_allclose(same[0], same[1], atol=1e-5)
     assert np.abs(same[0] - same[2]).max() > 0.01
     other = noisy(g, variables, z, [0, 1, 2, 7], seed=6)
@@ -104,9 +107,9 @@ def test_noise_of_an_image_depends_on_its_number_and_not_on_its_batch():
 
 def test_without_numbers_there_is_no_noise_and_fixed_noise_is_shared():
     g, _, variables, _ = make(strength=0.3)
-    z = jnp.repeat(latents(1), 2, axis=0)
+    z = jnp.repeat(latents(1), 4, axis=0)
     plain = run(g, variables, z)
-    none = noisy(g.clone(noise_mode="none"), variables, z, [0, 1])
+    none = noisy(g.clone(noise_mode="none"), variables, z, range(4))
     np.testing.assert_allclose(plain, none, atol=1e-5)
     fixed = run(g.clone(noise_mode="fixed"), variables, z)
     np.testing.assert_allclose(fixed[0], fixed[1], atol=1e-5)
@@ -186,7 +189,7 @@ def test_psi_moves_w_of_the_first_layers_only():
 
 def test_training_is_never_truncated():
     g, _, variables, _ = make()
-    z = latents(2)
+    z = latents(4)
     variables = with_average(variables, np.arange(6, dtype=np.float32))
     truncating = g.clone(truncation_psi=0.1)
     images, _ = run(truncating, variables, z, train=True, mutable=("stats",))
@@ -196,7 +199,7 @@ def test_training_is_never_truncated():
 
 def test_mixing_at_either_end_is_no_mixing():
     g, _, variables, _ = make()
-    z, other = latents(2), latents(2, seed=2)
+    z, other = latents(4), latents(4, seed=2)
     for first, expected in ((0, other), (g.num_layers, z)):
         mixed = run(g, variables, z, arrays={"mixed_z": other, "mixed_from": first})
         np.testing.assert_allclose(mixed, run(g, variables, expected), atol=1e-5)
