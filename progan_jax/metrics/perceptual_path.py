@@ -52,11 +52,10 @@ def measure(images: Measurement, *, space: str, at_end: bool) -> dict[str, float
     options = replace(fakes.sampler.generator.options, dtype="float32")
     generator = fakes.sampler.generator.clone(options=options)
     factor = fakes.reals.resolution // generator.resolution
-    run = jax.jit(
-        partial(path_distances, generator, space=space, epsilon=EPSILON, enlarge=factor)
-    )
+    settings = {"space": space, "epsilon": EPSILON, "enlarge": factor}
+    state = fakes.variables, fakes.alpha
     parts = [
-        np.asarray(run(distance, fakes.variables, fakes.alpha, *inputs))
+        np.asarray(_compiled(generator, distance, *state, *inputs, **settings))
         for inputs in _draw(images, fakes, at_end)
     ]
     distances = np.concatenate(parts)[: images.num_images]
@@ -143,6 +142,12 @@ def path_distances(
         crops = crop(upscale2d(images, enlarge) if enlarge > 1 else images)
         first, second = jnp.split((crops + 1) * 127.5, 2)
         return distance(first, second) / epsilon**2
+
+
+# One for all snapshots of a resolution, and for both kinds of places on a path.
+_compiled = jax.jit(
+    path_distances, static_argnames=("generator", "space", "epsilon", "enlarge")
+)
 
 
 def slerp(a: jax.Array, b: jax.Array, t: jax.Array) -> jax.Array:
