@@ -11,14 +11,20 @@ from tests.test_train import Crash, assert_same_run, crash, final_state, interru
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
-TRACED = []
+RUN, TRACED = Steps.run, []
+
+
+def counted(self, *arguments):
+    TRACED.append(self.generator.resolution)
+    return RUN(self, *arguments)
 
 
 @pytest.fixture
-def config(tiny_stylegan):
-    """8 pairs at 8x8, in the fade to 16x16, after it, in the fade to 32x32, after."""
-    tiny_stylegan.model.resolution = 32
-    tiny_stylegan.model.fmap_base = 64
+def config(tiny_stylegan, monkeypatch):
+    """8 pairs at 4x4, in the fade to 8x8, after it, in the fade to 16x16, and after."""
+    # In all tests, which share their programs only with the same function.
+    monkeypatch.setattr(Steps, "run", counted)
+    tiny_stylegan.schedule.start_resolution = 4
     tiny_stylegan.model.style_mixing = 0.5
     return tiny_stylegan
 
@@ -29,40 +35,32 @@ def reference(tmp_path_factory):
 
 
 @pytest.fixture
-def finished(reference, config, monkeypatch):
+def finished(reference, config):
     """The run that is never stopped."""
-    run = Steps.run
-
-    def counted(self, *arguments):
-        TRACED.append(self.generator.resolution)
-        return run(self, *arguments)
-
     if not reference.exists():
-        with monkeypatch.context() as patch:
-            patch.setattr(Steps, "run", counted)
-            train(config, reference)
+        train(config, reference)
     return reference
 
 
 def test_a_run_grows_with_one_program_for_each_resolution(finished, config):
-    assert TRACED == [8, 16, 32]
+    assert TRACED == [4, 8, 16]
     state, meta = final_state(config, finished)
-    assert meta["resolution"] == 32 and state.pairs == 40
+    assert meta["resolution"] == 16 and state.pairs == 40
     *_, newest = list_snapshots(finished)
     weights, info = read_snapshot(newest)
-    assert info["family"] == "stylegan" and info["stage"]["resolution"] == 32
+    assert info["family"] == "stylegan" and info["stage"]["resolution"] == 16
     stats = weights.pop("stats")
     jax.tree.map(np.testing.assert_array_equal, weights, state.g_ema)
     jax.tree.map(np.testing.assert_array_equal, stats, state.g_ema_stats)
     assert np.abs(stats["w_average"]).max() > 1e-4
     # The noise of every layer has been trained.
-    for r in (4, 8, 16, 32):
+    for r in (4, 8, 16):
         for layer in weights["synthesis"][f"block_{r}x{r}"].values():
             assert np.abs(layer["noise_strength"]).max() > 1e-4
 
 
-# In the fade to 16x16, and after that to 32x32.
-@pytest.mark.parametrize("after", [4, 8])
+# In the fade to 8x8, and after that to 16x16.
+@pytest.mark.parametrize("after", [4, 10])
 def test_a_killed_run_continues_bit_for_bit(
     finished, config, tmp_path, monkeypatch, after
 ):
