@@ -15,7 +15,7 @@ from progan_jax.training.config import StepOptions
 from progan_jax.training.state import create_state
 from progan_jax.training.steps import Steps
 
-N, SIDE = 8, 8
+N, SIDE = 8, 4  # The smallest network that mixes: two layers.
 MODEL = Options(
     resolution=SIDE,
     latent_size=8,
@@ -29,12 +29,13 @@ DECAY = 0.995
 
 
 @functools.cache
-def make(**options):
+def make(parts):
     """Returns jitted steps of D and of G, of plain descent, and a first state."""
     networks, tx = make_networks(MODEL, SIDE), optax.identity()
-    loss = LossOptions()
-    steps = Steps(*networks, stylegan, tx, StepOptions(loss=loss, **options))
-    state = create_state(jax.random.key(0), *networks, tx, {})
+    options = StepOptions(LossOptions(), ema_decay=0.9, microbatches=parts)
+    steps = Steps(*networks, stylegan, tx, options)
+    create = jax.jit(lambda key: create_state(key, *networks, tx, {}))
+    state = create(jax.random.key(0))
     state = state.replace(sums=steps.zero_sums(state, N))
     return jax.jit(steps.d_step), jax.jit(steps.g_step, static_argnums=2), state
 
@@ -62,7 +63,7 @@ def moved(average, w):
 
 
 def test_the_average_of_w_follows_the_steps_of_d_and_those_of_g():
-    d_step, g_step, state = make()
+    d_step, g_step, state = make(1)
     average = moved(np.zeros(8), w_of_a_step(state))
     state = d_step(state, step_key(), reals(), 0.5, 0.0)
     np.testing.assert_allclose(state.g_stats["w_average"], average, rtol=1e-4)
@@ -71,13 +72,13 @@ def test_the_average_of_w_follows_the_steps_of_d_and_those_of_g():
     np.testing.assert_allclose(state.g_stats["w_average"], average, rtol=1e-4)
     # Fixed noise is drawn once, for good.
     for a, b in zip(
-        *map(jax.tree.leaves, (state.g_stats, make()[2].g_stats)), strict=True
+        *map(jax.tree.leaves, (state.g_stats, make(1)[2].g_stats)), strict=True
     ):
         assert a.shape == b.shape == (8,) or np.array_equal(a, b)
 
 
 def test_the_averaged_g_takes_the_average_of_w_after_the_step_of_d():
-    d_step, g_step, state = make(ema_decay=0.9)
+    d_step, g_step, state = make(1)
     params = jax.tree.map(lambda x: x + 1, state.g_params)
     state = d_step(state.replace(g_params=params), step_key(), reals(), 0.5, 0.1)
     then = np.asarray(state.g_stats["w_average"])
@@ -86,13 +87,13 @@ def test_the_averaged_g_takes_the_average_of_w_after_the_step_of_d():
     assert np.array_equal(state.g_ema_stats["w_average"], then)
     assert not np.array_equal(state.g_stats["w_average"], then)
     # Parameters are averaged, by a step of D alone.
-    before = jax.tree.leaves(make(ema_decay=0.9)[2].g_ema)
+    before = jax.tree.leaves(make(1)[2].g_ema)
     for a, b in zip(before, jax.tree.leaves(state.g_ema), strict=True):
         np.testing.assert_allclose(b, a + 0.1, rtol=1e-4, atol=1e-5)
 
 
 def test_a_skipped_step_leaves_the_average_of_w():
-    d_step, _, state = make()
+    d_step, _, state = make(1)
     broken = reals()._replace(images=reals().images * np.nan)
     state = d_step(state, step_key(), broken, 0.5, 0.1)
     assert state.sums["d_skipped"] == 1
@@ -100,7 +101,7 @@ def test_a_skipped_step_leaves_the_average_of_w():
 
 
 def test_in_parts_of_a_batch_the_average_of_w_moves_once_for_each():
-    d_step, _, state = make(microbatches=2)
+    d_step, _, state = make(2)
     average = np.zeros(8)
     for w in np.split(w_of_a_step(state), 2):
         average = moved(average, w)
@@ -112,7 +113,7 @@ def test_parts_of_a_batch_change_nothing_else():
     """Noise and mixing included: each image has those of its place in the batch."""
     after = []
     for parts in (1, 2):
-        d_step, g_step, state = make(microbatches=parts)
+        d_step, g_step, state = make(parts)
         strong = jax.tree_util.tree_map_with_path(
             lambda path, x: x + (path[-1].key == "noise_strength"), state.g_params
         )
@@ -125,7 +126,7 @@ def test_parts_of_a_batch_change_nothing_else():
 
 
 def test_sums_are_named_by_the_losses():
-    *_, state = make()
+    *_, state = make(1)
     counts = {"d_steps", "g_steps", "d_skipped", "g_skipped"}
     scores = {"real_scores", "fake_scores", "stddev_reals", "stddev_fakes"}
     losses = {"d_loss", "g_loss", "r1_penalty"}
