@@ -13,7 +13,6 @@ from tests.stylegan_golden import (
     as_tree,
     assert_close_to_largest,
     by_our_path,
-    compiled,
     golden,
 )
 
@@ -53,6 +52,33 @@ def make(net):
     return g, as_tree(by_our_path(f"ablation/{net}/G", "G", RESOLUTION))
 
 
+@functools.cache
+def compiled(net):
+    """Returns a function to w, images, and gradients of their mean square."""
+    g, _ = make(net)
+
+    def loss(params, state, z, alpha):
+        images = g.apply(state | {"params": params}, z, None, alpha)
+        return jnp.mean(jnp.square(images)), images
+
+    @jax.jit
+    def run(state, z, alpha):
+        w = g.apply(state, g.apply(state, z, method="mapping"), method="truncate")
+        differentiate = jax.grad(loss, has_aux=True)
+        gradients, images = differentiate(state["params"], state, z, alpha)
+        return w, images, gradients
+
+    return run
+
+
+@functools.cache
+def results(net, lod):
+    _, state = make(net)
+    z, alpha = golden()[f"ablation/{net}/z"], np.float32(1 - lod % 1)
+    with jax.default_matmul_precision("highest"):
+        return jax.device_get(compiled(net)(state, z, alpha))
+
+
 def lods(net, name):
     prefix = f"ablation/{net}/{name}/lod"
     return [float(key.removeprefix(prefix)) for key in golden() if prefix in key]
@@ -71,36 +97,22 @@ def test_variables_are_those_of_our_networks(net):
 
 @all_nets
 def test_mapping_gives_the_same_w(net):
-    g, state = make(net)
-    w = compiled(g, method="mapping")(state, golden()[f"ablation/{net}/z"])
-    w = g.apply(state, w, method="truncate")
+    w, _, _ = results(net, lods(net, "G_out")[0])
     assert_close_to_largest(w, golden()[f"ablation/{net}/dlatents"])
 
 
 @all_nets
 def test_generator_emits_the_same_images(net):
-    g, state = make(net)
     for lod in lods(net, "G_out"):
-        alpha = np.float32(1 - lod % 1)
-        images = compiled(g)(state, golden()[f"ablation/{net}/z"], None, alpha)
+        _, images, _ = results(net, lod)
         theirs = golden()[f"ablation/{net}/G_out/lod{lod:.2f}"]
         assert_close_to_largest(images.transpose(0, 3, 1, 2), theirs)
 
 
 @all_nets
 def test_gradients_have_the_same_norm(net):
-    g, state = make(net)
-    z = golden()[f"ablation/{net}/z"]
     for lod in lods(net, "grad_norm_mean_square"):
-
-        def loss(params, alpha):
-            images = g.apply(state | {"params": params}, z, None, alpha)
-            return jnp.mean(jnp.square(images))
-
-        with jax.default_matmul_precision("highest"):
-            gradients = jax.jit(jax.grad(loss))(
-                state["params"], np.float32(1 - lod % 1)
-            )
+        _, _, gradients = results(net, lod)
         squares = [np.sum(np.square(x)) for x in jax.tree.leaves(gradients)]
         theirs = golden()[f"ablation/{net}/grad_norm_mean_square/lod{lod:.2f}"]
         assert np.sqrt(sum(squares)) == pytest.approx(theirs, rel=1e-5)
