@@ -17,6 +17,8 @@ from progan_jax.errors import UserError
 from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.sampling import generator_from_snapshot
 from progan_jax.inference.snapshot import write_snapshot
+from progan_jax.models.common import init_generator
+from tests.untrained import untrained
 
 
 def make(config, resolution, nimg=1000):
@@ -24,10 +26,7 @@ def make(config, resolution, nimg=1000):
         "stage": {"resolution": resolution, "alpha": 1.0, "nimg": nimg},
         "options": config.model.to_dict(),
     }
-    generator = generator_from_snapshot(info)
-    z = np.zeros((1, config.model.latent_size), np.float32)
-    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
-    return jax.device_get(params), info
+    return untrained(init_generator, generator_from_snapshot(info)), info
 
 
 def test_frames_follow_the_path_image_by_image(tiny_config):

@@ -7,6 +7,8 @@ import pytest
 from progan_jax.display.frames import circle, slerp, travel, wander
 from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.sampling import draw_latents, generator_from_snapshot
+from progan_jax.models.common import init_generator
+from tests.untrained import untrained
 
 
 def test_a_wandering_path_is_its_latents_filtered_by_a_gaussian_around_the_circle():
@@ -48,8 +50,7 @@ def test_a_journey_passes_the_first_image_of_each_seed(tiny_config):
         "options": tiny_config.model.to_dict(),
     }
     generator = generator_from_snapshot(info)
-    z = np.zeros((1, 8), np.float32)
-    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
+    params = untrained(init_generator, generator)
     path = travel([1, 5, 9], 12, 8)
     assert path.shape == (12, 1, 8)
     for stop, seed in ((0, 1), (4, 5), (8, 9)):

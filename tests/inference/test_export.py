@@ -13,6 +13,7 @@ from progan_jax.inference.export import export_generator
 from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.sampling import generator_from_snapshot
 from progan_jax.models.common import init_generator
+from tests.untrained import untrained
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def make(tiny_config):
             "stage": {"resolution": 8, "alpha": 0.5},
             "options": tiny_config.model.to_dict(),
         }
-        params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+        params = untrained(init_generator, generator_from_snapshot(info))
         params = jax.tree.map(lambda x: np.asarray(x) * scale, params)
         return TrainedGenerator(params, info, "it")
 

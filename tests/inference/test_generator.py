@@ -18,6 +18,7 @@ from progan_jax.inference.sampling import (
 from progan_jax.models.common import init_generator
 from progan_jax.models.progan.networks import Generator
 from progan_jax.models.progan.options import Options
+from tests.untrained import untrained
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def make(made):
                 "options": asdict(options),
                 "dataset": {"class_names": list(class_names)},
             }
-            params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+            params = untrained(init_generator, generator_from_snapshot(info))
             params = jax.tree.map(lambda x: np.asarray(x) * scale, params)
             trained = TrainedGenerator(params, info, "it")
             if class_names:

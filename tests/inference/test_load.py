@@ -20,6 +20,7 @@ from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator
 from progan_jax.models.progan.options import Options
 from tests.pickles import dumps, golden, golden_networks
+from tests.untrained import untrained
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("000001_r004", "000002_r008")
@@ -34,7 +35,7 @@ def written(tmp_path_factory):
     for name in NAMES:
         stage = {"resolution": int(name[-3:]), "alpha": 1.0}
         info = {"stage": stage, "options": asdict(options)}
-        params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+        params = untrained(init_generator, generator_from_snapshot(info))
         write_snapshot(folder / "snapshots" / name, jax.device_get(params), info)
     return folder
 

@@ -30,6 +30,7 @@ from progan_jax.models.common import init_generator
 from progan_jax.models.families import import_network
 from tests import hub
 from tests.pickles import dumps, golden_networks
+from tests.untrained import untrained
 
 FILES = ["README.md", "generator.safetensors", "samples.png", "snapshot.json"]
 
@@ -47,7 +48,7 @@ def snapshot(tiny_config, tmp_path):
         "dataset": {"name": "my|digits", "num_images": 1797, "fingerprint": "ab"},
         "initial": {"name": "000100_r032", "sha256": "cd"},
     }
-    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    params = untrained(init_generator, generator_from_snapshot(info))
     folder = tmp_path / "000000_r008"
     params = jax.device_get(params)
     write_snapshot(folder, params, info, {"G": params, "D": params})
@@ -197,7 +198,8 @@ def test_weights_that_change_while_they_are_published_are_not_copied(
 
     def open_and_harm(folder):
         generator = open_as_it_was(folder)
-        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        *same, last = weights.read_bytes()
+        weights.write_bytes(bytes([*same, last ^ 1]))
         return generator
 
     monkeypatch.setattr("progan_jax.inference.publish.open_snapshot", open_and_harm)
@@ -279,7 +281,7 @@ def test_the_card_names_the_classes(tiny_config, tmp_path):
         "options": tiny_config.model.to_dict(),
         "dataset": {"name": "pets", "class_names": ["cat", "dog"]},
     }
-    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    params = untrained(init_generator, generator_from_snapshot(info))
     write_snapshot(tmp_path / "pets", jax.device_get(params), info)
     card = publish(tmp_path / "pets", tmp_path / "out")
     assert "| `classes` | `2: 0 cat, 1 dog` |" in card

@@ -13,6 +13,7 @@ from progan_jax.models.progan import mode_test
 from progan_jax.models.progan.networks import Generator
 from progan_jax.models.progan.options import Options
 from progan_jax.training.config import make_networks
+from tests.untrained import untrained
 
 
 def draw_samples(params, info, num, seed, label=None):
@@ -24,7 +25,7 @@ def draw_samples(params, info, num, seed, label=None):
 def make(num_classes=0):
     narrow = {"latent_size": 4, "fmap_base": 16, "fmap_max": 8}
     g = Generator(8, Options(num_classes=num_classes, **narrow))
-    return g, init_generator(jax.random.key(0), g)
+    return g, untrained(init_generator, g)
 
 
 def latents(n):
@@ -58,7 +59,7 @@ def test_classes_are_the_ones_asked_for_and_none_past_the_last():
 def snapshot(config):
     info = {"stage": {"resolution": 8, "alpha": 0.5}, "options": config.model.to_dict()}
     generator = generator_from_snapshot(info)
-    return init_generator(jax.random.key(0), generator), info
+    return untrained(init_generator, generator), info
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

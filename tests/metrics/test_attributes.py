@@ -95,7 +95,7 @@ def test_separability_is_measured_in_z_and_where_there_is_a_mapping_in_w(
     folder, family
 ):
     pytest.importorskip("sklearn")
-    fakes = make_fakes(family)
+    fakes = make_fakes(family, stage=8)
     options = MeasureOptions(("ls",), num_images=64, attributes=str(folder))
     measurer = Measurer(fakes.reals, options)
     values = measurer.measure("ls", fakes, 64)

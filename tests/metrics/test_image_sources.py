@@ -1,7 +1,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,9 +8,11 @@ from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.errors import UserError
 from progan_jax.metrics.image_sources import Reals, describe_set, open_fakes
+from progan_jax.models.common import init_generator
 from progan_jax.models.progan.networks import Generator
 from progan_jax.models.progan.options import Options
 from progan_jax.runtime.mesh import batched, make_mesh
+from tests.untrained import untrained
 
 MODEL = dataclasses.asdict(Options(latent_size=4, fmap_base=16, fmap_max=8))
 
@@ -25,7 +26,7 @@ def pyramid():
 @pytest.fixture(scope="module")
 def params():
     generator = Generator(8, Options(latent_size=4, fmap_base=16, fmap_max=8))
-    return generator.init(jax.random.key(0), jnp.zeros((1, 4)), alpha=1.0)["params"]
+    return untrained(init_generator, generator)
 
 
 @pytest.mark.parametrize(

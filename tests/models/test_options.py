@@ -18,6 +18,7 @@ from progan_jax.models.progan import LossOptions, Options
 from progan_jax.training.config import make_networks, model_options
 from progan_jax.training.start import open_initial
 from progan_jax.training.validation import validate
+from tests.untrained import untrained
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_an_option_more_is_known_to_config_checks_snapshot_load_and_init_from(
         validate(tiny_config, 1)
     tiny_config.model.warmth = 0.25
     generator, _ = make_networks(tiny_config, 8, 8)
-    params = jax.device_get(init_generator(jax.random.key(0), generator))
+    params = jax.device_get(untrained(init_generator, generator))
     options = dataclasses.asdict(model_options(tiny_config))
     info = {"options": options, "stage": {"resolution": 8, "alpha": 1.0}}
     write_snapshot(tmp_path / "warm", params, info)

@@ -5,13 +5,14 @@ import sys
 from types import SimpleNamespace
 
 import jax
-import numpy as np
 import pytest
 from absl.testing import flagsaver
 
 from progan_jax.errors import UserError
 from progan_jax.inference.sampling import generator_from_snapshot
 from progan_jax.inference.snapshot import write_snapshot
+from progan_jax.models.common import init_generator
+from tests.untrained import untrained
 
 
 @pytest.fixture
@@ -21,9 +22,7 @@ def run(tiny_config, tmp_path):
         "stage": {"resolution": 8, "alpha": 1.0},
         "options": tiny_config.model.to_dict(),
     }
-    generator = generator_from_snapshot(info)
-    z = np.zeros((1, tiny_config.model.latent_size), np.float32)
-    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
+    params = untrained(init_generator, generator_from_snapshot(info))
     folder = tmp_path / "run"
     write_snapshot(folder / "snapshots" / "000001_r008", jax.device_get(params), info)
     return folder

@@ -19,6 +19,7 @@ from progan_jax.inference.snapshot import digest, read_trained, write_snapshot
 from progan_jax.models.common import init_generator
 from tests import hub
 from tests.pickles import dumps, golden_networks
+from tests.untrained import untrained
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("000001_r004", "000002_r008")
@@ -36,7 +37,7 @@ def run(tiny_config, tmp_path):
         }
         info["config"] = tiny_config.to_dict()
         info["dataset"] = {"name": "digits", "num_images": 1797}
-        params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+        params = untrained(init_generator, generator_from_snapshot(info))
         write_snapshot(folder / "snapshots" / name, jax.device_get(params), info)
     record = {
         "snapshot": NAMES[0],

@@ -16,6 +16,7 @@ from progan_jax.inference.sampling import generator_from_snapshot, seeded_latent
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator
 from tests.styled import write_styled
+from tests.untrained import untrained
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def make_run(folder, config, num_classes=0, class_names=()):
     config.model.num_classes = num_classes
     info = {"stage": {"resolution": 8, "alpha": 0.5}, "options": config.model.to_dict()}
-    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    params = untrained(init_generator, generator_from_snapshot(info))
     info["dataset"] = {"class_names": list(class_names)}
     write_snapshot(folder / "snapshots" / "000001_r008", jax.device_get(params), info)
     return folder

@@ -13,6 +13,7 @@ from progan_jax.inference.sampling import generator_from_snapshot
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator
 from tests.styled import write_styled
+from tests.untrained import untrained
 
 
 @pytest.fixture
@@ -21,9 +22,7 @@ def run(tmp_path, tiny_config):
         "stage": {"resolution": 4, "alpha": 1.0, "nimg": 1000},
         "options": tiny_config.model.to_dict(),
     }
-    z = np.zeros((1, tiny_config.model.latent_size), np.float32)
-    generator = generator_from_snapshot(info)
-    params = generator.init(jax.random.key(0), z, alpha=1.0)["params"]
+    params = untrained(init_generator, generator_from_snapshot(info))
     folder = tmp_path / "run"
     write_snapshot(folder / "snapshots" / "000001_r004", jax.device_get(params), info)
     (folder / "grids").mkdir()
@@ -114,7 +113,7 @@ def test_classes_are_chosen_by_name_for_films_and_growth(
         "options": tiny_config.model.to_dict(),
         "dataset": {"class_names": ["cat", "dog"]},
     }
-    params = init_generator(jax.random.key(0), generator_from_snapshot(info))
+    params = untrained(init_generator, generator_from_snapshot(info))
     folder = run / "snapshots" / "000001_r004"
     write_snapshot(folder, jax.device_get(params), info)
     for label in ("dog", "1"):
