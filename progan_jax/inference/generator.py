@@ -340,9 +340,9 @@ class TrainedGenerator:
         given = Style(truncation_psi, truncation_cutoff, noise)
         return read_style(self.network, self.family.PAPER.model, given, prefix)
 
-    def check_style_based(self, field: str) -> None:
-        """Raises UserError for a generator that is not style-based."""
-        check_style_based(self.network, self.family.PAPER.model, field)
+    def check_style_based(self, asked: str, *fix: str) -> None:
+        """Raises UserError for a generator without styles; see `inference.styles`."""
+        check_style_based(self.network, self.family.PAPER.model, asked, *fix)
 
     def _read_inputs(
         self, z: jax.typing.ArrayLike, label: Label | None

@@ -15,6 +15,8 @@ NOISES = ("random", "fixed", "none")
 
 MOST_PSI = 2.0
 
+OR_LOAD = "leave it out, or load a StyleGAN"  # Fix of an option that needs styles.
+
 Layers = str | Sequence[int]  # As "coarse", "4-7", or the numbers.
 
 
@@ -44,18 +46,20 @@ def is_style_based(network: Any) -> bool:
     return hasattr(network, "num_layers")
 
 
-def check_style_based(network: Any, model: str, field: str) -> None:
+def check_style_based(
+    network: Any, model: str, asked: str, fix: str = "load a StyleGAN"
+) -> None:
     """Raises UserError for a generator without styles.
 
     Args:
       network: The generator.
       model: Name of its family's model.
-      field: What the user asked for.
+      asked: What the user asked for.
+      fix: What to do instead, for the message.
     """
     if not is_style_based(network):
         raise UserError(
-            f"{field}: this generator is a {model}, which has no mapping network and "
-            "no styles; leave it out, or load a StyleGAN"
+            f"{asked} is for style-based generators, and this one is a {model}; {fix}"
         )
 
 
@@ -73,7 +77,7 @@ def read_style(network: Any, model: str, given: Style, prefix: str = "") -> Styl
     """
     for field, value in given._asdict().items():
         if value is not None:
-            check_style_based(network, model, f"{prefix}{field}={value}")
+            check_style_based(network, model, f"{prefix}{field}={value}", OR_LOAD)
     if not is_style_based(network):
         return Style()
     psi, cutoff, noise = given

@@ -81,7 +81,7 @@ def main(model: str, image: str) -> None:
     check_seed("--seed", SEED.value)
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
-    generator.check_style_based(f"MODEL={model}")
+    generator.check_style_based("projection")
     label = _find_class(generator)
     side, channels = generator.resolution, generator.channels
     target, resized = read_target(Path(image), side, channels)

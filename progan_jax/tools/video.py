@@ -40,7 +40,7 @@ from progan_jax.inference.generator import TrainedGenerator, open_snapshot
 from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.sampling import draw_latents, seed_key, seeded_latents
 from progan_jax.inference.snapshot import find_snapshot
-from progan_jax.inference.styles import Style
+from progan_jax.inference.styles import OR_LOAD, Style
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
 from progan_jax.tools.drawing import find_label, read_seeds
@@ -143,7 +143,7 @@ def _write_interpolation(model: str) -> str:
     labels = _classes(generator.num_classes, images, label)
     draw = _draw_in_z(generator)
     if SPACE.value == "w" or (SPACE.value is None and generator.num_layers):
-        generator.check_style_based("--space=w")
+        generator.check_style_based("--space=w", OR_LOAD)
         path = _path_in_w(generator, seeds, labels, frames, images)
         draw = _draw_in_w(generator)
     elif seeds:

@@ -177,6 +177,6 @@ def test_a_progressive_gan_says_that_it_has_no_styles(make_generator, field):
     with pytest.raises(UserError) as caught:
         OF_STYLES[field](make_generator())
     assert str(caught.value) == (
-        f"{field}: this generator is a Progressive GAN, which has no mapping network "
-        "and no styles; leave it out, or load a StyleGAN"
+        f"{field} is for style-based generators, and this one is a Progressive GAN; "
+        + ("leave it out, or " * ("=" in field) + "load a StyleGAN")
     )

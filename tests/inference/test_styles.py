@@ -56,7 +56,7 @@ def test_settings_that_are_out_of_range_are_refused_in_a_line(given, message):
 )
 def test_a_network_without_styles_takes_no_setting(given):
     ((field, value),) = given.items()
-    rule = f"{field}={value}: this generator is a Progressive GAN, which has no mapping"
+    rule = f"{field}={value} is for style-based generators, and this one is a Progr"
     with pytest.raises(UserError, match=rule):
         read_style(SimpleNamespace(), "Progressive GAN", Style(**given))
 
