@@ -186,15 +186,16 @@ class Evaluation:
         weights, info = read_snapshot(folder)
         values: dict[str, float] = {}
         of_weights = {"digest": digest(folder), "nimg": info["stage"]["nimg"]}
-        fakes: dict[float, Fakes] = {}
+        fakes: dict[tuple[float, int], Fakes] = {}
         for metric, psi in self._with_bar(folder.name, self._rows()):
-            if psi not in fakes:
+            kind = psi, METRICS[metric].latents
+            if kind not in fakes:
                 snapshot = folder.name, weights, info
                 # One source at a time: features are kept of the latest alone.
-                fakes = {psi: open_fakes(*snapshot, self.reals, self._sharding, psi)}
+                fakes = {kind: open_fakes(*snapshot, self.reals, self._sharding, *kind)}
             count = self._measurer.counts(metric).fakes
             values |= self._measure(
-                metric, folder.name, fakes[psi], count, psi=psi, **of_weights
+                metric, folder.name, fakes[kind], count, psi=psi, **of_weights
             )
         return folder.name, info["stage"]["nimg"] / 1000, values
 
@@ -305,10 +306,12 @@ def check_network(
     generator = family.make_networks(model_options(config), config.model.resolution)[0]
     which = f"the run is of the family {config.family} ({family.PAPER.model})"
     for metric in metrics:
-        if METRICS[metric].space == "w" and not is_style_based(generator):
+        row = METRICS[metric]
+        if (row.space == "w" or row.latents > 1) and not is_style_based(generator):
+            plain = metric.replace("_w", "_z").partition("_mixed")[0]
             raise UserError(
                 f"config.eval.metrics: {metric} needs a mapping network, and {which}, "
-                f"which has none; choose {metric.replace('_w', '_z')}"
+                f"which has none; choose {plain}"
             )
     if psis != (1.0,) and not is_style_based(generator):
         raise UserError(

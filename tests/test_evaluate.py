@@ -161,6 +161,11 @@ def test_training_measures_at_its_cadence_what_evaluation_measures(config, tmp_p
             for place in ("full", "end")
         ],
         (
+            "metrics",
+            "fid_mixed_2",
+            r"fid_mixed_2 needs a mapping network, .* has none; choose fid",
+        ),
+        (
             "truncation_psi",
             "1,0.7",
             r"the run is of the family progan \(Progressive GAN\), which has no trunc",

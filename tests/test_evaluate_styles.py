@@ -101,3 +101,29 @@ def test_what_was_measured_without_truncation_is_not_measured_again(config, run)
     evaluate(config, run)
     psis = [r["settings"]["truncation_psi"] for r in records(run)]
     assert psis == [1, 1, 0.5]
+
+
+class Means:
+    """Stands in for Inception: the mean of each channel."""
+
+    def __init__(self, weights, **options):
+        del options
+        self.weights = weights
+
+    def extract(self, images, taps):
+        return dict.fromkeys(taps, images.mean((1, 2)).astype(np.float32))
+
+
+def test_images_of_several_latents_are_measured_apart(config, run, monkeypatch):
+    module = "progan_jax.metrics.features"
+    monkeypatch.setenv("PROGAN_JAX_CACHE", str(run / "cache"))
+    monkeypatch.setattr(f"{module}.load_inception", lambda file: Weights("stub", {}))
+    monkeypatch.setattr(f"{module}.require_tap", lambda weights, tap: None)
+    monkeypatch.setattr(f"{module}.InceptionExtractor", Means)
+    config.eval.metrics = "fid,fid_mixed_2,fid_mixed_4"
+    evaluate(config, run)
+    found = {r["metric"]: r for r in records(run) if r["snapshot"] == NAME}
+    values = [r["values"][metric] for metric, r in found.items()]
+    assert len(set(values)) == 3 and np.isfinite(values).all()
+    latents = [r["settings"].get("latents") for r in found.values()]
+    assert latents == [None, 2, 4]

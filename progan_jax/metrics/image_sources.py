@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -14,7 +15,8 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.images import upscale_nearest
 from progan_jax.inference.sampling import Sampler, draw_latents, generator_from_snapshot
-from progan_jax.models.common import Weights, to_variables
+from progan_jax.metrics.style_mixing import check_layers, generate_mixed
+from progan_jax.models.common import Weights, generate, to_variables
 
 _CHUNK_PIXELS = 2**24
 
@@ -139,6 +141,7 @@ def open_fakes(
     reals: Reals,
     batched: jax.sharding.NamedSharding | None,
     truncation_psi: float = 1.0,
+    latents: int = 1,
 ) -> Fakes:
     """Returns the fakes of a snapshot, to be compared with real images.
 
@@ -149,15 +152,21 @@ def open_fakes(
       reals: The real images.
       batched: Sharding of a batch axis; None for one device.
       truncation_psi: 1 for none; any other only of a generator that truncates.
+      latents: Number of latents whose styles an image mixes, likewise.
 
     Raises:
-      UserError: if it was trained on another set, or is larger than the real images.
+      UserError: if it was trained on another set, is larger than the real images, or
+        has too few layers for so many latents.
     """
     check_snapshot(name, info, reals)
     generator = generator_from_snapshot(info)
     if truncation_psi != 1:
         generator = generator.clone(truncation_psi=truncation_psi)
-    sampler = Sampler(generator, batched=batched)
+    draw = generate
+    if latents > 1:
+        check_layers(name, generator, latents)
+        draw = partial(generate_mixed, latents=latents)
+    sampler = Sampler(generator, batched=batched, draw=draw)
     variables, alpha = to_variables(weights), info["stage"]["alpha"]
     return Fakes(sampler, variables, alpha, reals, name)
 

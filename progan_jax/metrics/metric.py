@@ -45,6 +45,7 @@ class Metric:
         alone.
       space: "z" or "w" if latents of a generator are measured, which real images do
         not have; those of "w" need a mapping. "" for images.
+      latents: Number of latents whose styles an image of the generator mixes.
       unit: What is counted.
       equal: Whether there must be as many real images as fakes.
       least: Smallest number of images of a kind.
@@ -61,6 +62,7 @@ class Metric:
     tap: str = ""
     compared: bool = True
     space: str = ""
+    latents: int = 1
     unit: str = "images"
     equal: bool = False
     least: int = 2

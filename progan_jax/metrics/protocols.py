@@ -24,9 +24,16 @@ from progan_jax.metrics import (
 from progan_jax.metrics.metric import Metric
 
 
-def _distance(extractor: str, tap: str = "") -> Metric:
-    values = {"{metric}{suffix}": "lower"}
-    return Metric(frechet.measure, 50_000, values, extractor=extractor, tap=tap)
+def _distance(extractor: str, tap: str = "", latents: int = 1) -> Metric:
+    return Metric(
+        frechet.measure,
+        50_000,
+        {"{metric}{suffix}": "lower"},
+        extractor=extractor,
+        tap=tap,
+        latents=latents,
+        constants={} if latents == 1 else {"latents": latents},
+    )
 
 
 def _score(measure: Callable[..., dict[str, float]], value: str, **of: str) -> Metric:
@@ -78,6 +85,10 @@ METRICS = {
     "fid": _distance("inception"),
     "sfid": _distance("inception", tap="spatial"),
     "rfid": _distance("random"),
+    # Karras et al. 2019, table 2.
+    "fid_mixed_2": _distance("inception", latents=2),
+    "fid_mixed_3": _distance("inception", latents=3),
+    "fid_mixed_4": _distance("inception", latents=4),
     "kid": Metric(
         kid.measure,
         50_000,
