@@ -117,7 +117,10 @@ def test_xla_calls_cudnn_for_all_of_them(tiny_config):
     assert not re.findall(r" convolution\(", compiled)
 
 
-@pytest.mark.parametrize("resolution", [8, 32, 256])
+# 256x256 has more blocks, but no other ones: its layers are the same at all sizes.
+@pytest.mark.parametrize(
+    "resolution", [8, 32, pytest.param(256, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kind_of_loss", ["nonsaturating", "wgan_gp"])
 def test_gpus_get_such_convolutions_of_stylegan_too(
     tiny_stylegan, kind_of_loss, resolution

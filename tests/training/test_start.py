@@ -30,6 +30,7 @@ from progan_jax.training.stage import StageProgram
 from progan_jax.training.start import open_initial, start_from
 from tests import hub
 from tests.pickles import dumps, golden_networks, style_networks
+from tests.untrained import untrained
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -48,9 +49,8 @@ def config(tiny_config):
 def networks(config, side):
     """Returns G's average, G and D, each of a seed of its own."""
     generator, discriminator = make_networks(config, side, per_device_batch=1)
-    ema, g = (init_generator(jax.random.key(s), generator) for s in (10, 11))
-    d = init_discriminator(jax.random.key(12), discriminator)
-    return jax.device_get((ema, g, d))
+    ema, g = (untrained(init_generator, generator, seed=s) for s in (10, 11))
+    return ema, g, untrained(init_discriminator, discriminator)
 
 
 @pytest.fixture
