@@ -15,7 +15,7 @@ from typing import Any
 from progan_jax.display.answers import Answers
 from progan_jax.display.gate import gate
 from progan_jax.errors import UserError, reason
-from progan_jax.inference.generator import name_class
+from progan_jax.inference.classes import name_class
 from progan_jax.inference.styles import MOST_PSI, NOISES, layer_ranges, layer_side
 
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)

@@ -105,6 +105,8 @@ def growth_picture(
         row = _enlarge(tile(upscale_nearest(images, final // resolution), num))
         kimg = generator.info["stage"]["nimg"] / 1000
         text = f"{resolution}x{resolution}   {kimg:,.0f} kimg"
+        if generator.num_layers:
+            text += f"   psi {generator.read_style().truncation_psi:g}"
         rows.append(caption(row, text))
     return np.concatenate(rows), len(rows)
 

@@ -24,9 +24,9 @@ def noise_sheet(
 ) -> np.ndarray:
     """Returns a sheet of images of the same w under several random noises.
 
-    Of larger images the part that changes most is shown, enlarged; a frame shows where
-    it is. The last column is the standard deviation of each pixel, white where it is
-    largest.
+    From 64x64 on there are a whole image and, enlarged, the part that changes most,
+    which a frame shows; smaller images are shown whole. The last column is the standard
+    deviation of each pixel, white where it is largest.
 
     Args:
       generator: A style-based one.
@@ -45,7 +45,9 @@ def noise_sheet(
         varied = vary(generator, generator.truncate(w[None], *style[:2]), draws)
         label = f"{name}\nup to {varied.deviation.max():.2g}"
         rows.append(Row(label, _pictures(varied, shown)))
-    columns = ["image", *[f"noise {n + 1}" for n in range(shown)], "deviation"]
+    columns = [*[f"noise {n + 1}" for n in range(shown)], "deviation"]
+    if generator.resolution >= _LEAST_TO_ZOOM:
+        columns = ["image", *columns]
     return draw_sheet(columns, [Section("", rows)])
 
 
@@ -97,20 +99,22 @@ def frame(image: np.ndarray, place: Place) -> np.ndarray:
 
 
 def _pictures(varied: Varied, shown: int) -> list[np.ndarray]:
-    """Returns the first image, parts of the first ones, and the map of deviations."""
+    """Returns the first image, parts of the first ones, and the map of deviations.
+
+    Images too small to be enlarged are their own parts, without a first image.
+    """
     images, deviation = varied
     side = len(deviation)
     cell = min(side, MOST_SIDE)
-    zoom = _ZOOM if side >= _LEAST_TO_ZOOM else 1
-    place = liveliest(deviation, side // zoom)
     whole, grey = (_pool(i, side // cell) for i in (images[0], deviation[:, :, None]))
-    whole = to_uint8(whole)
-    if zoom > 1:
-        reduced = [slice(s.start * cell // side, s.stop * cell // side) for s in place]
-        whole = frame(whole, (reduced[0], reduced[1]))
-    parts = upscale_nearest(to_uint8(images[:shown][:, *place]), zoom * cell // side)
-    scaled = grey / max(deviation.max(), np.finfo(np.float32).tiny) * 2 - 1
-    return [whole, *parts, to_uint8(scaled)]
+    scaled = to_uint8(grey / max(deviation.max(), np.finfo(np.float32).tiny) * 2 - 1)
+    if side < _LEAST_TO_ZOOM:
+        return [*to_uint8(images[:shown]), scaled]
+    place = liveliest(deviation, side // _ZOOM)
+    reduced = [slice(s.start * cell // side, s.stop * cell // side) for s in place]
+    whole = frame(to_uint8(whole), (reduced[0], reduced[1]))
+    parts = upscale_nearest(to_uint8(images[:shown][:, *place]), _ZOOM * cell // side)
+    return [whole, *parts, scaled]
 
 
 def _pool(image: np.ndarray, factor: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 from progan_jax.display.charts import LARGEST
 from progan_jax.errors import UserError
-from progan_jax.inference.generator import one_line
+from progan_jax.inference.classes import one_line
 from progan_jax.inference.snapshot import list_snapshots, read_info
 from progan_jax.metrics.scoreboard import (
     Point,

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from progan_jax.display.sheet import Row, Section, draw_sheet
-from progan_jax.inference.generator import TrainedGenerator, name_class, to_uint8
+from progan_jax.inference.classes import name_class
+from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.sampling import draw_inputs
 from progan_jax.inference.styles import Style, layer_side, show_layers
 

@@ -3,8 +3,6 @@
 Nothing here needs what training needs: data sets, checkpoints or configurations.
 """
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 
 from progan_jax import images as pixels
 from progan_jax.errors import UserError
+from progan_jax.inference.classes import find_class, list_classes, one_line
 from progan_jax.inference.programs import Programs
 from progan_jax.inference.sampling import (
     BATCH_SIZE,
@@ -124,6 +123,7 @@ class TrainedGenerator:
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
         noise: str | None = None,
+        seed: int = 0,
     ) -> np.ndarray:
         """Returns the images of latents.
 
@@ -142,6 +142,7 @@ class TrainedGenerator:
             default the truncation is that of the generator's options.
           truncation_cutoff: Likewise.
           noise: "random", which is the default, "fixed" or "none"; likewise.
+          seed: Seed of random noise; the same seed gives the same images.
 
         Returns:
           float32 [N, r, r, channels], about [-1, 1], not clipped.
@@ -151,7 +152,8 @@ class TrainedGenerator:
         """
         latents, labels = self._read_inputs(z, label)
         style = self.read_style(truncation_psi, truncation_cutoff, noise)
-        return self._draw(latents, labels, resolution, stale_rgb, 0, style)
+        check_seed("seed", seed)
+        return self._draw(latents, labels, resolution, stale_rgb, seed, style)
 
     def sample(
         self,
@@ -287,6 +289,7 @@ class TrainedGenerator:
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
         noise: str | None = None,
+        seed: int = 0,
         resolution: int | None = None,
     ) -> np.ndarray:
         """Returns images of z1 whose given layers have the styles of z2.
@@ -300,6 +303,7 @@ class TrainedGenerator:
           truncation_psi: See `__call__`.
           truncation_cutoff: See `__call__`.
           noise: See `__call__`.
+          seed: See `__call__`.
           resolution: See `__call__`.
 
         Returns:
@@ -323,7 +327,7 @@ class TrainedGenerator:
             self.truncate(self.mapping(z, label), *style[:2]) for z in (z1, z2)
         )
         w[:, chosen] = others[:, chosen]
-        return self.synthesis(w, noise=style.noise, resolution=resolution)
+        return self.synthesis(w, noise=style.noise, seed=seed, resolution=resolution)
 
     def read_style(
         self,
@@ -444,56 +448,3 @@ def check_seed(name: str, seed: int) -> None:
     """Raises UserError unless a seed, which the user gave by a name, is valid."""
     if not 0 <= seed < 2**32:
         raise UserError(f"{name}={seed} must lie in [0, 2**32); change it")
-
-
-def find_class(
-    field: str, wanted: int | str, num_classes: int, names: Sequence[str] = ()
-) -> int:
-    """Returns the number of a class.
-
-    Args:
-      field: Name by which the user gave the class, for the message.
-      wanted: Its number, its name, or its number as text, optionally after "#".
-      num_classes: Number of classes of the generator.
-      names: Names of the classes, if known.
-
-    Raises:
-      UserError: if there is no such class, or a text is the name of one class and the
-        number of another.
-    """
-    shown = one_line(unicodedata.normalize("NFC", str(wanted)))
-    if not num_classes:
-        raise UserError(f"{field}={shown}: this generator has no classes; leave it out")
-    named = names.index(shown) if isinstance(wanted, str) and shown in names else None
-    number = int(shown.lstrip("#")) if re.fullmatch("#?[0-9]{1,9}", shown) else None
-    if number is not None and number >= num_classes:
-        number = None
-    if number is not None and named not in (None, number):
-        raise UserError(
-            f"{field}={shown} is the name of class {named} and the number of class "
-            f"{names[number]!r}; write #{named} or #{number}"
-        )
-    found = named if number is None else number
-    if found is not None:
-        return found
-    rule = f" must be from 0 to {num_classes - 1} for this generator; change it"
-    if names:
-        rule = f": there is no such class; choose from {list_classes(names)}"
-    raise UserError(f"{field}={shown}{rule}")
-
-
-def name_class(label: int, names: Sequence[str]) -> str:
-    """Returns a class in words: "3 (dog)", or "3" if names are unknown."""
-    return f"{label} ({names[label]})" if names else str(label)
-
-
-def list_classes(names: Sequence[str], most: int = 30) -> str:
-    """Returns names of classes with their numbers: "0 cat, 1 dog"."""
-    listed = ", ".join(f"{n} {name}" for n, name in enumerate(names[:most]))
-    rest = len(names) - most
-    return f"{listed} and {rest} more" if rest > 0 else listed
-
-
-def one_line(text: str) -> str:
-    """Returns a text as one line; unprintable characters become spaces."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -13,10 +13,9 @@ from flax import traverse_util
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole
 from progan_jax.images import grid_shape, tile, write_png
+from progan_jax.inference.classes import list_classes, one_line
 from progan_jax.inference.generator import (
     TrainedGenerator,
-    list_classes,
-    one_line,
     open_snapshot,
     to_uint8,
 )
@@ -296,7 +295,10 @@ def _draw(generator: TrainedGenerator) -> tuple[np.ndarray, str]:
     shape = grid_shape(generator.resolution, "1080p")
     columns, rows = (min(count, _LARGEST_GRID) for count in shape)
     images = to_uint8(generator.sample(columns * rows, _SEED))
-    return tile(images, columns), f"{columns * rows} samples of seed {_SEED}, unchosen"
+    shown = f"{columns * rows} samples of seed {_SEED}, unchosen"
+    if style := str(generator.read_style()):
+        shown += f"; {style}"
+    return tile(images, columns), shown
 
 
 def _without_paths(info: Mapping[str, Any]) -> dict[str, Any]:

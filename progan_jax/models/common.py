@@ -109,11 +109,15 @@ class Progress(NamedTuple):
       resolution_ratio: Final side over the stage's, by which gradient norms are divided
         to be those of the full-resolution space; see `penalties.gradient_penalty`.
       key: Key of the step; the source of the random numbers inside networks.
+      part: Number of the part of the batch that is computed, from 0.
+      num_parts: Number of equal parts of the batch.
     """
 
     alpha: jax.Array
     resolution_ratio: float
     key: jax.Array
+    part: jax.typing.ArrayLike = 0
+    num_parts: int = 1
 
 
 class LossInputs(NamedTuple):

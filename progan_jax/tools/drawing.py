@@ -7,7 +7,8 @@ import numpy as np
 from progan_jax.errors import UserError
 from progan_jax.files import writing_to
 from progan_jax.images import write_png
-from progan_jax.inference.generator import TrainedGenerator, find_class
+from progan_jax.inference.classes import find_class
+from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.load import own_folder
 
 _NUMBERS = {1: "one", 2: "two"}

@@ -25,13 +25,14 @@ from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.files import write_whole, writing_to
+from progan_jax.inference.classes import list_classes, one_line
 from progan_jax.inference.export import (
     PLATFORMS,
     export_generator,
     export_mapping,
     export_synthesis,
 )
-from progan_jax.inference.generator import TrainedGenerator, list_classes, one_line
+from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.load import open_generator
 from progan_jax.runtime.command_line import run
 

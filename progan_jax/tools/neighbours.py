@@ -81,7 +81,9 @@ def main(model: str) -> None:
     with writing_to("--out", out):
         write_png(out.with_name(out.name + ".png"), draw(fakes, images))
         write_whole(out.with_name(out.name + ".csv"), _table(found, pyramid))
-    print(f"{len(fakes)} fakes above {K.value} neighbours each: {out}.png, {out}.csv")
+    done = f"{len(fakes)} fakes above {K.value} neighbours each: {out}.png, {out}.csv"
+    style = str(generator.read_style())
+    print(f"{done}; {style}" if style else done)
 
 
 def _check_flags() -> None:

@@ -25,12 +25,8 @@ from progan_jax.display.frames import side_by_side
 from progan_jax.errors import MissingWeightsError, UserError
 from progan_jax.files import write_whole, writing_to
 from progan_jax.images import write_png
-from progan_jax.inference.generator import (
-    TrainedGenerator,
-    check_seed,
-    find_class,
-    list_classes,
-)
+from progan_jax.inference.classes import find_class, list_classes
+from progan_jax.inference.generator import TrainedGenerator, check_seed
 from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.projection import (
     Projected,

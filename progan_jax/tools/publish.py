@@ -22,7 +22,7 @@ from absl import flags
 from progan_jax.configs import base
 from progan_jax.errors import UserError
 from progan_jax.files import working_folder, writing_to
-from progan_jax.inference.generator import one_line
+from progan_jax.inference.classes import one_line
 from progan_jax.inference.hub import parse_address, upload
 from progan_jax.inference.load import snapshot_folder
 from progan_jax.inference.publish import settle_licence, write_publication

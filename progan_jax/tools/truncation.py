@@ -51,7 +51,9 @@ def main(model: str) -> None:
     sources = Sources(generator, seeds, find_label(generator, CLASS.value))
     picture = truncation_sheet(generator, sources, psis, style)
     name = f"truncation/seeds{'-'.join(map(str, seeds))}"
-    print(write_picture(model, generator, name, OUT.value, picture))
+    done = write_picture(model, generator, name, OUT.value, picture)
+    noise = "no" if style.noise == "none" else style.noise
+    print(f"{done}; psi on {style.truncation_cutoff} layers, {noise} noise")
 
 
 def read_psis(text: str) -> list[float]:

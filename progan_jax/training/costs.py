@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from progan_jax.models.common import Params, init_params
 
 # Peak memory of a (D, G) pair, in multiples of the outputs of both networks'
-# convolutions: compiled steps took 12 to 17 on CPUs and TPUs, 11 recomputing blocks.
+# convolutions: compiled steps took 12 to 17 on CPUs and TPUs, 11 recomputing blocks,
+# StyleGAN's with R1 9.
 _ACTIVATION_COPIES = 14
 
 _COPIES_OF_REMAT = 11

@@ -110,7 +110,7 @@ def count_skipped(sums: dict[str, jax.Array]) -> jax.Array:
 
 
 def accumulate(
-    run: Callable[[Any, Any], tuple[Any, Any]],
+    run: Callable[[Any, Any, Any], tuple[Any, Any]],
     carried: Any,
     batch: Any,
     num_parts: int,
@@ -122,7 +122,8 @@ def accumulate(
     and images depend on each other only within groups that no part splits.
 
     Args:
-      run: Maps (carried, part) to (carried, means over the part's images).
+      run: Maps (carried, part, number of the part from 0) to (carried, means over the
+        part's images).
       carried: Tree of arrays that each part hands to the next, such as statistics.
       batch: Tree of arrays [N, ...].
       num_parts: Number of equal parts; 1 runs the batch as it is.
@@ -133,20 +134,22 @@ def accumulate(
       What the last part carries, and the mean over the parts.
     """
     if num_parts == 1:
-        return run(carried, batch)
+        return run(carried, batch, 0)
     parts = jax.tree.map(lambda x: _split(x, num_parts, num_shards), batch)
 
     def add(carry: tuple[Any, Any], part: Any) -> tuple[tuple[Any, Any], None]:
         carried, total = carry
-        carried, means = run(carried, part)
+        carried, means = run(carried, *part)
         return (carried, jax.tree.map(jnp.add, total, means)), None
 
     def run_first(parts: Any) -> Any:
-        return run(carried, jax.tree.map(lambda x: x[0], parts))[1]
+        return run(carried, jax.tree.map(lambda x: x[0], parts), 0)[1]
 
     shapes = jax.eval_shape(run_first, parts)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    (carried, total), _ = lax.scan(add, (carried, zeros), parts)
+    (carried, total), _ = lax.scan(
+        add, (carried, zeros), (parts, jnp.arange(num_parts))
+    )
     return carried, jax.tree.map(lambda x: x / num_parts, total)
 
 

@@ -99,6 +99,8 @@ class _Batch(NamedTuple):
 # Gradients, scalars and state of one loss; means over the parts of a batch.
 _Gradients = tuple[Any, Scalars, LossState]
 
+_Number = jax.typing.ArrayLike  # Of a part of the batch.
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -191,10 +193,13 @@ class Steps:
         """Updates D on real images and fresh fakes, then perhaps the EMA."""
         batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
-        def gradients(stats: Stats, part: _Batch) -> tuple[Stats, _Gradients]:
-            inputs, labels = self._inputs(state, stats, part, progress), part.labels
+        def gradients(
+            stats: Stats, part: _Batch, number: _Number
+        ) -> tuple[Stats, _Gradients]:
+            at = progress._replace(part=number)
+            inputs, labels = self._inputs(state, stats, part, at), part.labels
             images, g_stats = self.family.make_fakes(
-                self.generator, inputs.variables.g, part.draws, labels, progress
+                self.generator, inputs.variables.g, part.draws, labels, at
             )
             inputs = inputs.with_fakes(Examples(images, labels), g_stats)
             return _differentiate(self.family.d_loss, state.d_params, inputs)
@@ -216,8 +221,11 @@ class Steps:
         draws = self._draw(self.family.draw_for_g, key, batch_size)
         progress = self._progress(key, alpha)
 
-        def gradients(stats: Stats, part: _Batch) -> tuple[Stats, _Gradients]:
-            inputs = self._inputs(state, stats, part, progress)
+        def gradients(
+            stats: Stats, part: _Batch, number: _Number
+        ) -> tuple[Stats, _Gradients]:
+            at = progress._replace(part=number)
+            inputs = self._inputs(state, stats, part, at)
             return _differentiate(self.family.g_loss, state.g_params, inputs)
 
         stats, of_g = self._accumulate(gradients, state, _Batch(reals, draws))
@@ -236,14 +244,13 @@ class Steps:
         """Updates D and G on one batch of fakes, each against the old other network."""
         batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
-        def gradients(stats: Stats, part: _Batch) -> tuple[Stats, Any]:
-            inputs, labels = self._inputs(state, stats, part, progress), part.labels
+        def gradients(stats: Stats, part: _Batch, number: _Number) -> tuple[Stats, Any]:
+            at = progress._replace(part=number)
+            inputs, labels = self._inputs(state, stats, part, at), part.labels
 
             def make(g_params: Params) -> tuple[jax.Array, dict[str, Any]]:
                 g = inputs.variables.g | {"params": g_params}
-                return self.family.make_fakes(
-                    self.generator, g, part.draws, labels, progress
-                )
+                return self.family.make_fakes(self.generator, g, part.draws, labels, at)
 
             # The fakes are made once and passed to both losses.
             images, pull_back, g_stats = jax.vjp(make, state.g_params, has_aux=True)
@@ -297,7 +304,8 @@ class Steps:
 
     def _progress(self, key: jax.Array, alpha: jax.Array) -> Progress:
         key = jax.random.fold_in(key, _NETWORKS_KEY)
-        return Progress(alpha, self.options.resolution_ratio, key)
+        num_parts = self.options.microbatches
+        return Progress(alpha, self.options.resolution_ratio, key, 0, num_parts)
 
     def _draw_for_d(self, key: jax.Array, reals: Examples) -> _Batch:
         draws = self._draw(self.family.draw_for_d, key, reals.images.shape[0])
@@ -325,7 +333,7 @@ class Steps:
 
     def _accumulate(
         self,
-        gradients: Callable[[Stats, _Batch], tuple[Stats, Any]],
+        gradients: Callable[[Stats, _Batch, _Number], tuple[Stats, Any]],
         state: TrainState,
         batch: _Batch,
     ) -> tuple[Stats, Any]:

@@ -15,7 +15,8 @@ class FakeGenerator:
 
     def __init__(self, side, channels=3):
         self.rng = np.random.default_rng(0)
-        self.shape, self.drawn = (side, side, channels), []
+        self.resolution, self.drawn = side, []
+        self.shape = side, side, channels
 
     def synthesis(self, w, noise, seed):
         assert noise == "random"
@@ -64,13 +65,14 @@ def test_small_images_are_shown_whole_under_several_noises(monkeypatch):
     g = styled("fused")
     sources = Sources(g, [3], 1)
     columns, [row] = rows_of(monkeypatch, g, sources, 2, 5)
-    assert columns == ["image", "noise 1", "noise 2", "deviation"]
+    assert columns == ["noise 1", "noise 2", "deviation"]
     w = g.truncate(sources.w.repeat(5, axis=0))
     images = g.synthesis(w, noise="random")
-    for shown, image in zip(row.images[1:3], to_uint8(images), strict=False):
+    assert len(row.images) == 3
+    for shown, image in zip(row.images[:2], to_uint8(images), strict=False):
         np.testing.assert_allclose(shown.astype(int), image.astype(int), atol=1)
     deviation = np.sqrt(images.var(axis=0).mean(axis=-1))
-    grey = row.images[3][..., 0]
+    grey = row.images[2][..., 0]
     np.testing.assert_allclose(grey, 255 * deviation / deviation.max(), atol=1.5)
     assert row.label == f"seed 3\nclass 1\nup to {deviation.max():.2g}"
 
@@ -84,7 +86,8 @@ def test_large_images_are_made_smaller_and_their_liveliest_part_is_enlarged(
     monkeypatch.setattr(
         sheets, "liveliest", lambda *_: (slice(0, 128), slice(128, 256))
     )
-    _, [row] = rows_of(monkeypatch, generator, sources, 3, 4)
+    columns, [row] = rows_of(monkeypatch, generator, sources, 3, 4)
+    assert columns == ["image", "noise 1", "noise 2", "noise 3", "deviation"]
     assert [i.shape for i in row.images] == [(256, 256, 1)] * 5
     part = to_uint8(generator.drawn[0][1, 0:128, 128:256])
     np.testing.assert_array_equal(row.images[2], part.repeat(2, 0).repeat(2, 1))

@@ -32,7 +32,7 @@ def test_only_a_stylegan_gets_the_explorer_of_styles(make_generator):
     assert isinstance(make_explorer(styled("fused")), StyleExplorer)
     other = make_explorer(make_generator())
     assert type(other) is Explorer
-    with pytest.raises(UserError, match="mix: this generator is a Progressive GAN"):
+    with pytest.raises(UserError, match="mix is for style-based generators"):
         other.mixed((0, 1), [0], None)
 
 

@@ -62,7 +62,7 @@ def test_synthesis_with_random_noise_takes_its_seed():
 
 def test_other_generators_and_kinds_of_noise_are_refused(make_generator):
     for program in (export_mapping, export_synthesis):
-        with pytest.raises(UserError, match="this generator is a Progressive GAN"):
+        with pytest.raises(UserError, match="is for style-based generators"):
             program(make_generator())
     with pytest.raises(UserError, match="noise=loud must be one of random, fixed, no"):
         export_synthesis(styled("fused"), "loud")

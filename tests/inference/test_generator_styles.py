@@ -93,6 +93,16 @@ def test_random_noise_is_that_of_the_seed_and_the_images_number():
     np.testing.assert_allclose(g.sample(2, seed=7), sampled[:2], atol=1e-5)
 
 
+def test_calls_take_the_seed_of_their_noise():
+    g, z = styled("plain"), golden()["plain/z"][:2]
+    w = g.truncate(g.mapping(z))
+    for draw in (g, lambda z, seed: g.mix(z, z, [0], seed=seed)):
+        for seed in (0, 5):
+            expected = g.synthesis(w, seed=seed)
+            np.testing.assert_allclose(draw(z, seed=seed), expected, atol=1e-5)
+    assert np.abs(g(z, seed=5) - g(z)).max() > 1e-3
+
+
 def test_without_noise_images_are_those_of_strengths_of_zero():
     w = golden()["fused/dlatents"][:2]
     weights, info = weights_and_info("fused")

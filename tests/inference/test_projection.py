@@ -162,7 +162,7 @@ def test_rates_rise_and_fall_and_noise_decays():
 
 def test_a_generator_without_a_mapping_says_its_family():
     target = np.zeros((8, 8, 3), np.uint8)
-    with pytest.raises(UserError, match="this generator is a Progressive GAN, which"):
+    with pytest.raises(UserError, match="is for style-based generators, and"):
         next(project(make_generator("progan"), target, DISTANCE, ProjectionOptions()))
 
 

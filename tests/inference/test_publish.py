@@ -30,6 +30,7 @@ from progan_jax.models.common import init_generator
 from progan_jax.models.families import import_network
 from tests import hub
 from tests.pickles import dumps, golden_networks
+from tests.styled import write_styled
 from tests.untrained import untrained
 
 FILES = ["README.md", "generator.safetensors", "samples.png", "snapshot.json"]
@@ -290,3 +291,9 @@ def test_the_card_names_the_classes(tiny_config, tmp_path):
     (call,) = re.findall(r"^images = (g\.sample.*?)  #", card, re.MULTILINE)
     images = eval(call.replace("16", "2"), {"g": g})
     np.testing.assert_array_equal(images, g.sample(2, seed=1, label=0))
+
+
+def test_the_card_says_how_its_samples_are_truncated(tmp_path):
+    card = publish(write_styled(tmp_path / "stylegan", "plain"), tmp_path / "out")
+    assert "64 samples of seed 0, unchosen; psi 0.7 on 8 layers, random noise" in card
+    assert "| `truncation of samples` | `psi 0.7 on at most 8 layers` |" in card

@@ -113,3 +113,10 @@ def test_images_that_serve_are_not_refused():
     check_images("swd", 99, 99, 16, "noise")
     check_images("kid", 1000, 1000, 4, "noise")
     check_images("is", 50, 5, 4, "noise")
+
+
+def test_path_lengths_have_the_papers_step_and_pairs():
+    """Karras et al. 2019, section 4.1: 100,000 pairs, a step of 1e-4."""
+    lengths = [METRICS[m] for m in METRICS if m.startswith("ppl_")]
+    assert [row.num_images for row in lengths] == [100_000] * 4
+    assert [row.constants for row in lengths] == [{"epsilon": 1e-4}] * 4

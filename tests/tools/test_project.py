@@ -99,7 +99,7 @@ def test_lpips_is_used_where_its_weights_are(
 @pytest.mark.parametrize(
     ("family", "image", "flags", "message"),
     [
-        ("progan", "me.png", {}, "this generator is a Progressive GAN, which has no"),
+        ("progan", "me.png", {}, "projection is for style-based generators, and"),
         ("stylegan", "no.png", {}, "no.png: it cannot be read as an image"),
         ("stylegan", "me.png", {"seed": -1}, "--seed=-1 must lie in"),
         ("stylegan", "me.png", {"class": "2"}, "--class=2: this generator has no cla"),

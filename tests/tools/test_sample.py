@@ -139,8 +139,8 @@ def test_a_stylegans_settings_are_kept_apart_and_printed(tmp_path, sample, capsy
         (0, {"by_class": True}, "--by_class: this generator has no classes; write"),
         (0, {"num": 0}, "--num=0 must be at least 1; raise it"),
         (0, {"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
-        (0, {"truncation_psi": 1.0}, "--truncation_psi=1.0: this generator is a Progr"),
-        (0, {"noise": "fixed"}, "--noise=fixed: this generator is a Progressive GAN,"),
+        (0, {"truncation_psi": 1.0}, "--truncation_psi=1.0 is for style-based generat"),
+        (0, {"noise": "fixed"}, "--noise=fixed is for style-based generators, and "),
     ],
 )
 def test_mistakes_are_refused_in_one_line(

@@ -46,7 +46,7 @@ def test_a_sheet_is_written_beside_the_snapshot(mix, tmp_path, capsys):
         ({"truncation_cutoff": 9}, "--truncation_cutoff=9 must be a whole number from"),
         ({"noise": "loud"}, "--noise=loud must be one of random, fixed, none"),
         ({"class": "9"}, "--class=9 must be from 0 to 4"),
-        ({"model": "cifar10"}, "style_mix: this generator is a Progressive GAN, which"),
+        ({"model": "cifar10"}, "style_mix is for style-based generators, and this"),
     ],
 )
 def test_mistakes_are_one_line(mix, tmp_path, flags, message):

@@ -45,7 +45,7 @@ def test_at_psi_0_all_seeds_have_one_image_unless_few_layers_are_truncated(
         ({"truncation_cutoff": 7}, "--truncation_cutoff=7 must be a whole number from"),
         (
             {"model": "cifar10"},
-            "truncation: this generator is a Progressive GAN, which",
+            "truncation is for style-based generators, and",
         ),
     ],
 )

@@ -145,9 +145,9 @@ def test_classes_are_chosen_by_name_for_films_and_growth(
         ({"growth": True}, "with --growth the name must end in .png"),
         (
             {"space": "w"},
-            "--space=w: this generator is a Progressive GAN, which has no",
+            "--space=w is for style-based generators, and this one",
         ),
-        ({"noise": "none"}, "--noise=none: this generator is a Progressive GAN, which"),
+        ({"noise": "none"}, "--noise=none is for style-based generators, and this"),
         (
             {"out": "film.avi"},
             "--out=film.avi: the name must end in a dot and one of mp4",

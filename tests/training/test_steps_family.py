@@ -1,5 +1,9 @@
 """Steps of a family unlike Progressive GAN: stats in both networks, a loss state."""
 
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,3 +124,23 @@ def test_noise_by_an_images_number_does_not_depend_on_the_parts_of_its_batch():
     plain = steps.d_step(state, step_key(), reals(), 0.5, 0.1).sums["fake_scores"]
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
     assert abs(plain - scores[0]) > 0.01
+
+
+def always_the_same_latents(keys, n, *rest):
+    del keys
+    return draw(jax.random.split(jax.random.key(9), 3), n, *rest)
+
+
+def test_noise_of_networks_differs_from_step_to_step():
+    """D's steps and G's, with the same latents and real images throughout."""
+    steps, state = make(noise=1.0)
+    draws = dict.fromkeys(("draw_for_d", "draw_for_g"), always_the_same_latents)
+    steps = replace(steps, family=SimpleNamespace(**vars(FAMILY) | draws))
+    scores, losses = [], []
+    for seed in range(3):
+        after = steps.d_step(state, jax.random.key(seed), reals(), 0.5, 0.1)
+        scores.append(float(after.sums["fake_scores"]))
+        after = steps.g_step(state, jax.random.key(seed), N, reals(), 0.5, 0.1)
+        losses.append(float(after.sums["g_loss"]))
+    for values in (scores, losses):
+        assert min(abs(a - b) for a, b in itertools.combinations(values, 2)) > 1e-3

@@ -134,9 +134,20 @@ def make_fakes(
         train=True,
         rngs={"noise": jax.random.fold_in(progress.key, _NOISE_KEY)},
         mutable=["stats"],
+        w_rate=_rate_of_part(1 - generator.options.w_average_decay, progress),
         **mixing,
     )
     return images, changed["stats"]
+
+
+def _rate_of_part(rate: float, progress: Progress) -> jax.typing.ArrayLike:
+    """Returns a rate by which the parts of a batch move an average as the whole would.
+
+    An average a that moves to the means m_i of parts i = 0 .. k-1, one after the other,
+    by the rates (rate / k) / (1 - (k - 1 - i) rate / k) ends at a + rate (mean(m) - a).
+    """
+    each = rate / progress.num_parts
+    return each / (1 - (progress.num_parts - 1 - progress.part) * each)
 
 
 def draw_mixed_from(key: jax.Array, num_layers: int, probability: float) -> jax.Array:

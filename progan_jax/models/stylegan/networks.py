@@ -110,6 +110,7 @@ class Generator(nn.Module):
         train: bool = False,
         mixed_z: jax.Array | None = None,
         mixed_from: jax.typing.ArrayLike = 0,
+        w_rate: jax.typing.ArrayLike | None = None,
     ) -> jax.Array:
         """Returns images [N, r, r, channels], about [-1, 1], float32 at least.
 
@@ -123,13 +124,15 @@ class Generator(nn.Module):
           mixed_z: Latents [N, latent_size] whose w, with the same labels, go to the
             layers from `mixed_from` on; None for no mixing.
           mixed_from: Number of the first such layer, an integer, which may be traced.
+          w_rate: How far the average of w moves to the mean of w, in [0, 1]; None for
+            that of the options.
 
         Raises:
           ValueError: if labels are missing, or given to an unconditional network.
         """
         w = self.mapping(z, labels)
         if train:
-            self._update_average(w)
+            self._update_average(w, w_rate)
         if mixed_z is not None:
             first = jnp.arange(self.num_layers).reshape(1, -1, 1) < mixed_from
             w = jnp.where(first, w[:, None], self.mapping(mixed_z, labels)[:, None])
@@ -181,10 +184,10 @@ class Generator(nn.Module):
             )
         return self._synthesis(w, alpha, numbers)
 
-    def _update_average(self, w: jax.Array) -> None:
-        mean, decay = jnp.mean(w, axis=0), self.options.w_average_decay
+    def _update_average(self, w: jax.Array, rate: jax.typing.ArrayLike | None) -> None:
+        rate = 1 - self.options.w_average_decay if rate is None else rate
         average = self._w_average
-        average.value = mean + decay * (average.value - mean)
+        average.value += rate * (jnp.mean(w, axis=0) - average.value)
 
 
 class _DownBlock(nn.Module):
@@ -227,8 +230,8 @@ class _LastBlock(nn.Module):
             dtype=jnp.dtype(self.options.dtype),
         )
         x = activate(dense((self.hidden,), name="dense0")(x.reshape(len(x), -1)))
-        outputs = max(self.options.num_classes, 1)
-        return dense((outputs,), gain=1.0, name="dense1")(x)
+        outputs, stored = max(self.options.num_classes, 1), statistics_dtype(x.dtype)
+        return dense((outputs,), gain=1.0, dtype=stored, name="dense1")(x)
 
 
 class Discriminator(nn.Module):
@@ -287,7 +290,7 @@ class Discriminator(nn.Module):
         last = _LastBlock(
             self._maps(4), self._maps(2), self.options, name=block_name(4)
         )
-        out = last(x, stddev).astype(statistics_dtype(self.options.dtype))
+        out = last(x, stddev)
         scores = out[:, 0]
         if labels is not None:
             # A product with one-hot labels, as gathers have slow gradients.

@@ -144,6 +144,10 @@ def describe(options: Options) -> dict[str, str]:
         "mapping": f"{options.mapping_layers} layers, w of {options.w_size}",
         "feature maps": maps,
         "style mixing": f"{options.style_mixing:g}",
+        "truncation of samples": (
+            f"psi {options.truncation_psi:g} on at most {options.truncation_cutoff} "
+            "layers"
+        ),
         **({"without": ", ".join(off)} if off else {}),
     }
 

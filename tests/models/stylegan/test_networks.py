@@ -329,7 +329,9 @@ def test_bfloat16_is_for_the_activations_alone():
     assert layer["norm"][0].dtype == jnp.float32
     exact, _, _, _ = make(strength=0.3)
     np.testing.assert_allclose(images, run(exact, of_g, z), atol=0.1)
-    assert run(d, of_d, images).scores.dtype == jnp.float32
+    scores = run(d, of_d, images).scores
+    assert scores.dtype == jnp.float32
+    assert (scores != scores.astype(jnp.bfloat16)).any()  # Not rounded before.
 
 
 def test_mapping_and_styles_are_at_the_highest_precision():

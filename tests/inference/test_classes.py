@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.inference.generator import find_class, list_classes, name_class
+from progan_jax.inference.classes import find_class, list_classes, name_class
 
 PETS = ("cat", "dog", "Zebra Füße")
 FOLDERS = ("1", "2", "3")  # The classes 0, 1 and 2.
