@@ -71,13 +71,22 @@ def data(net, resolution):
     return draws, Examples(reals, labels)
 
 
+def differentiated(net, resolution):
+    """Returns the names of the losses whose gradients at a stage are known."""
+    return {
+        n for of, n, lod in GRADIENTS if (of, stage(of, lod)[0]) == (net, resolution)
+    }
+
+
 @functools.cache
 def compiled(net, resolution):
-    """Returns a function to all losses with their gradients, R1 and norms."""
+    """Returns a function to all losses, with gradients if known, R1 and norms."""
     g, d = networks(net, resolution)
     ratio = OPTIONS[net].resolution / resolution
 
-    def of(loss, trained, inputs):
+    def of(loss, trained, inputs, with_gradient):
+        if not with_gradient:
+            return loss(trained, inputs)[0], None
         (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(trained, inputs)
         return value, gradient
 
@@ -95,7 +104,8 @@ def compiled(net, resolution):
             network, loss = {"D": (variables.d, d_loss), "G": (variables.g, g_loss)}[
                 name[0]
             ]
-            losses[name] = of(loss, network["params"], inputs)
+            known = name in differentiated(net, resolution)
+            losses[name] = of(loss, network["params"], inputs, known)
 
         def scores(x):
             return d.apply(variables.d, x, reals.labels, alpha).scores
