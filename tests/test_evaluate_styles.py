@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from progan_jax.training.config import family_of, model_options
 from progan_jax.training.start import open_set
 from progan_jax.weights.weight_files import Weights
 from tests.metrics.snapshots import make_info
+from tests.untrained import untrained
 
 NAME = "000001.000_r032"
 
@@ -44,9 +44,9 @@ def run(config, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{module}.load_lpips", lambda file: Weights("stub", {}))
     monkeypatch.setattr(f"{module}.lpips", lambda weights: Partial(distance))
     networks = family_of(config).make_networks(model_options(config), 32)
-    variables = init_variables(jax.random.key(0), *networks).g
+    variables = untrained(init_variables, *networks).g
     # An average by which truncation shows.
-    variables["stats"]["w_average"] = jnp.full(8, 3.0)
+    variables["stats"]["w_average"] = np.full(8, 3.0, np.float32)
     pyramid = open_set(config)
     dataset = {"name": pyramid.name, "fingerprint": pyramid.fingerprint}
     info = make_info(networks[0], "stylegan") | {"dataset": dataset}
