@@ -73,3 +73,19 @@ def test_a_killed_run_continues_bit_for_bit(
             train(config, workdir)
     train(config, workdir)
     assert_same_run(config, finished, workdir)
+
+
+@pytest.mark.slow
+def test_a_run_from_8_to_32_killed_in_its_last_fade_continues_bit_for_bit(
+    config, tmp_path, monkeypatch
+):
+    config.schedule.start_resolution, config.model.resolution = 8, 32
+    TRACED.clear()
+    train(config, tmp_path / "whole")
+    assert TRACED == [8, 16, 32]
+    with monkeypatch.context() as patch:
+        interrupt(patch, 7, crash)
+        with pytest.raises(Crash):
+            train(config, tmp_path / "run")
+    train(config, tmp_path / "run")
+    assert_same_run(config, tmp_path / "whole", tmp_path / "run")
