@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -96,6 +97,7 @@ class StageProgram:
         self._frozen: Any = None  # On the devices, after `prepare`.
         self.compiled: jax.stages.Compiled | None = None
         self._ahead: Background[jax.stages.Compiled] | None = None
+        self._sums: tuple[str, ...] | None = None  # After the first state.
         self._reset_optimizers = jit(
             partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
         )
@@ -260,7 +262,10 @@ class StageProgram:
         state = create_state(
             key, steps.generator, steps.discriminator, steps.tx, loss_state
         )
-        return state.replace(sums=steps.zero_sums(state, self._batch_size))
+        if self._sums is None:
+            # The names alone are kept: they take a trace of both losses.
+            self._sums = tuple(steps.zero_sums(state, self._batch_size))
+        return state.replace(sums={name: jnp.zeros([]) for name in self._sums})
 
     def _grow_state(self, state: TrainState, key: jax.Array) -> TrainState:
         steps = self.steps
