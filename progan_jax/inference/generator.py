@@ -14,6 +14,7 @@ import numpy as np
 from progan_jax import images as pixels
 from progan_jax.errors import UserError
 from progan_jax.inference.classes import find_class, list_classes, one_line
+from progan_jax.inference.inputs import is_whole, read_array
 from progan_jax.inference.programs import Programs
 from progan_jax.inference.sampling import (
     BATCH_SIZE,
@@ -189,8 +190,8 @@ class TrainedGenerator:
         Raises:
           UserError: if an argument is invalid, or images are not finite.
         """
-        if n < 1:
-            raise UserError(f"n={n} must be at least 1; raise it")
+        if not is_whole(n) or n < 1:
+            raise UserError(f"n={n} must be at least 1, and whole; change it")
         check_seed("seed", seed)
         style = self.read_style(truncation_psi, truncation_cutoff, noise)
         # With batch norm an image depends on its batch: always draw complete ones.
@@ -318,10 +319,11 @@ class TrainedGenerator:
         self.check_style_based("mix")
         chosen = read_layers("layers", layers, self.num_layers)
         style = self.read_style(truncation_psi, truncation_cutoff, noise)
-        if np.shape(z1) != np.shape(z2):
+        z1, z2 = read_array("z1", z1), read_array("z2", z2)
+        if z1.shape != z2.shape:
             raise UserError(
-                f"z1 has the shape {list(np.shape(z1))} and z2 {list(np.shape(z2))}; "
-                "give as many latents of each"
+                f"z1 has the shape {list(z1.shape)} and z2 {list(z2.shape)}; give as "
+                "many latents of each"
             )
         w, others = (
             self.truncate(self.mapping(z, label), *style[:2]) for z in (z1, z2)
@@ -352,7 +354,7 @@ class TrainedGenerator:
         self, z: jax.typing.ArrayLike, label: Label | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns latents float32 [N, latent_dim], and classes int [N] or None."""
-        latents = np.asarray(z, np.float32)
+        latents = read_array("z", z)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
             raise UserError(
                 f"z has the shape {list(latents.shape)} and must have [N, "
@@ -446,5 +448,9 @@ def to_uint8(images: jax.typing.ArrayLike) -> np.ndarray:
 
 def check_seed(name: str, seed: int) -> None:
     """Raises UserError unless a seed, which the user gave by a name, is valid."""
+    if not is_whole(seed):
+        raise UserError(
+            f"{name}={seed} must be a whole number in [0, 2**32); change it"
+        )
     if not 0 <= seed < 2**32:
         raise UserError(f"{name}={seed} must lie in [0, 2**32); change it")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from progan_jax.errors import UserError
+from progan_jax.inference.inputs import is_whole, read_array
 
 NOISES = ("random", "fixed", "none")
 
@@ -17,7 +18,7 @@ MOST_PSI = 2.0
 
 OR_LOAD = "leave it out, or load a StyleGAN"  # Fix of an option that needs styles.
 
-Layers = str | Sequence[int]  # As "coarse", "4-7", or the numbers.
+Layers = str | int | Sequence[int]  # As "coarse", "4-7", a number, or numbers.
 
 
 class Style(NamedTuple):
@@ -87,7 +88,7 @@ def read_style(network: Any, model: str, given: Style, prefix: str = "") -> Styl
     if cutoff is None:
         cutoff = min(options.truncation_cutoff, layers)
     psi = check_psi(f"{prefix}truncation_psi", psi)
-    if not _is_whole(cutoff) or not 0 <= cutoff <= layers:
+    if not is_whole(cutoff) or not 0 <= cutoff <= layers:
         raise UserError(
             f"{prefix}truncation_cutoff={cutoff} must be a whole number from 0 to "
             f"{layers}, the number of this generator's layers; change it"
@@ -138,7 +139,7 @@ def read_layers(field: str, layers: Layers, num_layers: int) -> list[int]:
     Args:
       field: Name by which they were given, for the message.
       layers: "coarse", "middle" or "fine", see `layer_ranges`; "5", or "4-7" with both
-        ends; or numbers.
+        ends; or a number, or several.
       num_layers: Of the generator.
 
     Raises:
@@ -146,23 +147,21 @@ def read_layers(field: str, layers: Layers, num_layers: int) -> list[int]:
     """
     ranges = layer_ranges(num_layers)
     numbers: Sequence[Any] = ()
-    if not isinstance(layers, str):
-        numbers = list(layers)
+    if is_whole(layers):
+        numbers = [layers]
+    elif not isinstance(layers, str):
+        numbers = list(layers) if np.iterable(layers) else ()
     elif layers in ranges:
         numbers = ranges[layers]
     elif ends := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", layers.strip()):
         numbers = range(int(ends[1]), int(ends[2] or ends[1]) + 1)
-    known = all(_is_whole(n) and 0 <= n < num_layers for n in numbers)
+    known = all(is_whole(n) and 0 <= n < num_layers for n in numbers)
     if not known or not len(numbers):
         raise UserError(
             f"{field}={layers}: layers are numbered from 0 to {num_layers - 1} in this "
             f"generator; give some, as {_example(ranges)}"
         )
     return sorted({int(n) for n in numbers})
-
-
-def _is_whole(number: Any) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _example(ranges: dict[str, range]) -> str:
@@ -193,10 +192,7 @@ def read_w(network: Any, w: Any) -> np.ndarray:
     Raises:
       UserError: if it has another shape, or is not finite.
     """
-    try:
-        values = np.asarray(w, np.float32)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"w is no array of numbers ({error}); change it") from error
+    values = read_array("w", w)
     layers, width = network.num_layers, network.options.w_size
     if values.shape[1:] not in ((width,), (layers, width)) or not len(values):
         raise UserError(

@@ -87,6 +87,7 @@ def test_one_style_for_all_layers_is_a_coarse_one():
     [
         *[("coarse", [0, 1, 2, 3]), ("fine", list(range(8, 18))), ("4-6", [4, 5, 6])],
         *[("17", [17]), (range(2), [0, 1]), ([3, 1, 3], [1, 3]), (np.array([5]), [5])],
+        *[(3, [3]), (np.int64(17), [17])],
     ],
 )
 def test_layers_are_named_or_numbered(given, numbers):
@@ -94,7 +95,11 @@ def test_layers_are_named_or_numbered(given, numbers):
 
 
 @pytest.mark.parametrize(
-    "given", ["6", "4-6", "-1", "5-4", "low", "", [6], [-1], [0.5], [], [True], "0,1"]
+    "given",
+    [
+        *("6", "4-6", "-1", "5-4", "low", "", "0,1"),
+        *([6], [-1], [0.5], [], [True], [[1]], 6, -1, 0.5, True, None),
+    ],
 )
 def test_layers_out_of_range_are_refused_with_those_that_there_are(given):
     with pytest.raises(UserError) as refused:
