@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from absl import flags
 
 from progan_jax.errors import UserError
 from progan_jax.files import writing_to
@@ -10,8 +11,24 @@ from progan_jax.images import write_png
 from progan_jax.inference.classes import find_class
 from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.load import own_folder
+from progan_jax.inference.styles import MOST_PSI
 
 _NUMBERS = {1: "one", 2: "two"}
+
+
+class PsiParser(flags.ArgumentParser[float]):
+    """Reads --truncation_psi."""
+
+    def parse(self, argument: str) -> float:
+        """Returns psi; raises ValueError, to which absl adds the flag."""
+        rule = f"must be a number in [-{MOST_PSI:g}, {MOST_PSI:g}]; change it"
+        try:
+            psi = float(argument)
+        except ValueError as error:
+            raise ValueError(rule) from error
+        if not abs(psi) <= MOST_PSI:  # NaN is not.
+            raise ValueError(rule)
+        return psi
 
 
 def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:

@@ -27,7 +27,7 @@ from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.styles import Style
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
-from progan_jax.tools.drawing import find_label
+from progan_jax.tools.drawing import PsiParser, find_label
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
@@ -47,8 +47,11 @@ GRID = flags.DEFINE_bool("grid", False, "Write one PNG with all images.")
 
 BY_CLASS = flags.DEFINE_bool("by_class", False, "Write one PNG, a row for each class.")
 
-TRUNCATION_PSI = flags.DEFINE_float(
-    "truncation_psi", None, "Weight of w against its average; the model's if unset."
+TRUNCATION_PSI = flags.DEFINE(
+    PsiParser(),
+    "truncation_psi",
+    None,
+    "Weight of w against its average; the model's if unset.",
 )
 
 TRUNCATION_CUTOFF = flags.DEFINE_integer(

@@ -17,7 +17,7 @@ from progan_jax.inference.load import open_generator
 from progan_jax.inference.styles import layer_ranges, read_layers
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
-from progan_jax.tools.drawing import find_label, read_seeds, write_picture
+from progan_jax.tools.drawing import PsiParser, find_label, read_seeds, write_picture
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
@@ -35,8 +35,11 @@ CLASS = flags.DEFINE_string(
     "class", None, "Class of all images, by number or name; random if unset."
 )
 
-PSI = flags.DEFINE_float(
-    "truncation_psi", None, "Weight of w against its average; the model's if unset."
+PSI = flags.DEFINE(
+    PsiParser(),
+    "truncation_psi",
+    None,
+    "Weight of w against its average; the model's if unset.",
 )
 
 CUTOFF = flags.DEFINE_integer(

@@ -43,7 +43,7 @@ from progan_jax.inference.snapshot import find_snapshot
 from progan_jax.inference.styles import OR_LOAD, Style
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
-from progan_jax.tools.drawing import find_label, read_seeds
+from progan_jax.tools.drawing import PsiParser, find_label, read_seeds
 from progan_jax.training.config import parse_grid
 
 SNAPSHOT = flags.DEFINE_string(
@@ -88,8 +88,11 @@ SPACE = flags.DEFINE_enum(
     "space", None, ["z", "w"], "Latents z, or a StyleGAN's w, which is its default."
 )
 
-TRUNCATION_PSI = flags.DEFINE_float(
-    "truncation_psi", None, "Weight of w against its average; the model's if unset."
+TRUNCATION_PSI = flags.DEFINE(
+    PsiParser(),
+    "truncation_psi",
+    None,
+    "Weight of w against its average; the model's if unset.",
 )
 
 TRUNCATION_CUTOFF = flags.DEFINE_integer(
