@@ -279,9 +279,11 @@ def _stage(final: int, own: float, wanted: float | None) -> tuple[int, float]:
     """Returns the resolution and alpha of a level of detail."""
     most, level = math.log2(final / 4), own if wanted is None else wanted
     if not 0 <= level <= most:
-        problem = f"{LEVEL} = {level:g} must lie in [0, {most:g}]"
+        rule = f"must lie in [0, {most:g}]"
         if wanted is None:
-            raise ValueError(problem)
-        raise UserError(f"{problem} for a network of {final}x{final}; change it")
+            raise ValueError(f"{LEVEL} = {level:g} {rule}")
+        raise UserError(
+            f"--lod={level:g} {rule} for a network of {final}x{final}; change it"
+        )
     # The fraction of their lod is the weight of the old layers, alpha that of the new.
     return final >> math.floor(level), 1 - level % 1

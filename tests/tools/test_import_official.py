@@ -122,7 +122,7 @@ def test_mistakes_end_in_one_line(file, tmp_path, import_official):
             *(file, "x", {"network": "D", "with_training_nets": True}),
             "--network=D: --with_training_nets imports all three; leave one",
         ),
-        (file, "x", {"lod": 3.0}, "lod = 3 must lie in [0, 2] for a network of 16x16"),
+        (file, "x", {"lod": 3.0}, "--lod=3 must lie in [0, 2] for a network of 16x16"),
     ]:
         with pytest.raises(progan_jax.UserError) as caught:
             import_official(source, out, **flags)
