@@ -45,7 +45,10 @@ class NotFiniteError(UserError):
 
 
 class MissingWeightsError(UserError):
-    """A metric whose weights are missing; other metrics may be measured."""
+    """A metric whose weights, or whose package, are missing; others may be measured.
+
+    What the user names, and is not there, is a plain UserError.
+    """
 
 
 class DivergedError(Exception):

@@ -108,16 +108,7 @@ class Evaluation:
         self.reals = Reals(pyramid, config.model.resolution, seed, config.data.mirror)
         self._measurer = Measurer(
             self.reals,
-            MeasureOptions(
-                self._metrics,
-                options.num_images,
-                options.tap,
-                options.resize,
-                options.inception_weights,
-                options.classifier,
-                options.lpips_weights,
-                options.attributes,
-            ),
+            measure_options(options, self._metrics),
             self._sharding,
         )
         self.scoreboard = Scoreboard(workdir)
@@ -280,6 +271,20 @@ def parse_metrics(text: str) -> tuple[str, ...]:
             f"{', '.join(unknown) or 'in it'}; choose from {', '.join(METRICS)}"
         )
     return metrics
+
+
+def measure_options(options: Any, metrics: tuple[str, ...]) -> MeasureOptions:
+    """Returns what `config.eval` says of some metrics."""
+    return MeasureOptions(
+        metrics,
+        options.num_images,
+        options.tap,
+        options.resize,
+        options.inception_weights,
+        options.classifier,
+        options.lpips_weights,
+        options.attributes,
+    )
 
 
 def parse_truncation(text: str) -> tuple[float, ...]:

@@ -13,13 +13,14 @@ from typing import Any
 import jax
 import ml_collections
 
-from progan_jax.errors import DivergedError, MissingWeightsError, UserError
-from progan_jax.evaluate import evaluate
+from progan_jax.errors import DivergedError, MissingWeightsError, UserError, warn
+from progan_jax.evaluate import check_network, evaluate, measure_options
 from progan_jax.experiments.table import Row, Table
 from progan_jax.files import write_whole
 from progan_jax.inference.snapshot import list_snapshots, read_info
-from progan_jax.metrics.measure import open_classifier
-from progan_jax.metrics.protocols import METRICS
+from progan_jax.metrics.image_sources import Reals
+from progan_jax.metrics.measure import Measurer
+from progan_jax.metrics.protocols import METRICS, check_images
 from progan_jax.runtime.command_line import list_fields, load_config
 from progan_jax.train import train
 from progan_jax.training.config import make_networks, make_schedule, parse_table
@@ -218,19 +219,47 @@ def _make_run(
     return Run(row, seed + number, folder, config)
 
 
-def check(run: Run, table: Table) -> None:
-    """Opens what a run needs, so that what is missing is reported before training.
+def check(runs: Sequence[Run], table: Table, reduction: Reduction) -> None:
+    """Opens what runs need, so that what is missing is reported before training.
 
-    Missing weights of Inception are left to `measure`: other metrics need none.
+    Weights that are not named, and scikit-learn, may be missing: other metrics need
+    none. Only the classifier that counts modes may not.
 
     Raises:
-      UserError: if the image set, or the classifier that counts modes, is at fault.
+      UserError: if an image set is at fault or does not suffice for a metric, or
+        weights that are named are.
     """
-    open_set(run.config)
-    if "modes" in table.metrics:
-        name: Any = run.config.eval.classifier
-        side: Any = run.config.model.resolution
-        open_classifier(name, side)
+    # Rows of the same images open the same weights.
+    opened: dict[tuple[int, int, str], tuple[Run, Reals]] = {}
+    for run in runs:
+        config: Any = run.config
+        pyramid, side = open_set(config), config.model.resolution
+        check_network(config, table.all_metrics, (1.0,))
+        for metric in table.all_metrics:
+            count, there = reduction.num_images(metric), pyramid.num_images
+            check_images(metric, count, there, side, pyramid.name, _FIX)
+        reals = Reals(pyramid, side, run.seed, config.data.mirror)
+        opened[side, pyramid.channels, str(config.eval)] = run, reals
+    for run, reals in opened.values():
+        _check_weights(run, reals, table, reduction)
+
+
+_FIX = "the table decides it: change --scale, the resolution or the set"
+
+
+def _check_weights(run: Run, reals: Reals, table: Table, reduction: Reduction) -> None:
+    """Opens the weights of a run, once of each kind."""
+    kinds = {METRICS[metric].extractor: metric for metric in table.all_metrics}
+    for kind, metric in kinds.items():
+        config = _evaluation(run, metric, reduction)
+        if kind == "inception" and not config.eval.inception_weights:
+            continue  # They would be downloaded.
+        try:
+            Measurer(reals, measure_options(config.eval, (metric,)))
+        except MissingWeightsError as error:
+            if kind == "classifier":
+                raise
+            warn(f"columns will be empty: {error}")
 
 
 def check_begun(run: Run) -> None:
@@ -271,14 +300,21 @@ def measure(
       The metrics whose weights are missing.
     """
     for metric in metrics:
-        config = copy.deepcopy(run.config)
-        config.eval.metrics, config.eval.best = metric, ""
-        config.eval.snapshot = snapshot
-        config.eval.num_images = reduction.num_images(metric)
         try:
-            evaluate(config, run.workdir)
+            evaluate(_evaluation(run, metric, reduction, snapshot), run.workdir)
         except MissingWeightsError:
             yield metric
+
+
+def _evaluation(
+    run: Run, metric: str, reduction: Reduction, snapshot: str = ""
+) -> ml_collections.ConfigDict:
+    """Returns the configuration by which one metric of a run is measured."""
+    config = copy.deepcopy(run.config)
+    config.eval.metrics, config.eval.best = metric, ""
+    config.eval.snapshot = snapshot
+    config.eval.num_images = reduction.num_images(metric)
+    return config
 
 
 def command(run: Run, overrides: Sequence[str]) -> list[str]:

@@ -51,6 +51,11 @@ class Table:
         default_factory=dict
     )
 
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """Those of all snapshots, and those of the best ones."""
+        return (*self.metrics, *self.at_best)
+
     def at_tap(self, tap: str) -> "Table":
         """Returns the table with Fréchet distances of another tap of Inception.
 

@@ -52,12 +52,13 @@ def read_attributes(folder: str) -> Attributes:
     """Reads the programs of a folder, in the order of their names.
 
     Raises:
-      MissingWeightsError: if there are none.
-      UserError: if one cannot be read or is of another form.
+      MissingWeightsError: if no folder is named.
+      UserError: if it has none, or one cannot be read or is of another form.
     """
     files = sorted(Path(folder).glob(f"*{SUFFIX}")) if folder else []
     if not files:
-        raise MissingWeightsError(
+        kind = UserError if folder else MissingWeightsError
+        raise kind(
             f"there is no attribute's classifier in {folder or 'it'}; name a folder of "
             f"exported programs NAME{SUFFIX}, images in, logits out (see "
             "docs/metrics.md)"

@@ -79,15 +79,19 @@ def load_lpips(file: Path | None = None) -> Weights:
       file: The file; None for the cache.
 
     Raises:
-      MissingWeightsError: if there is none.
-      UserError: if it is damaged or of another network.
+      MissingWeightsError: if none is named and the cache has none.
+      UserError: if it is missing, damaged or of another network.
     """
     path = file or cache_dir() / CONVERTED
     if not path.is_file():
-        raise MissingWeightsError(
+        kind, out = MissingWeightsError, ""
+        if file:
+            kept = str(file).removesuffix(".safetensors")
+            kind, out = UserError, f" --out={kept}.safetensors"
+        raise kind(
             f"there are no LPIPS weights in {path}; get torchvision's {VGG16.file} "
             f"(download.pytorch.org/models) and {HEADS} of the PyPI package lpips, and "
-            "run: python -m progan_jax.tools.convert_lpips VGG16 HEADS"
+            f"run: python -m progan_jax.tools.convert_lpips VGG16 HEADS{out}"
         )
     weights = read_weights(path)
     check_shapes(weights.arrays, _shapes(), str(path))

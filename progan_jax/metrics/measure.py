@@ -95,8 +95,8 @@ class Measurer:
             self._lpips = open_lpips(options.lpips_weights)
         self._attributes: Attributes | None = None
         if "attributes" in extractors:
-            import_machine()
             self._attributes = open_attributes(options.attributes, reals)
+            import_machine()
         self._kept: dict[str, dict[Any, Any]] = {metric: {} for metric in rows}
 
     def counts(self, metric: str) -> Counts:
@@ -190,8 +190,8 @@ def open_lpips(name: str) -> Weights:
       name: As in `config.eval.lpips_weights`.
 
     Raises:
-      MissingWeightsError: if there are none.
-      UserError: if they are damaged or of another network.
+      MissingWeightsError: if none are named and the cache has none.
+      UserError: if they are missing, damaged or of another network.
     """
     try:
         return load_lpips(Path(name) if name else None)
@@ -208,8 +208,8 @@ def open_attributes(name: str, reals: Reals) -> Attributes:
       reals: The run's images, to whose side and channels they must fit.
 
     Raises:
-      MissingWeightsError: if there are none.
-      UserError: if one is damaged, or they take images of another form.
+      MissingWeightsError: if no folder is named.
+      UserError: if there are none, one is damaged, or they take images of another form.
     """
     field = f"config.eval.attributes = {name!r}"
     try:

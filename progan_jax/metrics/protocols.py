@@ -194,7 +194,12 @@ def count_images(metric: str, num_images: int, there: int) -> Counts:
 
 
 def check_images(
-    metric: str, num_images: int, there: int, resolution: int, name: str
+    metric: str,
+    num_images: int,
+    there: int,
+    resolution: int,
+    name: str,
+    fix: str = "",
 ) -> None:
     """Raises UserError if a metric cannot be measured with these images.
 
@@ -204,24 +209,29 @@ def check_images(
       there: Number of images in the set.
       resolution: Their side.
       name: Name of the set.
+      fix: What to do, where it is not to change `config.eval`.
     """
     row, counts = METRICS[metric], count_images(metric, num_images, there)
     if resolution < row.smallest_side:
         raise UserError(
             f"config.eval.metrics: {metric} needs images of "
             f"{row.smallest_side}x{row.smallest_side} or more, and "
-            f"config.model.resolution = {resolution}; leave {metric} out"
+            f"config.model.resolution = {resolution}; {fix or f'leave {metric} out'}"
         )
     published = "" if num_images else f" (the published {counts.fakes:,})"
     field = f"config.eval.num_images = {num_images}{published}"
     step, least = row.multiple, row.least
     if counts.fakes < least or counts.fakes % step:
         of = f", a multiple of {step}" if step > 1 else ""
-        raise UserError(f"{field}: {metric} needs at least {least}{of}; change it")
+        raise UserError(
+            f"{field}: {metric} needs at least {least}{of}; {fix or 'change it'}"
+        )
     needed = counts.fakes if row.equal else least
     if row.compared and there < needed:
-        fix = f"set it to {there} or less" if needed > least else f"leave {metric} out"
+        usual = (
+            f"set it to {there} or less" if needed > least else f"leave {metric} out"
+        )
         raise UserError(
             f"{field}: {metric} needs {needed:,} real images or more, and {name} has "
-            f"{there:,}; {fix}"
+            f"{there:,}; {fix or usual}"
         )

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from progan_jax.errors import UserError
+from progan_jax.errors import MissingWeightsError
 from progan_jax.inference.styles import is_style_based
 from progan_jax.metrics.attributes import Attributes
 from progan_jax.metrics.image_sources import Fakes
@@ -125,12 +125,12 @@ def import_machine() -> Any:
     """Returns scikit-learn's linear support vector machine.
 
     Raises:
-      UserError: if scikit-learn is missing.
+      MissingWeightsError: if scikit-learn is missing.
     """
     try:
         from sklearn.svm import LinearSVC
     except ImportError as error:
-        raise UserError(
+        raise MissingWeightsError(
             "config.eval.metrics: ls needs scikit-learn; install it with: pip install "
             "'progan_jax[separability]'"
         ) from error

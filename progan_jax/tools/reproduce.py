@@ -48,6 +48,8 @@ from progan_jax.experiments.runs import (
 from progan_jax.experiments.table import Row, Table
 from progan_jax.experiments.tables import TABLES
 from progan_jax.files import local_folder, write_whole
+from progan_jax.images import SMALLEST_LEVEL
+from progan_jax.metrics.protocols import METRICS
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compiler import keep_compiled, set_precision
 
@@ -93,7 +95,7 @@ def main(name: str, overrides: list[str]) -> None:
     if name not in TABLES:
         raise UserError(f"{name!r} is not a table; choose from {', '.join(TABLES)}")
     table = TABLES[name]
-    rows, reduction = _rows(table), _reduction()
+    rows, reduction = _rows(table), _reduction(table)
     workdir = local_folder("--workdir", WORKDIR.value or f"runs/{name}")
     num_runs = table.num_runs if RUNS.value is None else RUNS.value
     _check_overrides(overrides)
@@ -107,8 +109,7 @@ def main(name: str, overrides: list[str]) -> None:
     _print_cost(runs)
     if DRY_RUN.value:
         return
-    for run in runs[: len(rows)]:
-        check(run, table)
+    check(runs[: len(rows)], table, reduction)
     keep_compiled()
     missing = _carry_out(runs, table, reduction)
     if missing is not None:
@@ -136,14 +137,16 @@ def _rows(table: Table) -> list[Row]:
     return [there[row] for row in names]
 
 
-def _reduction() -> Reduction:
+def _reduction(table: Table) -> Reduction:
     if not 0 < SCALE.value < float("inf"):
         raise UserError(f"--scale={SCALE.value} must be above 0; write 0.01 or such")
     side = MAX_RESOLUTION.value
-    if side is not None and (side < 16 or side & (side - 1)):
+    least = max(METRICS[metric].smallest_side for metric in table.all_metrics)
+    least = max(least, SMALLEST_LEVEL)
+    if side is not None and (side < least or side & (side - 1)):
         raise UserError(
-            f"--max_resolution={side} must be a power of two, and 16 at least, the "
-            "smallest level of the metrics; change it"
+            f"--max_resolution={side} must be a power of two, and {least} at least, "
+            "the smallest images that the table's metrics take; change it"
         )
     return Reduction(SCALE.value, side, FMAP_MAX.value)
 

@@ -1,5 +1,7 @@
 """Classifiers of attributes as exported programs, and separability by them."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,16 +76,24 @@ def test_a_file_that_is_no_program_is_one_line(folder):
         read_attributes(str(folder))
 
 
-def test_a_missing_folder_is_one_line(tmp_path):
-    pytest.importorskip("sklearn")
-    for name in ("", str(tmp_path)):
+def test_no_folder_or_an_empty_one_is_one_line(tmp_path):
+    # Only what nobody names may be missing.
+    for name, kind in (("", MissingWeightsError), (str(tmp_path), UserError)):
         options = MeasureOptions(("ls",), num_images=16, attributes=name)
-        with pytest.raises(MissingWeightsError, match=r"^config\.eval\.attributes = '"):
+        message = r"^config\.eval\.attributes = '"
+        with pytest.raises(UserError, match=message) as error:
             Measurer(make_fakes().reals, options)
+        assert type(error.value) is kind
+
+
+def test_a_missing_scikit_learn_is_as_missing_weights_are(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.svm", None)
+    options = MeasureOptions(("ls",), num_images=16, attributes=str(folder))
+    with pytest.raises(MissingWeightsError, match=r"install .*\[separability\]'$"):
+        Measurer(make_fakes().reals, options)
 
 
 def test_programs_of_larger_images_than_the_runs_are_refused(tmp_path):
-    pytest.importorskip("sklearn")
     write_program(tmp_path / "a" / "red.stablehlo", redness, side=64)
     options = MeasureOptions(("ls",), num_images=16, attributes=str(tmp_path / "a"))
     with pytest.raises(UserError, match=r"images of 64x64x3, .* made of 32x32x3"):

@@ -139,6 +139,16 @@ def test_missing_weights_say_where_they_come_from_and_where_to_put_them(
     )
 
 
+@pytest.mark.parametrize("name", ["mine", "mine.safetensors"])
+def test_a_named_file_that_is_missing_is_made_where_it_is_looked_for(tmp_path, name):
+    with pytest.raises(UserError) as error:
+        load_lpips(tmp_path / name)
+    assert type(error.value) is UserError  # It is asked for: not left out in silence.
+    message = str(error.value)
+    assert message.startswith(f"there are no LPIPS weights in {tmp_path / name}; get")
+    assert message.endswith(f"VGG16 HEADS --out={tmp_path}/mine.safetensors")
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     some = {n: a for n, a in make_weights().arrays.items() if "head5" not in n}
     write_weights(tmp_path / "a.safetensors", Weights("w", some))

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shlex
+import sys
 
 import pytest
 from absl.testing import flagsaver
@@ -14,6 +15,7 @@ from progan_jax.experiments import runs
 from progan_jax.experiments.table import Row, Table
 from progan_jax.experiments.tables import TABLES
 from progan_jax.metrics.scoreboard import REALS
+from tests.metrics.test_attributes import redness, write_program
 
 TINY = Table(
     title="digits",
@@ -53,6 +55,26 @@ def table(reproduce, monkeypatch, tmp_path):
     flags = {"scale": 0.004, "max_resolution": 16, "fmap_max": 8}
     with flagsaver.flagsaver(workdir=str(tmp_path / "table"), **flags):
         yield tmp_path / "table"
+
+
+@pytest.fixture
+def table_of_latents(table, monkeypatch):
+    """One with path lengths and separability of the best snapshots."""
+    values = ("swd_average", "ppl_zend", "ls_z")
+    of_latents = dataclasses.replace(
+        TINY,
+        metrics=("swd",),
+        columns=values,
+        best=values[0],
+        at_best=("ppl_zend", "ls"),
+    )
+    monkeypatch.setitem(TABLES, "tiny", of_latents)
+    with flagsaver.flagsaver(rows=["a"], max_resolution=32):
+        yield table
+
+
+def untrainable(config, workdir):
+    raise AssertionError("nothing may be trained")
 
 
 def ours(folder):
@@ -203,3 +225,59 @@ def test_a_missing_classifier_is_reported_before_anything_is_trained(
     with pytest.raises(UserError, match=r"config\.eval\.classifier = 'none': "):
         reproduce.main("tiny", [*SMALL, named])
     assert not table.exists()
+
+
+def write_attribute(folder, side=16):
+    write_program(folder / "red.stablehlo", redness, side=side, channels=1)
+    return f"--config.eval.attributes={folder}"
+
+
+def test_without_scikit_learn_or_lpips_their_columns_say_so(
+    reproduce, table_of_latents, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "sklearn.svm", None)
+    attributes = write_attribute(tmp_path / "attributes")
+    start = "--config.schedule.start_resolution=32"
+    reproduce.main("tiny", [*SMALL, start, attributes])
+    page = (table_of_latents / "tiny.md").read_text()
+    assert page.count("no weights") == 2
+    assert float(ours(table_of_latents)["a"]["swd_average"]) > 0
+    assert ours(table_of_latents)["a"]["ls_z"] == ""
+    warnings = capsys.readouterr().err
+    assert "columns will be empty: config.eval.metrics: ls needs scikit-lea" in warnings
+    assert "columns will be empty: config.eval.lpips_weights = '': there" in warnings
+
+
+def test_what_the_best_snapshots_need_is_checked_before_training(
+    reproduce, table_of_latents, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runs, "train", untrainable)
+    large = write_attribute(tmp_path / "attributes", side=64)
+    for override, words in (
+        (large, "images of 64x64x1, which cannot be made of 32x32x1"),
+        ("--config.eval.attributes=none", "no attribute's classifier in none; name"),
+        ("--config.eval.lpips_weights=none", "there are no LPIPS weights in none; get"),
+        ("--config.model.resolution=16", "ppl_zend needs images of 32x32 or more"),
+    ):
+        with pytest.raises(UserError, match=words):
+            reproduce.main("tiny", [*SMALL, override])
+    assert not table_of_latents.exists()
+
+
+def test_the_least_max_resolution_is_that_of_all_metrics(reproduce, table_of_latents):
+    refusal = "--max_resolution=16 must be a power of two, and 32 at least"
+    with flagsaver.flagsaver(max_resolution=16):
+        with pytest.raises(UserError, match=refusal):
+            reproduce.main("tiny", SMALL)
+        with flagsaver.flagsaver(rows=None), pytest.raises(UserError, match=refusal):
+            reproduce.main("stylegan_table3", [])
+
+
+def test_too_few_images_are_reported_before_training(reproduce, table, monkeypatch):
+    monkeypatch.setattr(runs, "train", untrainable)
+    refusal = r"swd needs 1,966 real images or more, and .*: change --scale, the"
+    with (
+        flagsaver.flagsaver(scale=0.12),
+        pytest.raises(UserError, match=refusal),
+    ):
+        reproduce.main("tiny", SMALL)
