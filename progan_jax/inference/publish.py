@@ -41,7 +41,7 @@ _ADDRESS = re.compile(r"https://[\w.~:/?#@!$&*+,;=%-]+", re.ASCII)
 _IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
 # Fields of a configuration that hold paths of the machine that trained.
-_PATHS = (
+PATHS = (
     *("init_from", "data.data_dir", "eval.inception_weights", "eval.classifier"),
     *("eval.lpips_weights", "eval.attributes"),
 )
@@ -306,6 +306,6 @@ def _without_paths(info: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in info.items() if name != CARRIES}
     if "config" in kept:
         fields = traverse_util.flatten_dict(kept["config"], keep_empty_nodes=True)
-        cleared = {path: "" for path in fields if ".".join(path) in _PATHS}
+        cleared = {path: "" for path in fields if ".".join(path) in PATHS}
         kept["config"] = traverse_util.unflatten_dict(fields | cleared)
     return kept

@@ -49,6 +49,7 @@ from progan_jax.experiments.table import Row, Table
 from progan_jax.experiments.tables import TABLES
 from progan_jax.files import local_folder, write_whole
 from progan_jax.images import SMALLEST_LEVEL
+from progan_jax.inference.publish import PATHS
 from progan_jax.metrics.protocols import METRICS
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compiler import keep_compiled, set_precision
@@ -83,11 +84,7 @@ _DECIDED = {
 }
 
 # Paths of this machine, which the table leaves out.
-_PLACES = (
-    "--config.data.data_dir=",
-    "--config.eval.inception_weights=",
-    "--config.eval.classifier=",
-)
+_PLACES = tuple(f"--config.{field}=" for field in PATHS)
 
 
 def main(name: str, overrides: list[str]) -> None:

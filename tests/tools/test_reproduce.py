@@ -125,6 +125,23 @@ def test_a_run_that_diverges_stands_in_the_table_and_is_not_tried_again(
     assert "1, 1 diverged" in (table / "tiny.md").read_text()
 
 
+def test_no_path_of_this_machine_is_in_the_table(reproduce, table, monkeypatch):
+    def diverge(config, workdir):
+        workdir.mkdir(parents=True)
+        raise DivergedError("stopped at 0.1 kimg")
+
+    monkeypatch.setattr(runs, "train", diverge)
+    monkeypatch.setattr(reproduce, "check", lambda *_: None)
+    evaluation = ("inception_weights", "classifier", "lpips_weights", "attributes")
+    fields = ("data.data_dir", "init_from", *(f"eval.{name}" for name in evaluation))
+    places = [f"--config.{field}=/home/me" for field in fields]
+    with flagsaver.flagsaver(rows=["a"]):
+        reproduce.main("tiny", [*SMALL, *places])
+    page = (table / "tiny.md").read_text()
+    assert "Changed: --config.runtime.num_devices=1, " in page
+    assert "/home/me" not in page
+
+
 def test_a_stop_writes_no_table(reproduce, table, monkeypatch, capsys):
     monkeypatch.setattr(runs, "train", lambda config, workdir: None)
     reproduce.main("tiny", SMALL)
