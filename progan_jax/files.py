@@ -8,11 +8,11 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from progan_jax.errors import UserError, warn
@@ -106,6 +106,21 @@ def writing_to(flag: str, path: str | Path) -> Iterator[None]:
         raise UserError(f"{flag}={path}: {error}; choose another place") from error
 
 
+def check_writable(flag: str, path: str | Path) -> None:
+    """Makes the folder of a file, and writes there, before long work.
+
+    Args:
+      flag: The flag that names the file, for the message.
+      path: The file.
+
+    Raises:
+      UserError: if no file can be written there.
+    """
+    with writing_to(flag, path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=Path(path).parent).close()
+
+
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a record of JSON with a checksum of its fields as the last of them."""
     fields = {name: value for name, value in record.items() if name != CHECKSUM}
@@ -194,7 +209,7 @@ def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
     for left in parent.glob(f"{prefix}*"):
         if _is_free(left):
             shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(dir=parent, prefix=prefix) as made:
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as made:
         opened = lock_folder(Path(made))
         try:
             yield Path(made)

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import traverse_util
-from PIL import Image, ImageOps
 
-from progan_jax.errors import NotFiniteError, UserError, reason
+from progan_jax.errors import NotFiniteError
 from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.sampling import seed_key, seeded_latents
 from progan_jax.models.common import one_hot
@@ -101,42 +99,6 @@ class Projected(NamedTuple):
     noise: dict[str, np.ndarray]
     distance: float
     image: np.ndarray
-
-
-def read_target(path: Path, side: int, channels: int) -> tuple[np.ndarray, str]:
-    """Reads the image to search for.
-
-    Args:
-      path: A file of any kind that Pillow reads.
-      side: Side of the network's images.
-      channels: 1 (grey) or 3 (RGB).
-
-    Returns:
-      uint8 [side, side, channels], and a line on how it was resized, empty if it was
-      not.
-
-    Raises:
-      UserError: if it is not an image.
-    """
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGB")
-    except Exception as error:  # Damaged files fail in any part of Pillow.
-        raise UserError(
-            f"IMAGE={path}: it cannot be read as an image ({reason(error)}); name a "
-            "PNG, JPEG or WebP"
-        ) from error
-    line = ""
-    if picture.size != (side, side):
-        width, height = picture.size
-        part = "it" if width == height else "its middle square"
-        line = f"{path} is {width}x{height}: {part} is resized to {side}x{side}"
-        short = min(width, height)
-        left, top = (width - short) // 2, (height - short) // 2
-        square = picture.crop((left, top, left + short, top + short))
-        picture = square.resize((side, side), Image.Resampling.LANCZOS)
-    picture = picture.convert("L") if channels == 1 else picture
-    return np.asarray(picture).reshape(side, side, channels), line
 
 
 def project(

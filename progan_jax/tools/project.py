@@ -23,7 +23,7 @@ from jax.tree_util import Partial
 from progan_jax.display.film import check_encoder, write_film
 from progan_jax.display.frames import side_by_side
 from progan_jax.errors import MissingWeightsError, UserError
-from progan_jax.files import write_whole, writing_to
+from progan_jax.files import check_writable, write_whole, writing_to
 from progan_jax.images import write_png
 from progan_jax.inference.classes import find_class, list_classes
 from progan_jax.inference.generator import TrainedGenerator, check_seed
@@ -32,12 +32,12 @@ from progan_jax.inference.projection import (
     Projected,
     ProjectionOptions,
     project,
-    read_target,
 )
 from progan_jax.metrics.lpips import load_lpips, lpips
 from progan_jax.metrics.multiscale import NAME as MULTISCALE
 from progan_jax.metrics.multiscale import multiscale
 from progan_jax.metrics.vgg import SMALLEST_SIDE
+from progan_jax.prepare.target import read_target
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
 
@@ -87,6 +87,7 @@ def main(model: str, image: str) -> None:
     out = Path(OUT.value) if OUT.value else own_folder(model) / "projections" / stem
     film = out.with_name(f"{out.name}.{FILM.value}")
     check_encoder(film)
+    check_writable("--out", out)
     print("\n".join(line for line in (resized, f"distance: {name}") if line))
     options = ProjectionOptions(
         steps=STEPS.value,
@@ -109,7 +110,6 @@ def main(model: str, image: str) -> None:
         "class": label,
     }
     with writing_to("--out", out):
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out.with_name(out.name + ".npz"), _pack(last, about))
         picture = side_by_side([target, first.image, last.image])
         write_png(out.with_name(out.name + ".png"), picture)
@@ -141,9 +141,9 @@ def _open_distance(side: int, channels: int) -> tuple[Partial, str]:
     try:
         weights = None if small else load_lpips(file)
     except MissingWeightsError:
-        if file:
-            raise
         weights = None
+    except UserError as error:
+        raise type(error)(f"--lpips_weights={file or ''}: {error}") from error
     if weights:
         return lpips(weights), f"{weights.name}, {weights.fingerprint[:8]}"
     return multiscale(channels), f"{MULTISCALE} (no LPIPS, not perceptual)"

@@ -8,15 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from PIL import Image
 
 from progan_jax.errors import NotFiniteError, UserError
 from progan_jax.inference.generator import TrainedGenerator, to_uint8
-from progan_jax.inference.projection import (
-    ProjectionOptions,
-    project,
-    read_target,
-)
+from progan_jax.inference.projection import ProjectionOptions, project
 from progan_jax.models.common import to_weights
 from tests.metrics.snapshots import make_fakes, make_info
 
@@ -164,45 +159,3 @@ def test_a_generator_without_a_mapping_says_its_family():
     target = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(UserError, match="is for style-based generators, and"):
         next(project(make_generator("progan"), target, DISTANCE, ProjectionOptions()))
-
-
-@pytest.fixture
-def picture(tmp_path):
-    """A picture of four coloured quarters, and red stripes at both sides."""
-    pixels = np.zeros((16, 24, 3), np.uint8)
-    pixels[:, :4] = pixels[:, 20:] = (255, 0, 0)
-    pixels[8:, 4:20] = (0, 200, 0)
-    path = tmp_path / "wide.png"
-    Image.fromarray(pixels).save(path)
-    return path, pixels
-
-
-def test_targets_of_another_size_are_cropped_and_resized_with_a_line(picture):
-    path, pixels = picture
-    target, line = read_target(path, 16, 3)
-    np.testing.assert_array_equal(target, pixels[:, 4:20])
-    assert line == f"{path} is 24x16: its middle square is resized to 16x16"
-    smaller, line = read_target(path, 4, 3)
-    assert smaller.shape == (4, 4, 3)
-    assert smaller[..., 0].max() == 0 and smaller[3, :, 1].min() > 180
-
-
-def test_targets_of_the_right_size_are_taken_as_they_are(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    target, line = read_target(tmp_path / "a.png", 8, 3)
-    np.testing.assert_array_equal(target, pixels)
-    assert line == ""
-    grey, _ = read_target(tmp_path / "a.png", 8, 1)
-    assert grey.shape == (8, 8, 1)
-
-
-@pytest.mark.parametrize("content", [b"no image", b"\x89PNG\r\n\x1a\n", b"", None])
-def test_what_is_no_image_is_one_line(tmp_path, content):
-    path = tmp_path / "a.png"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=r"^IMAGE=.*a\.png: it cannot be read as an im"):
-        read_target(path, 8, 3)
-    with pytest.raises(UserError, match=r"^IMAGE="):
-        read_target(tmp_path, 8, 3)

@@ -103,7 +103,12 @@ def test_lpips_is_used_where_its_weights_are(
         ("stylegan", "no.png", {}, "no.png: it cannot be read as an image"),
         ("stylegan", "me.png", {"seed": -1}, "--seed=-1 must lie in"),
         ("stylegan", "me.png", {"class": "2"}, "--class=2: this generator has no cla"),
-        ("stylegan", "me.png", {"lpips_weights": "x"}, "there are no LPIPS weights in"),
+        (
+            "stylegan",
+            "me.png",
+            {"lpips_weights": "x"},
+            "--lpips_weights=x: there are no LPIPS weights in x; ",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(
@@ -120,3 +125,17 @@ def test_a_model_with_classes_needs_one(project, tmp_path, picture):
     model = write_model(tmp_path / "000001_r016", num_classes=3)
     with pytest.raises(UserError, match=r"--class is missing: name the class of IMAGE"):
         project(model, picture)
+
+
+def test_an_unwritable_place_is_reported_before_the_search(
+    project, tmp_path, picture, monkeypatch
+):
+    def search(*_):
+        raise AssertionError("nothing may be searched for")
+
+    monkeypatch.setattr(sys.modules["progan_jax.tools.project"], "project", search)
+    model = write_model(tmp_path / "000001_r008", stage=8)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "found", "/proc/found"):
+        with pytest.raises(UserError, match=f"^--out={out}: .*; choose another place"):
+            project(model, picture, out=str(out))
