@@ -90,7 +90,12 @@ def compiled(net, resolution):
         (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(trained, inputs)
         return value, gradient
 
-    @jax.jit
+    # At 4x4 the means of unoptimised sums are off by three roundings, not two.
+    level = {4: 2}.get(resolution, 0)
+
+    @functools.partial(
+        jax.jit, compiler_options={"xla_backend_optimization_level": level}
+    )
     def run(variables, alpha, draws, reals):
         progress = Progress(alpha, ratio, jax.random.key(0))
         images, _ = make_fakes(g, variables.g, draws, draws.labels, progress)
@@ -144,10 +149,9 @@ def theirs(net, name, lod):
 def test_losses_are_the_authors(net, name, lod):
     ours, _ = results(net, lod)[0][name]
     expected = theirs(net, f"loss/{name}", lod)
-    # Means of scores nearly cancel, and scores of up to 1.6 are rounded by 1.2e-7: two
-    # roundings, or three where XLA does not optimise, as in these tests.
-    tolerance = 3e-7 if name in ("G_wgan", "D_wgan") else 1e-5 * abs(expected)
-    assert abs(ours - expected) <= max(tolerance, 3e-7)
+    # Means of scores nearly cancel, and scores of up to 1.6 are rounded by 1.2e-7.
+    tolerance = 2e-7 if name in ("G_wgan", "D_wgan") else 1e-6 * abs(expected)
+    assert abs(ours - expected) <= tolerance
 
 
 @r1_lods
