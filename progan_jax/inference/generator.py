@@ -373,7 +373,10 @@ class TrainedGenerator:
             raise UserError(f"label is missing: give a class, {choice}")
         if label is None:
             return None
-        given = np.asarray(label)
+        try:
+            given = np.asarray(label)
+        except ValueError:  # Lists of several lengths.
+            given = np.array(None)
         if given.dtype.kind not in "iuU" or given.shape not in ((), (count,)):
             raise UserError(
                 f"label must be a class, or {count} of them, one for each image; it is "

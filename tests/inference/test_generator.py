@@ -197,6 +197,7 @@ CALLS = {
         "label must be a class, or 2 of them, one for each image",
     ),
     "kind": (3, lambda g: g(latents(2), [0.5, 1]), r"it is float64\[2\]"),
+    "ragged labels": (3, lambda g: g(latents(2), [[0], [0, 1]]), r"; it is object\[\]"),
     "name": (3, lambda g: g.sample(2, 1, "cat"), "label=cat must be from 0 to 2"),
     "ragged": (0, lambda g: g([[1.0], [1, 2]]), "z is no array of numbers .set"),
     "text": (0, lambda g: g("abc"), "z is no array of numbers, but of <U3; give real"),
