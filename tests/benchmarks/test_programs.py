@@ -65,11 +65,14 @@ def test_a_missing_peer_is_reported_in_one_line_before_any_measurement(tmp_path)
 @pytest.mark.parametrize(
     ("flag", "reason"),
     [
-        ("--peer=gan_zoo", "--peer_path=None: there is no such folder; name a"),
+        (
+            "--peer=gan_zoo",
+            "--peer=gan_zoo needs --peer_path, the folder of a checkout",
+        ),
         ("--resolutions=4,5", "--resolutions=5: the run has 4, 8, 16, 32; choose"),
         ("--share=3", "--share=3 does not divide the batch of 16 at 4x4; choose"),
-        ("--peer_path=/x", "--peer_path is without effect alone; name the program"),
-        ("--peer_python=/x", "--peer_python is without effect alone; name the program"),
+        ("--peer_path=/x", "--peer_path=/x: there is no such folder; name a checkout"),
+        ("--peer_python=/x", "--peer_python is without effect alone; name a checkout"),
         ("--json=/proc/x.json", "--json=/proc/x.json: "),
     ],
 )
@@ -156,12 +159,12 @@ def test_the_costs_of_every_stage_are_counted_without_compiling():
 
 def test_ten_minutes_of_an_accelerator_are_one_small_case_on_a_cpu(tmp_path):
     path = tmp_path / "new" / "record.json"
-    command = [sys.executable, "-m", "benchmarks.accelerator", "--minutes=1"]
+    command = [sys.executable, "-m", "benchmarks.accelerator", "--minutes=4"]
     command += ["--seconds=0.5", f"--json={path}", f"--cache={tmp_path}/cache"]
     for number in range(2):
         started = time.monotonic()
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 240
         assert done.returncode == 0, done.stderr
         assert "No accelerator: JAX has only the CPU; one small case" in done.stdout
         record = json.loads(path.read_text())
@@ -183,6 +186,9 @@ def test_a_signal_ends_the_case_and_leaves_a_complete_record(tmp_path, number):
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while not process.stdout.readline().startswith("No accelerator"):
+        assert process.poll() is None
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not children.read_text():  # Then the small case runs.
         assert process.poll() is None
     process.send_signal(number)
     rest = process.communicate(timeout=10)[0]
