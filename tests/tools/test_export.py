@@ -86,5 +86,5 @@ def test_a_stylegan_becomes_two_programs_that_make_its_images(run, tmp_path, cap
         run(model, out)
     with pytest.raises(UserError, match="--noise=loud must be one of random, fixed"):
         run(model, tmp_path / "x", noise="loud")
-    with pytest.raises(UserError, match="--noise=fixed: this generator is a Progress"):
+    with pytest.raises(UserError, match="--noise=fixed is for style-based generators"):
         run("cifar10", tmp_path / "x", noise="fixed")
