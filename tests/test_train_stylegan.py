@@ -59,6 +59,15 @@ def test_a_run_grows_with_one_program_for_each_resolution(finished, config):
             assert np.abs(layer["noise_strength"]).max() > 1e-4
 
 
+def train_after_a_crash(config, workdir, monkeypatch, after):
+    """Trains to the end in two parts, the first of which crashes after dispatches."""
+    with monkeypatch.context() as patch:
+        interrupt(patch, after, crash)
+        with pytest.raises(Crash):
+            train(config, workdir)
+    train(config, workdir)
+
+
 # In the fade to 8x8, and after that to 16x16.
 @pytest.mark.parametrize("after", [4, 10])
 def test_a_killed_run_continues_bit_for_bit(
@@ -67,11 +76,7 @@ def test_a_killed_run_continues_bit_for_bit(
     workdir = tmp_path / "run"
     # Fewer checkpoints than ticks, so that ticks are run again.
     config.train.checkpoint_ticks = 2
-    with monkeypatch.context() as patch:
-        interrupt(patch, after, crash)
-        with pytest.raises(Crash):
-            train(config, workdir)
-    train(config, workdir)
+    train_after_a_crash(config, workdir, monkeypatch, after)
     assert_same_run(config, finished, workdir)
 
 
@@ -83,9 +88,5 @@ def test_a_run_from_8_to_32_killed_in_its_last_fade_continues_bit_for_bit(
     TRACED.clear()
     train(config, tmp_path / "whole")
     assert TRACED == [8, 16, 32]
-    with monkeypatch.context() as patch:
-        interrupt(patch, 7, crash)
-        with pytest.raises(Crash):
-            train(config, tmp_path / "run")
-    train(config, tmp_path / "run")
+    train_after_a_crash(config, tmp_path / "run", monkeypatch, 7)
     assert_same_run(config, tmp_path / "whole", tmp_path / "run")

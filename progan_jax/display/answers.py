@@ -20,7 +20,7 @@ from progan_jax.images import encode_png, tile
 from progan_jax.inference.classes import name_class
 from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
 from progan_jax.inference.sampling import BATCH_SIZE, draw_inputs
-from progan_jax.inference.styles import Style, show_layers
+from progan_jax.inference.styles import Style, not_style_based, show_layers
 
 _SHOWN = 512  # Pixels to which small pictures are enlarged, by a whole number.
 
@@ -143,8 +143,7 @@ class Explorer:
           UserError: if the generator is not style-based.
         """
         del seeds, layers, label, style
-        self.generator.check_style_based("mix")
-        raise NotImplementedError
+        raise not_style_based(self.generator.family.PAPER.model, "mix")
 
     def _latents(self, seed: int) -> np.ndarray:
         return draw_inputs(self.generator.network, self._batch, seed)[0]

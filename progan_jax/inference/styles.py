@@ -39,7 +39,12 @@ class Style(NamedTuple):
         if self.noise is None:
             return ""
         layers = f"psi {self.truncation_psi:g} on {self.truncation_cutoff} layers"
-        return f"{layers}, {'no' if self.noise == 'none' else self.noise} noise"
+        return f"{layers}, {self.noise_in_words}"
+
+    @property
+    def noise_in_words(self) -> str:
+        """The noise, if the settings are complete."""
+        return f"{'no' if self.noise == 'none' else self.noise} noise"
 
 
 def is_style_based(network: Any) -> bool:
@@ -59,9 +64,14 @@ def check_style_based(
       fix: What to do instead, for the message.
     """
     if not is_style_based(network):
-        raise UserError(
-            f"{asked} is for style-based generators, and this one is a {model}; {fix}"
-        )
+        raise not_style_based(model, asked, fix)
+
+
+def not_style_based(model: str, asked: str, fix: str = "load a StyleGAN") -> UserError:
+    """Returns the error of a generator without styles; see `check_style_based`."""
+    return UserError(
+        f"{asked} is for style-based generators, and this one is a {model}; {fix}"
+    )
 
 
 def read_style(network: Any, model: str, given: Style, prefix: str = "") -> Style:

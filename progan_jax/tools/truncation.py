@@ -52,8 +52,7 @@ def main(model: str) -> None:
     picture = truncation_sheet(generator, sources, psis, style)
     name = f"truncation/seeds{'-'.join(map(str, seeds))}"
     done = write_picture(model, generator, name, OUT.value, picture)
-    noise = "no" if style.noise == "none" else style.noise
-    print(f"{done}; psi on {style.truncation_cutoff} layers, {noise} noise")
+    print(f"{done}; psi on {style.truncation_cutoff} layers, {style.noise_in_words}")
 
 
 def read_psis(text: str) -> list[float]:

@@ -196,10 +196,10 @@ class Steps:
         def gradients(
             stats: Stats, part: _Batch, number: _Number
         ) -> tuple[Stats, _Gradients]:
-            at = progress._replace(part=number)
-            inputs, labels = self._inputs(state, stats, part, at), part.labels
+            inputs = self._inputs(state, stats, part, progress, number)
+            draws, labels, at = part.draws, part.labels, inputs.progress
             images, g_stats = self.family.make_fakes(
-                self.generator, inputs.variables.g, part.draws, labels, at
+                self.generator, inputs.variables.g, draws, labels, at
             )
             inputs = inputs.with_fakes(Examples(images, labels), g_stats)
             return _differentiate(self.family.d_loss, state.d_params, inputs)
@@ -224,8 +224,7 @@ class Steps:
         def gradients(
             stats: Stats, part: _Batch, number: _Number
         ) -> tuple[Stats, _Gradients]:
-            at = progress._replace(part=number)
-            inputs = self._inputs(state, stats, part, at)
+            inputs = self._inputs(state, stats, part, progress, number)
             return _differentiate(self.family.g_loss, state.g_params, inputs)
 
         stats, of_g = self._accumulate(gradients, state, _Batch(reals, draws))
@@ -245,8 +244,8 @@ class Steps:
         batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
 
         def gradients(stats: Stats, part: _Batch, number: _Number) -> tuple[Stats, Any]:
-            at = progress._replace(part=number)
-            inputs, labels = self._inputs(state, stats, part, at), part.labels
+            inputs = self._inputs(state, stats, part, progress, number)
+            labels, at = part.labels, inputs.progress
 
             def make(g_params: Params) -> tuple[jax.Array, dict[str, Any]]:
                 g = inputs.variables.g | {"params": g_params}
@@ -317,7 +316,12 @@ class Steps:
         return jax.tree.map(self._shard, draw(keys, n, *options))
 
     def _inputs(
-        self, state: TrainState, stats: Stats, part: _Batch, progress: Progress
+        self,
+        state: TrainState,
+        stats: Stats,
+        part: _Batch,
+        progress: Progress,
+        number: _Number = 0,
     ) -> LossInputs:
         return LossInputs(
             Networks(self.generator, self.discriminator),
@@ -325,7 +329,7 @@ class Steps:
             part.reals,
             None,
             part.draws,
-            progress,
+            progress._replace(part=number),
             state.loss_state,
             self.options.loss,
             self.frozen,
