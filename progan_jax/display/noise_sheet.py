@@ -40,9 +40,9 @@ def noise_sheet(
 
     Source: Karras et al. 2019, figure 4.
     """
-    rows = []
-    for name, w in zip(sources.names, sources.w, strict=True):
-        varied = vary(generator, generator.truncate(w[None], *style[:2]), draws)
+    rows, truncated = [], sources.truncate(generator, *style[:2])
+    for name, w in zip(sources.names, truncated, strict=True):
+        varied = vary(generator, w[None], draws)
         label = f"{name}\nup to {varied.deviation.max():.2g}"
         rows.append(Row(label, _pictures(varied, shown)))
     columns = [*[f"noise {n + 1}" for n in range(shown)], "deviation"]

@@ -39,7 +39,8 @@ class StyleExplorer(Explorer):
     ) -> np.ndarray:
         """Returns images on the line from one seed's w to another's; see `Explorer`."""
         a, b = (self._w(seed, label) for seed in seeds)
-        return self._draw([(1 - t) * a + t * b for t in weights], seeds[0], style)
+        between = [(1 - t) * a + t * b for t in weights]
+        return self._draw(between, seeds[0], label, style)
 
     def edited(
         self,
@@ -50,7 +51,7 @@ class StyleExplorer(Explorer):
     ) -> np.ndarray:
         """Returns a seed's first image, its w moved; see `Explorer`."""
         moved = self._w(seed, label) + np.asarray(amounts) @ self.directions.vectors
-        return self._draw([moved], seed, style)
+        return self._draw([moved], seed, label, style)
 
     def mixed(
         self,
@@ -61,7 +62,7 @@ class StyleExplorer(Explorer):
     ) -> np.ndarray:
         """Returns three images; see `Explorer`."""
         a, b = (
-            self.generator.truncate(self._w(seed, label)[None], *style[:2])[0]
+            self.generator.truncate(self._w(seed, label)[None], *style[:2], label)[0]
             for seed in seeds
         )
         mixed = a.copy()
@@ -73,8 +74,10 @@ class StyleExplorer(Explorer):
         latents = seeded_latents(seed, 1, self.generator.latent_dim)
         return self.generator.mapping(latents, label)[0]
 
-    def _draw(self, w: Sequence[np.ndarray], seed: int, style: Style) -> np.ndarray:
-        truncated = self.generator.truncate(np.stack(w), *style[:2])
+    def _draw(
+        self, w: Sequence[np.ndarray], seed: int, label: int | None, style: Style
+    ) -> np.ndarray:
+        truncated = self.generator.truncate(np.stack(w), *style[:2], label)
         return self._synthesise(list(truncated), seed, style)
 
     def _synthesise(

@@ -18,6 +18,7 @@ class Sources:
 
     Attributes:
       w: [N, w_size].
+      labels: Their classes, int [N], or None.
       names: What each is: its seed, and its class if there are any.
     """
 
@@ -28,10 +29,17 @@ class Sources:
         drawn = [draw_inputs(generator.network, 1, seed, label) for seed in seeds]
         latents = np.concatenate([z for z, _ in drawn])
         classes = [labels[0] for _, labels in drawn if labels is not None]
-        self.w = generator.mapping(latents, np.array(classes) if classes else None)
+        self.labels = np.array(classes) if classes else None
+        self.w = generator.mapping(latents, self.labels)
         self.names = [f"seed {seed}" for seed in seeds]
         for number, one in enumerate(classes):
             self.names[number] += f"\nclass {name_class(one, generator.class_names)}"
+
+    def truncate(
+        self, generator: TrainedGenerator, psi: float | None, cutoff: int | None
+    ) -> np.ndarray:
+        """Returns w [N, num_layers, w_size], truncated as the generator's samples."""
+        return generator.truncate(self.w, psi, cutoff, self.labels)
 
 
 def mixing_sheet(
@@ -55,7 +63,7 @@ def mixing_sheet(
 
     Source: Karras et al. 2019, figure 3.
     """
-    w_a, w_b = (generator.truncate(source.w, *style[:2]) for source in (rows, columns))
+    w_a, w_b = (source.truncate(generator, *style[:2]) for source in (rows, columns))
     ours, theirs = (_draw(generator, w, style) for w in (w_a, w_b))
     sections = [Section("", [Row("B", [None, *theirs])])]
     for heading, chosen in layers:
@@ -90,7 +98,7 @@ def truncation_sheet(
     Source: Karras et al. 2019, figure 8.
     """
     cutoff = style.truncation_cutoff
-    w = np.stack([generator.truncate(sources.w, psi, cutoff) for psi in psis], axis=1)
+    w = np.stack([sources.truncate(generator, psi, cutoff) for psi in psis], axis=1)
     images = _draw(generator, w.reshape(-1, *w.shape[2:]), style)
     images = images.reshape(*w.shape[:2], *images.shape[1:])
     rows = [Row(*row) for row in zip(sources.names, images, strict=True)]

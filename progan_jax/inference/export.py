@@ -12,7 +12,7 @@ from jax import export
 
 from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.sampling import seed_key
-from progan_jax.models.common import generate, map_latents, synthesise
+from progan_jax.models.common import generate, map_latents, one_hot, synthesise
 from progan_jax.models.layers import lerp
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -61,9 +61,12 @@ def export_mapping(generator: TrainedGenerator) -> bytes:
 
     def map_to_styles(z: jax.Array, *rest: jax.Array) -> jax.Array:
         *labels, psi = rest
-        w = map_latents(network, variables, z, labels[0] if labels else None)
+        classes = labels[0] if labels else None
+        w = map_latents(network, variables, z, classes)
         # Linear in psi: w itself in the layers that are not truncated.
-        averages: Any = network.apply(variables, w, method="truncate")
+        averages: Any = network.apply(
+            variables, w, one_hot(network, classes), method="truncate"
+        )
         return lerp(averages, w[:, None], psi).astype(jnp.float32)
 
     scalar = jax.ShapeDtypeStruct((), jnp.float32)

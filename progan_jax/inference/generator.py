@@ -33,7 +33,7 @@ from progan_jax.inference.styles import (
     read_style,
     read_w,
 )
-from progan_jax.models.common import Params, Weights, to_variables
+from progan_jax.models.common import Params, Weights, one_hot, to_variables
 from progan_jax.models.families import DEFAULT, FAMILIES, Family
 from progan_jax.runtime.backend import check_devices
 
@@ -223,6 +223,7 @@ class TrainedGenerator:
         w: jax.typing.ArrayLike,
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
+        label: Label | None = None,
     ) -> np.ndarray:
         """Returns w_average + psi (w - w_average) in the first layers, w in the others.
 
@@ -230,6 +231,8 @@ class TrainedGenerator:
           w: [N, w_size] or [N, num_layers, w_size].
           truncation_psi: See `__call__`.
           truncation_cutoff: See `__call__`.
+          label: Class of all w, or classes [N], where each class has an average of its
+            own; None for the average of all.
 
         Returns:
           float32 [N, num_layers, w_size].
@@ -246,7 +249,11 @@ class TrainedGenerator:
             truncation_cutoff=style.truncation_cutoff,
         )
         values = read_w(network, w)
-        return np.array(network.apply(self.variables, values, method="truncate"))
+        labels = None if label is None else self._read_labels(label, len(values))
+        classes = one_hot(network, labels)
+        return np.array(
+            network.apply(self.variables, values, classes, method="truncate")
+        )
 
     def synthesis(
         self,
@@ -326,7 +333,7 @@ class TrainedGenerator:
                 "many latents of each"
             )
         w, others = (
-            self.truncate(self.mapping(z, label), *style[:2]) for z in (z1, z2)
+            self.truncate(self.mapping(z, label), *style[:2], label) for z in (z1, z2)
         )
         w[:, chosen] = others[:, chosen]
         return self.synthesis(w, noise=style.noise, seed=seed, resolution=resolution)
@@ -398,7 +405,8 @@ class TrainedGenerator:
         style: Style,
     ) -> np.ndarray:
         if self.num_layers:
-            latents = self.truncate(self.mapping(latents, labels), *style[:2])
+            w = self.mapping(latents, labels)
+            latents = self.truncate(w, *style[:2], labels)
         return self._programs.draw(
             self.variables, latents, labels, seed, resolution, stale_rgb, style.noise
         )

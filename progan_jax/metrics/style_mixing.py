@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from progan_jax.errors import UserError
-from progan_jax.models.common import map_latents, synthesise
+from progan_jax.models.common import map_latents, one_hot, synthesise
 
 
 def check_layers(name: str, generator: Any, latents: int) -> None:
@@ -72,7 +72,8 @@ def generate_mixed(
     layers = jnp.arange(generator.num_layers).reshape(1, -1, 1)
     chosen = jnp.sum(crossovers[:, None] <= layers, axis=-1)
     mixed = jnp.take_along_axis(w, chosen[..., None], axis=1)
-    mixed = generator.apply(variables, mixed, method="truncate")
+    classes = one_hot(generator, labels)
+    mixed = generator.apply(variables, mixed, classes, method="truncate")
     return synthesise(generator, variables, mixed, labels, alpha, numbers, key)
 
 

@@ -171,8 +171,9 @@ def _draw_in_z(generator: TrainedGenerator) -> Callable[..., np.ndarray]:
 def _draw_in_w(generator: TrainedGenerator) -> Callable[..., np.ndarray]:
     psi, cutoff, noise = _read_style(generator)
 
-    def draw(w: np.ndarray, _: np.ndarray | None) -> np.ndarray:
-        return generator.synthesis(generator.truncate(w, psi, cutoff), noise=noise)
+    def draw(w: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        truncated = generator.truncate(w, psi, cutoff, labels)
+        return generator.synthesis(truncated, noise=noise)
 
     return draw
 

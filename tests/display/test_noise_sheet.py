@@ -24,7 +24,7 @@ class FakeGenerator:
         self.drawn.append(images)
         return images
 
-    def truncate(self, w, psi, cutoff):
+    def truncate(self, w, psi, cutoff, label):
         return w[:, None]
 
 
@@ -82,7 +82,7 @@ def test_large_images_are_made_smaller_and_their_liveliest_part_is_enlarged(
 ):
     generator = FakeGenerator(512, channels=1)
     sources = Sources.__new__(Sources)
-    sources.names, sources.w = ["it"], np.zeros((1, 3))
+    sources.names, sources.w, sources.labels = ["it"], np.zeros((1, 3)), None
     monkeypatch.setattr(
         sheets, "liveliest", lambda *_: (slice(0, 128), slice(128, 256))
     )

@@ -136,21 +136,24 @@ class Generator(nn.Module):
         if mixed_z is not None:
             first = jnp.arange(self.num_layers).reshape(1, -1, 1) < mixed_from
             w = jnp.where(first, w[:, None], self.mapping(mixed_z, labels)[:, None])
-        return self.synthesis(w if train else self.truncate(w), alpha, numbers)
+        w = w if train else self.truncate(w, labels)
+        return self.synthesis(w, alpha, numbers)
 
     def mapping(self, z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """Returns w [N, w_size], not truncated, of latents and one-hot labels."""
         return self._mapping(z, labels)
 
-    def truncate(self, w: jax.Array) -> jax.Array:
+    def truncate(self, w: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """Moves w towards its average: Karras et al. 2019, appendix B.
 
         Args:
           w: [N, w_size] or [N, num_layers, w_size].
+          labels: Without effect: one average serves all classes.
 
         Returns:
           [N, num_layers, w_size].
         """
+        del labels
         w = broadcast_w(w, self.num_layers)
         if self.truncation_psi == 1:
             return w
