@@ -52,7 +52,7 @@ def pair_flops(program: StageProgram, batch: int, channels: int) -> Counter[int]
     )
     rates: Any = shape((1,), jnp.float32)
     number: Any = shape((), jnp.int32)
-    controls = Controls(number, rates, rates, rates)
+    controls = Controls(number, rates, rates, rates, rates)
     state = program.abstract_state()
     return flops_by_resolution(program.steps.pair, state, pair, controls, number)
 

@@ -36,7 +36,9 @@ def measure(
     states, steps = _states(config, resolution, number)
     batches = _batches(config, resolution, number)
     rate = jnp.full(_PAIRS, 1e-3)
-    controls = Controls(jnp.int32(_PAIRS), jnp.ones(_PAIRS), rate, rate)
+    controls = Controls(
+        jnp.int32(_PAIRS), jnp.ones(_PAIRS), rate, rate, jnp.zeros(_PAIRS)
+    )
     axes: Any = 0, ResidentBatches(*_AXES), None
     several = jax.jit(jax.vmap(steps.run, in_axes=axes), donate_argnums=0)
     started = time.perf_counter()

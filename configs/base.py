@@ -45,10 +45,13 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     config.optim = optim = ml_collections.ConfigDict()
     optim.beta1 = 0.0  # Adam.
     optim.beta2 = 0.99
+    optim.d_beta2 = 0.0  # If not 0, D's own.
     optim.epsilon = 1e-8
     optim.reset_at_fades = True  # Reset moments where a fade begins and ends.
     optim.ema_decay = 0.999  # Decay of the moving average of G, per update.
     optim.ema_half_life_kimg = 0.0  # If not 0, replaces ema_decay at any batch size.
+    # If not 0, the half-life is at most this share of the images shown.
+    optim.ema_rampup = 0.0
     optim.ema_after = "g_step"  # Update the average after "g_step" or "d_step".
     optim.simultaneous = False  # Update D and G at once, on the same fakes.
     optim.d_repeats = 1  # D steps per G step.

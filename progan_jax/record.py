@@ -240,7 +240,8 @@ class Record:
         for name, total in totals.items():
             if name.endswith(("_steps", "_skipped")):
                 continue
-            steps = totals["g_steps" if name.startswith("g_") else "d_steps"]
+            kind = name.partition("_")[0]
+            steps = totals[f"{kind if kind in ('g', 'penalty') else 'd'}_steps"]
             group = "Health" if f"Health/{name}" in health else "Loss"
             row[f"{group}/{name}"] = total / steps if steps else float("nan")
         for network in "GD":
@@ -250,7 +251,8 @@ class Record:
                 steps + skipped, 1
             )
         row["Health/score_gap"] = row["Loss/real_scores"] - row["Loss/fake_scores"]
-        row["Health/skipped"] = int(totals["d_skipped"] + totals["g_skipped"])
+        skips = [total for name, total in totals.items() if name.endswith("_skipped")]
+        row["Health/skipped"] = int(sum(skips))
         return row
 
     def draw_fakes(self, sampler: Sampler, ema: Mapping[str, Any], nimg: int) -> None:

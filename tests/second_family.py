@@ -179,6 +179,7 @@ def g_loss(params, inputs):
 
 FAMILY = SimpleNamespace(
     G_TAKES_REALS=True,
+    G_PENALTY=None,
     CURVES={"Square": {"Loss/g_square": ""}},
     RECORD_CLASSES=("second.Network",),
     PAPER=Paper("Second GAN", "Doe 2026", "https://example.org/second", ("second",)),

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
@@ -111,6 +112,7 @@ class Progress(NamedTuple):
       key: Key of the step; the source of the random numbers inside networks.
       part: Number of the part of the batch that is computed, from 0.
       num_parts: Number of equal parts of the batch.
+      nimg: Number of real images shown before the step, a scalar.
     """
 
     alpha: jax.Array
@@ -118,6 +120,7 @@ class Progress(NamedTuple):
     key: jax.Array
     part: jax.typing.ArrayLike = 0
     num_parts: int = 1
+    nimg: jax.typing.ArrayLike = 0.0
 
 
 class LossInputs(NamedTuple):
@@ -155,6 +158,20 @@ class LossInputs(NamedTuple):
 # Outputs of a loss besides its value: scalars for the log, both networks' stats, and
 # the losses' new state.
 LossOutputs = tuple[Scalars, Stats, LossState]
+
+
+class Penalty(NamedTuple):
+    """A penalty on G that is taken in some steps only.
+
+    Attributes:
+      times: Maps the family's `LossOptions` to every how many pairs it is taken, 0 for
+        never, and to the number of images shown from which on it is.
+      loss: As a family's `g_loss`, on draws of half as many images. The names of its
+        scalars begin with "penalty_", and one is "penalty_loss".
+    """
+
+    times: Callable[[Any], tuple[int, float]]
+    loss: Callable[[Params, LossInputs], tuple[jax.Array, LossOutputs]]
 
 
 def generate(
@@ -232,11 +249,11 @@ def generate_in_training(
     return images, changed.get("stats", {})
 
 
-def one_hot(generator: Any, labels: jax.Array | None) -> jax.Array | None:
-    """Returns [N, num_classes] of classes int [N]; None for a network without any."""
-    if not generator.num_classes:
+def one_hot(generator: Any, labels: jax.Array | np.ndarray | None) -> jax.Array | None:
+    """Returns [N, num_classes] of classes int [N]; None for None, or without any."""
+    if labels is None or not generator.num_classes:
         return None
-    return jax.nn.one_hot(labels, generator.num_classes)
+    return jax.nn.one_hot(jnp.asarray(labels), generator.num_classes)
 
 
 def score_together(

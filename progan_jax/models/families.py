@@ -17,6 +17,7 @@ from progan_jax.models.common import (
     LossState,
     Paper,
     Params,
+    Penalty,
     Weights,
 )
 from progan_jax.models.official import refuse_others
@@ -34,6 +35,7 @@ class Family(Protocol):
       LossOptions: Dataclass of the fields of `config.loss`, with the property
         `in_full_space` of `progan.options.LossOptions`.
       G_TAKES_REALS: Whether G's loss needs a batch of real images.
+      G_PENALTY: A penalty on G alone, which has steps of its own; None for none.
       PAPER: The publication that it implements.
       CURVES: Charts of the report besides those of losses and scores, by title: scalars
         of its losses, as "Loss/NAME" or "Health/NAME", and their names in the legend.
@@ -43,6 +45,7 @@ class Family(Protocol):
     Options: Any
     LossOptions: Any
     G_TAKES_REALS: bool
+    G_PENALTY: Penalty | None
     PAPER: Paper
     CURVES: Mapping[str, Mapping[str, str]]
     RECORD_CLASSES: tuple[str, ...]
@@ -62,7 +65,8 @@ class Family(Protocol):
         Both have `resolution` and `num_classes`. G also has `options`, `latent_size`,
         `sees_batch` (whether an image depends on its batch) and `layers()` (see
         `common.Layer`); D has `channels`. A style-based G has also `num_layers`, the
-        field `noise_mode`, and the methods `mapping`, `truncate` and `synthesis`.
+        field `noise_mode`, and the methods `mapping`, `truncate` and `synthesis`;
+        `truncate` takes w and one-hot labels, or None for no class in particular.
         """
         ...
 

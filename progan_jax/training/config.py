@@ -26,12 +26,14 @@ class Controls(struct.PyTreeNode):
       alpha: [K] float32.
       g_learning_rate: [K] float32.
       d_learning_rate: [K] float32.
+      nimg: Number of images shown before the pair, [K] float32.
     """
 
     num_pairs: jax.Array
     alpha: jax.Array
     g_learning_rate: jax.Array
     d_learning_rate: jax.Array
+    nimg: jax.Array
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class StepOptions:
       loss: The family's `LossOptions`: kind and weights.
       resolution_ratio: See `penalties.gradient_penalty`.
       ema_decay: Fraction of the moving average that one update keeps.
+      ema_ramp: If not 0, the average's half-life in updates is at most this times the
+        number of images shown.
       ema_after: "d_step" (authors' TensorFlow program: before G's own step, once per D
         step) or "g_step" (the paper's program).
       d_repeats: Number of D steps per G step.
@@ -59,6 +63,7 @@ class StepOptions:
     loss: Any
     resolution_ratio: float = 1.0
     ema_decay: float = 0.999
+    ema_ramp: float = 0.0
     ema_after: str = "d_step"
     d_repeats: int = 1
     simultaneous: bool = False
@@ -237,6 +242,7 @@ def make_step_options(
         loss=loss,
         resolution_ratio=ratio if loss.in_full_space else 1.0,
         ema_decay=decay,
+        ema_ramp=optim.ema_rampup / batch_size,
         ema_after=optim.ema_after,
         d_repeats=optim.d_repeats,
         simultaneous=optim.simultaneous,

@@ -11,7 +11,7 @@ the skip is counted. The scalars of a run are summed in its state until the tick
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,13 @@ def scale_by_authors_adam(
         return step, optax.ScaleByAdamState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)
+
+
+class Optimizers(NamedTuple):
+    """Those of G and of D, of unit learning rate; their states have the same form."""
+
+    g: optax.GradientTransformation
+    d: optax.GradientTransformation
 
 
 def all_finite(tree: Any) -> jax.Array:
@@ -93,7 +100,7 @@ def add_scalars(
     Args:
       sums: Sums of the tick so far.
       metrics: Scalars of this update's loss.
-      network: "d" or "g".
+      network: "d", "g", or "penalty" for a step of G on its penalty.
       ok: Whether the update was applied.
     """
     added = {name: jnp.where(ok, value, 0) for name, value in metrics.items()}
@@ -105,8 +112,9 @@ def add_scalars(
 
 
 def count_skipped(sums: dict[str, jax.Array]) -> jax.Array:
-    """Returns the number of skipped updates of both networks in the sums."""
-    return sums["d_skipped"] + sums["g_skipped"]
+    """Returns the number of skipped updates in the sums."""
+    counts = [sums[name] for name in sorted(sums) if name.endswith("_skipped")]
+    return sum(counts[1:], counts[0])
 
 
 def accumulate(

@@ -31,7 +31,7 @@ from progan_jax.training.config import (
     most_devices,
     stddev_groups,
 )
-from progan_jax.training.optimizer import scale_by_authors_adam
+from progan_jax.training.optimizer import Optimizers, scale_by_authors_adam
 from progan_jax.training.schedule import Schedule
 from progan_jax.training.start import fit_to_reals, images_to_fit
 from progan_jax.training.state import (
@@ -67,14 +67,13 @@ class StageProgram:
             config, resolution, batch_size // mesh.size
         )
         self._batch_size = batch_size
-        optim = config.optim
         self.resolution = resolution
         family = family_of(config)
         self.steps = Steps(
             generator,
             discriminator,
             family,
-            scale_by_authors_adam(optim.beta1, optim.beta2, optim.epsilon),
+            make_optimizers(config),
             make_step_options(config, resolution, batch_size, mesh.size),
             batched(mesh),
             family.load_frozen(model_options(config), loss_options(config)),
@@ -99,7 +98,7 @@ class StageProgram:
         self._ahead: Background[jax.stages.Compiled] | None = None
         self._sums: tuple[str, ...] | None = None  # After the first state.
         self._reset_optimizers = jit(
-            partial(reset_optimizers, tx=self.steps.tx), donate_argnums=0
+            partial(reset_optimizers, tx=self.steps.tx.g), donate_argnums=0
         )
         self._reset_sums = jit(reset_sums, donate_argnums=0)
 
@@ -243,6 +242,7 @@ class StageProgram:
 
         names = ("alpha", "g_learning_rate", "d_learning_rate")
         values = {name: column(name) for name in names}
+        values["nimg"] = nimg + shown * np.arange(len(padded), dtype=np.float32)
         values["num_pairs"] = np.asarray(num_pairs, np.int32)
         everywhere = replicated(self._mesh)
         return Controls(**{n: lay_out(v, everywhere) for n, v in values.items()})
@@ -260,7 +260,7 @@ class StageProgram:
         steps = self.steps
         loss_state = steps.family.init_loss_state(steps.options.loss)
         state = create_state(
-            key, steps.generator, steps.discriminator, steps.tx, loss_state
+            key, steps.generator, steps.discriminator, steps.tx.g, loss_state
         )
         if self._sums is None:
             # The names alone are kept: they take a trace of both losses.
@@ -274,9 +274,17 @@ class StageProgram:
             key,
             steps.generator,
             steps.discriminator,
-            steps.tx,
+            steps.tx.g,
             reset=self._config.optim.reset_at_fades,
         )
+
+
+def make_optimizers(config: ml_collections.ConfigDict) -> Optimizers:
+    """Returns Adam for G and for D."""
+    optim = config.optim
+    betas = optim.beta2, optim.d_beta2 or optim.beta2
+    g, d = (scale_by_authors_adam(optim.beta1, b, optim.epsilon) for b in betas)
+    return Optimizers(g, d)
 
 
 def _abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
@@ -288,7 +296,7 @@ def _abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
 def _abstract_controls(capacity: int, sharding: jax.sharding.Sharding) -> Controls:
     rows: Any = jax.ShapeDtypeStruct((capacity,), np.float32, sharding=sharding)
     num_pairs: Any = jax.ShapeDtypeStruct((), np.int32, sharding=sharding)
-    return Controls(num_pairs, rows, rows, rows)
+    return Controls(num_pairs, rows, rows, rows, rows)
 
 
 def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:

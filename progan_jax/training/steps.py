@@ -11,15 +11,12 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from progan_jax.images import to_float, to_uint8
 from progan_jax.models.common import (
     Examples,
     LossInputs,
-    LossOutputs,
-    LossState,
     Networks,
     Params,
     Progress,
@@ -29,7 +26,14 @@ from progan_jax.models.common import (
 from progan_jax.models.families import Family
 from progan_jax.models.layers import downscale2d, lerp, upscale2d
 from progan_jax.training.config import Controls, StepOptions
+from progan_jax.training.gradients import (
+    Gradients,
+    differentiate,
+    one_by_one,
+    opposed,
+)
 from progan_jax.training.optimizer import (
+    Optimizers,
     accumulate,
     add_scalars,
     all_finite,
@@ -71,7 +75,7 @@ def prepare_reals(
 # A step's key is split into keys for the family's draws, and these numbers are folded
 # into it: from 3 on, since `fold_in` with 0, 1 or 2 gives the keys of the split again.
 _NUM_DRAW_KEYS = 3
-_DEQUANTISE_KEY, _NETWORKS_KEY = 3, 4
+_DEQUANTISE_KEY, _NETWORKS_KEY, _PENALTY_KEY = 3, 4, 5
 
 
 class Batches(Protocol):
@@ -96,9 +100,6 @@ class _Batch(NamedTuple):
         return self.reals.labels if self.draws.labels is None else self.draws.labels
 
 
-# Gradients, scalars and state of one loss; means over the parts of a batch.
-_Gradients = tuple[Any, Scalars, LossState]
-
 _Number = jax.typing.ArrayLike  # Of a part of the batch.
 
 
@@ -110,7 +111,7 @@ class Steps:
       generator: G at this resolution.
       discriminator: D at this resolution.
       family: Family of both; see `models.families`.
-      tx: Optimizer of both networks, of unit learning rate.
+      tx: Optimizers of both networks.
       options: See `StepOptions`.
       batch_sharding: Sharding of latents and other arrays with a leading batch axis;
         None leaves it to the compiler.
@@ -122,7 +123,7 @@ class Steps:
     generator: Any
     discriminator: Any
     family: Family
-    tx: optax.GradientTransformation
+    tx: Optimizers
     options: StepOptions
     batch_sharding: jax.sharding.Sharding | None = None
     frozen: Any = None
@@ -158,17 +159,19 @@ class Steps:
         alpha = controls.alpha[pair]
         g_rate = controls.g_learning_rate[pair]
         d_rate = controls.d_learning_rate[pair]
+        nimg = controls.nimg[pair]
         skipped = count_skipped(state.sums)
         if self.options.simultaneous:
             reals = self._reals(batches, pair, jnp.int32(0), alpha, key)
-            state = self.simultaneous_step(state, key, reals, alpha, g_rate, d_rate)
+            rates = g_rate, d_rate
+            state = self.simultaneous_step(state, key, reals, alpha, *rates, nimg)
         else:
             key_d, key_g = jax.random.split(key)
 
             def d_repeat(repeat: jax.Array, state: TrainState) -> TrainState:
                 step_key = jax.random.fold_in(key_d, repeat)
                 reals = self._reals(batches, pair, repeat, alpha, step_key)
-                return self.d_step(state, step_key, reals, alpha, d_rate)
+                return self.d_step(state, step_key, reals, alpha, d_rate, nimg)
 
             state = lax.fori_loop(0, self.options.d_repeats, d_repeat, state)
             first = jnp.int32(0)
@@ -176,7 +179,8 @@ class Steps:
             reals = None
             if self.family.G_TAKES_REALS:
                 reals = self._reals(batches, pair, first, alpha, key_g)
-            state = self.g_step(state, key_g, n, reals, alpha, g_rate)
+            state = self.g_step(state, key_g, n, reals, alpha, g_rate, nimg)
+            state = self._step_on_penalty(state, key_g, n, alpha, g_rate, nimg)
         in_row = jnp.where(
             count_skipped(state.sums) > skipped, state.skipped_in_row + 1, 0
         )
@@ -189,24 +193,26 @@ class Steps:
         reals: Examples,
         alpha: jax.Array,
         rate: jax.Array,
+        nimg: jax.typing.ArrayLike = 0.0,
     ) -> TrainState:
         """Updates D on real images and fresh fakes, then perhaps the EMA."""
-        batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
+        batch = self._draw_for_d(key, reals)
+        progress = self._progress(key, alpha, nimg)
 
         def gradients(
             stats: Stats, part: _Batch, number: _Number
-        ) -> tuple[Stats, _Gradients]:
+        ) -> tuple[Stats, Gradients]:
             inputs = self._inputs(state, stats, part, progress, number)
             draws, labels, at = part.draws, part.labels, inputs.progress
             images, g_stats = self.family.make_fakes(
                 self.generator, inputs.variables.g, draws, labels, at
             )
             inputs = inputs.with_fakes(Examples(images, labels), g_stats)
-            return _differentiate(self.family.d_loss, state.d_params, inputs)
+            return differentiate(self.family.d_loss, state.d_params, inputs)
 
         stats, of_d = self._accumulate(gradients, state, batch)
         state = self._update(state, "d", of_d, stats, rate)
-        return self._average(state) if self.options.ema_after == "d_step" else state
+        return self._average_after("d_step", state, nimg)
 
     def g_step(
         self,
@@ -216,20 +222,69 @@ class Steps:
         reals: Examples | None,
         alpha: jax.Array,
         rate: jax.Array,
+        nimg: jax.typing.ArrayLike = 0.0,
     ) -> TrainState:
         """Updates G on fresh latents, then perhaps the EMA."""
         draws = self._draw(self.family.draw_for_g, key, batch_size)
-        progress = self._progress(key, alpha)
+        progress = self._progress(key, alpha, nimg)
 
         def gradients(
             stats: Stats, part: _Batch, number: _Number
-        ) -> tuple[Stats, _Gradients]:
+        ) -> tuple[Stats, Gradients]:
             inputs = self._inputs(state, stats, part, progress, number)
-            return _differentiate(self.family.g_loss, state.g_params, inputs)
+            return differentiate(self.family.g_loss, state.g_params, inputs)
 
         stats, of_g = self._accumulate(gradients, state, _Batch(reals, draws))
         state = self._update(state, "g", of_g, stats, rate)
-        return self._average(state) if self.options.ema_after == "g_step" else state
+        return self._average_after("g_step", state, nimg)
+
+    def _step_on_penalty(
+        self,
+        state: TrainState,
+        key: jax.Array,
+        batch_size: int,
+        alpha: jax.Array,
+        rate: jax.Array,
+        nimg: jax.Array,
+    ) -> TrainState:
+        """Runs `penalty_step` where it is due."""
+        every, start = self._penalty_times
+        if not every:
+            return state
+        due = (state.pairs % every == 0) & (nimg >= start)
+        key = jax.random.fold_in(key, _PENALTY_KEY)
+
+        def step(state: TrainState) -> TrainState:
+            return self.penalty_step(state, key, batch_size, alpha, rate, nimg)
+
+        return lax.cond(due, step, lambda state: state, state)
+
+    def penalty_step(
+        self,
+        state: TrainState,
+        key: jax.Array,
+        batch_size: int,
+        alpha: jax.Array,
+        rate: jax.Array,
+        nimg: jax.typing.ArrayLike = 0.0,
+    ) -> TrainState:
+        """Updates G on a penalty of its own, of half as many latents as its loss.
+
+        Source: Karras et al. 2020, appendix B, for penalties that are taken rarely.
+        """
+        penalty = self.family.G_PENALTY
+        assert penalty is not None, "or it is never due"
+        draws = self._draw(self.family.draw_for_g, key, batch_size // 2)
+        progress = self._progress(key, alpha, nimg)
+
+        def gradients(
+            stats: Stats, part: _Batch, number: _Number
+        ) -> tuple[Stats, Gradients]:
+            inputs = self._inputs(state, stats, part, progress, number)
+            return differentiate(penalty.loss, state.g_params, inputs)
+
+        stats, of_g = self._accumulate(gradients, state, _Batch(None, draws))
+        return self._update(state, "penalty", of_g, stats, rate)
 
     def simultaneous_step(
         self,
@@ -239,9 +294,11 @@ class Steps:
         alpha: jax.Array,
         g_rate: jax.Array,
         d_rate: jax.Array,
+        nimg: jax.typing.ArrayLike = 0.0,
     ) -> TrainState:
         """Updates D and G on one batch of fakes, each against the old other network."""
-        batch, progress = self._draw_for_d(key, reals), self._progress(key, alpha)
+        batch = self._draw_for_d(key, reals)
+        progress = self._progress(key, alpha, nimg)
 
         def gradients(stats: Stats, part: _Batch, number: _Number) -> tuple[Stats, Any]:
             inputs = self._inputs(state, stats, part, progress, number)
@@ -255,14 +312,14 @@ class Steps:
             images, pull_back, g_stats = jax.vjp(make, state.g_params, has_aux=True)
             inputs = inputs.with_fakes(Examples(images, labels), g_stats)
             options = self.generator.options, self.options.loss
-            both = _opposed if self.family.is_zero_sum(*options) else _one_by_one
+            both = opposed if self.family.is_zero_sum(*options) else one_by_one
             stats, of_d, (of_images, scalars) = both(self.family, state, inputs)
             return stats, (of_d, (*pull_back(of_images), scalars, of_d[2]))
 
         stats, (of_d, of_g) = self._accumulate(gradients, state, batch)
         state = self._update(state, "d", of_d, stats, d_rate)
         state = self._update(state, "g", of_g, stats, g_rate)
-        return self._average(state)
+        return self._average(state, nimg)
 
     def zero_sums(self, state: TrainState, batch_size: int) -> dict[str, jax.Array]:
         """Returns a zero for each scalar of the losses and for each count of steps.
@@ -279,7 +336,7 @@ class Steps:
             labels = jnp.zeros([batch_size], jnp.int32) if classes else None
             images = Examples(jnp.zeros((batch_size, side, side, channels)), labels)
             key_d, key_g, key = jax.random.split(jax.random.key(0), 3)
-            progress = self._progress(key, jnp.ones([]))
+            progress = self._progress(key, jnp.ones([]), jnp.zeros([]))
             of_d = self._draw_for_d(key_d, images)
             drawn = self._draw(self.family.draw_for_g, key_g, batch_size)
             of_g = _Batch(images, drawn)
@@ -291,20 +348,41 @@ class Steps:
             _, (d_scalars, *_) = self.family.d_loss(state.d_params, d)
             _, (g_scalars, *_) = self.family.g_loss(state.g_params, g)
             assert all(name.startswith("g_") for name in g_scalars), g_scalars
-            return d_scalars | g_scalars
+            return d_scalars | g_scalars | self._penalty_scalars(state, g, batch_size)
 
-        counts = "d_steps", "g_steps", "d_skipped", "g_skipped"
+        kinds = ("d", "g", "penalty") if self._penalty_times[0] else ("d", "g")
+        counts = [f"{kind}_{what}" for what in ("steps", "skipped") for kind in kinds]
         names = (*jax.eval_shape(scalars, state), *counts)
         return {name: jnp.zeros([]) for name in names}
+
+    def _penalty_scalars(
+        self, state: TrainState, inputs: LossInputs, batch_size: int
+    ) -> Scalars:
+        penalty = self.family.G_PENALTY
+        if penalty is None or not self._penalty_times[0]:
+            return {}
+        key = jax.random.key(0)
+        draws = self._draw(self.family.draw_for_g, key, batch_size // 2)
+        inputs = inputs._replace(reals=None, draws=draws)
+        _, (scalars, *_) = penalty.loss(state.g_params, inputs)
+        assert all(name.startswith("penalty_") for name in scalars), scalars
+        return scalars
+
+    @property
+    def _penalty_times(self) -> tuple[int, float]:
+        penalty = self.family.G_PENALTY
+        return penalty.times(self.options.loss) if penalty else (0, 0.0)
 
     @property
     def _num_devices(self) -> int:
         return self.batch_sharding.num_devices if self.batch_sharding else 1
 
-    def _progress(self, key: jax.Array, alpha: jax.Array) -> Progress:
+    def _progress(
+        self, key: jax.Array, alpha: jax.Array, nimg: jax.typing.ArrayLike
+    ) -> Progress:
         key = jax.random.fold_in(key, _NETWORKS_KEY)
-        num_parts = self.options.microbatches
-        return Progress(alpha, self.options.resolution_ratio, key, 0, num_parts)
+        parts = 0, self.options.microbatches
+        return Progress(alpha, self.options.resolution_ratio, key, *parts, nimg)
 
     def _draw_for_d(self, key: jax.Array, reals: Examples) -> _Batch:
         draws = self._draw(self.family.draw_for_d, key, reals.images.shape[0])
@@ -347,22 +425,24 @@ class Steps:
     def _update(
         self,
         state: TrainState,
-        network: str,
-        gradients: _Gradients,
+        kind: str,
+        gradients: Gradients,
         stats: Stats,
         rate: jax.Array,
     ) -> TrainState:
-        """Updates the network "d" or "g", the stats and the losses' state."""
+        """Updates D for "d", else G, the stats and the losses' state."""
         grads, scalars, loss_state = gradients
-        ok = all_finite((grads, scalars[f"{network}_loss"]))
+        ok = all_finite((grads, scalars[f"{kind}_loss"]))
+        network = "d" if kind == "d" else "g"
         names = f"{network}_params", f"{network}_opt"
         params, opt = (getattr(state, name) for name in names)
-        updated = apply_update(self.tx, params, opt, grads, rate, ok)
+        tx: Any = getattr(self.tx, network)
+        updated = apply_update(tx, params, opt, grads, rate, ok)
         before = state.trained.stats, state.loss_state
         stats, loss_state = jax.tree.map(
             lambda new, old: jnp.where(ok, new, old), (stats, loss_state), before
         )
-        sums = add_scalars(state.sums, scalars, network, ok)
+        sums = add_scalars(state.sums, scalars, kind, ok)
         return state.replace(
             **dict(zip(names, updated, strict=True)),
             g_stats=stats.g,
@@ -371,8 +451,19 @@ class Steps:
             sums=sums,
         )
 
-    def _average(self, state: TrainState) -> TrainState:
-        ema = average(state.g_ema, state.g_params, self.options.ema_decay)
+    def _average_after(
+        self, step: str, state: TrainState, nimg: jax.typing.ArrayLike
+    ) -> TrainState:
+        due = self.options.ema_after == step
+        return self._average(state, nimg) if due else state
+
+    def _average(self, state: TrainState, nimg: jax.typing.ArrayLike) -> TrainState:
+        decay: Any = self.options.ema_decay
+        if self.options.ema_ramp:
+            # As in the program of Karras et al. 2020; 0 images at first.
+            most = jnp.maximum(self.options.ema_ramp * nimg, 1e-8)
+            decay = jnp.minimum(decay, 0.5 ** (1 / most))
+        ema = average(state.g_ema, state.g_params, decay)
         return state.replace(g_ema=ema, g_ema_stats=state.g_stats)
 
     def _reals(
@@ -397,54 +488,3 @@ class Steps:
         if self.batch_sharding is None:
             return x
         return lax.with_sharding_constraint(x, self.batch_sharding)
-
-
-# Stats, gradients of D, and those of G's loss by its images, with its scalars.
-_OfBoth = tuple[Stats, _Gradients, tuple[jax.Array, Scalars]]
-
-
-def _one_by_one(family: Family, state: TrainState, inputs: LossInputs) -> _OfBoth:
-    """Differentiates G's loss by the fakes, then D's by its parameters."""
-    fakes = inputs.fakes
-    assert fakes is not None, "made before"
-
-    def g_loss(images: jax.Array, inputs: LossInputs) -> Any:
-        given = inputs._replace(fakes=fakes._replace(images=images))
-        return family.g_loss(state.g_params, given)
-
-    stats, (of_images, scalars, loss_state) = _differentiate(
-        g_loss, fakes.images, inputs
-    )
-    inputs = inputs._replace(
-        variables=inputs.variables.with_stats(stats), loss_state=loss_state
-    )
-    stats, of_d = _differentiate(family.d_loss, state.d_params, inputs)
-    return stats, of_d, (of_images, scalars)
-
-
-def _opposed(family: Family, state: TrainState, inputs: LossInputs) -> _OfBoth:
-    """Differentiates D's loss by its parameters and by the fakes, in one pass back.
-
-    The gradient of G's loss by the fakes is minus that of D's.
-    """
-    fakes = inputs.fakes
-    assert fakes is not None, "made before"
-
-    def d_loss(by: tuple[Params, jax.Array], inputs: LossInputs) -> Any:
-        d_params, images = by
-        given = inputs._replace(fakes=fakes._replace(images=images))
-        return family.d_loss(d_params, given)
-
-    by = state.d_params, fakes.images
-    stats, ((of_d, of_images), scalars, loss_state) = _differentiate(d_loss, by, inputs)
-    of_g = -of_images, {"g_loss": -scalars["fake_scores"]}
-    return stats, (of_d, scalars, loss_state), of_g
-
-
-def _differentiate(
-    loss: Callable[[Any, LossInputs], tuple[jax.Array, LossOutputs]],
-    by: Any,
-    inputs: LossInputs,
-) -> tuple[Stats, _Gradients]:
-    gradients, (scalars, stats, loss_state) = jax.grad(loss, has_aux=True)(by, inputs)
-    return stats, (gradients, scalars, loss_state)

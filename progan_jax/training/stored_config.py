@@ -51,6 +51,8 @@ _YOUNGER_FIELDS = (
     "init_from",
     "data.dequantise",
     "data.truncate_labels",
+    "optim.d_beta2",
+    "optim.ema_rampup",
     "runtime.deterministic",
     "train.grid_by_class",
 )

@@ -12,7 +12,7 @@ from progan_jax.models.common import Examples
 from progan_jax.models.progan.networks import Discriminator, Generator
 from progan_jax.models.progan.options import LossOptions, Options
 from progan_jax.training.config import Controls, StepOptions
-from progan_jax.training.optimizer import scale_by_authors_adam
+from progan_jax.training.optimizer import Optimizers, scale_by_authors_adam
 from progan_jax.training.state import create_state
 from progan_jax.training.steps import Steps
 
@@ -34,7 +34,7 @@ def make_steps(tx=ADAM, num_classes=0, network=None, fused=False, **options):
         Generator(RESOLUTION, model),
         Discriminator(RESOLUTION, model),
         progan,
-        tx,
+        Optimizers(tx, tx),
         StepOptions(**({"loss": LossOptions()} | options)),
         label_log_probs=log_probs,
     )
@@ -43,7 +43,7 @@ def make_steps(tx=ADAM, num_classes=0, network=None, fused=False, **options):
 def make_state(steps):
     networks = steps.generator, steps.discriminator
     loss_state = progan.init_loss_state(steps.options.loss)
-    state = create_state(jax.random.key(0), *networks, steps.tx, loss_state)
+    state = create_state(jax.random.key(0), *networks, steps.tx.g, loss_state)
     return state.replace(sums=steps.zero_sums(state, N))
 
 
@@ -63,7 +63,7 @@ def make_batches(repeats=1):
 def make_controls(*alphas, rate=0.01):
     padded = jnp.asarray([*alphas, *[1.0] * (PAIRS - len(alphas))], jnp.float32)
     rates = jnp.full_like(padded, rate)
-    return Controls(jnp.int32(len(alphas)), padded, rates, rates)
+    return Controls(jnp.int32(len(alphas)), padded, rates, rates, jnp.zeros_like(rates))
 
 
 def step_key():

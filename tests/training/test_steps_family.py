@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from progan_jax.models.common import Examples
-from progan_jax.training.config import StepOptions
+from progan_jax.models.common import Examples, Penalty
+from progan_jax.training.config import Controls, StepOptions
+from progan_jax.training.optimizer import Optimizers
 from progan_jax.training.state import create_state, grow
 from progan_jax.training.steps import Steps
 from tests.second_family import DECAY, FAMILY, Options, draw, make_networks
@@ -21,7 +22,9 @@ N = 8
 
 def make(noise=0.0, **options):
     networks, tx = make_networks(Options(noise=noise), 4), optax.identity()
-    steps = Steps(*networks, FAMILY, tx, StepOptions(loss=None, **options))
+    steps = Steps(
+        *networks, FAMILY, Optimizers(tx, tx), StepOptions(loss=None, **options)
+    )
     state = create_state(jax.random.key(0), *networks, tx, {"mean": jnp.ones([])})
     return steps, state.replace(sums=steps.zero_sums(state, N))
 
@@ -93,7 +96,7 @@ def test_stats_are_carried_over_a_growth():
     steps, state = make()
     state = steps.d_step(state, step_key(), reals(), 0.5, 0.1)
     networks = steps.generator, steps.discriminator
-    grown = grow(state, jax.random.key(0), *networks, steps.tx, reset=True)
+    grown = grow(state, jax.random.key(0), *networks, steps.tx.g, reset=True)
     assert np.array_equal(grown.g_stats["average"], state.g_stats["average"])
     assert grown.d_stats["seen"] == 2 * N
 
@@ -144,3 +147,90 @@ def test_noise_of_networks_differs_from_step_to_step():
         losses.append(float(after.sums["g_loss"]))
     for values in (scores, losses):
         assert min(abs(a - b) for a, b in itertools.combinations(values, 2)) > 1e-3
+
+
+EVERY, START = 2, 3 * N  # Pairs, and images shown.
+
+
+def penalise(g_params, inputs):
+    """The gain times the latents' mean square."""
+    z = inputs.draws.w
+    loss = g_params["block_4x4"] * jnp.mean(z**2)
+    scalars = {"penalty_loss": loss, "penalty_rows": jnp.float32(len(z))}
+    return loss, (scalars, inputs.variables.stats, inputs.loss_state)
+
+
+def make_penalised(**options):
+    steps, state = make(**options)
+    penalty = Penalty(lambda loss: (EVERY, START), penalise)
+    family = SimpleNamespace(**vars(FAMILY) | {"G_PENALTY": penalty})
+    steps = replace(steps, family=family)
+    return steps, state.replace(sums=steps.zero_sums(state, N))
+
+
+def test_a_penalty_on_g_is_an_update_of_its_own_on_half_as_many_latents():
+    steps, state = make_penalised()
+    after = steps.penalty_step(state, step_key(), N, 0.5, 0.1)
+    z = draw(jax.random.split(step_key(), 3), N // 2, None, None, ()).w
+    gain = 1 - 0.1 * np.mean(np.square(z))
+    np.testing.assert_allclose(after.g_params["block_4x4"], gain, rtol=1e-5)
+    sums = {name: float(value) for name, value in after.sums.items()}
+    assert (sums["penalty_steps"], sums["penalty_skipped"], sums["g_steps"]) == (
+        1,
+        0,
+        0,
+    )
+    assert sums["penalty_rows"] == N // 2
+    assert np.array_equal(after.d_params["gain"], state.d_params["gain"])
+
+
+class Batches:
+    """The same real images in every step."""
+
+    def take(self, pair, repeat):
+        del pair, repeat
+        images = jnp.zeros((N, 4, 4, 1), jnp.uint8)
+        return images, jnp.zeros(N, jnp.int32), jnp.zeros(N, bool)
+
+
+def run(steps, state, pairs):
+    rows, nimg = jnp.ones(pairs), N * jnp.arange(pairs, dtype=jnp.float32)
+    controls = Controls(jnp.int32(pairs), rows, 0.01 * rows, 0.01 * rows, nimg)
+    return jax.jit(lambda state: steps.run(state, Batches(), controls)[0])(state)
+
+
+def test_a_penalty_on_g_is_taken_every_few_pairs_from_its_start_on():
+    steps, state = make_penalised()
+    pairs = 9
+    after = run(steps, state, pairs)
+    due = [n for n in range(pairs) if n % EVERY == 0 and n * N >= START]
+    assert due == [4, 6, 8]
+    assert after.sums["penalty_steps"] == len(due)
+    assert after.sums["g_steps"] == pairs
+
+
+def test_without_a_penalty_the_steps_have_no_sums_for_one():
+    steps, state = make()
+    after = run(steps, state, 3)
+    assert not [name for name in after.sums if name.startswith("penalty")]
+
+
+def test_the_half_life_of_the_average_rises_with_the_images_shown():
+    ramp = 0.05 / N  # At most a twentieth of the images shown.
+    for shown in (0, 4 * N, 400 * N):
+        steps, state = make(ema_decay=0.5, ema_ramp=ramp, ema_after="g_step")
+        state = state.replace(g_ema={"block_4x4": jnp.float32(2)})
+        after = steps.g_step(state, step_key(), N, reals(), 0.5, 0.0, nimg=shown)
+        decay = min(0.5, 0.5 ** (N / max(0.05 * shown, 1e-30)))
+        expected = decay * 2 + (1 - decay)
+        np.testing.assert_allclose(after.g_ema["block_4x4"], expected, rtol=1e-6)
+
+
+def test_g_and_d_have_optimizers_of_their_own():
+    steps, state = make()
+    steps = replace(steps, tx=Optimizers(optax.identity(), optax.scale(2.0)))
+    once, twice = (
+        tried.d_step(state, step_key(), reals(), 0.5, 0.1).d_params["gain"] - 1
+        for tried in (make()[0], steps)
+    )
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-5)

@@ -12,6 +12,7 @@ from progan_jax.models.common import Examples
 from progan_jax.models.stylegan import LossOptions, Options, make_networks
 from progan_jax.models.stylegan.losses import draw_for_d
 from progan_jax.training.config import StepOptions
+from progan_jax.training.optimizer import Optimizers
 from progan_jax.training.state import create_state
 from progan_jax.training.steps import Steps
 
@@ -33,7 +34,7 @@ def make(parts):
     """Returns jitted steps of D and of G, of plain descent, and a first state."""
     networks, tx = make_networks(MODEL, SIDE), optax.identity()
     options = StepOptions(LossOptions(), ema_decay=0.9, microbatches=parts)
-    steps = Steps(*networks, stylegan, tx, options)
+    steps = Steps(*networks, stylegan, Optimizers(tx, tx), options)
     create = jax.jit(lambda key: create_state(key, *networks, tx, {}))
     state = create(jax.random.key(0))
     state = state.replace(sums=steps.zero_sums(state, N))

@@ -3,6 +3,7 @@
 from progan_jax.models.progan.fit import fit, num_to_fit
 from progan_jax.models.progan.losses import (
     CURVES,
+    G_PENALTY,
     G_TAKES_REALS,
     d_loss,
     draw_for_d,
@@ -25,6 +26,7 @@ from progan_jax.models.progan.topologies import make_networks
 
 __all__ = [
     "CURVES",
+    "G_PENALTY",
     "G_TAKES_REALS",
     "PAPER",
     "RECORD_CLASSES",

@@ -18,6 +18,7 @@ from progan_jax.models.common import (
     LossOutputs,
     LossState,
     Params,
+    Penalty,
     Progress,
     Scalars,
     draw_labels,
@@ -30,6 +31,7 @@ from progan_jax.models.progan.ablation import Noise, follow_scores, noise_streng
 from progan_jax.models.progan.options import LossOptions, Options
 
 G_TAKES_REALS: bool = False  # G's losses take fakes only.
+G_PENALTY: Penalty | None = None  # Penalties are parts of the losses.
 
 # Charts of a run's report: scalars, and their names in the legend.
 CURVES: Mapping[str, Mapping[str, str]] = {

@@ -2,6 +2,7 @@
 
 from progan_jax.models.stylegan.losses import (
     CURVES,
+    G_PENALTY,
     G_TAKES_REALS,
     d_loss,
     draw_for_d,
@@ -30,6 +31,7 @@ from progan_jax.models.stylegan.options import (
 
 __all__ = [
     "CURVES",
+    "G_PENALTY",
     "G_TAKES_REALS",
     "PAPER",
     "RECORD_CLASSES",

@@ -19,6 +19,7 @@ from progan_jax.models.common import (
     LossOutputs,
     LossState,
     Params,
+    Penalty,
     Progress,
     Scalars,
     draw_labels,
@@ -30,6 +31,7 @@ from progan_jax.models.penalties import gradient_penalty, zero_centred_penalty
 from progan_jax.models.stylegan.options import LossOptions, Options
 
 G_TAKES_REALS: bool = False  # G's losses take fakes only.
+G_PENALTY: Penalty | None = None  # Nor is there a penalty with steps of its own.
 
 # Charts of a run's report: scalars, and their names in the legend.
 CURVES: Mapping[str, Mapping[str, str]] = {
