@@ -137,6 +137,7 @@ class LossInputs(NamedTuple):
       loss_state: What the family's losses carry from step to step.
       options: The family's `LossOptions`.
       frozen: What the family's `load_frozen` returned.
+      augment: Changes of `augmentation.POLICIES` that D sees all images with.
     """
 
     networks: Networks
@@ -148,6 +149,7 @@ class LossInputs(NamedTuple):
     loss_state: LossState
     options: Any
     frozen: Any = None
+    augment: tuple[str, ...] = ()
 
     def with_fakes(self, fakes: Examples, g_stats: dict[str, Any]) -> "LossInputs":
         """Returns the inputs with G's images, and its stats after making them."""
