@@ -29,6 +29,8 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     data.data_dir = ""  # TFDS root; "" is TFDS_DATA_DIR, then ~/tensorflow_datasets.
     data.split = "train"  # Split of the set.
     data.mirror = False  # Flip each image left to right with probability 1/2.
+    # Changes of all images that D sees: "color,translation,cutout", or some of them.
+    data.augment = ""
     data.requantise_fade = True  # Round faded images to 8 bits, as the paper's program.
     data.dequantise = False  # Add uniform noise of one byte's width to real images.
     data.truncate_labels = False  # Use only the set's first num_classes classes.

@@ -41,7 +41,7 @@ class Options:
     mbstd_group_size: int = option(0, least=0, of="")
     contrast: float = option(1.0, least=0, of="G")
     noise: float = option(0.0, least=0, of="")
-    stddev_group = None
+    stddev_group, group_field, keeps_groups = None, "mbstd_group_size", False
     whole_batch = one_stage = ()
 
     def matters(self, name):
@@ -191,6 +191,7 @@ FAMILY = SimpleNamespace(
     draw_for_d=draw,
     draw_for_g=draw,
     load_frozen=lambda options, loss: {"scale": np.float32(SCALE)},
+    begin=lambda options, born: born,
     make_fakes=make_fakes,
     is_zero_sum=lambda options, loss: False,
     init_loss_state=lambda loss: {"mean": jnp.ones([])},

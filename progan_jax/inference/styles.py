@@ -103,10 +103,15 @@ def read_style(network: Any, model: str, given: Style, prefix: str = "") -> Styl
             f"{prefix}truncation_cutoff={cutoff} must be a whole number from 0 to "
             f"{layers}, the number of this generator's layers; change it"
         )
-    noise = NOISES[0] if noise is None else noise
+    noise = network.noise_mode if noise is None else noise
     if noise not in NOISES:
         raise UserError(
             f"{prefix}noise={noise} must be one of {', '.join(NOISES)}; choose one"
+        )
+    if network.noise_mode == "none" != noise:
+        raise UserError(
+            f"{prefix}noise={noise} is for generators with noise, and a {model} has "
+            "none; leave it out"
         )
     return Style(psi, int(cutoff), noise)
 

@@ -12,6 +12,7 @@ import ml_collections
 from flax import struct
 
 from progan_jax.errors import UserError
+from progan_jax.models.augmentation import parse_policy
 from progan_jax.models.common import RESOLUTIONS, stage_resolutions
 from progan_jax.models.families import FAMILIES, Family
 from progan_jax.models.options import read_options
@@ -55,6 +56,7 @@ class StepOptions:
       requantise_fade: Whether faded real images are rounded to 8 bits (the paper's
         program).
       dequantise: Whether real images get noise of one byte's width (an option of it).
+      augment: Changes of `models.augmentation.POLICIES` that D sees images with.
       microbatches: Number of equal parts in which the gradients of a batch are
         computed, one after the other, to save memory; no part may split a group of
         the minibatch statistic.
@@ -70,6 +72,7 @@ class StepOptions:
     max_skipped: int = 100
     requantise_fade: bool = False
     dequantise: bool = False
+    augment: tuple[str, ...] = ()
     microbatches: int = 1
 
 
@@ -185,17 +188,21 @@ def make_networks(
 def stddev_groups(
     config: ml_collections.ConfigDict, num_devices: int
 ) -> dict[int, int]:
-    """Returns the number of images in a group of the minibatch statistic.
+    """Returns the number of images in a group that shares a statistic.
 
     By resolution, for those that the run trains; empty without the statistic.
     """
-    group, schedule = model_options(config).stddev_group, make_schedule(config)
+    options, schedule = model_options(config), make_schedule(config)
+    group = options.stddev_group
     if group is None:
         return {}
     used = stage_resolutions(config.model.resolution, schedule.start_resolution)
     batches = {r: schedule.batch_size[r] for r in used}
     if not group:
         return batches
+    if options.keeps_groups:
+        groups: dict[int, int] = dict.fromkeys(used, group)
+        return groups
     return {r: min(group, batch // num_devices) for r, batch in batches.items()}
 
 
@@ -207,14 +214,19 @@ def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
       limit: Number of available devices.
 
     Returns:
-      A number up to the limit that divides every batch into complete groups of the
-      minibatch statistic, with equally many devices on each process, or None if no
+      A number up to the limit that divides every batch into complete groups that share
+      a statistic, with equally many devices on each process, or None if no
       number does.
     """
-    schedule, group = make_schedule(config), model_options(config).stddev_group or 0
+    schedule, options = make_schedule(config), model_options(config)
+    group = options.stddev_group or 0
     used = stage_resolutions(config.model.resolution, schedule.start_resolution)
     # A batch that is smaller than a group is one group, on one device.
-    units = [min(group, schedule.batch_size[r]) or 1 for r in used]
+    units = [
+        group if options.keeps_groups else min(group, schedule.batch_size[r])
+        for r in used
+    ]
+    units = [unit or 1 for unit in units]
     batches = [schedule.batch_size[r] for r in used]
     num_processes = jax.process_count()  # Each has equally many devices.
     for number in range(limit - limit % num_processes, 0, -num_processes):
@@ -249,6 +261,7 @@ def make_step_options(
         max_skipped=config.train.max_skipped,
         requantise_fade=config.data.requantise_fade,
         dequantise=config.data.dequantise,
+        augment=parse_policy("config.data.augment", config.data.augment),
         microbatches=count_microbatches(batch_size // num_devices, microbatch),
     )
 

@@ -260,7 +260,12 @@ class StageProgram:
         steps = self.steps
         loss_state = steps.family.init_loss_state(steps.options.loss)
         state = create_state(
-            key, steps.generator, steps.discriminator, steps.tx.g, loss_state
+            key,
+            steps.generator,
+            steps.discriminator,
+            steps.tx.g,
+            loss_state,
+            partial(steps.family.begin, steps.generator.options),
         )
         if self._sums is None:
             # The names alone are kept: they take a trace of both losses.
@@ -310,12 +315,13 @@ def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:
 
 def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) -> None:
     """Warns where the devices make groups of the minibatch statistic smaller."""
+    options = model_options(config)
     one, these = stddev_groups(config, 1), stddev_groups(config, num_devices)
     if small := [f"{these[r]} at {r}x{r}" for r in one if these[r] < one[r]]:
         warn(
             f"on {num_devices} devices the groups of the minibatch statistic are "
-            f"smaller than config.model.mbstd_group_size = "
-            f"{config.model.mbstd_group_size}: {', '.join(small)}; "
+            f"smaller than config.model.{options.group_field} = "
+            f"{options.stddev_group}: {', '.join(small)}; "
             f"{most_devices(config, num_devices)} device(s) keep them complete"
         )
 

@@ -4,6 +4,7 @@ At resolution r it holds exactly the layers of the networks of resolution r. Sou
 Karras et al. 2018, section 2 and appendix A.1.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -78,6 +79,7 @@ def create_state(
     discriminator: nn.Module,
     tx: "optax.GradientTransformation",
     loss_state: LossState,
+    begin: Callable[[Variables], Variables] = lambda born: born,
 ) -> TrainState:
     """Creates the state of a run's first stage.
 
@@ -87,12 +89,13 @@ def create_state(
       discriminator: D at the same resolution.
       tx: Optimizer of both networks.
       loss_state: What the losses carry from step to step, at the start.
+      begin: See `Family.begin`.
 
     Returns:
       The state, without sums.
     """
     key_params, key_steps = split_key(key)
-    born = init_variables(key_params, generator, discriminator)
+    born = begin(init_variables(key_params, generator, discriminator))
     g_params, d_params = born.g["params"], born.d["params"]
     return TrainState(
         pairs=jnp.zeros([], jnp.int32),

@@ -411,6 +411,7 @@ class Steps:
             state.loss_state,
             self.options.loss,
             self.frozen,
+            self.options.augment,
         )
 
     def _accumulate(

@@ -49,6 +49,7 @@ _FREE_FIELDS = (
 _YOUNGER_FIELDS = (
     "family",
     "init_from",
+    "data.augment",
     "data.dequantise",
     "data.truncate_labels",
     "optim.d_beta2",

@@ -48,7 +48,8 @@ def _device_batch_faults(
     config: ml_collections.ConfigDict, num_devices: int
 ) -> Iterator[str]:
     table = make_schedule(config).batch_size
-    group = model_options(config).stddev_group or 0
+    options = model_options(config)
+    group, keeps = options.stddev_group or 0, options.keeps_groups
     used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
     most = most_devices(config, num_devices)
     fewer = (
@@ -58,19 +59,17 @@ def _device_batch_faults(
         else ""
     )
     batches = dict.fromkeys(table[r] for r in used)
-    wrong = [b for b in batches if not _is_valid_batch(b, num_devices, group)]
+    wrong = [b for b in batches if not _is_valid_batch(b, num_devices, group, keeps)]
     if not wrong:
         return
     places = [
         f"{batch} (at {', '.join(str(r) for r in used if table[r] == batch)})"
         for batch in wrong
     ]
-    fixes = [f"{_nearest_batches(b, num_devices, group)} for {b}" for b in wrong]
-    groups = (
-        f", a multiple of config.model.mbstd_group_size = {group} or fewer"
-        if group
-        else ""
-    )
+    split = num_devices, group, keeps
+    fixes = [f"{_nearest_batches(b, *split)} for {b}" for b in wrong]
+    groups = f", a multiple of config.model.{options.group_field} = {group}"
+    groups = (groups if keeps else f"{groups} or fewer") if group else ""
     yield (
         f"config.schedule.batch_size = {config.schedule.batch_size!r}: each of "
         f"{num_devices} device(s) must get equally many images{groups}, which rules "
@@ -101,10 +100,12 @@ def _microbatch_faults(
             f"{_named(options, options.whole_batch)}; set it to 0 (all)"
         )
     elif wrong:
+        own = f"config.model.{options.group_field}"
+        statistic = own if options.keeps_groups else "the minibatch statistic"
         fixes = [_microbatch_fix(*what, at) for what, at in wrong.items()]
         yield (
             f"config.schedule.microbatch = {config.schedule.microbatch!r} must divide "
-            "the images of a device into complete groups of the minibatch statistic; "
+            f"the images of a device into complete groups of {statistic}; "
             f"choose {'; '.join(fixes)}"
         )
 
@@ -125,18 +126,19 @@ def _microbatch_fix(
     )
 
 
-def _is_valid_batch(batch: int, num_devices: int, group: int) -> bool:
+def _is_valid_batch(batch: int, num_devices: int, group: int, keeps: bool) -> bool:
     per_device, rest = divmod(batch, num_devices)
     if rest or per_device == 0:
         return False
-    return group == 0 or per_device < group or per_device % group == 0
+    is_smaller = per_device < group and not keeps
+    return group == 0 or is_smaller or per_device % group == 0
 
 
-def _nearest_batches(batch: int, num_devices: int, group: int) -> str:
+def _nearest_batches(batch: int, num_devices: int, group: int, keeps: bool) -> str:
     # Multiples of this are valid, so that the nearest ones are within its reach.
     unit = num_devices * max(group, 1)
     around = range(max(batch - unit, 1), batch + unit + 1)
-    valid = [b for b in around if _is_valid_batch(b, num_devices, group)]
+    valid = [b for b in around if _is_valid_batch(b, num_devices, group, keeps)]
     below, above = [b for b in valid if b < batch], [b for b in valid if b > batch]
     return " or ".join(str(b) for b in [*below[-1:], above[0]])
 

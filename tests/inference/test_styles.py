@@ -17,9 +17,9 @@ from progan_jax.inference.styles import (
 )
 
 
-def network(layers=18, cutoff=8):
+def network(layers=18, cutoff=8, noise="random"):
     options = SimpleNamespace(truncation_psi=0.7, truncation_cutoff=cutoff, w_size=3)
-    return SimpleNamespace(num_layers=layers, options=options)
+    return SimpleNamespace(num_layers=layers, options=options, noise_mode=noise)
 
 
 def test_settings_that_are_not_given_are_those_of_the_options():
@@ -30,6 +30,17 @@ def test_settings_that_are_not_given_are_those_of_the_options():
     given = Style(np.float32(-1), np.int64(0), "none")
     assert read_style(network(), "StyleGAN", given) == given
     assert read_style(SimpleNamespace(), "Other GAN", Style()) == Style()
+
+
+def test_a_generator_without_noise_takes_none():
+    silent = network(noise="none")
+    assert read_style(silent, "StyleGAN-XL", Style()).noise == "none"
+    with pytest.raises(UserError) as error:
+        read_style(silent, "StyleGAN-XL", Style(noise="random"), "--")
+    assert str(error.value) == (
+        "--noise=random is for generators with noise, and a StyleGAN-XL has none; "
+        "leave it out"
+    )
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,16 @@ class Options:
         return name != "g_slope" or self.activation == "leaky_relu"
 
     @property
+    def group_field(self) -> str:
+        """Name of the field that `stddev_group` is."""
+        return "mbstd_group_size"
+
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether a device must have complete groups, and not smaller ones."""
+        return False
+
+    @property
     def whole_batch(self) -> tuple[str, ...]:
         """Names of the fields that give a network a layer over the entire batch."""
         norms = ("g_norm", "d_norm")

@@ -22,6 +22,7 @@ from progan_jax.models.common import (
     Penalty,
     Progress,
     Scalars,
+    Variables,
     draw_labels,
     one_hot,
     score_together,
@@ -105,6 +106,12 @@ def draw_for_g(
 def load_frozen(options: Options, loss: LossOptions) -> None:
     """Returns None: there are no arrays but those that are trained."""
     del options, loss
+
+
+def begin(options: Options, born: Variables) -> Variables:
+    """Returns the variables as they are drawn: no file has a part in them."""
+    del options
+    return born
 
 
 def make_fakes(

@@ -91,6 +91,16 @@ class Options:
         return self.mbstd_group_size if self.minibatch_stddev else None
 
     @property
+    def group_field(self) -> str:
+        """Name of the field that `stddev_group` is."""
+        return "mbstd_group_size"
+
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether a device must have complete groups, and not smaller ones."""
+        return False
+
+    @property
     def whole_batch(self) -> tuple[str, ...]:
         """Names of the fields that give a network a layer over the entire batch."""
         return ()
