@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import jax
 
-from progan_jax.models import progan, stylegan
+from progan_jax.models import progan, stylegan, stylegan_xl
 from progan_jax.models.common import (
     LossInputs,
     LossOutputs,
@@ -18,6 +18,7 @@ from progan_jax.models.common import (
     Paper,
     Params,
     Penalty,
+    Variables,
     Weights,
 )
 from progan_jax.models.official import refuse_others
@@ -29,8 +30,8 @@ class Family(Protocol):
 
     Attributes:
       Options: Dataclass of the fields of `config.model`; see `models.options`. All
-        families have `resolution`, `channels`, `latent_size`, `num_classes`, `dtype`,
-        `remat` and `mbstd_group_size`, and the properties `stddev_group`,
+        families have `resolution`, `channels`, `latent_size`, `num_classes`, `dtype`
+        and `remat`, and the properties `stddev_group`, `group_field`, `keeps_groups`,
         `whole_batch`, `one_stage` and `matters` of `progan.options.Options`.
       LossOptions: Dataclass of the fields of `config.loss`, with the property
         `in_full_space` of `progan.options.LossOptions`.
@@ -92,6 +93,13 @@ class Family(Protocol):
         there are none. Raises UserError if a file cannot be read.
         """
 
+    def begin(self, options: Any, born: Variables, /) -> Variables:
+        """Returns a run's first variables, given those that were drawn.
+
+        Raises UserError if a file that they start from cannot be read.
+        """
+        ...
+
     def make_fakes(
         self, generator: Any, variables: Any, draws: Any, labels: Any, progress: Any, /
     ) -> tuple[jax.Array, dict[str, Any]]:
@@ -152,7 +160,11 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: dict[str, Family] = {"progan": progan, "stylegan": stylegan}
+FAMILIES: dict[str, Family] = {
+    "progan": progan,
+    "stylegan": stylegan,
+    "stylegan_xl": stylegan_xl,
+}
 
 DEFAULT = "progan"  # For configurations and snapshots that name no family.
 

@@ -1,0 +1,57 @@
+"""StyleGAN-XL (Sauer et al. 2022), with the interface of a family."""
+
+from progan_jax.models.stylegan_xl.embedding import begin
+from progan_jax.models.stylegan_xl.losses import (
+    CURVES,
+    G_PENALTY,
+    G_TAKES_REALS,
+    d_loss,
+    fit,
+    g_loss,
+    init_loss_state,
+    is_zero_sum,
+    load_frozen,
+    make_fakes,
+    num_to_fit,
+)
+from progan_jax.models.stylegan_xl.losses import draw as draw_for_d
+from progan_jax.models.stylegan_xl.losses import draw as draw_for_g
+from progan_jax.models.stylegan_xl.networks import make_networks
+from progan_jax.models.stylegan_xl.official import (
+    RECORD_CLASSES,
+    import_value,
+    recognises,
+)
+from progan_jax.models.stylegan_xl.options import (
+    PAPER,
+    LossOptions,
+    Options,
+    describe,
+    joint_faults,
+)
+
+__all__ = [
+    "CURVES",
+    "G_PENALTY",
+    "G_TAKES_REALS",
+    "PAPER",
+    "RECORD_CLASSES",
+    "LossOptions",
+    "Options",
+    "begin",
+    "d_loss",
+    "describe",
+    "draw_for_d",
+    "draw_for_g",
+    "fit",
+    "g_loss",
+    "import_value",
+    "init_loss_state",
+    "is_zero_sum",
+    "joint_faults",
+    "load_frozen",
+    "make_fakes",
+    "make_networks",
+    "num_to_fit",
+    "recognises",
+]

