@@ -7,7 +7,9 @@ sections 3.1 and 3.2.
 """
 
 import math
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,11 +36,49 @@ def filtered_lrelu(x: jax.Array, layer: LayerDesign) -> jax.Array:
     """
     if layer.is_torgb:
         return jnp.clip(x, -_CLAMP, _CLAMP)
+
+    x = _rectify_filtered(x, layer)
+    return _downsample(x, layer) if layer.has_radial_filter else x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _rectify_filtered(x: jax.Array, layer: LayerDesign) -> jax.Array:
+    """Applies the separable filters and the rectifier between them.
+
+    The backward pass computes the maps of the higher rate again: to keep them would
+    take four times the memory of all else.
+    """
+    return _for_each(partial(_of_image, layer), x)
+
+
+def _of_image(layer: LayerDesign, x: jax.Array) -> jax.Array:
     x = _resample(x, up_matrix(layer))
     x = jnp.clip(leaky_relu(x) * _GAIN, -_CLAMP, _CLAMP)
-    if layer.has_radial_filter:
-        return _downsample(x, layer)
-    return _resample(x, down_matrix(layer))
+    return x if layer.has_radial_filter else _resample(x, down_matrix(layer))
+
+
+def _backwards(layer: LayerDesign, x: jax.Array, gradient: jax.Array) -> Any:
+    def of_image(both: tuple[jax.Array, jax.Array]) -> jax.Array:
+        _, pull_back = jax.vjp(partial(_of_image, layer), both[0])
+        return pull_back(both[1])[0]
+
+    return (_for_each(of_image, (x, gradient)),)
+
+
+_rectify_filtered.defvjp(lambda x, layer: (_rectify_filtered(x, layer), x), _backwards)
+
+
+def _for_each(of_image: Callable[[Any], jax.Array], images: Any) -> jax.Array:
+    """Applies a function to each image of a tree of arrays [N, ...].
+
+    On a CPU one after the other, as an image's maps of the higher rate fit into its
+    caches; elsewhere, and where a batch is split over devices, all at once.
+    """
+    at_once = jax.vmap(of_image)
+    if jax.device_count() > 1:
+        return at_once(images)
+    each = partial(lax.map, of_image)
+    return lax.platform_dependent(images, cpu=each, default=at_once)
 
 
 @cache
@@ -81,10 +121,17 @@ def _banded(kernel: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def _resample(x: jax.Array, matrix: np.ndarray) -> jax.Array:
-    """Multiplies rows and columns of [N, H, W, C] by a matrix [out, in]."""
+    """Multiplies rows and columns of [H, W, C] by a matrix [out, in].
+
+    Returns:
+      [out, out, C].
+    """
     by = jnp.asarray(matrix, x.dtype)
-    x = jnp.einsum("ih,nhwc->niwc", by, x)
-    return jnp.einsum("jw,niwc->nijc", by, x)
+    for _ in range(2):  # Rows, which then become columns.
+        height, width, maps = x.shape
+        x = by @ x.reshape(height, width * maps)
+        x = x.reshape(-1, width, maps).swapaxes(0, 1)
+    return x
 
 
 def _downsample(x: jax.Array, layer: LayerDesign) -> jax.Array:
