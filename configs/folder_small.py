@@ -5,6 +5,9 @@ Take them as a starting point. D can memorise so few images, and then G stops im
 early in a long run, the grids lose variety, repeat the images or break up. Therefore
   - images are mirrored, which doubles the set. Switch this off for text and anything
     else that must not be mirrored: --noconfig.data.mirror;
+  - D sees all images, real ones and fakes, changed at random in colour, place and
+    content (Zhao et al. 2020), so that there are more to memorise. G's images are not
+    changed. Leave out what must not vary: --config.data.augment=translation,cutout;
   - networks are half as wide, with a quarter of the parameters, and memorise less;
   - batches are up to twice as large, and D's minibatch statistic still spans all of a
     batch, so that D sees missing variety. If memory is short, set
@@ -33,6 +36,7 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     """
     config = folder.get_config(path)
     config.data.mirror = True
+    config.data.augment = "color,translation,cutout"
     config.model.fmap_base = 4096
     config.model.fmap_max = 256
     config.schedule.total_kimg = 4000.0

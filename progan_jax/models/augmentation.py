@@ -5,6 +5,7 @@ All changes are differentiable in the image. Source: Zhao et al. 2020, "Differen
 augmentation for data-efficient GAN training", and the authors' program.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -102,6 +103,28 @@ def augment(images: jax.Array, draws: Draws) -> jax.Array:
     return x if draws.cutout is None else _cut_out(x, draws.cutout)
 
 
+def augment_sets(
+    images: jax.Array,
+    key: jax.Array,
+    sets: Sequence[int],
+    numbers: jax.Array,
+    policy: tuple[str, ...],
+) -> jax.Array:
+    """Changes sets of images that take turns in a batch, each by draws of its own.
+
+    Args:
+      images: [N * len(sets), side, side, C].
+      key: Key of the step.
+      sets: What the sets are, to be folded into the key; equal ones have equal draws.
+      numbers: int [N], the images' numbers, the same in all sets.
+      policy: The changes.
+    """
+    keys = [jax.random.fold_in(key, what) for what in sets]
+    each = [draw(key, numbers, images.shape[1], policy) for key in keys]
+    turns = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *each)
+    return augment(images, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), turns))
+
+
 def _of_images(numbers: jax.Array, x: jax.Array) -> jax.Array:
     return numbers.astype(x.dtype).reshape(-1, 1, 1, 1)
 
@@ -111,7 +134,7 @@ def _move(x: jax.Array, shift: jax.Array) -> jax.Array:
     """Takes pixel (i + rows, j + columns) to (i, j); zeros come in.
 
     Its gradient is the same by the opposite shift, and not the scatter that compilers
-    would make of it.
+    would make of it. It has gradients of any order, in reverse mode alone.
     """
     most = _part(x.shape[1], _LARGEST_SHIFT)
     padded = jnp.pad(x, ((0, 0), (most, most), (most, most), (0, 0)))

@@ -259,7 +259,7 @@ def one_hot(generator: Any, labels: jax.Array | np.ndarray | None) -> jax.Array 
 
 
 def score_together(
-    apply: Callable[[jax.Array, jax.Array | None, int], DiscriminatorOutput],
+    apply: Callable[[jax.Array, jax.Array | None], DiscriminatorOutput],
     reals: Examples,
     fakes: Examples,
 ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
@@ -269,15 +269,15 @@ def score_together(
     them. It takes half as many kernels, each of twice the size.
 
     Args:
-      apply: D as a function of images, classes or None, and the number of sets of
-        images that take turns.
+      apply: D as a function of images, of two sets that take turns, and classes or
+        None.
       reals: N real images.
       fakes: N fakes; with classes if the real images have some.
     """
     n = len(reals.images)
     pairs = jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), reals, fakes)
     both = jax.tree.map(lambda x: x.reshape(2 * n, *x.shape[2:]), pairs)
-    out = apply(both.images, both.labels, 2)
+    out = apply(both.images, both.labels)
     apart = jax.tree.map(lambda x: x.reshape(n, 2, *x.shape[1:]), out)
     real, fake = (jax.tree.map(lambda x, i=i: x[:, i], apart) for i in range(2))
     return real, fake

@@ -12,6 +12,7 @@ import ml_collections
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.images import SMALLEST_LEVEL
+from progan_jax.models.augmentation import parse_policy
 from progan_jax.models.common import RESOLUTIONS, stage_resolutions
 from progan_jax.models.families import FAMILIES
 from progan_jax.models.options import Rule, faults
@@ -208,6 +209,10 @@ def field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
             parse_table(get_field(config, field), field, smallest)
         except UserError as error:
             yield str(error)
+    try:
+        parse_policy("config.data.augment", config.data.augment)
+    except UserError as error:
+        yield str(error)
     grid = config.train.grid
     if grid not in ("1080p", "4k") and parse_grid(grid) is None:
         yield (

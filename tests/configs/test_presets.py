@@ -100,6 +100,7 @@ V2_BATCHES = {
 FOR_16_GIB = {"model.dtype": "bfloat16", "model.remat": "blocks"}
 FOLDER_SMALL = {
     "data.mirror": True,
+    "data.augment": "color,translation,cutout",
     "model.fmap_base": 4096,
     "model.fmap_max": 256,
     "schedule.total_kimg": 4000.0,

@@ -82,6 +82,7 @@ def test_gradients_of_eight_devices_are_those_of_one(config, pyramid, monkeypatc
 
 
 NOISY = {"loss.kind": "lsgan", "loss.noise_coefficient": 0.1}
+AUGMENTED = {"data.augment": "color,translation,cutout"}
 
 
 def change(config, changes):
@@ -97,7 +98,12 @@ def strengthen_noise(monkeypatch):
 
 @pytest.mark.parametrize(
     ("devices", "microbatch", "simultaneous", "changes"),
-    [(1, "8", False, {}), (2, "4", True, {}), (2, "4", False, NOISY)],
+    [
+        (1, "8", False, {}),
+        (2, "4", True, {}),
+        (2, "4", False, NOISY),
+        (2, "4", False, AUGMENTED),
+    ],
 )
 def test_gradients_of_parts_of_the_batch_are_those_of_the_undivided_batch(
     config, pyramid, monkeypatch, devices, microbatch, simultaneous, changes
@@ -109,6 +115,17 @@ def test_gradients_of_parts_of_the_batch_are_those_of_the_undivided_batch(
     config.schedule.microbatch = microbatch
     parts = one_steps_gradients(config, devices, pyramid, monkeypatch)
     assert_same_gradients(whole, parts)
+
+
+def test_changes_of_what_d_sees_change_the_gradients_of_both(
+    config, pyramid, monkeypatch
+):
+    plain = one_steps_gradients(config, 2, pyramid, monkeypatch)
+    change(config, AUGMENTED)
+    augmented = one_steps_gradients(config, 2, pyramid, monkeypatch)
+    for one, other in zip(plain, augmented, strict=True):
+        difference = optax.tree.norm(jax.tree.map(np.subtract, one, other))
+        assert 0.01 < difference / optax.tree.norm(one) < np.inf
 
 
 def test_gradients_of_both_feeds_are_the_same(config, pyramid, monkeypatch):
@@ -152,6 +169,7 @@ def assert_same_training(one, other):
     [
         (False, 4, {}),
         pytest.param(True, 0, {}, marks=pytest.mark.slow),
+        pytest.param(False, 4, AUGMENTED, marks=pytest.mark.slow),
         pytest.param(
             False,
             4,
@@ -193,6 +211,7 @@ def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
             marks=pytest.mark.slow,
         ),
         ("resident", False, 4, {"model.minibatch_discrimination": 4}),
+        ("resident", False, 4, AUGMENTED),
     ],
 )
 def test_compiled_steps_have_no_collective_but_all_reduce(

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from progan_jax.models import stylegan
+from progan_jax.models.augmentation import POLICIES
 from progan_jax.models.common import Examples
 from progan_jax.models.stylegan import LossOptions, Options, make_networks
 from progan_jax.models.stylegan.losses import draw_for_d
@@ -30,10 +31,12 @@ DECAY = 0.995
 
 
 @functools.cache
-def make(parts):
+def make(parts, augment=()):
     """Returns jitted steps of D and of G, of plain descent, and a first state."""
     networks, tx = make_networks(MODEL, SIDE), optax.identity()
-    options = StepOptions(LossOptions(), ema_decay=0.9, microbatches=parts)
+    options = StepOptions(
+        LossOptions(), ema_decay=0.9, augment=augment, microbatches=parts
+    )
     steps = Steps(*networks, stylegan, Optimizers(tx, tx), options)
     create = jax.jit(lambda key: create_state(key, *networks, tx, {}))
     state = create(jax.random.key(0))
@@ -101,11 +104,12 @@ def test_a_skipped_step_leaves_the_average_of_w():
     assert not state.g_stats["w_average"].any()
 
 
-def test_parts_of_a_batch_change_nothing():
-    """Noise and mixing included: each image has those of its place in the batch."""
+@pytest.mark.parametrize("augment", [(), POLICIES])
+def test_parts_of_a_batch_change_nothing(augment):
+    """Noise and changes of images are those of each image's place in the batch."""
     after = []
     for parts in (1, 2):
-        d_step, g_step, state = make(parts)
+        d_step, g_step, state = make(parts, augment)
         strong = jax.tree_util.tree_map_with_path(
             lambda path, x: x + (path[-1].key == "noise_strength"), state.g_params
         )

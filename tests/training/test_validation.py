@@ -66,6 +66,7 @@ def test_a_good_configuration_passes(tiny_config):
         ("train.keep_checkpoints", 0, "must be at least 1"),
         ("data.name", "", "names no data set"),
         ("data.feed", "fast", "must be one of auto, resident, streamed"),
+        ("data.augment", "color,flip", "'flip' must be one of color, translation, cut"),
         ("runtime.pairs_per_dispatch", 0, "must be at least 1"),
     ],
 )

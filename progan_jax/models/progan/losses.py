@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from progan_jax.models.augmentation import augment_sets
 from progan_jax.models.common import (
     DiscriminatorOutput,
     Examples,
@@ -48,10 +49,12 @@ CURVES: Mapping[str, Mapping[str, str]] = {
     "Noise in D's layers": {"Health/noise_strength": ""},
 }
 
-# Applications of D. Each has its own random numbers.
+# Applications of D, folded into the key of the step. Each has its own noise.
 _REALS, _FAKES, _MIXED, _FAKES_OF_G = range(4)
+_AUGMENT_KEY = 4  # Likewise folded in, and then the application.
 
-_Apply = Callable[..., DiscriminatorOutput]  # Of images, labels, use, and sets.
+# Of images, labels, and the application of each set of images that take turns.
+_Apply = Callable[..., DiscriminatorOutput]
 
 
 class Draws(NamedTuple):
@@ -63,13 +66,13 @@ class Draws(NamedTuple):
         or if there are no classes.
       mix: [N, 1, 1, 1] in [0, 1], weight of the fake in each image of the penalty; None
         for G.
-      numbers: int [N], the images' places in the batch, where D has noise.
+      numbers: int [N], the images' places in the batch, for noise and augmentations.
     """
 
     z: jax.Array
     labels: jax.Array | None
     mix: jax.Array | None
-    numbers: jax.Array | None
+    numbers: jax.Array
 
 
 def draw_for_d(
@@ -86,7 +89,7 @@ def draw_for_d(
         z=jax.random.normal(key_latents, (n, options.latent_size)),
         labels=draw_labels(key_labels, n, log_probs) if random else None,
         mix=jax.random.uniform(key_mix, (n, 1, 1, 1)),
-        numbers=_number(n, loss),
+        numbers=_number(n),
     )
 
 
@@ -98,10 +101,11 @@ def draw_for_g(
     log_probs: tuple[float, ...],
 ) -> Draws:
     """Draws the random arrays of a step of G on n fakes."""
+    del loss
     key_latents, key_labels, _ = keys
     z = jax.random.normal(key_latents, (n, options.latent_size))
     labels = draw_labels(key_labels, n, log_probs) if options.num_classes else None
-    return Draws(z, labels, mix=None, numbers=_number(n, loss))
+    return Draws(z, labels, mix=None, numbers=_number(n))
 
 
 def load_frozen(options: Options, loss: LossOptions) -> None:
@@ -151,7 +155,7 @@ def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
     apply = _discriminate(inputs, d_params, noise)
     if noise is None and not inputs.networks.discriminator.sees_batch:
         real, fake = score_together(
-            lambda images, _, sets: apply(images, None, _REALS, sets),
+            lambda images, _: apply(images, None, _REALS, _FAKES),
             reals._replace(labels=None),
             fakes._replace(labels=None),
         )
@@ -259,16 +263,22 @@ def _discriminate(inputs: LossInputs, params: Params, noise: Noise | None) -> _A
     progress = inputs.progress
 
     def apply(
-        images: jax.Array, labels: jax.Array | None, what: int, sets: int = 1
+        images: jax.Array, labels: jax.Array | None, *sets: int
     ) -> DiscriminatorOutput:
-        rngs = {"noise": jax.random.fold_in(progress.key, what)}
+        if inputs.augment:
+            key = jax.random.fold_in(progress.key, _AUGMENT_KEY)
+            # In one step D and G see fakes alike: losses that are opposed remain so.
+            seen = [_FAKES if what == _FAKES_OF_G else what for what in sets]
+            numbers = inputs.draws.numbers
+            images = augment_sets(images, key, seen, numbers, inputs.augment)
+        rngs = {"noise": jax.random.fold_in(progress.key, sets[0])}
         out: Any = inputs.networks.discriminator.apply(
             inputs.variables.d | {"params": params},
             images,
             labels,
             progress.alpha,
             noise,
-            sets,
+            len(sets),
             rngs=None if noise is None else rngs,
         )
         return out
@@ -277,12 +287,12 @@ def _discriminate(inputs: LossInputs, params: Params, noise: Noise | None) -> _A
 
 
 def _noise(inputs: LossInputs) -> Noise | None:
-    if inputs.draws.numbers is None:
+    if not inputs.options.noise_coefficient:
         return None
     mean = inputs.loss_state["fake_scores"]
     strength = noise_strength(mean, inputs.options.noise_coefficient)
     return Noise(strength, inputs.draws.numbers)
 
 
-def _number(n: int, options: LossOptions) -> jax.Array | None:
-    return jnp.arange(n, dtype=jnp.int32) if options.noise_coefficient else None
+def _number(n: int) -> jax.Array:
+    return jnp.arange(n, dtype=jnp.int32)

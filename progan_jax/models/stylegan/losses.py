@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, nn
 
+from progan_jax.models.augmentation import augment_sets
 from progan_jax.models.common import (
     DiscriminatorOutput,
     Examples,
@@ -47,10 +48,14 @@ CURVES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-# Random numbers inside G, folded into the key of the step.
-_NOISE_KEY, _MIXING_KEY = 0, 1
+# Random numbers inside G, and of what D sees, folded into the key of the step.
+_NOISE_KEY, _MIXING_KEY, _AUGMENT_KEY = 0, 1, 2
+# What D sees, folded into the last. In one step D and G see fakes alike, so that losses
+# that are opposed remain so.
+_REALS, _FAKES, _MIXED = range(3)
 
-_Apply = Callable[..., DiscriminatorOutput]  # Of images, classes, and sets.
+# Of images, classes, and what each set of images is that take turns.
+_Apply = Callable[..., DiscriminatorOutput]
 
 
 class Draws(NamedTuple):
@@ -63,7 +68,7 @@ class Draws(NamedTuple):
         the real images, and without classes.
       mix: [N, 1, 1, 1] in [0, 1], weight of the fake in each image of the gradient
         penalty; None for G.
-      numbers: int [N], the images' places in the batch, for their noise.
+      numbers: int [N], the images' places in the batch, for noise and augmentations.
     """
 
     z: jax.Array
@@ -229,7 +234,7 @@ def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
         )
         fakes, stats = Examples(images, draws.labels), stats._replace(g=g_stats)
     apply = _discriminate(inputs, inputs.variables.d["params"])
-    scores = apply(fakes.images, fakes.labels, 1).scores
+    scores = apply(fakes.images, fakes.labels, _FAKES).scores
     loss = jnp.mean(LOSSES[inputs.options.kind].of_g(scores))
     return loss, ({"g_loss": loss}, stats, inputs.loss_state)
 
@@ -241,7 +246,11 @@ _Scored = tuple[DiscriminatorOutput, DiscriminatorOutput, jax.Array | float, Sca
 def _score_plainly(apply: _Apply, inputs: LossInputs) -> _Scored:
     """Scores real images and fakes, without a penalty."""
     reals, fakes = _examples(inputs)
-    return *score_together(apply, reals, fakes), 0.0, {}
+
+    def of_both(images: jax.Array, labels: jax.Array | None) -> DiscriminatorOutput:
+        return apply(images, labels, _REALS, _FAKES)
+
+    return *score_together(of_both, reals, fakes), 0.0, {}
 
 
 def _score_with_r1_and_r2(apply: _Apply, inputs: LossInputs) -> _Scored:
@@ -250,8 +259,12 @@ def _score_with_r1_and_r2(apply: _Apply, inputs: LossInputs) -> _Scored:
     if not options.r1_weight and not options.r2_weight:
         return _score_plainly(apply, inputs)
     ratio = inputs.progress.resolution_ratio
-    real, r1, of_reals = _score_penalised(apply, reals, options.r1_weight, ratio)
-    fake, r2, of_fakes = _score_penalised(apply, fakes, options.r2_weight, ratio)
+    real, r1, of_reals = _score_penalised(
+        apply, reals, _REALS, options.r1_weight, ratio
+    )
+    fake, r2, of_fakes = _score_penalised(
+        apply, fakes, _FAKES, options.r2_weight, ratio
+    )
     # Named as in the authors' program: the squares alone, without their weights.
     terms = {"r1_penalty": of_reals, "r2_penalty": of_fakes}
     terms = {name: jnp.mean(x) for name, x in terms.items() if x is not None}
@@ -259,14 +272,14 @@ def _score_with_r1_and_r2(apply: _Apply, inputs: LossInputs) -> _Scored:
 
 
 def _score_penalised(
-    apply: _Apply, examples: Examples, weight: float, resolution_ratio: float
+    apply: _Apply, examples: Examples, what: int, weight: float, resolution_ratio: float
 ) -> tuple[DiscriminatorOutput, jax.Array | float, jax.Array | None]:
     """Returns D's outputs, penalties and sums of squares, all in one pass."""
     if not weight:
-        return apply(*examples, 1), 0.0, None
+        return apply(*examples, what), 0.0, None
 
     def scores(images: jax.Array) -> tuple[jax.Array, DiscriminatorOutput]:
-        out = apply(images, examples.labels, 1)
+        out = apply(images, examples.labels, what)
         return out.scores, out
 
     penalties, squares, out = zero_centred_penalty(
@@ -281,7 +294,7 @@ def _score_with_gradient_penalty(apply: _Apply, inputs: LossInputs) -> _Scored:
     real, fake, _, _ = _score_plainly(apply, inputs)
     penalties, norms, mixed_scores = gradient_penalty(
         # With the real images' classes, which the fakes have too.
-        lambda images: apply(images, reals.labels, 1).scores,
+        lambda images: apply(images, reals.labels, _MIXED).scores,
         # The penalty is D's alone.
         lerp(reals.images, lax.stop_gradient(fakes.images), inputs.draws.mix),
         weight=options.gp_weight,
@@ -348,14 +361,18 @@ def _discriminate(inputs: LossInputs, params: Params) -> _Apply:
     """Returns D with the given parameters as a function of images and classes."""
 
     def apply(
-        images: jax.Array, labels: jax.Array | None, sets: int
+        images: jax.Array, labels: jax.Array | None, *sets: int
     ) -> DiscriminatorOutput:
+        if inputs.augment:
+            key = jax.random.fold_in(inputs.progress.key, _AUGMENT_KEY)
+            numbers = inputs.draws.numbers
+            images = augment_sets(images, key, sets, numbers, inputs.augment)
         out: Any = inputs.networks.discriminator.apply(
             inputs.variables.d | {"params": params},
             images,
             labels,
             inputs.progress.alpha,
-            sets=sets,
+            sets=len(sets),
         )
         return out
 
