@@ -201,8 +201,7 @@ def stddev_groups(
     if not group:
         return batches
     if options.keeps_groups:
-        groups: dict[int, int] = dict.fromkeys(used, group)
-        return groups
+        return {r: int(group) for r in used}
     return {r: min(group, batch // num_devices) for r, batch in batches.items()}
 
 
