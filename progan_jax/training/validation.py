@@ -42,7 +42,8 @@ def batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterato
       num_devices: Number of devices that the batches are split over.
     """
     found = list(_device_batch_faults(config, num_devices))
-    yield from found or _microbatch_faults(config, num_devices)
+    found = found or list(_microbatch_faults(config, num_devices))
+    yield from found or _penalty_faults(config, num_devices)
 
 
 def _device_batch_faults(
@@ -109,6 +110,25 @@ def _microbatch_faults(
             f"the images of a device into complete groups of {statistic}; "
             f"choose {'; '.join(fixes)}"
         )
+
+
+def _penalty_faults(
+    config: ml_collections.ConfigDict, num_devices: int
+) -> Iterator[str]:
+    """Yields a line if a penalty on G cannot take half of the images at a time."""
+    penalty, schedule = family_of(config).G_PENALTY, make_schedule(config)
+    if penalty is None or not penalty.times(loss_options(config))[0]:
+        return
+    used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
+    for r in used:
+        per_device = schedule.batch_size[r] // num_devices
+        at_a_time = per_device // count_microbatches(per_device, schedule.microbatch[r])
+        if at_a_time % 2:
+            yield (
+                f"config.schedule.batch_size = {config.schedule.batch_size!r}: a "
+                f"device takes {at_a_time} images at a time at {r}x{r}, and the "
+                "penalty on G half as many; choose an even number"
+            )
 
 
 def _named(options: Any, names: tuple[str, ...]) -> str:
