@@ -1,4 +1,4 @@
-"""Progressive GAN and StyleGAN in JAX and Flax.
+"""Progressive GAN, StyleGAN and StyleGAN-XL in JAX and Flax.
 
     import progan_jax
     g = progan_jax.load("runs/digits")  # A trained generator.
