@@ -16,7 +16,7 @@ from progan_jax.display.answers import Answers
 from progan_jax.display.gate import gate
 from progan_jax.errors import UserError, reason
 from progan_jax.inference.classes import name_class
-from progan_jax.inference.styles import MOST_PSI, NOISES, layer_ranges, layer_side
+from progan_jax.inference.styles import MOST_PSI, NOISES, layer_ranges
 
 _COUNTS = (1, 4, 9, 16, 25, 36, 64)
 
@@ -174,8 +174,8 @@ class _Page:
         ranges = layer_ranges(self._generator.num_layers)
         first = list(ranges["coarse"])
         choices = [
-            (f"{n} ({layer_side(n)}x{layer_side(n)})", n)
-            for n in range(self._generator.num_layers)
+            (f"{n} ({side}x{side})", n)
+            for n, side in enumerate(self._generator.network.layer_sides)
         ]
         with self._column("kept"):
             image = gradio.HTML(answer(a, b, one, first, style=self._style))
@@ -222,10 +222,11 @@ class _Page:
         if psi is None or cutoff is None:
             return []
         layers = self._generator.num_layers
+        noises = NOISES if self._generator.still_noise == "fixed" else [noise]
         return [
             self._slider("Truncation psi", -MOST_PSI, MOST_PSI, psi, 0.05),
             self._slider("Truncated layers", 0, layers, cutoff, 1),
-            self._gradio.Radio(NOISES, value=noise, label="Noise"),
+            self._gradio.Radio(noises, value=noise, label="Noise"),
         ]
 
     def _react(

@@ -8,7 +8,7 @@ from progan_jax.display.sheet import Row, Section, draw_sheet
 from progan_jax.inference.classes import name_class
 from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.sampling import draw_inputs
-from progan_jax.inference.styles import Style, layer_side, show_layers
+from progan_jax.inference.styles import Style, show_layers
 
 MOST_SIDE = 256  # Of an image in a sheet; larger ones are means over blocks.
 
@@ -66,6 +66,7 @@ def mixing_sheet(
     w_a, w_b = (source.truncate(generator, *style[:2]) for source in (rows, columns))
     ours, theirs = (_draw(generator, w, style) for w in (w_a, w_b))
     sections = [Section("", [Row("B", [None, *theirs])])]
+    sides = generator.network.layer_sides
     for heading, chosen in layers:
         mixed = np.repeat(w_a[:, None], len(w_b), axis=1)
         mixed[:, :, chosen] = w_b[None, :, chosen]
@@ -74,7 +75,7 @@ def mixing_sheet(
         parts = zip(rows.names, ours, images, strict=True)
         sections.append(
             Section(
-                f"{heading} of B: {describe_layers(chosen)}",
+                f"{heading} of B: {describe_layers(chosen, sides)}",
                 [Row(name, [image, *others]) for name, image, others in parts],
             )
         )
@@ -105,9 +106,9 @@ def truncation_sheet(
     return draw_sheet([f"psi {psi:g}" for psi in psis], [Section("", rows)])
 
 
-def describe_layers(layers: Sequence[int]) -> str:
-    """Returns numbers of layers, and their resolutions."""
-    sides = layer_side(min(layers)), layer_side(max(layers))
+def describe_layers(layers: Sequence[int], layer_sides: Sequence[int]) -> str:
+    """Returns numbers of layers, and their resolutions, given those of all."""
+    sides = layer_sides[min(layers)], layer_sides[max(layers)]
     first, last = (f"{side}x{side}" for side in sides)
     places = first if first == last else f"{first} to {last}"
     return f"layers {show_layers(layers)}, {places}"

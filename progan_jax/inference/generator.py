@@ -95,6 +95,16 @@ class TrainedGenerator:
         return self.network.num_layers if is_style_based(self.network) else 0
 
     @property
+    def still_noise(self) -> str | None:
+        """Noise that is the same for all images: "fixed", or "none" without any.
+
+        None for a generator that is not style-based.
+        """
+        if not self.num_layers:
+            return None
+        return "none" if self.network.noise_mode == "none" else "fixed"
+
+    @property
     def num_classes(self) -> int:
         """Number of classes; 0 for an unconditional generator."""
         return self.network.num_classes

@@ -42,7 +42,14 @@ _IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
 # Fields of a configuration that hold paths of the machine that trained.
 PATHS = (
-    *("init_from", "data.data_dir", "eval.inception_weights", "eval.classifier"),
+    *(
+        "init_from",
+        "data.data_dir",
+        "model.backbone_weights",
+        "model.embedding_file",
+        "eval.inception_weights",
+        "eval.classifier",
+    ),
     *("eval.lpips_weights", "eval.attributes"),
 )
 

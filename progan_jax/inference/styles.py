@@ -192,11 +192,6 @@ def show_layers(layers: Sequence[int]) -> str:
     return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in pairs)
 
 
-def layer_side(layer: int) -> int:
-    """Returns the resolution of a layer: two layers have 4, the next two 8, ..."""
-    return 4 * 2 ** (layer // 2)
-
-
 def read_w(network: Any, w: Any) -> np.ndarray:
     """Returns w for each layer, float32 [N, num_layers, w_size].
 

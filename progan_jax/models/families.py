@@ -65,9 +65,10 @@ class Family(Protocol):
 
         Both have `resolution` and `num_classes`. G also has `options`, `latent_size`,
         `sees_batch` (whether an image depends on its batch) and `layers()` (see
-        `common.Layer`); D has `channels`. A style-based G has also `num_layers`, the
-        field `noise_mode`, and the methods `mapping`, `truncate` and `synthesis`;
-        `truncate` takes w and one-hot labels, or None for no class in particular.
+        `common.Layer`); D has `channels`. A style-based G has also `num_layers`,
+        `layer_sides`, the field `noise_mode`, which is "none" for a G without noise,
+        and the methods `mapping`, `truncate` and `synthesis`; `truncate` takes w and
+        one-hot labels, or None for no class in particular.
         """
         ...
 

@@ -46,7 +46,9 @@ CUTOFF = flags.DEFINE_integer(
     "truncation_cutoff", None, "Number of layers that it applies to; the model's."
 )
 
-NOISE = flags.DEFINE_string("noise", "fixed", "Noise: random, fixed or none.")
+NOISE = flags.DEFINE_string(
+    "noise", None, "Noise: random, fixed or none; fixed if unset and there is any."
+)
 
 OUT = flags.DEFINE_string("out", None, "The PNG to write.")
 
@@ -57,7 +59,9 @@ def main(model: str) -> None:
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     generator.check_style_based("style_mix")
-    style = generator.read_style(PSI.value, CUTOFF.value, NOISE.value, "--")
+    style = generator.read_style(
+        PSI.value, CUTOFF.value, NOISE.value or generator.still_noise, "--"
+    )
     layers = read_ranges(LAYERS.value, generator.num_layers)
     label = find_label(generator, CLASS.value)
     rows, columns = (Sources(generator, part, label) for part in seeds)

@@ -35,7 +35,9 @@ CLASS = flags.DEFINE_string(
     "class", None, "Class of all images, by number or name; random if unset."
 )
 
-NOISE = flags.DEFINE_string("noise", "fixed", "Noise: random, fixed or none.")
+NOISE = flags.DEFINE_string(
+    "noise", None, "Noise: random, fixed or none; fixed if unset and there is any."
+)
 
 OUT = flags.DEFINE_string("out", None, "The PNG to write.")
 
@@ -47,7 +49,9 @@ def main(model: str) -> None:
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     generator.check_style_based("truncation")
     cutoff = generator.num_layers if CUTOFF.value is None else CUTOFF.value
-    style = generator.read_style(None, cutoff, NOISE.value, "--")
+    style = generator.read_style(
+        None, cutoff, NOISE.value or generator.still_noise, "--"
+    )
     sources = Sources(generator, seeds, find_label(generator, CLASS.value))
     picture = truncation_sheet(generator, sources, psis, style)
     name = f"truncation/seeds{'-'.join(map(str, seeds))}"

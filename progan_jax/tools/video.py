@@ -160,7 +160,7 @@ def _write_interpolation(model: str) -> str:
 def _read_style(generator: TrainedGenerator) -> Style:
     asked = TRUNCATION_PSI.value, TRUNCATION_CUTOFF.value
     # Random noise would be another one in each frame.
-    noise = NOISE.value or ("fixed" if generator.num_layers else None)
+    noise = NOISE.value or generator.still_noise
     return generator.read_style(*asked, noise, prefix="--")
 
 

@@ -266,6 +266,12 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             "simultaneous updates; set it to 1, or config.optim.simultaneous to False"
         )
     options, loss = model_options(config), loss_options(config)
+    penalty = family_of(config).G_PENALTY
+    if config.optim.simultaneous and penalty and penalty.times(loss)[0]:
+        yield (
+            "config.optim.simultaneous = True leaves out the steps on G's penalty, "
+            "which this family has; set it to False"
+        )
     if start < final and options.one_stage:
         yield (
             f"config.schedule.start_resolution = {start} must be {final}, since "

@@ -33,7 +33,7 @@ _STARTS = {
 # Names in the first bytes of pickles.
 _MENTIONS = {
     b"torch_utils.persistence": (
-        "a network of StyleGAN2-ADA's or StyleGAN3's PyTorch program"
+        "a network of StyleGAN2-ADA's, StyleGAN3's or StyleGAN-XL's PyTorch program"
     ),
     b"dnnlib": DNNLIB,
     b"torch": "an object of a PyTorch program",

@@ -88,5 +88,6 @@ def test_a_truncation_sheet_has_a_row_for_each_seed_and_a_column_for_each_psi(
 
 
 def test_layers_are_described_with_their_resolutions():
-    assert describe_layers([0, 1]) == "layers 0-1, 4x4"
-    assert describe_layers(range(8, 18)) == "layers 8-17, 64x64 to 1024x1024"
+    sides = [4, 4, 8, 8, 16, 16]
+    assert describe_layers([0, 1], sides) == "layers 0-1, 4x4"
+    assert describe_layers(range(2, 6), sides) == "layers 2-5, 8x8 to 16x16"

@@ -9,12 +9,13 @@ from progan_jax.errors import UserError
 from progan_jax.inference.styles import (
     Style,
     layer_ranges,
-    layer_side,
     read_layers,
     read_style,
     read_w,
     show_layers,
 )
+from progan_jax.models.stylegan.networks import Generator
+from progan_jax.models.stylegan.options import Options
 
 
 def network(layers=18, cutoff=8, noise="random"):
@@ -86,7 +87,8 @@ def test_ranges_of_layers_follow_the_paper_and_divide_fewer_layers(resolution, e
     ranges = layer_ranges(layers)
     assert tuple(r.stop for r in ranges.values()) == ends
     assert [n for r in ranges.values() for n in r] == list(range(layers))
-    assert layer_side(layers - 1) == resolution
+    sides = Generator(resolution, Options(resolution=resolution)).layer_sides
+    assert (sides[0], sides[-1], len(sides)) == (4, resolution, layers)
 
 
 def test_one_style_for_all_layers_is_a_coarse_one():

@@ -78,6 +78,11 @@ class Generator(nn.Module):
         """Number of layers that take a w of their own; 1 without styles."""
         return 2 * len(stage_resolutions(self.resolution)) if self.options.styles else 1
 
+    @property
+    def layer_sides(self) -> tuple[int, ...]:
+        """Resolution of each layer that takes a w: two have 4, the next two 8, ..."""
+        return tuple(4 * 2 ** (layer // 2) for layer in range(self.num_layers))
+
     def layers(self) -> tuple[Layer, ...]:
         """Returns the convolutions and dense layers in blocks: those of synthesis."""
         module: Any = self  # Hashable, although its type does not say so.

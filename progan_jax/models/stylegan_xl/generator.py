@@ -61,6 +61,16 @@ class Generator(nn.Module):
         """Number of layers that take a w of their own, with the input."""
         return len(design_network(self.options).layers) + 1
 
+    @property
+    def layer_sides(self) -> tuple[int, ...]:
+        """Resolution of what each layer with a w gives, the input first.
+
+        It is that of the image's square; maps reach beyond.
+        """
+        design = design_network(self.options)
+        rates = [design.input.rate, *(layer.target.rate for layer in design.layers)]
+        return tuple(int(rate) for rate in rates)
+
     def layers(self) -> tuple[Layer, ...]:
         """Returns kernel and number of pixels of each convolution, from the design."""
         layers = design_network(self.options).layers
