@@ -95,7 +95,8 @@ def _two(generator: TrainedGenerator, path: Path, noise: str) -> list[_Program]:
     )
     width = generator.network.options.w_size
     styles = f"w float32 [N, {generator.num_layers}, {width}]"
-    seed = ", seed uint32" if noise == "random" else f" with {noise} noise"
+    words = "no" if noise == "none" else noise
+    seed = ", seed uint32" if noise == "random" else f" with {words} noise"
     return [
         _Program(
             mapping,

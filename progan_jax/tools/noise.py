@@ -14,6 +14,7 @@ from absl import flags
 
 from progan_jax.display.noise_sheet import noise_sheet
 from progan_jax.display.style_sheets import Sources
+from progan_jax.errors import UserError
 from progan_jax.inference.load import open_generator
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
@@ -57,6 +58,9 @@ def main(model: str) -> None:
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     generator.check_style_based("noise")
+    if generator.still_noise == "none":
+        model = generator.family.PAPER.model
+        raise UserError(f"this generator is a {model}, which has no noise to show")
     style = generator.read_style(PSI.value, CUTOFF.value, prefix="--")
     sources = Sources(generator, seeds, find_label(generator, CLASS.value))
     draws = max(DRAWS.value, SHOWN.value)

@@ -59,7 +59,11 @@ FILES = {
     ),
     "stylegan2-ada": (
         *("net.pkl", pickled("torch_utils.persistence:_reconstruct_persistent_obj")),
-        *("a network of StyleGAN2-ADA's or StyleGAN3's PyTorch program", "name such"),
+        *(
+            "a network of StyleGAN2-ADA's, StyleGAN3's or StyleGAN-XL's PyTorch "
+            "program",
+            "name such",
+        ),
     ),
     "pickle of a torch module": (
         *("net.pkl", pickled("torch.nn.modules.container:Sequential")),
