@@ -1,13 +1,12 @@
 """Flags that name another program, and what is asked of it; see benchmarks/peers.py."""
 
 import ast
-import sys
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from progan_jax.errors import UserError
+from benchmarks.checkouts import PEER_PATH, PEER_PYTHON, check_checkout
 from progan_jax.models.layers import num_features
 from progan_jax.training.config import make_schedule
 
@@ -29,8 +28,6 @@ def peer_names() -> list[str]:
 
 
 PEER = flags.DEFINE_enum("peer", None, peer_names(), "Program to compare with.")
-PEER_PATH = flags.DEFINE_string("peer_path", None, "Folder of its checkout.")
-PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Python with PyTorch.")
 
 
 def peer() -> str | None:
@@ -40,20 +37,7 @@ def peer() -> str | None:
 
 def check_peer_path() -> None:
     """Raises UserError unless the flags name a program and a folder that is there."""
-    if PEER_PYTHON.present and not peer():
-        raise UserError(
-            "--peer_python is without effect alone; name a checkout by --peer_path"
-        )
-    if peer() and not PEER_PATH.value:
-        raise UserError(
-            f"--peer={peer()} needs --peer_path, the folder of a checkout "
-            "(benchmarks/peers.py has its address)"
-        )
-    if peer() and not Path(PEER_PATH.value or "").is_dir():
-        raise UserError(
-            f"--peer_path={PEER_PATH.value}: there is no such folder; name a checkout "
-            f"of {peer()} (benchmarks/peers.py has its address)"
-        )
+    check_checkout(peer(), "benchmarks/peers.py")
 
 
 def peer_command() -> list[str]:

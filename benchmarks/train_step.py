@@ -25,9 +25,8 @@ from typing import Any
 
 from absl import flags
 
+from benchmarks.checkouts import PEER_PATH, PEER_PYTHON
 from benchmarks.peer_flags import (
-    PEER_PATH,
-    PEER_PYTHON,
     PEERS_OF,
     check_peer_path,
     peer,
