@@ -216,16 +216,14 @@ def _freeze(frozen: torch.nn.Module, trained: torch.nn.Module) -> None:
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Returns the ms of a pair, and its images."""
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
+    favour()
     pair = PEERS[request["peer"]](request)
     side, n = 4 * 2 ** (len(request["widths"]) - 1), request["batch"]
     reals = torch.rand(n, request["channels"], side, side, device=DEVICE) * 2 - 1
     with _autocast(request["dtype"]):
         for _ in range(2):
             pair(reals)
-        seconds = _seconds(lambda: pair(reals), request["seconds"])
+        seconds = seconds_of(lambda: pair(reals), request["seconds"])
     return {"ms": 1000 * seconds, "images": n, "torch": torch.__version__}
 
 
@@ -235,7 +233,15 @@ def _autocast(dtype: str) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(DEVICE, dtype=getattr(torch, dtype))
 
 
-def _seconds(run: Callable[[], None], seconds: float) -> float:
+def favour() -> None:
+    """Lets PyTorch take TF32 and tune cuDNN, which is faster on GPUs."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+
+
+def seconds_of(run: Callable[[], Any], seconds: float) -> float:
+    """Returns the mean time of a call, from calls of so many seconds."""
     _wait()
     count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:

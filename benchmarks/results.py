@@ -2,11 +2,12 @@
 
 A record is what `--json=FILE` of `benchmarks.train_step` writes: hardware, versions,
 commit, date, the configuration, the measured peaks and, of each resolution, times,
-floors and memory. Those of `benchmarks.accelerator` are benchmarks/case_table.py's.
+floors and memory. Those of `benchmarks.accelerator` are benchmarks/case_table.py's,
+those of `stem` and `projected` the files' of these names.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,18 +126,31 @@ def line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _table_of(record: dict[str, Any]) -> Callable[[dict[str, Any]], Iterator[str]]:
+    """Returns the function that yields the lines of a record."""
+    # They import from here.
+    from benchmarks.case_table import case_table
+    from benchmarks.projected_table import projected_table
+    from benchmarks.stem_table import stem_table
+
+    if "cases" in record:
+        return case_table
+    others = {
+        "benchmarks.projected": projected_table,
+        "benchmarks.stem": stem_table,
+    }
+    return others.get(record.get("program", ""), table)
+
+
 def main(name: str) -> None:
     """Prints the table of a record."""
     try:
         record = json.loads(Path(name).read_text())
-        # It imports from here.
-        from benchmarks.case_table import case_table
-
-        lines = list(case_table(record) if "cases" in record else table(record))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        lines = list(_table_of(record)(record))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{name}: it is not a record of benchmarks.train_step or "
-            f"benchmarks.accelerator ({type(error).__name__}: {error}); name a file "
+            f"{name}: it is not a record of benchmarks.train_step, accelerator, stem "
+            f"or projected ({type(error).__name__}: {error}); name a file "
             "that --json wrote"
         ) from error
     print("\n".join(lines))
