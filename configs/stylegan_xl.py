@@ -20,6 +20,7 @@ import ml_collections
 
 from progan_jax.configs import base, folder
 from progan_jax.errors import UserError
+from progan_jax.models.common import RESOLUTIONS
 
 # Classes of the sets; others are unconditional.
 CLASSES = {"imagenet": 1000, "cifar10": 10, "ffhq": 0, "pokemon": 0}
@@ -30,6 +31,8 @@ CLASSES = {"imagenet": 1000, "cifar10": 10, "ffhq": 0, "pokemon": 0}
 CIFAR10_ROWS = "404,817,15,281,353,207,30,339,510,867"
 
 WIDTHS = ("full", "small", "tiny")
+
+_SIDES = tuple(map(str, RESOLUTIONS))
 
 _LAZY_G, _LAZY_D = 4 / 5, 16 / 17  # Of Adam: Karras et al. 2020, appendix B.
 
@@ -122,10 +125,11 @@ def _split(argument: str) -> tuple[str, str, int]:
             f"stylegan_xl:SET,WIDTH,RESOLUTION, one of {known}; choose one"
         )
     width = rest.pop(0) if rest and rest[0] in WIDTHS else "full"
-    resolution = rest.pop(0) if rest and rest[0].isdecimal() else "0"
+    resolution = rest.pop(0) if rest and rest[0] in _SIDES else "0"
     if rest:
         raise UserError(
             f"--config=stylegan_xl:{argument}: {rest[0]!r} must be WIDTH or RESOLUTION "
-            f"of stylegan_xl:SET,WIDTH,RESOLUTION; WIDTH is one of {', '.join(WIDTHS)}"
+            f"of stylegan_xl:SET,WIDTH,RESOLUTION, one of {', '.join(WIDTHS)}, and a "
+            "power of two from 4 to 1024; choose such"
         )
     return name, width, int(resolution)

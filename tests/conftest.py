@@ -115,6 +115,26 @@ def tiny_stylegan(tiny_config):
     return config
 
 
+@pytest.fixture
+def tiny_xl(tiny_config):
+    """A run of StyleGAN-XL at 16x16; `tests.tiny_xl` has its images and weights."""
+    from progan_jax.configs import base
+    from tests.tiny_xl import SIDE, SIZES
+
+    config = base.get_config("stylegan_xl")
+    for group in ("data", "schedule", "train", "runtime"):
+        config[group].update(tiny_config[group])
+    config.model.update(SIZES)
+    config.model.stats_batch = 2
+    config.data.augment = "color,translation,cutout"
+    config.loss.path_every, config.loss.path_start_kimg = 2, 0.0
+    config.loss.blur_kimg = 0.1
+    config.optim.d_beta2 = 0.98
+    config.optim.ema_half_life_kimg, config.optim.ema_rampup = 0.05, 0.05
+    config.schedule.start_resolution = SIDE
+    return config
+
+
 PROGRAMS, COMPILED, STATES = {}, {}, {}
 
 

@@ -187,8 +187,12 @@ class StageProgram:
         return self._fit(state, lay_out(reals, replicated(self._mesh)))
 
     def abstract_state(self) -> TrainState:
-        """Returns the state's shapes, dtypes and shardings, for a restore."""
-        state = jax.eval_shape(self._create_state, self._key())
+        """Returns the state's shapes, dtypes and shardings, for a restore.
+
+        What a run starts from is not read: a checkpoint has it.
+        """
+        create = partial(self._create_state, begins=False)
+        state = jax.eval_shape(create, self._key())
         return _abstract(state, replicated(self._mesh))
 
     def grow(self, state: TrainState) -> TrainState:
@@ -256,8 +260,9 @@ class StageProgram:
     def _key(self) -> jax.Array:
         return jax.random.key(self._seed)
 
-    def _create_state(self, key: jax.Array) -> TrainState:
+    def _create_state(self, key: jax.Array, begins: bool = True) -> TrainState:
         steps = self.steps
+        begin = partial(steps.family.begin, steps.generator.options)
         loss_state = steps.family.init_loss_state(steps.options.loss)
         state = create_state(
             key,
@@ -265,7 +270,7 @@ class StageProgram:
             steps.discriminator,
             steps.tx.g,
             loss_state,
-            partial(steps.family.begin, steps.generator.options),
+            begin if begins else lambda born: born,
         )
         if self._sums is None:
             # The names alone are kept: they take a trace of both losses.

@@ -5,11 +5,13 @@ deepest features over its images. G and each head of D train a copy of their own
 Source: Sauer et al. 2022, section 3.2.
 """
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from progan_jax.errors import UserError
+from progan_jax.errors import UserError, reason
 from progan_jax.models.common import Variables
 from progan_jax.models.stylegan_xl.discriminator import with_embedding
 from progan_jax.models.stylegan_xl.options import Options
@@ -44,33 +46,39 @@ def read_table(options: Options) -> np.ndarray:
     chosen = [int(row) for row in options.chosen_rows] or list(range(rows))
     if table.shape[1] != width:
         raise UserError(
-            f"{_FIELD} = {options.embedding_file!r} has rows of {table.shape[1]} "
-            f"numbers, and config.model.embedding_size = {width}; set it to that"
+            f"{_FIELD} = {options.embedding_file!r} must have rows of "
+            f"config.model.embedding_size = {width} numbers and has rows of "
+            f"{table.shape[1]}; set that to {table.shape[1]}, or name another file"
         )
     if max(chosen) >= len(table):
         raise UserError(
-            f"{_FIELD} = {options.embedding_file!r} has {len(table)} rows, from 0 on, "
-            f"and row {max(chosen)} is asked for; lower config.model.embedding_rows, "
-            "or choose others by config.model.embedding_choice"
+            f"{_FIELD} = {options.embedding_file!r} must have a row {max(chosen)} and "
+            f"has rows 0 to {len(table) - 1}; lower config.model.embedding_rows, or "
+            "choose others by config.model.embedding_choice"
         )
     return table[chosen]
 
 
 def _read(path: str) -> np.ndarray:
-    """Returns the only array of an .npy or .npz file, as float32."""
-    file = Path(path).expanduser()
+    """Returns the only table of an .npy or .npz file, as float32."""
     try:
-        found = np.load(file, allow_pickle=False)
-        arrays = [found] if isinstance(found, np.ndarray) else list(found.values())
-    except (OSError, ValueError) as error:
+        arrays = _arrays(Path(path).expanduser())
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
-            f"{_FIELD} = {path!r} cannot be read ({error}); name an .npz or .npy file, "
-            "or set it to '' for random embeddings"
+            f"{_FIELD} = {path!r} cannot be read ({reason(error)}); name an .npz or "
+            ".npy file, or set it to '' for random embeddings"
         ) from error
-    tables = [array for array in arrays if array.ndim == 2]
+    tables = [a for a in arrays if a.ndim == 2 and a.dtype.kind in "fiu"]
     if len(tables) != 1:
         raise UserError(
-            f"{_FIELD} = {path!r} holds {len(tables)} tables and must hold one, an "
-            "array [rows, width]; name another file"
+            f"{_FIELD} = {path!r} must hold one table, numbers [rows, width], and "
+            f"holds {len(tables)}; name another file"
         )
     return np.asarray(tables[0], np.float32)
+
+
+def _arrays(file: Path) -> list[np.ndarray]:
+    # NumPy leaves a file open that it opens itself and finds damaged.
+    with file.open("rb") as opened:
+        found = np.load(opened, allow_pickle=False)
+        return [found] if isinstance(found, np.ndarray) else list(found.values())

@@ -5,6 +5,7 @@ Source: Sauer et al. 2022, section 3 and appendix, and the authors' program.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from progan_jax.models.common import RESOLUTIONS, Paper
 from progan_jax.models.options import option
@@ -178,6 +179,9 @@ class LossOptions:
 def describe(options: Options) -> dict[str, str]:
     """Returns rows of a model card on the networks, besides those of all families."""
     size = f", lite0 at {options.backbone_size}" if options.backbone_size else ""
+    # Not the full path, which would reveal a machine's folders.
+    file = Path(options.embedding_file).name
+    table = f"from {file}" if file else "random"
     return {
         "mapping": f"{options.mapping_layers} layers, w of {options.w_size}",
         "synthesis": f"{options.layers} layers and ToRGB, equivariant to "
@@ -185,7 +189,7 @@ def describe(options: Options) -> dict[str, str]:
         "feature maps": f"{options.fmap_base} / 2 f, at most {options.fmap_max}",
         "backbones of D": ", ".join(options.backbone_names) + size,
         "images per group of statistics": str(options.stats_batch or "the batch"),
-        "class embeddings": options.embedding_file or "random at the start",
+        "class embeddings": f"{table} at the start",
     }
 
 
@@ -216,11 +220,14 @@ def _backbone_faults(options: Options) -> Iterator[str]:
     if unknown := [name for name in names if name not in BACKBONES]:
         yield f"{field}: {unknown[0]!r} must be one of {known}; choose one"
     elif len(set(names)) < len(names):
-        yield f"{field} names one twice; name each once"
+        yield f"{field} must name each network once; leave out the second"
     given = f"config.model.backbone_weights = {options.backbone_weights!r}"
     for name, path in options.weight_paths.items():
         if name not in BACKBONES or not path:
-            yield f"{given}: {name!r} must be NAME=FILE with a NAME of {known}"
+            yield (
+                f"{given}: {name!r} must be NAME=FILE with a NAME of {known}; write "
+                "for example 'lite0=FILE'"
+            )
     size = options.backbone_size
     if size and (size % STEP or size < SMALLEST_SIDE):
         yield (
@@ -239,12 +246,15 @@ def _embedding_faults(options: Options) -> Iterator[str]:
         )
     field = f"config.model.embedding_choice = {options.embedding_choice!r}"
     chosen = options.chosen_rows
-    if not all(part.isdecimal() for part in chosen):
-        yield f"{field}: write numbers of rows, as in '404,817'"
+    if wrong := [part for part in chosen if not part.isdecimal()]:
+        yield (
+            f"{field}: {wrong[0]!r} must be the number of a row; write numbers as in "
+            "'404,817'"
+        )
     elif chosen and len(chosen) != rows:
         yield (
-            f"{field} has {len(chosen)} rows, and config.model.embedding_rows = "
-            f"{rows}; set that to the number of rows"
+            f"{field} must have config.model.embedding_rows = {rows} numbers and has "
+            f"{len(chosen)}; set that to {len(chosen)}"
         )
 
 

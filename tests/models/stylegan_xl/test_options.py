@@ -1,0 +1,168 @@
+"""Combinations of StyleGAN-XL's options, and what they say of themselves."""
+
+from dataclasses import replace
+
+import pytest
+
+from progan_jax.errors import UserError
+from progan_jax.models.options import faults
+from progan_jax.models.stylegan_xl.options import (
+    LossOptions,
+    Options,
+    describe,
+    joint_faults,
+)
+from progan_jax.training.validation import validate
+
+KNOWN = "lite0, deit_tiny, deit_small, deit_base, dinov2_small"
+
+MODEL = {
+    "more classes than rows": (
+        {"num_classes": 7, "embedding_rows": 6},
+        "config.model.num_classes = 7 must be at most config.model.embedding_rows = 6, "
+        "the rows of the table of class embeddings; lower it, or raise that with "
+        "config.model.embedding_file = ''",
+    ),
+    "a backbone that is none": (
+        {"backbones": "lite0, vgg"},
+        f"config.model.backbones = 'lite0, vgg': 'vgg' must be one of {KNOWN}; choose "
+        "one",
+    ),
+    "no backbone": (
+        {"backbones": ""},
+        f"config.model.backbones = '': '' must be one of {KNOWN}; choose one",
+    ),
+    "a backbone twice": (
+        {"backbones": "lite0,lite0"},
+        "config.model.backbones = 'lite0,lite0' must name each network once; leave out "
+        "the second",
+    ),
+    "a file of nothing": (
+        {"backbone_weights": "weights.pth"},
+        "config.model.backbone_weights = 'weights.pth': 'weights.pth' must be "
+        f"NAME=FILE with a NAME of {KNOWN}; write for example 'lite0=FILE'",
+    ),
+    "no file": (
+        {"backbone_weights": "lite0="},
+        "config.model.backbone_weights = 'lite0=': 'lite0' must be NAME=FILE with a "
+        f"NAME of {KNOWN}; write for example 'lite0=FILE'",
+    ),
+    "a size between steps": (
+        {"backbone_size": 100},
+        "config.model.backbone_size = 100 must be 0 or a multiple of 32 from 64, for "
+        "the smallest maps that heads take; choose one",
+    ),
+    "too small a size": (
+        {"backbone_size": 32},
+        "config.model.backbone_size = 32 must be 0 or a multiple of 32 from 64, for "
+        "the smallest maps that heads take; choose one",
+    ),
+    "a row that is none": (
+        {"embedding_rows": 2, "embedding_choice": "1,-2"},
+        "config.model.embedding_choice = '1,-2': '-2' must be the number of a row; "
+        "write numbers as in '404,817'",
+    ),
+    "too few rows": (
+        {"embedding_rows": 6, "embedding_choice": "404, 817"},
+        "config.model.embedding_choice = '404, 817' must have "
+        "config.model.embedding_rows = 6 numbers and has 2; set that to 2",
+    ),
+    "superresolution": (
+        {"resolution": 32, "stages": "16"},
+        "config.model.stages = '16': superresolution is not trained by this version; "
+        "set it to ''",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", MODEL)
+def test_a_combination_that_is_invalid_is_named_in_one_line(fault):
+    fields, message = MODEL[fault]
+    assert list(joint_faults(replace(Options(), **fields), LossOptions())) == [message]
+
+
+def test_guidance_needs_classes():
+    loss = LossOptions(guidance_weight=8.0)
+    assert list(joint_faults(Options(), loss)) == [
+        "config.loss.guidance_weight = 8 needs classes, and config.model.num_classes = "
+        "0; set it to 0, or train with classes"
+    ]
+    assert not list(joint_faults(Options(num_classes=1000), loss))
+
+
+def test_the_defaults_are_valid():
+    assert not list(joint_faults(Options(), LossOptions()))
+    for options in (Options(), LossOptions()):
+        assert not list(faults(type(options), vars(options)))
+
+
+def refused(config, devices=1):
+    with pytest.raises(UserError) as error:
+        validate(config, devices)
+    return str(error.value).splitlines()
+
+
+def test_each_device_needs_whole_groups(tiny_xl):
+    tiny_xl.model.stats_batch = 8
+    tiny_xl.schedule.batch_size = "24"
+    validate(tiny_xl, 1)
+    assert refused(tiny_xl, 2) == [
+        "config.schedule.batch_size = '24': each of 2 device(s) must get equally many "
+        "images, a multiple of config.model.stats_batch = 8, which rules out 24 (at "
+        "16); choose 16 or 32 for 24, or set config.runtime.num_devices to 1, the "
+        "largest number of devices that keeps all groups of the run complete"
+    ]
+    # Where a device has fewer images than a group, it is not made smaller.
+    tiny_xl.schedule.batch_size = "4"
+    assert "rules out 4 (at 16); choose 8 for 4" in refused(tiny_xl)[0]
+
+
+def test_parts_of_a_batch_are_whole_groups(tiny_xl):
+    tiny_xl.model.stats_batch = 4
+    tiny_xl.schedule.batch_size, tiny_xl.schedule.microbatch = "16", "2"
+    assert refused(tiny_xl) == [
+        "config.schedule.microbatch = '2' must divide the images of a device into "
+        "complete groups of config.model.stats_batch; choose 4, 8, 0 (all) for 2 (at "
+        "16: 16 images, groups of 4)"
+    ]
+    tiny_xl.schedule.microbatch = "8"
+    validate(tiny_xl, 1)
+    tiny_xl.model.stats_batch = 0
+    assert refused(tiny_xl) == [
+        "config.schedule.microbatch = '8' would split batches (at 16), which is not "
+        "possible with config.model.stats_batch = 0; set it to 0 (all)"
+    ]
+
+
+def test_networks_of_one_stage_do_not_grow(tiny_xl):
+    tiny_xl.schedule.start_resolution = 8
+    assert "config.schedule.start_resolution = 8 must be 16" in refused(tiny_xl)[0]
+
+
+def test_names_and_files_are_read_around_spaces():
+    options = Options(
+        backbones=" deit_base , lite0",
+        backbone_weights="deit_base = a/b.safetensors, lite0=c=d.pth,",
+        embedding_choice=" 404, 817 ,",
+    )
+    assert options.backbone_names == ("deit_base", "lite0")
+    files = {"deit_base": "a/b.safetensors", "lite0": "c=d.pth"}
+    assert options.weight_paths == files
+    assert options.chosen_rows == ("404", "817")
+
+
+def test_fields_without_effect_do_not_matter():
+    for name in ("embedding_rows", "embedding_size"):
+        assert Options(num_classes=3).matters(name) and not Options().matters(name)
+    assert Options(stages="16").matters("head_layers")
+    assert not Options().matters("head_layers") and Options().matters("layers")
+
+
+def test_a_card_names_backbones_groups_and_embeddings():
+    rows = describe(Options(backbones="lite0", backbone_size=64, stats_batch=8))
+    assert rows["backbones of D"] == "lite0, lite0 at 64"
+    assert rows["images per group of statistics"] == "8"
+    assert rows["class embeddings"] == "random at the start"
+    rows = describe(Options(embedding_file="/home/me/table.npz"))
+    assert rows["images per group of statistics"] == "the batch"
+    assert rows["class embeddings"] == "from table.npz at the start"

@@ -1,0 +1,76 @@
+"""A tiny StyleGAN-XL: lite0 of random weights at 64x64, and coloured digits."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from progan_jax.data.pyramid import build_pyramid
+from progan_jax.data.sources import load_digits
+from progan_jax.models.stylegan_xl import Options
+from progan_jax.models.stylegan_xl.backbones import BACKBONES
+
+SIDE, CLASSES = 16, 5
+
+SIZES = {
+    "resolution": SIDE,
+    "num_classes": CLASSES,
+    "layers": 4,
+    "fmap_base": 64,
+    "fmap_max": 8,
+    "latent_size": 8,
+    "w_size": 16,
+    "embedding_rows": 6,
+    "embedding_size": 4,
+    "backbones": "lite0",
+    "backbone_size": 64,
+}
+MODEL = Options(**SIZES)
+
+
+@functools.cache
+def lite0():
+    """Returns arrays by timm's names that keep the size of what passes through them."""
+    random, arrays = np.random.default_rng(0), {}
+    for name, shape in BACKBONES["lite0"].timm_shapes().items():
+        last = name.rpartition(".")[2]
+        if len(shape) == 4:
+            array = random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+        elif last == "bias":
+            array = random.normal(0, 0.1, shape)
+        else:  # A factor, a mean or a variance.
+            array = np.full(shape, last != "running_mean")
+        arrays[name] = array.astype(np.float32)
+    return arrays
+
+
+@functools.cache
+def frozen():
+    """Returns what the family's `load_frozen` would."""
+    params = BACKBONES["lite0"].from_timm(lite0())
+    return {"backbones": {"lite0": params}, "classifier": None}
+
+
+def write_lite0(path, **changed):
+    """Writes a file for `backbone_weights`, and returns its path."""
+    save_file(lite0() | changed, path)
+    return path
+
+
+@functools.cache
+def coloured_digits(side=SIDE):
+    """Returns 320 digits of five classes, each class of a colour of its own."""
+    digits = load_digits(side)
+    chosen = np.flatnonzero(digits.labels < CLASSES)[:320]
+    labels = digits.labels[chosen]
+    colours = np.random.default_rng(1).uniform(0.3, 1, (CLASSES, 1, 1, 3))
+    images = digits.levels[side][chosen] * colours[labels]
+    return build_pyramid("coloured", images.astype(np.uint8), labels, CLASSES)
+
+
+def reals(n):
+    """Returns the first images, in [-1, 1], and their classes."""
+    digits = coloured_digits()
+    images = jnp.asarray(digits.levels[SIDE][:n], jnp.float32) / 127.5 - 1
+    return images, jnp.asarray(digits.labels[:n])
