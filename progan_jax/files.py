@@ -291,3 +291,14 @@ def lock_folder(folder: Path) -> int:
             "that write into it would not be noticed"
         )
     return opened
+
+
+def are_identities(value: Any) -> bool:
+    """Returns whether a JSON value has name and hash of files; see `Family.files`."""
+    if not isinstance(value, dict):
+        return False
+    files, names = value.values(), ("file", "sha256")
+    return all(
+        isinstance(file, dict) and all(isinstance(file.get(n), str) for n in names)
+        for file in files
+    )

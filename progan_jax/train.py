@@ -19,17 +19,28 @@ import numpy as np
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.files import check_utf_8
+from progan_jax.models.families import Files
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.distributed import StopVote, is_primary, together
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
-from progan_jax.training.config import make_schedule
+from progan_jax.training.config import (
+    family_of,
+    loss_options,
+    make_schedule,
+    model_options,
+)
 from progan_jax.training.schedule import Stage
 from progan_jax.training.stage import NextProgram, StageProgram, warn_of_small_groups
 from progan_jax.training.start import Initial, open_initial, open_set, start_from
 from progan_jax.training.state import TrainState, forgive, split_key
-from progan_jax.training.validation import agree_on_config, agree_on_set, validate
+from progan_jax.training.validation import (
+    agree_on_config,
+    agree_on_files,
+    agree_on_set,
+    validate,
+)
 from progan_jax.training.workdir import (
     RunFolder,
     check_begun,
@@ -73,12 +84,17 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
     pyramid = together(lambda: open_set(config))
     agree_on_set(pyramid)
     initial = together(lambda: open_initial(config, workdir))
+    options = model_options(config), loss_options(config)
+    files = together(lambda: family_of(config).files(*options))
+    agree_on_files(files)
     keep = config.train.keep_checkpoints
     with ExitStack() as stack:
-        folder = together(lambda: _open(config, workdir, pyramid, mesh.size, stack))
+        to_open = config, workdir, pyramid, files, mesh.size
+        folder = together(lambda: _open(*to_open, stack))
         saved = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=keep))
         try:
-            _Run(config, workdir, mesh, pyramid, saved, stop, initial, folder).run()
+            given = config, workdir, mesh, pyramid, files
+            _Run(*given, saved, stop, initial, folder).run()
         except (OSError, UserError):
             # If the folder itself is gone, report that instead.
             if folder:
@@ -90,6 +106,7 @@ def _open(
     config: ml_collections.ConfigDict,
     workdir: Path,
     pyramid: Pyramid,
+    files: Files,
     num_devices: int,
     stack: ExitStack,
 ) -> RunFolder | None:
@@ -100,7 +117,7 @@ def _open(
     check_utf_8("--workdir", str(workdir.absolute()))
     folder = stack.enter_context(exclusive(workdir))
     check_disk(config, workdir, num_devices)
-    open_workdir(config, workdir, pyramid.fingerprint, num_devices)
+    open_workdir(config, workdir, pyramid.fingerprint, num_devices, files)
     return folder
 
 
@@ -117,6 +134,7 @@ class _Run:
         workdir: Path,
         mesh: jax.sharding.Mesh,
         pyramid: Pyramid,
+        files: Files,
         checkpoints: Checkpoints,
         stop: StopRequest,
         initial: Initial | None,
@@ -143,6 +161,9 @@ class _Run:
             self.program = self._program(meta["resolution"])
             self.state = forgive(self.state, config.train.max_skipped)
             self.origin = meta.get("origin", {})
+        if files:
+            # Of the same content as at the start, though perhaps of other names.
+            self.origin = self.origin | {"frozen_files": files}
         self.tick_shown = 0
         self.record = together(lambda: self._open_record(folder, total_sec))
 

@@ -42,6 +42,7 @@ class Options:
     contrast: float = option(1.0, least=0, of="G")
     noise: float = option(0.0, least=0, of="")
     stddev_group, group_field, keeps_groups = None, "mbstd_group_size", False
+    advised_group = 0
     whole_batch = one_stage = ()
 
     def matters(self, name):
@@ -191,6 +192,7 @@ FAMILY = SimpleNamespace(
     draw_for_d=draw,
     draw_for_g=draw,
     load_frozen=lambda options, loss: {"scale": np.float32(SCALE)},
+    files=lambda options, loss: {},
     begin=lambda options, born: born,
     make_fakes=make_fakes,
     is_zero_sum=lambda options, loss: False,

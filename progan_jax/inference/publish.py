@@ -42,16 +42,12 @@ _IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 
 # Fields of a configuration that hold paths of the machine that trained.
 PATHS = (
-    *(
-        "init_from",
-        "data.data_dir",
-        "model.backbone_weights",
-        "model.embedding_file",
-        "eval.inception_weights",
-        "eval.classifier",
-    ),
-    *("eval.lpips_weights", "eval.attributes"),
+    *("init_from", "data.data_dir", "eval.inception_weights", "eval.classifier"),
+    *("eval.lpips_weights", "eval.attributes", "model.backbone_weights"),
 )
+
+# Those of which the name of the file is published.
+_FILES = ("model.embedding_file",)
 
 _SEED = 0  # Of the samples.
 
@@ -142,6 +138,10 @@ def _origin(info: Mapping[str, Any], base: Mapping[str, Any] | None) -> Iterator
     sections = {
         "Training images": info.get("dataset", {}),
         "Initial networks": info.get("initial", {}),
+        "Frozen networks of D": {
+            name: f"{file['file']}, SHA-256 {file['sha256']}"
+            for name, file in info.get("frozen_files", {}).items()
+        },
         "Imported from": info.get("source", {}),
     }
     for heading, fields in sections.items():
@@ -311,8 +311,18 @@ def _draw(generator: TrainedGenerator) -> tuple[np.ndarray, str]:
 def _without_paths(info: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a description without `CARRIES` and the paths of this machine."""
     kept = {name: value for name, value in info.items() if name != CARRIES}
-    if "config" in kept:
-        fields = traverse_util.flatten_dict(kept["config"], keep_empty_nodes=True)
-        cleared = {path: "" for path in fields if ".".join(path) in PATHS}
-        kept["config"] = traverse_util.unflatten_dict(fields | cleared)
+    for name, prefix in (("config", ""), ("options", "model.")):
+        if name in kept:
+            fields = traverse_util.flatten_dict(kept[name], keep_empty_nodes=True)
+            cleared = {
+                path: _without_path(prefix + ".".join(path), value)
+                for path, value in fields.items()
+            }
+            kept[name] = traverse_util.unflatten_dict(cleared)
     return kept
+
+
+def _without_path(field: str, value: Any) -> Any:
+    if field in PATHS:
+        return ""
+    return Path(value).name if field in _FILES else value

@@ -17,7 +17,14 @@ from flax import traverse_util
 from safetensors.numpy import load, save
 
 from progan_jax.errors import UserError
-from progan_jax.files import CHECKSUM, is_intact, parse_record, seal, write_whole
+from progan_jax.files import (
+    CHECKSUM,
+    are_identities,
+    is_intact,
+    parse_record,
+    seal,
+    write_whole,
+)
 from progan_jax.models.common import Weights
 
 # Kimg and resolution. Earlier versions wrote integer kimg, rounded down.
@@ -179,6 +186,8 @@ def _check_info(info: Any) -> None:
             raise ValueError(f"{INFO} has a field {name} that is not an object")
     if "config" in info and not isinstance(info["stage"].get("nimg"), int | float):
         raise ValueError(f"{INFO} has no nimg, the number of images shown")
+    if not are_identities(info.get("frozen_files", {})):
+        raise ValueError(f"{INFO} has frozen_files without names or hashes")
     licence = info.get("licence", {"name": ""})
     if not isinstance(licence, dict) or not isinstance(licence.get("name"), str):
         raise ValueError(f"{INFO} has a licence without a name")

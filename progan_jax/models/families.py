@@ -24,6 +24,9 @@ from progan_jax.models.common import (
 from progan_jax.models.official import refuse_others
 from progan_jax.weights.unpickling import read_pickle
 
+# "file", the name of a file, and its "sha256", by the frozen networks whose it is.
+Files = dict[str, dict[str, str]]
+
 
 class Family(Protocol):
     """Interface of a family; `options` and `loss` are instances of its dataclasses.
@@ -31,8 +34,9 @@ class Family(Protocol):
     Attributes:
       Options: Dataclass of the fields of `config.model`; see `models.options`. All
         families have `resolution`, `channels`, `latent_size`, `num_classes`, `dtype`
-        and `remat`, and the properties `stddev_group`, `group_field`, `keeps_groups`,
-        `whole_batch`, `one_stage` and `matters` of `progan.options.Options`.
+        and `remat`, and the properties `stddev_group`, `group_field`, `advised_group`,
+        `keeps_groups`, `whole_batch`, `one_stage` and `matters` of
+        `progan.options.Options`.
       LossOptions: Dataclass of the fields of `config.loss`, with the property
         `in_full_space` of `progan.options.LossOptions`.
       G_TAKES_REALS: Whether G's loss needs a batch of real images.
@@ -93,6 +97,13 @@ class Family(Protocol):
         They come from files, are not checkpointed, and are on every device. None if
         there are none. Raises UserError if a file cannot be read.
         """
+
+    def files(self, options: Any, loss: Any, /) -> Files:
+        """Returns name and hash of the files of `load_frozen`, by their networks.
+
+        Runs and snapshots record them. Raises UserError if a file is missing.
+        """
+        ...
 
     def begin(self, options: Any, born: Variables, /) -> Variables:
         """Returns a run's first variables, given those that were drawn.

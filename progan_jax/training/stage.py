@@ -319,7 +319,7 @@ def _log_probs(counts: Sequence[int]) -> tuple[float, ...]:
 
 
 def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Warns where the devices make groups of the minibatch statistic smaller."""
+    """Warns where devices make groups of a statistic smaller, or they are too small."""
     options = model_options(config)
     one, these = stddev_groups(config, 1), stddev_groups(config, num_devices)
     if small := [f"{these[r]} at {r}x{r}" for r in one if these[r] < one[r]]:
@@ -328,6 +328,14 @@ def warn_of_small_groups(config: ml_collections.ConfigDict, num_devices: int) ->
             f"smaller than config.model.{options.group_field} = "
             f"{options.stddev_group}: {', '.join(small)}; "
             f"{most_devices(config, num_devices)} device(s) keep them complete"
+        )
+    advised = options.advised_group
+    if rough := [f"{n} at {r}x{r}" for r, n in these.items() if n < advised]:
+        warn(
+            f"config.model.{options.group_field} = {options.stddev_group}: groups of "
+            f"fewer than {advised} images share statistics ({', '.join(rough)}), and "
+            "training may collapse; raise it, and with it config.schedule.batch_size "
+            "and microbatch where they are smaller"
         )
 
 

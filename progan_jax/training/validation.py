@@ -14,7 +14,7 @@ from progan_jax.errors import UserError
 from progan_jax.images import SMALLEST_LEVEL
 from progan_jax.models.augmentation import parse_policy
 from progan_jax.models.common import RESOLUTIONS, stage_resolutions
-from progan_jax.models.families import FAMILIES
+from progan_jax.models.families import FAMILIES, Files
 from progan_jax.models.options import Rule, faults
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.distributed import share_json, together
@@ -363,6 +363,30 @@ def agree_on_set(pyramid: Pyramid) -> None:
     """
     primarys = share_json(pyramid.fingerprint)
     together(lambda: _compare_sets(pyramid, primarys))
+
+
+def agree_on_files(files: Files) -> None:
+    """Compares this process's frozen networks with process 0's, by their files' hashes.
+
+    Args:
+      files: What the family's `files` returned.
+
+    Raises:
+      UserError: on all processes, if one has others.
+    """
+    hashes = {name: file["sha256"] for name, file in files.items()}
+    primarys = share_json(hashes)
+    together(lambda: _compare_files(hashes, primarys))
+
+
+def _compare_files(hashes: dict[str, str], primarys: dict[str, str]) -> None:
+    for name, mine in hashes.items():
+        if mine != primarys[name]:
+            raise UserError(
+                f"the weights of {name} have SHA-256 {mine} on process "
+                f"{jax.process_index()} and {primarys[name]} on process 0; give all "
+                "hosts the same file"
+            )
 
 
 def _compare(fields: dict[str, Any], primarys: dict[str, Any]) -> None:

@@ -15,8 +15,16 @@ import ml_collections
 from progan_jax.configs import base
 from progan_jax.data.names import first_few
 from progan_jax.errors import UserError, warn
-from progan_jax.files import CHECKSUM, is_intact, lock_folder, seal, write_json
+from progan_jax.files import (
+    CHECKSUM,
+    are_identities,
+    is_intact,
+    lock_folder,
+    seal,
+    write_json,
+)
 from progan_jax.inference.snapshot import parse_moment
+from progan_jax.models.families import Files
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.environment import environment
 from progan_jax.runtime.logging import last_nimg
@@ -43,6 +51,7 @@ _KINDS = {
     "data_fingerprint": str,
     "stddev_groups": dict,
     "starts": list,
+    "frozen_files": dict,
 }
 
 # Deepest nesting in config.json; the versions in "starts" are the deepest of ours.
@@ -110,6 +119,7 @@ def open_workdir(
     workdir: Path,
     fingerprint: str,
     num_devices: int,
+    files: Files | None = None,
 ) -> None:
     """Records a new run, or checks that the folder's run has this configuration.
 
@@ -119,6 +129,7 @@ def open_workdir(
       fingerprint: Fingerprint of the image set.
       num_devices: Number of devices that the batches are split over; it may change, but
         not the groups of the minibatch statistic that follow from it.
+      files: What the family's `files` returned. They may have moved, but not changed.
 
     Raises:
       UserError: if the folder holds another run or something else; nothing is changed.
@@ -129,10 +140,13 @@ def open_workdir(
         "data_fingerprint": fingerprint,
         "stddev_groups": groups,
         "starts": [],
+        "frozen_files": files or {},
     }
     if path.exists():
         record = read_record(workdir, "--workdir")
         _check_same_run(config, workdir, record, fingerprint, groups)
+        _check_same_files(workdir, record["frozen_files"], files or {})
+        record["frozen_files"] = files or {}
     elif any(not entry.name.startswith(".") for entry in workdir.iterdir()):
         raise UserError(
             f"--workdir={workdir}: it is in use and holds no {CONFIG} of a run; "
@@ -340,6 +354,20 @@ def _check_same_run(
             )
 
 
+def _check_same_files(workdir: Path, begun: Files, files: Files) -> None:
+    """Raises UserError if a frozen network has other weights than at the start."""
+    for name, now in files.items():
+        # Runs of earlier versions have none on record.
+        before = begun.get(name, now)
+        if before["sha256"] != now["sha256"]:
+            raise UserError(
+                f"--workdir={workdir}: the weights of {name} are read from "
+                f"{now['file']} with SHA-256 {now['sha256']}, and the run was begun "
+                f"with {before['file']} with SHA-256 {before['sha256']}; name that "
+                "file, or choose another --workdir"
+            )
+
+
 def _check_progress(
     config: ml_collections.ConfigDict, workdir: Path, begun: ml_collections.ConfigDict
 ) -> None:
@@ -453,6 +481,11 @@ def _check_record(record: Any) -> None:
     starts = record["starts"]
     if not all(isinstance(start, dict) for start in starts):
         raise ValueError(f"it has starts = {str(starts)[:40]} and needs records there")
+    files = record["frozen_files"]
+    if not are_identities(files):
+        raise ValueError(
+            f"it has frozen_files = {str(files)[:40]} and needs files and hashes there"
+        )
     if not record["config"]:
         raise ValueError("it has no config")
     complete_config(record["config"])

@@ -172,6 +172,10 @@ FAULTS = {
         lambda folder: damage(folder, licence="mit"),
         "has a licence without a name",
     ),
+    "files without hashes": (
+        lambda folder: damage(folder, frozen_files={"lite0": {"file": "a.pth"}}),
+        "has frozen_files without names or hashes",
+    ),
     "numbers that are whole": (
         lambda folder: damage(folder, "options", dtype="int32"),
         r"is invalid \(dtype = 'int32' must be one of",

@@ -26,7 +26,7 @@ from progan_jax.inference.snapshot import (
     read_trained,
     write_snapshot,
 )
-from progan_jax.models.common import init_generator
+from progan_jax.models.common import init_generator, to_weights
 from progan_jax.models.families import import_network
 from tests import hub
 from tests.pickles import dumps, golden_networks
@@ -148,6 +148,40 @@ def test_paths_of_the_machine_that_trained_are_removed(snapshot, tmp_path):
     assert info["config"]["optim"]["ema_decay"] == 0.5
     assert info["licence"] == {"name": "mit"}
     assert read_trained(tmp_path / "out") == {}  # Which it does not promise, either.
+
+
+def test_the_card_names_the_files_of_frozen_networks(tmp_path, tiny_xl):
+    table = "/home/someone/tables/imagenet.npz"
+    tiny_xl.model.backbone_weights = "lite0=/home/someone/lite0.pth"
+    tiny_xl.model.embedding_file = table
+    info = {
+        "family": "stylegan_xl",
+        "stage": {"resolution": 16, "alpha": 1.0, "nimg": 320},
+        "options": tiny_xl.model.to_dict(),
+        "config": tiny_xl.to_dict(),
+        "frozen_files": {"lite0": {"file": "lite0.pth", "sha256": "ab"}},
+    }
+    network = generator_from_snapshot(info)
+    variables = jax.eval_shape(lambda key: init_g(key, network), jax.random.key(0))
+    weights = to_weights(jax.tree.map(lambda x: np.ones(x.shape, x.dtype), variables))
+    folder = tmp_path / "snapshot"
+    write_snapshot(folder, weights, info)
+    card = publish(folder, tmp_path / "out", base={})
+    row = "| `lite0` | `lite0.pth, SHA-256 ab` |"
+    assert f"## Frozen networks of D\n\n|  |  |\n| --- | --- |\n{row}" in card
+    assert "| `class embeddings` | `from imagenet.npz at the start` |" in card
+    for file in (tmp_path / "out").iterdir():
+        assert b"someone" not in file.read_bytes()
+    published = json.loads((tmp_path / "out" / "snapshot.json").read_text())
+    for model in (published["options"], published["config"]["model"]):
+        assert model["backbone_weights"] == ""
+        assert model["embedding_file"] == "imagenet.npz"
+    assert published["frozen_files"] == info["frozen_files"]
+
+
+def init_g(key, network):
+    labels = np.zeros((1, network.num_classes))
+    return network.init(key, np.zeros((1, network.latent_size)), labels)
 
 
 def test_the_authors_networks_keep_their_licence_in_json_and_card(tmp_path):

@@ -8,7 +8,7 @@ from progan_jax.errors import UserError
 from progan_jax.runtime.compiler import collectives, host_transfers
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training.config import make_schedule
-from progan_jax.training.stage import StageProgram
+from progan_jax.training.stage import StageProgram, warn_of_small_groups
 from tests.tiny_xl import SIDE, coloured_digits, write_lite0
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
@@ -71,6 +71,25 @@ def test_ten_pairs_are_the_same_on_eight_devices_with_groups_of_their_own(
     other = train(config, 1)
     for path in ("d_params/lite0/heads_0/conv0/kernel", "sums/d_loss"):
         assert np.abs(one[path] - other[path]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("group", "batch", "images"),
+    [(2, 16, 2), (7, 14, 7), (0, 4, 4), (8, 16, None), (0, 8, None)],
+)
+def test_groups_of_few_images_are_reported(config, capsys, group, batch, images):
+    config.model.stats_batch, config.schedule.batch_size = group, str(batch)
+    warn_of_small_groups(config, 1)
+    told = capsys.readouterr().err
+    if images is None:
+        assert not told
+    else:
+        assert told == (
+            f"warning: config.model.stats_batch = {group}: groups of fewer than 8 "
+            f"images share statistics ({images} at 16x16), and training may collapse; "
+            "raise it, and with it config.schedule.batch_size and microbatch where "
+            "they are smaller\n"
+        )
 
 
 def test_the_table_of_embeddings_is_read_where_a_run_starts_alone(config, tmp_path):

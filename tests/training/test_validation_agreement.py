@@ -5,7 +5,11 @@ import pytest
 from progan_jax.data.sources import load_digits
 from progan_jax.errors import UserError
 from progan_jax.training import validation
-from progan_jax.training.validation import agree_on_config, agree_on_set
+from progan_jax.training.validation import (
+    agree_on_config,
+    agree_on_files,
+    agree_on_set,
+)
 
 
 @pytest.fixture
@@ -42,3 +46,17 @@ def test_other_images_are_reported(says):
     says(lambda mine: "0" * len(mine))
     with pytest.raises(UserError, match="process 0 reads other images than process 0"):
         agree_on_set(pyramid)
+
+
+def test_other_weights_of_a_frozen_network_are_reported(says):
+    agree_on_files({})
+    files = {"lite0": {"file": "a.pth", "sha256": "ab"}}
+    says(lambda mine: {"lite0": "ab"})
+    agree_on_files(files)  # Whatever the file's name is.
+    says(lambda mine: {"lite0": "cd"})
+    with pytest.raises(UserError) as told:
+        agree_on_files(files)
+    assert str(told.value) == (
+        "the weights of lite0 have SHA-256 ab on process 0 and cd on process 0; give "
+        "all hosts the same file"
+    )

@@ -126,6 +126,37 @@ def test_the_same_configuration_opens_the_folder_again(tiny_config, workdir):
     assert len(record["starts"]) == 2
 
 
+def frozen(sha256, name="a.pth"):
+    return {"lite0": {"file": name, "sha256": sha256}}
+
+
+def test_files_of_frozen_networks_are_recorded_and_may_move(tiny_config, workdir):
+    for files in (frozen("ab"), frozen("ab", "moved.pth")):
+        open_workdir(tiny_config, workdir, "data", 1, files)
+        record = json.loads((workdir / "config.json").read_text())
+        assert record["frozen_files"] == files
+
+
+def test_other_weights_of_a_frozen_network_are_refused(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1, frozen("ab"))
+    before = (workdir / "config.json").read_text()
+    with pytest.raises(UserError) as error:
+        open_workdir(tiny_config, workdir, "data", 1, frozen("cd", "b.pth"))
+    assert str(error.value) == (
+        f"--workdir={workdir}: the weights of lite0 are read from b.pth with SHA-256 "
+        "cd, and the run was begun with a.pth with SHA-256 ab; name that file, or "
+        "choose another --workdir"
+    )
+    assert (workdir / "config.json").read_text() == before
+
+
+def test_a_run_of_a_version_without_that_record_takes_it_up(tiny_config, workdir):
+    open_workdir(tiny_config, workdir, "data", 1)
+    open_workdir(tiny_config, workdir, "data", 1, frozen("ab"))
+    with pytest.raises(UserError, match=r"begun with a\.pth with SHA-256 ab"):
+        open_workdir(tiny_config, workdir, "data", 1, frozen("cd"))
+
+
 def test_another_configuration_is_refused_by_its_first_field(tiny_config, workdir):
     open_workdir(tiny_config, workdir, "data", 1)
     tiny_config.optim.beta2 = 0.9
@@ -220,6 +251,8 @@ def test_a_broken_record_is_refused(tiny_config, tmp_path, text):
         ("stddev_groups", 5, "stddev_groups = 5 and needs a dict"),
         ("data_fingerprint", None, "data_fingerprint = None and needs a str"),
         ("config", 5, "config = 5 and needs a dict"),
+        ("frozen_files", [], r"frozen_files = \[\] and needs a dict"),
+        ("frozen_files", {"lite0": {"file": "a"}}, "needs files and hashes there"),
         ("note", float("nan"), "NaN is not a JSON number"),
         ("config", {"model": {"a.b": 1}}, "does not accept dots in field names"),
         ("config", {"__class__": 1}, "__class__ cannot be overridden"),

@@ -89,6 +89,11 @@ class Options:
         return name != "g_slope" or self.activation == "leaky_relu"
 
     @property
+    def advised_group(self) -> int:
+        """Images that a group had better have, at least; 0 for no advice."""
+        return 0
+
+    @property
     def group_field(self) -> str:
         """Name of the field that `stddev_group` is."""
         return "mbstd_group_size"

@@ -113,6 +113,12 @@ def load_frozen(options: Options, loss: LossOptions) -> None:
     del options, loss
 
 
+def files(options: Options, loss: LossOptions) -> dict[str, dict[str, str]]:
+    """Returns {}: there is no frozen network."""
+    del options, loss
+    return {}
+
+
 def begin(options: Options, born: Variables) -> Variables:
     """Returns the variables as they are drawn: no file has a part in them."""
     del options

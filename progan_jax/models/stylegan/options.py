@@ -91,6 +91,11 @@ class Options:
         return self.mbstd_group_size if self.minibatch_stddev else None
 
     @property
+    def advised_group(self) -> int:
+        """Images that a group had better have, at least; 0 for no advice."""
+        return 0
+
+    @property
     def group_field(self) -> str:
         """Name of the field that `stddev_group` is."""
         return "mbstd_group_size"

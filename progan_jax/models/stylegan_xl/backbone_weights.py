@@ -79,6 +79,17 @@ def load_backbone(
     return BackboneWeights(params, file.name, _sha256(file))
 
 
+def identify(name: str, path: str = "") -> dict[str, str]:
+    """Returns name and SHA-256 of the file that `load_backbone` would read.
+
+    Raises:
+      UserError: if there is none.
+    """
+    file = Path(path).expanduser() if path else _packaged(name)
+    _check_exists(name, file)
+    return {"file": file.name, "sha256": _sha256(file)}
+
+
 def _packaged(name: str) -> Path:
     """Returns the path of lite0's file in its package, which is not imported."""
     if name != "lite0":
@@ -97,14 +108,11 @@ def _packaged(name: str) -> Path:
 
 
 def _read(name: str, file: Path, sha256: str) -> dict[str, np.ndarray]:
-    field = _field(name, file)
-    if not file.is_file():
-        fix = f"name another, or run: pip install {PACKAGE}"
-        fix = fix if name == "lite0" else f"get timm's {BACKBONES[name].timm}"
-        raise UserError(f"{field}: there is no such file; {fix}")
+    _check_exists(name, file)
     if file.suffix not in _READERS:
         raise UserError(
-            f"{field} must end in {' or '.join(_READERS)}; name a file of that kind"
+            f"{_field(name, file)} must end in {' or '.join(_READERS)}; name a file of "
+            "that kind"
         )
     try:
         if sha256:
@@ -112,6 +120,13 @@ def _read(name: str, file: Path, sha256: str) -> dict[str, np.ndarray]:
         return _READERS[file.suffix](file)
     except UserError as error:
         raise UserError(f"{_field(name)}: {error}") from error
+
+
+def _check_exists(name: str, file: Path) -> None:
+    if not file.is_file():
+        fix = f"name another, or run: pip install {PACKAGE}"
+        fix = fix if name == "lite0" else f"get timm's {BACKBONES[name].timm}"
+        raise UserError(f"{_field(name, file)}: there is no such file; {fix}")
 
 
 def _field(name: str, file: Path | None = None) -> str:

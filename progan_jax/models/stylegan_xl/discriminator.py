@@ -203,7 +203,7 @@ def with_embedding(d_params: Params, table: Any) -> Params:
     """Returns D's parameters with a table [rows, width] in every head."""
     return {
         name: {
-            head: layers | {"embedding": jnp.asarray(table, jnp.float32)}
+            head: layers | {"embedding": jnp.asarray(table, layers["embedding"].dtype)}
             for head, layers in heads.items()
         }
         for name, heads in d_params.items()

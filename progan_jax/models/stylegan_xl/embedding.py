@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from progan_jax.errors import UserError, reason
@@ -28,8 +29,9 @@ def begin(options: Options, born: Variables) -> Variables:
     """
     if not options.embedding_file or not options.num_classes:
         return born
-    table = read_table(options)
-    mapping = born.g["params"]["mapping"] | {"embedding": table}
+    table, mapping = read_table(options), born.g["params"]["mapping"]
+    given = jnp.asarray(table, mapping["embedding"].dtype)
+    mapping = mapping | {"embedding": given}
     g = born.g | {"params": born.g["params"] | {"mapping": mapping}}
     d = born.d | {"params": with_embedding(born.d["params"], table)}
     return Variables(g, d)

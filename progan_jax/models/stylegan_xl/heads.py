@@ -176,5 +176,6 @@ class Head(nn.Module):
         # A product with one-hot labels, as gathers have slow gradients.
         one_hot = jax.nn.one_hot(labels, len(table), dtype=table.dtype)
         rows = jnp.matmul(one_hot, table, precision="highest")
-        dense = EqualizedDense((_EMBEDDED,), gain=1.0, name="project")
+        shape, dtype = (_EMBEDDED,), rows.dtype
+        dense = EqualizedDense(shape, gain=1.0, dtype=dtype, name="project")
         return math.sqrt(2) * leaky_relu(dense(rows))

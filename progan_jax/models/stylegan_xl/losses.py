@@ -27,7 +27,7 @@ from progan_jax.models.common import (
     map_latents,
 )
 from progan_jax.models.stylegan.layers import broadcast_w
-from progan_jax.models.stylegan_xl.backbone_weights import load_backbone
+from progan_jax.models.stylegan_xl.backbone_weights import identify, load_backbone
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
 from progan_jax.models.stylegan_xl.blurring import blur, blur_sigma
 from progan_jax.models.stylegan_xl.guidance import guidance_loss
@@ -82,6 +82,19 @@ def draw(
         log_probs = (0.0,) * options.num_classes
     labels = draw_labels(key_labels, n, log_probs) if options.num_classes else None
     return Draws(z, labels, jnp.arange(n, dtype=jnp.int32))
+
+
+def files(options: Options, loss: LossOptions) -> dict[str, dict[str, str]]:
+    """Returns name and SHA-256 of each frozen network's file, by the networks' names.
+
+    Raises:
+      UserError: if a file is missing.
+    """
+    names = list(options.backbone_names)
+    if loss.guidance_weight and loss.classifier not in names:
+        names.append(loss.classifier)
+    paths = options.weight_paths
+    return {name: identify(name, paths.get(name, "")) for name in names}
 
 
 def load_frozen(options: Options, loss: LossOptions) -> dict[str, Any]:

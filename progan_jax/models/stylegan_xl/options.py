@@ -19,6 +19,10 @@ PAPER = Paper(
     ("stylegan-xl",),
 )
 
+# Batch statistics of fewer images are rough, and users of the authors' program saw runs
+# with small batches collapse.
+_ADVISED_GROUP = 8
+
 
 @dataclass(frozen=True)
 class Options:
@@ -103,6 +107,11 @@ class Options:
     def stddev_group(self) -> int:
         """Images per group of statistics; 0 for the batch."""
         return self.stats_batch
+
+    @property
+    def advised_group(self) -> int:
+        """Images that a group had better have, at least; 0 for no advice."""
+        return _ADVISED_GROUP
 
     @property
     def group_field(self) -> str:

