@@ -115,19 +115,19 @@ def _microbatch_faults(
 def _penalty_faults(
     config: ml_collections.ConfigDict, num_devices: int
 ) -> Iterator[str]:
-    """Yields a line if a penalty on G cannot take half of the images at a time."""
+    """Yields a line if the half batches of a penalty on G cannot be split likewise."""
     penalty, schedule = family_of(config).G_PENALTY, make_schedule(config)
     if penalty is None or not penalty.times(loss_options(config))[0]:
         return
-    used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
-    for r in used:
+    for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
         per_device = schedule.batch_size[r] // num_devices
-        at_a_time = per_device // count_microbatches(per_device, schedule.microbatch[r])
-        if at_a_time % 2:
+        part = per_device // count_microbatches(per_device, schedule.microbatch[r])
+        if part % 2:
             yield (
                 f"config.schedule.batch_size = {config.schedule.batch_size!r}: a "
-                f"device takes {at_a_time} images at a time at {r}x{r}, and the "
-                "penalty on G half as many; choose an even number"
+                f"device takes {part} image(s) at a time at {r}x{r}, and half as many "
+                "for the penalty on G, which must be whole; choose an even number, by "
+                "batch_size or config.schedule.microbatch"
             )
 
 

@@ -134,6 +134,24 @@ def test_parts_of_a_batch_are_whole_groups(tiny_xl):
     ]
 
 
+@pytest.mark.parametrize(
+    ("group", "batch", "microbatch", "devices", "part"),
+    [(1, "8", "0", 8, 1), (3, "3", "0", 1, 3), (3, "6", "3", 1, 3)],
+)
+def test_the_penalty_takes_half_of_each_part(
+    tiny_xl, group, batch, microbatch, devices, part
+):
+    tiny_xl.model.stats_batch = group
+    tiny_xl.schedule.batch_size, tiny_xl.schedule.microbatch = batch, microbatch
+    assert refused(tiny_xl, devices) == [
+        f"config.schedule.batch_size = '{batch}': a device takes {part} image(s) at a "
+        "time at 16x16, and half as many for the penalty on G, which must be whole; "
+        "choose an even number, by batch_size or config.schedule.microbatch"
+    ]
+    tiny_xl.loss.path_weight = 0.0
+    validate(tiny_xl, devices)
+
+
 def test_networks_of_one_stage_do_not_grow(tiny_xl):
     tiny_xl.schedule.start_resolution = 8
     assert "config.schedule.start_resolution = 8 must be 16" in refused(tiny_xl)[0]
