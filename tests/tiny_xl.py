@@ -1,13 +1,17 @@
 """A tiny StyleGAN-XL: lite0 of random weights at 64x64, and coloured digits."""
 
 import functools
+from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from safetensors.numpy import save_file
 
 from progan_jax.data.pyramid import build_pyramid
 from progan_jax.data.sources import load_digits
+from progan_jax.models import stylegan_xl
 from progan_jax.models.stylegan_xl import Options
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
 
@@ -50,6 +54,32 @@ def frozen():
     """Returns what the family's `load_frozen` would."""
     params = BACKBONES["lite0"].from_timm(lite0())
     return {"backbones": {"lite0": params}, "classifier": None}
+
+
+class Pooled(nn.Module):
+    """Stands for lite0 where programs would take minutes to compile."""
+
+    def features(self, x):
+        return self(x)
+
+    @nn.compact
+    def __call__(self, x):
+        levels = []
+        for size, width in ((4, 24), (8, 40), (16, 112), (32, 320)):
+            pooled = nn.avg_pool(x, (size, size), (size, size))
+            kernel = self.param(f"kernel{size}", nn.initializers.normal(2), (3, width))
+            levels.append(jnp.tanh(pooled @ kernel))
+        return levels
+
+
+def use_pooled(monkeypatch):
+    """Puts `Pooled` in the place of lite0, with random weights."""
+    network = Pooled()
+    params = network.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
+    weights = {"backbones": {"lite0": jax.device_get(params)}, "classifier": None}
+    monkeypatch.setattr(stylegan_xl, "load_frozen", lambda *_: weights)
+    backbone = replace(BACKBONES["lite0"], network=network)
+    monkeypatch.setitem(BACKBONES, "lite0", backbone)
 
 
 def write_lite0(path, **changed):

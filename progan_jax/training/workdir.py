@@ -140,19 +140,17 @@ def open_workdir(
         "data_fingerprint": fingerprint,
         "stddev_groups": groups,
         "starts": [],
-        "frozen_files": files or {},
     }
     if path.exists():
         record = read_record(workdir, "--workdir")
         _check_same_run(config, workdir, record, fingerprint, groups)
         _check_same_files(workdir, record["frozen_files"], files or {})
-        record["frozen_files"] = files or {}
     elif any(not entry.name.startswith(".") for entry in workdir.iterdir()):
         raise UserError(
             f"--workdir={workdir}: it is in use and holds no {CONFIG} of a run; "
             "choose a new or an empty folder"
         )
-    record["config"] = config.to_dict()
+    record["config"], record["frozen_files"] = config.to_dict(), files or {}
     record["starts"].append(environment())
     try:
         write_json(path, seal(record))
@@ -481,11 +479,8 @@ def _check_record(record: Any) -> None:
     starts = record["starts"]
     if not all(isinstance(start, dict) for start in starts):
         raise ValueError(f"it has starts = {str(starts)[:40]} and needs records there")
-    files = record["frozen_files"]
-    if not are_identities(files):
-        raise ValueError(
-            f"it has frozen_files = {str(files)[:40]} and needs files and hashes there"
-        )
+    if not are_identities(files := record["frozen_files"]):
+        raise ValueError(f"it has frozen_files = {str(files)[:40]} and no hashes there")
     if not record["config"]:
         raise ValueError("it has no config")
     complete_config(record["config"])

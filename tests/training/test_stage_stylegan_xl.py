@@ -9,7 +9,7 @@ from progan_jax.runtime.compiler import collectives, host_transfers
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram, warn_of_small_groups
-from tests.tiny_xl import SIDE, coloured_digits, write_lite0
+from tests.tiny_xl import SIDE, coloured_digits, use_pooled, write_lite0
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -54,8 +54,10 @@ def arrays(state):
 
 @pytest.mark.slow
 def test_ten_pairs_are_the_same_on_eight_devices_with_groups_of_their_own(
-    config, float64, own_emitters
+    config, float64, own_emitters, monkeypatch
 ):
+    use_pooled(monkeypatch)
+    config.model.backbone_weights = ""  # Other programs than those of lite0.
     config.model.dtype = "float64"
     one, eight = (train(config, n) for n in (1, 8))
     assert one["pairs"] == 10 and one["sums/penalty_steps"] == 5
@@ -102,9 +104,12 @@ def test_the_table_of_embeddings_is_read_where_a_run_starts_alone(config, tmp_pa
         stage.create()
 
 
-def test_compiled_steps_have_no_collective_but_all_reduce(config):
+def test_compiled_steps_have_no_collective_but_all_reduce(config, monkeypatch):
+    use_pooled(monkeypatch)
+    config.model.backbone_weights = ""
     digits, mesh = coloured_digits(), make_mesh(jax.devices())
     stage = StageProgram(config, make_schedule(config), SIDE, mesh, digits.label_counts)
     text = stage._compile(digits.levels[SIDE].shape).as_text()
+    # Statistics of D's groups are of one device.
     assert collectives(text).keys() == {"all-reduce"}
     assert not host_transfers(text)

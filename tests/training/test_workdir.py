@@ -252,7 +252,7 @@ def test_a_broken_record_is_refused(tiny_config, tmp_path, text):
         ("data_fingerprint", None, "data_fingerprint = None and needs a str"),
         ("config", 5, "config = 5 and needs a dict"),
         ("frozen_files", [], r"frozen_files = \[\] and needs a dict"),
-        ("frozen_files", {"lite0": {"file": "a"}}, "needs files and hashes there"),
+        ("frozen_files", {"lite0": {"file": "a"}}, "and no hashes there"),
         ("note", float("nan"), "NaN is not a JSON number"),
         ("config", {"model": {"a.b": 1}}, "does not accept dots in field names"),
         ("config", {"__class__": 1}, "__class__ cannot be overridden"),

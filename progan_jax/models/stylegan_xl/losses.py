@@ -26,6 +26,7 @@ from progan_jax.models.common import (
     generate_in_training,
     map_latents,
 )
+from progan_jax.models.layers import statistics_dtype
 from progan_jax.models.stylegan.layers import broadcast_w
 from progan_jax.models.stylegan_xl.backbone_weights import identify, load_backbone
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
@@ -229,7 +230,8 @@ def _judge(
     """Returns D's logits, and the inputs with its stats after the pass."""
     discriminator, options = inputs.networks.discriminator, inputs.options
     variables = inputs.variables.d | {"params": params}
-    images = examples.images
+    dtype = inputs.networks.generator.options.dtype
+    images = examples.images.astype(statistics_dtype(dtype))
     if options.blur_kimg:
         sigma = blur_sigma(inputs.progress.nimg, options.blur_sigma, options.blur_kimg)
         images = blur(images, sigma)
