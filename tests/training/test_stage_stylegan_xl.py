@@ -9,7 +9,7 @@ from progan_jax.runtime.compiler import collectives, host_transfers
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram, warn_of_small_groups
-from tests.tiny_xl import SIDE, coloured_digits, use_pooled, write_lite0
+from tests.tiny_xl import CLASSES, SIDE, coloured_digits, use_pooled, write_lite0
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -104,12 +104,15 @@ def test_the_table_of_embeddings_is_read_where_a_run_starts_alone(config, tmp_pa
         stage.create()
 
 
-def test_compiled_steps_have_no_collective_but_all_reduce(config, monkeypatch):
+def test_compiled_steps_exchange_sums_and_the_fakes_classes(config, monkeypatch):
+    """How far an image moves its class's average of w depends on those after it."""
     use_pooled(monkeypatch)
     config.model.backbone_weights = ""
     digits, mesh = coloured_digits(), make_mesh(jax.devices())
     stage = StageProgram(config, make_schedule(config), SIDE, mesh, digits.label_counts)
     text = stage._compile(digits.levels[SIDE].shape).as_text()
-    # Statistics of D's groups are of one device.
-    assert collectives(text).keys() == {"all-reduce"}
+    found = dict(collectives(text))
+    assert found.pop("all-gather") == (1, 4 * BATCH * CLASSES)
+    # Groups of D's statistics are of one device: only their averages are exchanged.
+    assert found.keys() == {"all-reduce"}
     assert not host_transfers(text)

@@ -222,7 +222,8 @@ def test_gradients_of_parts_of_whole_groups_are_those_of_the_batch(augment):
     after = [make(n, augment=augment)[0](start(), examples()) for n in (1, 2)]
     moved = [jax.tree.map(np.subtract, s.d_params, start().d_params) for s in after]
     assert optax.tree.norm(moved[0]) > 1e-4
-    assert_close(*moved, 1e-3)
+    # Statistics of two images amplify rounding.
+    assert_close(*moved, 5e-3)
     np.testing.assert_allclose(after[0].sums["d_loss"], after[1].sums["d_loss"], 1e-4)
     assert_close(*(spectral(s.d_stats) for s in after), 1e-4)
 

@@ -94,12 +94,9 @@ def update_average(
     if one_hot is None:
         return decay * average + (1 - decay) * jnp.mean(w, axis=0)
     one_hot = one_hot.astype(average.dtype)
-    # By a product, for which devices exchange sums; for a sum up to each image they
-    # would exchange all labels.
-    is_later = jnp.triu(jnp.ones((len(w), len(w)), average.dtype), 1)
-    counts = jnp.sum(one_hot, axis=0)
+    seen, counts = jnp.cumsum(one_hot, axis=0), jnp.sum(one_hot, axis=0)
+    num_later = jnp.sum(one_hot * (counts[None] - seen), axis=1)
+    weights = (1 - decay) * jnp.power(decay, num_later)
     with jax.default_matmul_precision("highest"):
-        num_later = jnp.sum(one_hot * (is_later @ one_hot), axis=1)
-        weights = (1 - decay) * jnp.power(decay, num_later)
         added = one_hot.T @ (weights[:, None] * w)
     return jnp.power(decay, counts)[:, None] * average + added
