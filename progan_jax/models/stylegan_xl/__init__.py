@@ -1,5 +1,6 @@
 """StyleGAN-XL (Sauer et al. 2022), with the interface of a family."""
 
+from progan_jax.models.stylegan.losses import fit, num_to_fit
 from progan_jax.models.stylegan_xl.embedding import begin
 from progan_jax.models.stylegan_xl.losses import (
     CURVES,
@@ -7,13 +8,11 @@ from progan_jax.models.stylegan_xl.losses import (
     G_TAKES_REALS,
     d_loss,
     files,
-    fit,
     g_loss,
     init_loss_state,
     is_zero_sum,
     load_frozen,
     make_fakes,
-    num_to_fit,
 )
 from progan_jax.models.stylegan_xl.losses import draw as draw_for_d
 from progan_jax.models.stylegan_xl.losses import draw as draw_for_g

@@ -130,18 +130,6 @@ def make_fakes(
     return generate_in_training(generator, variables, draws.z, labels, progress)
 
 
-def num_to_fit(options: Options, num_images: int) -> int:
-    """Returns 0: D is not fitted to real images."""
-    del options, num_images
-    return 0
-
-
-def fit(discriminator: Any, d_params: Params, images: jax.Array) -> Params:
-    """Returns the parameters as they are."""
-    del discriminator, images
-    return d_params
-
-
 def init_loss_state(options: LossOptions) -> LossState:
     """Returns the average length of paths, 0 at the start; empty without a penalty."""
     return {"path_length": jnp.zeros([])} if _path_times(options)[0] else {}
