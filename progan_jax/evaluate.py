@@ -62,17 +62,33 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     # Batch sizes are those of training; they are not split here.
     validate(config, num_devices=1)
     pyramid = open_set(config)
-    evaluation = Evaluation(config, workdir, pyramid, mesh)
-    for folder in snapshots:
-        check_snapshot(folder.name, read_info(folder), evaluation.reals)
-    rows = [evaluation.measure_reals()]
-    rows += evaluation.measure_all(snapshots)
-    evaluation.scoreboard.write_csv()  # Whatever it contains now.
-    best = evaluation.write_best()
+    groups = _by_side(config, snapshots)
+    given = config, workdir, pyramid, mesh
+    evaluations = {side: Evaluation(*given, side) for side in groups}
+    for side, folders in groups.items():
+        for folder in folders:
+            check_snapshot(folder.name, read_info(folder), evaluations[side].reals)
+    tables = [evaluations[side].table(folders) for side, folders in groups.items()]
     if (workdir / page.NAME).exists():
         page.try_to_write_report(workdir)
-    lines = [*evaluation.headings(), format_table(rows)]
-    return "\n".join([*lines, f"best by {config.eval.best}: {best}"] if best else lines)
+    return "\n\n".join(tables)
+
+
+def _by_side(
+    config: ml_collections.ConfigDict, snapshots: Sequence[Path]
+) -> dict[int, list[Path]]:
+    """Returns snapshots by the side of the images that they are measured at.
+
+    It is the run's, to which earlier stages are enlarged, or the stage's own for
+    families whose stages restart: the program of Sauer et al. 2022.
+    """
+    groups: dict[int, list[Path]] = {}
+    for folder in snapshots:
+        side: Any = config.model.resolution
+        if family_of(config).RESTARTS:
+            side = read_info(folder)["stage"]["resolution"]
+        groups.setdefault(side, []).append(folder)
+    return groups
 
 
 class Evaluation:
@@ -89,8 +105,16 @@ class Evaluation:
         workdir: Path,
         pyramid: Pyramid,
         mesh: jax.sharding.Mesh,
+        resolution: int | None = None,
     ) -> None:
         """Opens the scoreboard, and the weights that the metrics need.
+
+        Args:
+          config: The run's.
+          workdir: The run's folder.
+          pyramid: The image set.
+          mesh: The devices.
+          resolution: Side of the images that are compared; None for the run's.
 
         Raises:
           UserError: if a metric cannot be measured, for a mistake in `config.eval`, in
@@ -105,7 +129,8 @@ class Evaluation:
         here = mesh.local_mesh
         self._sharding = batched(here) if here.size > 1 else None
         seed: Any = config.seed
-        self.reals = Reals(pyramid, config.model.resolution, seed, config.data.mirror)
+        side = resolution or config.model.resolution
+        self.reals = Reals(pyramid, side, seed, config.data.mirror)
         self._measurer = Measurer(
             self.reals,
             measure_options(options, self._metrics),
@@ -117,6 +142,14 @@ class Evaluation:
             names = [n for m, psi in self._rows() for n in self._measurer.names(m, psi)]
             check_best(self._best, names)
         self._warn_of_floors()
+
+    def table(self, snapshots: Sequence[Path]) -> str:
+        """Measures real images and snapshots, and returns the table."""
+        rows = [self.measure_reals(), *self.measure_all(snapshots)]
+        self.scoreboard.write_csv()  # Whatever it contains now.
+        best = self.write_best()
+        lines = [*self.headings(), format_table(rows)]
+        return "\n".join([*lines, f"best by {self._best}: {best}"] if best else lines)
 
     def headings(self) -> list[str]:
         """Returns a line for the set, and one for the settings of each metric."""
@@ -203,10 +236,28 @@ class Evaluation:
 
     def write_best(self) -> str | None:
         """Names the best snapshot in snapshots/best, if `config.eval.best` is set."""
+        chosen = self._of_best()
+        return self.scoreboard.write_best(*chosen) if chosen else None
+
+    def rank(self, start: int, end: int) -> list[tuple[float, int, str]]:
+        """Returns the values of `config.eval.best` of the snapshots of a stage.
+
+        Args:
+          start: Number of images shown before the stage.
+          end: Number of images shown now; later snapshots are left out.
+
+        Returns:
+          See `Scoreboard.rank`; empty without measurements.
+        """
+        chosen = self._of_best()
+        ranked = self.scoreboard.rank(*chosen) if chosen else []
+        return [row for row in ranked if start < row[1] <= end]
+
+    def _of_best(self) -> tuple[str, str, dict[str, Any]] | None:
+        """Returns the value that says which snapshot is best, its metric, settings."""
         for metric, psi in self._rows():
             if self._best in self._measurer.names(metric, psi):
-                settings = self._measurer.settings(metric, psi)
-                return self.scoreboard.write_best(self._best, metric, settings)
+                return self._best, metric, self._measurer.settings(metric, psi)
         return None
 
     def _measure(

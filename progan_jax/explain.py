@@ -11,7 +11,12 @@ from progan_jax.data.sources import is_prepared
 from progan_jax.metrics.image_sources import describe_set
 from progan_jax.runtime.compiler import memory
 from progan_jax.runtime.mesh import make_mesh, select_devices
-from progan_jax.training.config import make_networks, make_schedule
+from progan_jax.training.config import (
+    family_of,
+    make_networks,
+    make_schedule,
+    model_options,
+)
 from progan_jax.training.costs import stage_cost
 from progan_jax.training.schedule import Schedule, Stage
 from progan_jax.training.stage import StageProgram, warn_of_small_groups
@@ -64,7 +69,11 @@ def explain(
         about = [describe_set(config, open_set(config)), ""]
     rows = [_row(config, schedule, s, mesh, compiled) for s in schedule.stages()]
     summary = _summary(config, schedule, mesh.size, compiled)
-    return "\n".join([*about, *_align([_COLUMNS, *rows]), "", summary])
+    networks = family_of(config).describe(model_options(config)).items()
+    lines = [f"{name}: {value}" for name, value in networks]
+    return "\n".join(
+        [*about, *_align([_COLUMNS, *rows]), "", summary, "", *lines]
+    ).rstrip()
 
 
 def _compiled_bytes(
@@ -142,9 +151,36 @@ def _summary(
         lines.insert(
             1, f"Learning rates rise over the first {schedule.rampup_kimg:g} kimg."
         )
-    if config.optim.reset_at_fades:
+    if family_of(config).RESTARTS:
+        lines[1:1] = _restarts(config, schedule)
+    elif config.optim.reset_at_fades:
         lines.insert(1, "Adam is reset where a fade begins and where it ends.")
     return "\n".join(textwrap.fill(line, _WIDTH) for line in lines)
+
+
+def _restarts(config: ml_collections.ConfigDict, schedule: Schedule) -> list[str]:
+    """Returns lines on what a stage keeps of the one before; none for one stage."""
+    if len(schedule.resolutions) == 1:
+        return []
+    costs = {
+        r: stage_cost(*make_networks(config, r, 1), 1) for r in schedule.resolutions
+    }
+    parts = [
+        f"{cost.g_trained:,} at {r}x{r}"
+        for r, cost in costs.items()
+        if cost.g_trained < cost.g_params
+    ]
+    lines = [
+        "Each stage begins with a new D and new optimizers, on the averaged G of the "
+        "best snapshot of the stage before.",
+        f"Of G's parameters these are trained: {', '.join(parts)}.",
+    ]
+    if patience := config.schedule.plateau_evaluations:
+        lines.append(
+            f"A stage also ends after {patience} evaluations without a better "
+            f"{config.eval.best}."
+        )
+    return lines
 
 
 def _align(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -42,7 +42,7 @@ from progan_jax.training.config import (
     parse_grid,
 )
 from progan_jax.training.remaining import RemainingTime, matmul_rate, pair_work
-from progan_jax.training.schedule import Phase, Schedule, is_due
+from progan_jax.training.schedule import Phase, Schedule, Stage, is_due
 from progan_jax.training.stage import StageProgram
 from progan_jax.training.state import TrainState
 from progan_jax.training.workdir import RunFolder
@@ -101,9 +101,8 @@ class Record:
         )
         self._grid_indices = self._choose_reals(self._columns, rows)
         self._grid_latents = self._latents(_GRID_KEY, self._columns * rows)
-        self._evaluation: Evaluation | None = None
-        if config.eval.every_kimg:
-            self._evaluation = Evaluation(config, folder.path, pyramid, mesh)
+        self._evaluations: dict[int, Evaluation] = {}
+        self._evaluation(schedule.stage_at(nimg))
         # A run that is made longer drops its last row if its end cut that tick short.
         self._log = RunLog(
             folder.path,
@@ -157,10 +156,11 @@ class Record:
         if measures_stage:
             row |= self.measure_swd(program.sampler, ema, phase)
         started = schedule.tick_start(nimg - 1)
-        if self._evaluation and is_due(started, nimg, self._config.eval.every_kimg):
+        evaluation = self._evaluation(schedule.stage_at(nimg - 1))
+        if evaluation and is_due(started, nimg, self._config.eval.every_kimg):
             self.bar.update(nimg, "measuring")
             snapshot = self.write_snapshot(program, state, nimg, phase)
-            row |= self._evaluation.measure_folder(snapshot)
+            row |= evaluation.measure_folder(snapshot)
         self.folder.check()
         self._log.write(row)
         self.bar.print(format_tick(row))
@@ -174,6 +174,32 @@ class Record:
             self._is_report_due = True
             if time.perf_counter() - self._reported > _REPORT_SEC:
                 self._write_report()
+
+    def judge_stage(self, nimg: int) -> tuple[bool, str]:
+        """Judges a stage of a family whose stages restart, at the end of a tick.
+
+        Returns:
+          Whether the stage has reached a plateau, and the name of its best snapshot, or
+          the newest one if none was measured.
+        """
+        stage = self._schedule.stage_at(nimg - 1)
+        evaluation = self._evaluation(stage)
+        ranked = evaluation.rank(stage.start_nimg, nimg) if evaluation else []
+        if not ranked:
+            return False, moment_name(nimg, stage.resolution)
+        best = min(ranked, key=lambda row: row[0])
+        patience = self._config.schedule.plateau_evaluations
+        # Judged where it was measured, so that a tick without a measurement ends none.
+        is_new = ranked[-1][1] == nimg
+        since = len(ranked) - 1 - ranked.index(best)
+        return bool(patience) and is_new and since >= patience, best[2]
+
+    def follow(self, schedule: Schedule) -> None:
+        """Goes on with a schedule whose present stage has just ended."""
+        self._schedule = self._remaining.schedule = schedule
+        stage = schedule.stages()[-1]
+        goes_on = f"{stage.resolution}x{stage.resolution} begins with {stage.stem}"
+        self.bar.print("the run has ended" if schedule.ended_nimg else goes_on)
 
     def print_end(self, nimg: int) -> None:
         """Prints that the run is done, and the path of the newest grid."""
@@ -285,7 +311,7 @@ class Record:
     ) -> Path:
         """Writes the snapshot of the averaged generator and returns its folder."""
         config, pyramid = self._config, self._pyramid
-        trained = None
+        trained, stem = None, self._schedule.stage_at(nimg - 1).stem
         if config.train.snapshot_networks:
             networks = jax.device_get(local(state.trained))
             trained = {"G": to_weights(networks.g), "D": to_weights(networks.d)}
@@ -296,7 +322,8 @@ class Record:
                 "resolution": program.resolution,
                 "alpha": phase.alpha,
                 "nimg": nimg,
-            },
+            }
+            | ({"stem": stem} if stem else {}),
             "config": config.to_dict(),
             "dataset": {
                 "name": pyramid.name,
@@ -313,11 +340,24 @@ class Record:
         write_snapshot(folder, to_weights(ema), info, trained)
         return folder
 
+    def _evaluation(self, stage: Stage) -> Evaluation | None:
+        """Returns the measurements of a stage; None if none are made in training."""
+        config = self._config
+        if not config.eval.every_kimg:
+            return None
+        restarts = family_of(config).RESTARTS
+        side = stage.resolution if restarts else int(config.model.resolution)
+        if side not in self._evaluations:
+            self._evaluations = {
+                side: Evaluation(config, self._workdir, self._pyramid, self._mesh, side)
+            }
+        return self._evaluations[side]
+
     @cached_property
     def _remaining(self) -> RemainingTime:
         work = {
-            stage.resolution: pair_work(self._config, self._schedule, stage.resolution)
-            for stage in self._schedule.stages()
+            side: pair_work(self._config, self._schedule, side)
+            for side in self._schedule.resolutions
         }
         return RemainingTime(
             self._schedule,

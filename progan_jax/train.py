@@ -22,7 +22,7 @@ from progan_jax.files import check_utf_8
 from progan_jax.models.families import Files
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
-from progan_jax.runtime.distributed import StopVote, is_primary, together
+from progan_jax.runtime.distributed import StopVote, is_primary, share_json, together
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
 from progan_jax.training.config import (
@@ -33,7 +33,14 @@ from progan_jax.training.config import (
 )
 from progan_jax.training.schedule import Stage
 from progan_jax.training.stage import NextProgram, StageProgram, warn_of_small_groups
-from progan_jax.training.start import Initial, open_initial, open_set, start_from
+from progan_jax.training.start import (
+    Initial,
+    open_initial,
+    open_set,
+    open_stem,
+    restart_from,
+    start_from,
+)
 from progan_jax.training.state import TrainState, forgive, split_key
 from progan_jax.training.validation import (
     agree_on_config,
@@ -157,7 +164,7 @@ class _Run:
         else:
             self.state, meta = restored
             self.nimg, total_sec = meta["nimg"], meta["total_sec"]
-            self.schedule = make_schedule(config, _stages(meta))
+            self.schedule = make_schedule(config, *_recorded(meta))
             self.program = self._program(meta["resolution"])
             self.state = forgive(self.state, config.train.max_skipped)
             self.origin = meta.get("origin", {})
@@ -169,7 +176,6 @@ class _Run:
 
     def run(self) -> None:
         """Trains until the end of the schedule or a request to stop."""
-        end = self.schedule.end_nimg()
         if self.record:
             self.record.greet(self.nimg)
             if self.nimg == 0:
@@ -179,9 +185,9 @@ class _Run:
         in_row = self.state.skipped_in_row + 0  # A copy: the state will be donated.
         vote = StopVote(self.stop, self.mesh)
         vote.cast()
-        if self.nimg < end and not vote.passed() and not self._grow_if_due():
+        if not self._is_done() and not vote.passed() and not self._grow_if_due():
             self._prepare()
-        while self.nimg < end and not vote.passed():
+        while not self._is_done() and not vote.passed():
             vote.cast()
             self._change_phase()
             in_row = self._dispatch(in_row)
@@ -189,7 +195,10 @@ class _Run:
                 self._check_skipped(in_row)
                 self._end_tick()
         self._check_skipped(in_row)
-        self._finish(end)
+        self._finish()
+
+    def _is_done(self) -> bool:
+        return self.nimg >= self.schedule.end_nimg()
 
     def _dispatch(self, previous_in_row: jax.Array) -> jax.Array:
         """Runs pairs up to the next event, then checks the previous dispatch.
@@ -231,9 +240,23 @@ class _Run:
             return False
         self.program.close()
         self.program = self.next.take(resolution)
-        self.state = self.program.grow(self.state)
+        self.program.schedule = self.schedule
+        self.state = (
+            self._restart() if self._restarts else self.program.grow(self.state)
+        )
         self._prepare()
         return True
+
+    def _restart(self) -> TrainState:
+        """Returns a new state on the generator that the last stage chose."""
+        name = self.schedule.stage_at(self.nimg).stem
+        stem = together(lambda: open_stem(self.workdir, name) if self.record else None)
+        new = self.program.create(self.pyramid)
+        return restart_from(new, self.state, stem, self.mesh)
+
+    @property
+    def _restarts(self) -> bool:
+        return family_of(self.config).RESTARTS
 
     def _end_tick(self) -> None:
         """Reports, draws and saves what is due at the end of a tick."""
@@ -244,14 +267,31 @@ class _Run:
             self.record.end_tick(self.program, self.state, self.nimg, self.tick_shown)
         self.tick_shown = 0
         self.state = self.program.reset_sums(self.state)
+        if self._restarts:
+            self._end_stage_if_due()
         if self.schedule.is_save_due(self.nimg, self.config.train.checkpoint_ticks):
             self._save()
         if self.record:
             self.record.start_tick()
 
-    def _finish(self, end: int) -> None:
+    def _end_stage_if_due(self) -> None:
+        """Ends the stage by its length or a plateau, and records what follows from it.
+
+        The primary process decides for all, since it alone measures.
+        """
+        judge = self.record.judge_stage if self.record else None
+        decided = together(lambda: judge(self.nimg) if judge else None)
+        on_plateau, stem = share_json(decided)
+        by_length = self.schedule.is_stage_end(self.nimg) and not self._is_done()
+        if not (on_plateau or by_length):
+            return
+        self.schedule = self.schedule.end_stage(self.nimg, stem)
+        if self.record:
+            self.record.follow(self.schedule)
+
+    def _finish(self) -> None:
         self.program.close()
-        stopped = self.nimg < end
+        stopped = not self._is_done()
         if stopped:
             self._save(wait=True)
         self.checkpoints.wait()
@@ -286,10 +326,14 @@ class _Run:
         if self.record is None:
             return
         self.record.folder.check()
-        stages = [s for s in self.schedule.stages() if s.start_nimg < max(self.nimg, 1)]
+        known, begun = self.schedule.recorded, max(self.nimg, 1)
+        stages = [
+            s for s in self.schedule.stages() if s.start_nimg < begun or s in known
+        ]
         meta = {
             "resolution": self.program.resolution,
             "stages": [dataclasses.asdict(stage) for stage in stages],
+            "ended_nimg": self.schedule.ended_nimg,
             "origin": self.origin,
             "total_sec": self.record.total_sec,
         }
@@ -339,7 +383,7 @@ def check_restored(
     """
     nimg = meta["nimg"]
     _check_key(config, nimg, arrays["key"])
-    schedule = make_schedule(config, _stages(meta))
+    schedule = make_schedule(config, *_recorded(meta))
     # A run that was shortened since would have no stages for all of its pairs.
     longest = max(schedule.total_kimg, nimg / 1000)
     schedule = dataclasses.replace(schedule, total_kimg=longest)
@@ -364,5 +408,7 @@ def _check_key(config: Any, nimg: int, key: np.ndarray) -> None:
         )
 
 
-def _stages(meta: Mapping[str, Any]) -> tuple[Stage, ...]:
-    return tuple(Stage(**stage) for stage in meta["stages"])
+def _recorded(meta: Mapping[str, Any]) -> tuple[tuple[Stage, ...], int]:
+    """Returns the stages begun so far, and nimg where the run has ended, or 0."""
+    stages = tuple(Stage(**stage) for stage in meta["stages"])
+    return stages, int(meta.get("ended_nimg", 0))

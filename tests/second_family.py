@@ -181,6 +181,7 @@ def g_loss(params, inputs):
 FAMILY = SimpleNamespace(
     G_TAKES_REALS=True,
     G_PENALTY=None,
+    RESTARTS=False,
     CURVES={"Square": {"Loss/g_square": ""}},
     RECORD_CLASSES=("second.Network",),
     PAPER=Paper("Second GAN", "Doe 2026", "https://example.org/second", ("second",)),
@@ -188,6 +189,7 @@ FAMILY = SimpleNamespace(
     LossOptions=LossOptions,
     describe=lambda options: {"contrast": f"{options.contrast:g}"},
     joint_faults=lambda options, loss: iter(()),
+    loss_at=lambda options, loss, resolution: loss,
     make_networks=make_networks,
     draw_for_d=draw,
     draw_for_g=draw,

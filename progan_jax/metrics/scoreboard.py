@@ -80,19 +80,30 @@ class Scoreboard:
         Returns:
           The snapshot's name; None if the value was not measured.
         """
+        ranked = self.rank(value, metric, settings)
+        if not ranked:
+            return None
+        best = min(ranked, key=lambda row: row[0])[2]
+        write_best(self._workdir, best)
+        return best
+
+    def rank(
+        self, value: str, metric: str, settings: Mapping[str, Any]
+    ) -> list[tuple[float, int, str]]:
+        """Returns the snapshots' values, of which lower is better, nimg, and names.
+
+        Args are those of `write_best`. The order is that of nimg.
+        """
         sign = -1 if is_higher_better(value) else 1
-        values = {
-            record["snapshot"]: sign * record["values"][value]
+        found = {
+            record["snapshot"]: (sign * record["values"][value], record["nimg"])
             for record in self.records()
             if record["snapshot"] != REALS
             and (record["metric"], record["settings"]) == (metric, _complete(settings))
             and not math.isnan(record["values"].get(value, math.nan))
         }
-        if not values:
-            return None
-        best = min(values, key=lambda name: values[name])
-        write_best(self._workdir, best)
-        return best
+        rows = [(v, nimg, name) for name, (v, nimg) in found.items()]
+        return sorted(rows, key=lambda row: row[1])
 
     def records(self) -> list[dict[str, Any]]:
         """Returns all records; a warning counts damaged and missing ones."""

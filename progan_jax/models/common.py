@@ -93,6 +93,10 @@ class Variables(NamedTuple):
         """Returns the variables with other stats."""
         return Variables(self.g | {"stats": stats.g}, self.d | {"stats": stats.d})
 
+    def g_with(self, params: Params) -> dict[str, Any]:
+        """Returns G's variables with other values of the parameters in training."""
+        return self.g | {"params": carry_over(self.g["params"], params)}
+
 
 class Examples(NamedTuple):
     """Images [N, r, r, C] in [-1, 1], and their classes int [N], or None."""
@@ -174,6 +178,12 @@ class Penalty(NamedTuple):
 
     times: Callable[[Any], tuple[int, float]]
     loss: Callable[[Params, LossInputs], tuple[jax.Array, LossOutputs]]
+
+
+def same_loss(options: Any, loss: Any, resolution: int) -> Any:
+    """Returns the options of the losses, for families whose stages share them."""
+    del options, resolution
+    return loss
 
 
 def generate(
@@ -375,6 +385,26 @@ def carry_over(born: Params, carried: Params) -> Params:
     """Returns `born` with the leaves of `carried` in place of its own."""
     flat = traverse_util.flatten_dict(born) | traverse_util.flatten_dict(carried)
     return traverse_util.unflatten_dict(flat)
+
+
+def carry_shared(born: Params, carried: Params) -> Params:
+    """Returns `born` with those leaves of `carried` that it has by path, too."""
+    flat = traverse_util.flatten_dict(born, keep_empty_nodes=True)
+    given = traverse_util.flatten_dict(carried)
+    return traverse_util.unflatten_dict({p: given.get(p, x) for p, x in flat.items()})
+
+
+def split_trained(generator: Any, params: Params) -> tuple[Params, Params]:
+    """Splits G's parameters into those that its stage trains, and the fixed ones.
+
+    A G without `is_trained` trains all.
+    """
+    if not hasattr(generator, "is_trained"):
+        return params, {}
+    flat = traverse_util.flatten_dict(params)
+    trained = {p: x for p, x in flat.items() if generator.is_trained(p)}
+    fixed = {p: x for p, x in flat.items() if p not in trained}
+    return traverse_util.unflatten_dict(trained), traverse_util.unflatten_dict(fixed)
 
 
 def stage_resolutions(resolution: int, start: int = 4) -> list[int]:

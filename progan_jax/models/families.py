@@ -41,6 +41,10 @@ class Family(Protocol):
         `in_full_space` of `progan.options.LossOptions`.
       G_TAKES_REALS: Whether G's loss needs a batch of real images.
       G_PENALTY: A penalty on G alone, which has steps of its own; None for none.
+      RESTARTS: Whether each stage begins anew, with new optimizers and a new D, on the
+        average of G of the stage before. Then `Options` also has `sides`, the
+        resolutions of the stages, and G may have `is_trained(path)`, whether a stage
+        trains a parameter.
       PAPER: The publication that it implements.
       CURVES: Charts of the report besides those of losses and scores, by title: scalars
         of its losses, as "Loss/NAME" or "Health/NAME", and their names in the legend.
@@ -51,6 +55,7 @@ class Family(Protocol):
     LossOptions: Any
     G_TAKES_REALS: bool
     G_PENALTY: Penalty | None
+    RESTARTS: bool
     PAPER: Paper
     CURVES: Mapping[str, Mapping[str, str]]
     RECORD_CLASSES: tuple[str, ...]
@@ -61,6 +66,9 @@ class Family(Protocol):
 
     def joint_faults(self, options: Any, loss: Any, /) -> Any:
         """Yields a line for each combination of fields that is invalid."""
+
+    def loss_at(self, options: Any, loss: Any, resolution: int, /) -> Any:
+        """Returns the `LossOptions` of the stage of a resolution."""
 
     def make_networks(
         self, options: Any, resolution: int, per_device_batch: int = 0, /

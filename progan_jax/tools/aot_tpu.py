@@ -19,7 +19,6 @@ from absl import flags
 from ml_collections import config_flags
 
 from progan_jax.errors import UserError
-from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import collectives, flops, memory, set_precision
 from progan_jax.runtime.mesh import make_mesh
@@ -85,7 +84,7 @@ def main() -> None:
 
 
 def _resolutions(config: ml_collections.ConfigDict) -> list[int]:
-    used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
+    used = list(make_schedule(config).resolutions)
     if RESOLUTIONS.value is None:
         return used
     wanted = [int(r) if r.isdigit() else 0 for r in RESOLUTIONS.value]

@@ -13,7 +13,7 @@ from flax import struct
 
 from progan_jax.errors import UserError
 from progan_jax.models.augmentation import parse_policy
-from progan_jax.models.common import RESOLUTIONS, stage_resolutions
+from progan_jax.models.common import RESOLUTIONS
 from progan_jax.models.families import FAMILIES, Family
 from progan_jax.models.options import read_options
 from progan_jax.training.schedule import Schedule, Stage
@@ -27,7 +27,8 @@ class Controls(struct.PyTreeNode):
       alpha: [K] float32.
       g_learning_rate: [K] float32.
       d_learning_rate: [K] float32.
-      nimg: Number of images shown before the pair, [K] float32.
+      nimg: Number of images shown before the pair, [K] float32; since the stage began
+        if the family's stages restart.
     """
 
     num_pairs: jax.Array
@@ -134,9 +135,11 @@ def parse_table(text: str, field: str, smallest: float = 0.0) -> dict[int, float
 
 
 def make_schedule(
-    config: ml_collections.ConfigDict, recorded: tuple[Stage, ...] = ()
+    config: ml_collections.ConfigDict,
+    recorded: tuple[Stage, ...] = (),
+    ended_nimg: int = 0,
 ) -> Schedule:
-    """Returns the run's schedule, continued from the stages that a run has recorded."""
+    """Returns the run's schedule, continued from what a run has recorded of it."""
     tables: dict[str, Any] = {
         field.split(".")[1]: parse_table(get_field(config, field), field, smallest)
         for field, smallest in TABLES.items()
@@ -149,8 +152,19 @@ def make_schedule(
         quantum_pairs=config.schedule.quantum_pairs,
         d_repeats=config.optim.d_repeats,
         recorded=recorded,
+        ended_nimg=ended_nimg,
+        sides=_sides(config),
+        open_ended=config.schedule.plateau_evaluations > 0,
         **tables,
     )
+
+
+def _sides(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+    """Returns the stages' resolutions, of a family whose options name them; else ()."""
+    if not family_of(config).RESTARTS:
+        return ()
+    start = config.schedule.start_resolution
+    return tuple(side for side in model_options(config).sides if side >= start)
 
 
 def family_of(config: ml_collections.ConfigDict) -> Family:
@@ -169,6 +183,12 @@ def loss_options(config: ml_collections.ConfigDict) -> Any:
     """Returns `config.loss` as the family's options."""
     loss: Any = config.loss
     return read_options(family_of(config).LossOptions, loss)
+
+
+def stage_loss(config: ml_collections.ConfigDict, resolution: int) -> Any:
+    """Returns the options of the losses in a stage."""
+    options = model_options(config), loss_options(config)
+    return family_of(config).loss_at(*options, resolution)
 
 
 def make_networks(
@@ -196,7 +216,7 @@ def stddev_groups(
     group = options.stddev_group
     if group is None:
         return {}
-    used = stage_resolutions(config.model.resolution, schedule.start_resolution)
+    used = schedule.resolutions
     batches = {r: schedule.batch_size[r] for r in used}
     if not group:
         return batches
@@ -219,7 +239,7 @@ def most_devices(config: ml_collections.ConfigDict, limit: int) -> int | None:
     """
     schedule, options = make_schedule(config), model_options(config)
     group = options.stddev_group or 0
-    used = stage_resolutions(config.model.resolution, schedule.start_resolution)
+    used = schedule.resolutions
     # A batch that is smaller than a group is one group, on one device.
     units = [
         group if options.keeps_groups else min(group, schedule.batch_size[r])
@@ -243,7 +263,7 @@ def make_step_options(
 ) -> StepOptions:
     """Returns the options of one stage's steps."""
     microbatch = make_schedule(config).microbatch[resolution]
-    loss, optim = loss_options(config), config.optim
+    loss, optim = stage_loss(config, resolution), config.optim
     ratio = config.model.resolution / resolution
     decay = optim.ema_decay
     if optim.ema_half_life_kimg:

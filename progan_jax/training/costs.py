@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from progan_jax.models.common import Params, init_params
+from progan_jax.models.common import Params, init_params, split_trained
 
 # Peak memory of a (D, G) pair, in multiples of the outputs of both networks'
 # convolutions: compiled steps took 12 to 17 on CPUs and TPUs, 11 recomputing blocks,
@@ -27,13 +27,15 @@ class StageCost:
 
     Attributes:
       g_params: Number of G's parameters, including every RGB layer.
-      d_params: Number of D's parameters, likewise.
+      g_trained: How many of them the stage trains.
+      d_params: Number of D's parameters, without those of frozen networks.
       multiply_adds: Number in one forward pass of G for one image; D has about as many.
       state_bytes: Size of the training state, which every device holds.
       step_bytes: Rough estimate of the size of a step's activations on one device.
     """
 
     g_params: int
+    g_trained: int
     d_params: int
     multiply_adds: int
     state_bytes: int
@@ -52,8 +54,9 @@ def stage_cost(generator: Any, discriminator: Any, images: int) -> StageCost:
         lambda: init_params(jax.random.key(0), generator, discriminator)
     )
     g_params, d_params = count_params(g_shapes), count_params(d_shapes)
-    # G, its average and its two moments; D and its two moments.
-    state_bytes = 4 * (4 * g_params + 3 * d_params)
+    g_trained = count_params(split_trained(generator, g_shapes)[0])
+    # G; the average and the two moments of what is trained; D and its two moments.
+    state_bytes = 4 * (g_params + 3 * g_trained + 3 * d_params)
     width = jnp.dtype(generator.options.dtype).itemsize
     copies = (
         _COPIES_OF_REMAT if generator.options.remat != "none" else _ACTIVATION_COPIES
@@ -61,6 +64,7 @@ def stage_cost(generator: Any, discriminator: Any, images: int) -> StageCost:
     activations = 2 * activation_count(generator) * images * width
     return StageCost(
         g_params=g_params,
+        g_trained=g_trained,
         d_params=d_params,
         multiply_adds=multiply_adds(generator),
         state_bytes=state_bytes,

@@ -75,6 +75,9 @@ class RemainingTime:
     of two: that of launching its kernels, at the least measured time per layer, and
     that of its arithmetic, at the best measured rate or a share of the device's peak. A
     tick is weighted by its duration, so that a short one changes the estimate little.
+
+    Attributes:
+      schedule: Schedule of the run.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class RemainingTime:
           peak: Multiplications and additions of a matrix product on all devices, per
             second.
         """
-        self._schedule, self._work = schedule, work
+        self.schedule, self._work = schedule, work
         self._rate = _SHARE_OF_PEAK * peak
         # Weighted seconds and pairs by resolution.
         self._seen: dict[int, tuple[float, float]] = {}
@@ -106,8 +109,8 @@ class RemainingTime:
         `add` must have been called before.
         """
         total = 0.0
-        for stage in self._schedule.stages():
-            images = self._schedule.stage_end(stage) - max(nimg, stage.start_nimg)
+        for stage in self.schedule.stages():
+            images = self.schedule.stage_end(stage) - max(nimg, stage.start_nimg)
             pairs = max(images, 0) / self._work[stage.resolution].images
             total += pairs * self._pair_sec(stage.resolution)
         return total

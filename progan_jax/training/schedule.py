@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from progan_jax.models.common import stage_resolutions
 
@@ -25,11 +26,14 @@ class Stage:
       start_nimg: Number of images shown when the stage began, a quantum boundary.
       due_nimg: Number of images after which it was due. Alpha is measured from here, so
         that the overshoot of the last quantum is not lost.
+      stem: Snapshot whose generator the stage begins with, for families that restart;
+        "" for the first stage.
     """
 
     resolution: int
     start_nimg: int
     due_nimg: int
+    stem: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ class Schedule:
       quantum_pairs: Number of (D, G) pairs for which all values are held.
       d_repeats: Number of D steps in a pair; each shows new real images.
       recorded: Stages that the run has begun so far, which a new schedule must keep.
+      sides: Resolutions of the stages; by default doubled from the first to the last.
+      open_ended: Whether a stage whose stabilise_kimg is 0 lasts until `end_stage`.
+      ended_nimg: Images shown when `end_stage` ended the run; 0 if it has not.
     """
 
     resolution: int
@@ -88,6 +95,15 @@ class Schedule:
     quantum_pairs: int = 4
     d_repeats: int = 1
     recorded: Sequence[Stage] = field(default=())
+    sides: tuple[int, ...] = ()
+    open_ended: bool = False
+    ended_nimg: int = 0
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Resolutions of the stages, from the first to the last one."""
+        doubled = stage_resolutions(self.resolution, self.start_resolution)
+        return self.sides or tuple(doubled)
 
     def pair_nimg(self, resolution: int) -> int:
         """Returns the number of real images that one (D, G) pair shows to D."""
@@ -113,7 +129,23 @@ class Schedule:
         following = self._following(stage)
         if following is not None:
             return following.start_nimg
-        return self._boundary(stage, self.total_kimg * 1000)
+        return self.ended_nimg or self._boundary(stage, self.total_kimg * 1000)
+
+    def end_stage(self, nimg: int, stem: str) -> "Schedule":
+        """Returns the schedule of a run whose present stage ends now.
+
+        Args:
+          nimg: Number of images shown, at the end of a tick.
+          stem: Snapshot that the next stage begins with; see `Stage`.
+        """
+        stage = self.stage_at(nimg - 1)
+        if stage.resolution == self.resolutions[-1]:
+            return dataclasses.replace(self, ended_nimg=nimg)
+        begun = [s for s in self.stages() if s.start_nimg <= stage.start_nimg]
+        planned = self._following(stage)
+        due = planned.due_nimg if planned and planned.start_nimg == nimg else nimg
+        following = Stage(self._next_resolution(stage), nimg, due, stem)
+        return dataclasses.replace(self, recorded=(*begun, following))
 
     def fade_end(self, stage: Stage) -> int:
         """Returns the number of images shown when alpha reaches 1."""
@@ -127,10 +159,13 @@ class Schedule:
     def kimg_to_full_resolution(self) -> float | None:
         """Returns the kimg at which the final resolution has faded in.
 
-        None if a stage and the fade after it have no length, so that nothing can grow.
+        None if a stage and the fade after it have no length, so that nothing can grow,
+        or nobody knows before.
         """
-        for stage in stage_resolutions(self.resolution // 2, self.start_resolution):
-            if not self.stabilise_kimg[stage] and not self.fade_kimg[2 * stage]:
+        if self.open_ended:
+            return None
+        for stage, grown in pairwise(self.resolutions):
+            if not self.stabilise_kimg[stage] and not self.fade_kimg[grown]:
                 return None
         endless = dataclasses.replace(self, total_kimg=math.inf)
         return endless.fade_end(endless.stages()[-1]) / 1000
@@ -244,14 +279,22 @@ class Schedule:
         quantum = self.quantum_nimg(resolution)
         return math.ceil(self.tick_kimg[resolution] * 1000 / quantum) * quantum
 
+    def _next_resolution(self, stage: Stage) -> int:
+        return self.resolutions[self.resolutions.index(stage.resolution) + 1]
+
     def _following(self, stage: Stage) -> Stage | None:
-        if stage.resolution >= self.resolution:
+        for known, following in pairwise(self.recorded):
+            if known == stage:
+                return following
+        if stage.resolution == self.resolutions[-1]:
             return None
         lasts = self.stabilise_kimg[stage.resolution]
+        if self.open_ended and not lasts:
+            return None
         if not self._is_first(stage):
             lasts += self.fade_kimg[stage.resolution]
         due = stage.due_nimg + round(lasts * 1000)
-        grown = 2 * stage.resolution
+        grown = self._next_resolution(stage)
         # At the very start of a fade lod is still an integer, so that the authors'
         # program runs one more quantum of the old resolution; without a fade it does
         # not.

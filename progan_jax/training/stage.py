@@ -24,11 +24,11 @@ from progan_jax.runtime.mesh import batched, lay_out, replicated
 from progan_jax.training.config import (
     Controls,
     family_of,
-    loss_options,
     make_networks,
     make_step_options,
     model_options,
     most_devices,
+    stage_loss,
     stddev_groups,
 )
 from progan_jax.training.optimizer import Optimizers, scale_by_authors_adam
@@ -49,6 +49,7 @@ class StageProgram:
 
     Attributes:
       resolution: Side in pixels.
+      schedule: Schedule of the run; it may change while earlier stages train.
       steps: The pure steps.
       sampler: Draws images from the averaged generator.
       compiled: The steps, compiled for the one shape they take; None until `prepare`.
@@ -76,14 +77,14 @@ class StageProgram:
             make_optimizers(config),
             make_step_options(config, resolution, batch_size, mesh.size),
             batched(mesh),
-            family.load_frozen(model_options(config), loss_options(config)),
+            family.load_frozen(model_options(config), stage_loss(config, resolution)),
             # Without a set, as in estimates, all classes are equally frequent.
             label_log_probs=_log_probs(label_counts or [1] * generator.num_classes),
         )
         options = compiler_options(config, mesh.devices.flat[0].platform)
         self.sampler = Sampler(generator, compiler_options=options)
         self._feed: Feed | None = None
-        self._config, self._schedule, self._mesh = config, schedule, mesh
+        self.schedule, self._config, self._mesh = schedule, config, mesh
         self._seed: Any = config.seed
         everywhere = replicated(mesh)
         jit = partial(jax.jit, out_shardings=everywhere, compiler_options=options)
@@ -168,15 +169,15 @@ class StageProgram:
         data: Any = self._config.data
         return plan_feed(
             level_shape,
-            batch_size=self._schedule.batch_size[self.resolution],
-            d_repeats=self._schedule.d_repeats,
+            batch_size=self.schedule.batch_size[self.resolution],
+            d_repeats=self.schedule.d_repeats,
             max_pairs=self._config.runtime.pairs_per_dispatch,
             mode=data.feed,
             resident_gib=data.resident_gib,
         )
 
     def create(self, pyramid: Pyramid | None = None) -> TrainState:
-        """Returns the state of a run that starts at this resolution.
+        """Returns the state of a run, or of a stage that restarts, at its first step.
 
         Without a pyramid, D is not fitted to real images; see `start.images_to_fit`.
         """
@@ -237,8 +238,8 @@ class StageProgram:
         return self._feed
 
     def _controls(self, nimg: int, num_pairs: int) -> Controls:
-        shown = self._schedule.pair_nimg(self.resolution)
-        phases = [self._schedule.phase_at(nimg + i * shown) for i in range(num_pairs)]
+        shown = self.schedule.pair_nimg(self.resolution)
+        phases = [self.schedule.phase_at(nimg + i * shown) for i in range(num_pairs)]
         padded = phases + phases[-1:] * (self._prepared_feed.capacity - num_pairs)
 
         def column(name: str) -> np.ndarray:
@@ -246,6 +247,8 @@ class StageProgram:
 
         names = ("alpha", "g_learning_rate", "d_learning_rate")
         values = {name: column(name) for name in names}
+        if self.steps.family.RESTARTS:
+            nimg -= self.schedule.stage_at(nimg).start_nimg
         values["nimg"] = nimg + shown * np.arange(len(padded), dtype=np.float32)
         values["num_pairs"] = np.asarray(num_pairs, np.int32)
         everywhere = replicated(self._mesh)
@@ -264,6 +267,7 @@ class StageProgram:
         steps = self.steps
         begin = partial(steps.family.begin, steps.generator.options)
         loss_state = steps.family.init_loss_state(steps.options.loss)
+        number = self.schedule.resolutions.index(self.resolution)
         state = create_state(
             key,
             steps.generator,
@@ -271,6 +275,7 @@ class StageProgram:
             steps.tx.g,
             loss_state,
             begin if begins else lambda born: born,
+            number if steps.family.RESTARTS else 0,
         )
         if self._sums is None:
             # The names alone are kept: they take a trace of both losses.

@@ -23,7 +23,13 @@ from progan_jax.errors import UserError
 from progan_jax.images import to_float
 from progan_jax.inference.load import locate
 from progan_jax.inference.snapshot import digest, read_snapshot, read_trained
-from progan_jax.models.common import NETWORKS, Weights, to_variables, weight_shapes
+from progan_jax.models.common import (
+    NETWORKS,
+    Weights,
+    carry_shared,
+    to_variables,
+    weight_shapes,
+)
 from progan_jax.models.families import DEFAULT, Family, import_network
 from progan_jax.models.options import differences, read_options
 from progan_jax.runtime.distributed import is_primary, share
@@ -68,15 +74,20 @@ def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | 
     source: Any = config.init_from
     path = locate(source, names=(_FIELD, "snapshot"), with_trained=True)
     networks, info, weights = _read_file(path) if path.is_file() else _read_folder(path)
+    if _is_stem(config, info):
+        # A new stage has a D of its own, and the average of the stage before.
+        networks = {"Gs": networks["Gs"], "G": networks["Gs"]}
     _check_options(config, info, "D" in networks)
     generator, discriminator = make_networks(
         config, config.schedule.start_resolution, per_device_batch=1
     )
     shapes = {"G": weight_shapes(generator), "D": weight_shapes(discriminator)}
-    taken = {
-        name: _take(config, weights, shapes[name[0]])
-        for name, weights in networks.items()
-    }
+    taken = networks
+    if not _is_stem(config, info):
+        taken = {
+            name: _take(config, weights, shapes[name[0]])
+            for name, weights in networks.items()
+        }
     # Not the full path, which would reveal this machine's folders.
     name = source if "://" in source else path.name
     origin = {"initial": {"name": name, "sha256": weights}}
@@ -88,27 +99,68 @@ def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | 
 def start_from(
     state: TrainState, initial: Initial | None, mesh: jax.sharding.Mesh
 ) -> TrainState:
-    """Returns a new state with the given networks in place of its own.
+    """Returns a new state with the layers of given networks in place of its own.
 
     All processes must call this; `initial` is the primary's.
     """
     of_state = {"Gs": state.averaged, "G": state.trained.g, "D": state.trained.d}
     own = jax.device_get(local(of_state))
     networks = initial.networks if initial else {}
-    given = own | {name: to_variables(of) for name, of in networks.items()}
+    given = own | {
+        name: carry_shared(own[name], to_variables(of)) for name, of in networks.items()
+    }
 
     def place(mine: np.ndarray, theirs: np.ndarray) -> jax.Array:
         return lay_out(share(np.asarray(theirs, mine.dtype)), replicated(mesh))
 
     placed = jax.tree.map(place, own, given)
     return state.replace(
-        g_ema=placed["Gs"]["params"],
+        g_ema=carry_shared(state.g_ema, placed["Gs"]["params"]),
         g_ema_stats=placed["Gs"]["stats"],
-        g_params=placed["G"]["params"],
+        g_params=carry_shared(state.g_params, placed["G"]["params"]),
+        g_fixed=carry_shared(state.g_fixed, placed["G"]["params"]),
         g_stats=placed["G"]["stats"],
         d_params=placed["D"]["params"],
         d_stats=placed["D"]["stats"],
     )
+
+
+def open_stem(workdir: Path, name: str) -> Initial:
+    """Returns the generator of a run's snapshot, from which a stage restarts.
+
+    Args:
+      workdir: The run's folder.
+      name: Name of the snapshot.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    folder = workdir / "snapshots" / name
+    if not folder.is_dir():
+        raise UserError(
+            f"--workdir={workdir}: snapshot {name} is missing, with whose generator "
+            "the next stage begins; restore it"
+        )
+    averaged, _ = read_snapshot(folder)
+    return Initial({"Gs": averaged, "G": averaged}, {})
+
+
+def restart_from(
+    new: TrainState, old: TrainState, stem: Initial | None, mesh: jax.sharding.Mesh
+) -> TrainState:
+    """Returns the state of a stage that begins on the generator of an earlier one.
+
+    G has the earlier one's layers where its own have their names. Source: Sauer et al.
+    2022, section 3.1.
+
+    Args:
+      new: State of the stage, with new networks.
+      old: State of the run until then, whose count of pairs goes on.
+      stem: The earlier generator, on the primary process.
+      mesh: Mesh over all processes, which must all call this.
+    """
+    started = start_from(new, stem, mesh)
+    return started.replace(pairs=old.pairs, skipped_in_row=old.skipped_in_row)
 
 
 def _read_file(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
@@ -149,6 +201,9 @@ def _check_options(
             f"{_FIELD} = {config.init_from!r}: its description has no field {error}; "
             "name a complete snapshot"
         ) from error
+    if family_of(config).RESTARTS:
+        side = _check_stage(config, info)
+        ours, options = ours.at(side), options.at(side)
     found = list(differences(ours, options, networks))
     if found := [each for each in found if ours.matters(each[0])]:
         set_to = ", ".join(f"config.model.{name} to {v!r}" for name, _, v in found)
@@ -157,6 +212,31 @@ def _check_options(
             f"{_FIELD} = {config.init_from!r}: its networks differ from this "
             f"run's; set {set_to} (now {now}), or name other networks"
         )
+
+
+def _is_stem(config: ml_collections.ConfigDict, info: Mapping[str, Any]) -> bool:
+    """Returns whether networks are of the stage before the run's first one."""
+    side = info.get("stage", {}).get("resolution")
+    return family_of(config).RESTARTS and side != config.schedule.start_resolution
+
+
+def _check_stage(config: ml_collections.ConfigDict, info: Mapping[str, Any]) -> int:
+    """Returns the resolution of the networks' stage.
+
+    Raises:
+      UserError: if it is neither the run's first one nor the one before.
+    """
+    sides, start = model_options(config).sides, config.schedule.start_resolution
+    side, place = info["stage"]["resolution"], sides.index(start)
+    allowed = sides[max(place - 1, 0) : place + 1]
+    if side not in allowed:
+        raise UserError(
+            f"{_FIELD} = {config.init_from!r}: its networks are of {side}x{side}, and "
+            f"a run from {start}x{start} on begins with those of "
+            f"{' or '.join(f'{r}x{r}' for r in allowed)}; name such, or change "
+            "config.model.stages and config.schedule.start_resolution"
+        )
+    return side
 
 
 def _take(

@@ -18,6 +18,7 @@ from progan_jax.models.common import (
     Variables,
     carry_over,
     init_variables,
+    split_trained,
 )
 
 if TYPE_CHECKING:  # Sampling from a trained generator must not import optax.
@@ -31,7 +32,7 @@ class TrainState(struct.PyTreeNode):
       pairs: Number of (D, G) pairs run so far, int32; with the key it determines a
         pair's random numbers.
       key: Typed random key of the run; it never changes.
-      g_params: Generator.
+      g_params: Generator: the parameters that the stage trains.
       d_params: Discriminator.
       g_ema: Exponential moving average of the generator, the one to sample.
       g_opt: Adam's state for G.
@@ -43,6 +44,7 @@ class TrainState(struct.PyTreeNode):
       g_stats: G's variables that change in training without gradients.
       d_stats: D's, likewise.
       g_ema_stats: G's at the last update of its average, which does not average them.
+      g_fixed: G's other parameters, which are those of an earlier stage.
     """
 
     pairs: jax.Array
@@ -58,17 +60,19 @@ class TrainState(struct.PyTreeNode):
     g_stats: dict[str, Any] = struct.field(default_factory=dict)
     d_stats: dict[str, Any] = struct.field(default_factory=dict)
     g_ema_stats: dict[str, Any] = struct.field(default_factory=dict)
+    g_fixed: Params = struct.field(default_factory=dict)
 
     @property
     def averaged(self) -> dict[str, Any]:
         """The variables of the averaged generator."""
-        return {"params": self.g_ema, "stats": self.g_ema_stats}
+        params = carry_over(self.g_fixed, self.g_ema)
+        return {"params": params, "stats": self.g_ema_stats}
 
     @property
     def trained(self) -> Variables:
         """The variables of the networks in training."""
         return Variables(
-            {"params": self.g_params, "stats": self.g_stats},
+            {"params": carry_over(self.g_fixed, self.g_params), "stats": self.g_stats},
             {"params": self.d_params, "stats": self.d_stats},
         )
 
@@ -80,8 +84,9 @@ def create_state(
     tx: "optax.GradientTransformation",
     loss_state: LossState,
     begin: Callable[[Variables], Variables] = lambda born: born,
+    number: int = 0,
 ) -> TrainState:
-    """Creates the state of a run's first stage.
+    """Creates the state of a stage that begins with new networks.
 
     Args:
       key: Typed key of the run, `jax.random.key(seed)`.
@@ -90,13 +95,17 @@ def create_state(
       tx: Optimizer of both networks.
       loss_state: What the losses carry from step to step, at the start.
       begin: See `Family.begin`.
+      number: Of the stage, from 0; each has other random weights.
 
     Returns:
       The state, without sums.
     """
     key_params, key_steps = split_key(key)
+    if number:
+        key_params = jax.random.fold_in(key_params, number)
     born = begin(init_variables(key_params, generator, discriminator))
-    g_params, d_params = born.g["params"], born.d["params"]
+    g_params, g_fixed = split_trained(generator, born.g["params"])
+    d_params = born.d["params"]
     return TrainState(
         pairs=jnp.zeros([], jnp.int32),
         key=key_steps,
@@ -111,6 +120,7 @@ def create_state(
         g_stats=born.stats.g,
         d_stats=born.stats.d,
         g_ema_stats=jax.tree.map(jnp.copy, born.stats.g),
+        g_fixed=g_fixed,
     )
 
 

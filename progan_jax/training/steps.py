@@ -305,7 +305,7 @@ class Steps:
             labels, at = part.labels, inputs.progress
 
             def make(g_params: Params) -> tuple[jax.Array, dict[str, Any]]:
-                g = inputs.variables.g | {"params": g_params}
+                g = inputs.variables.g_with(g_params)
                 return self.family.make_fakes(self.generator, g, part.draws, labels, at)
 
             # The fakes are made once and passed to both losses.

@@ -33,6 +33,7 @@ _FREE_FIELDS = (
     "data.max_memory_mib",
     "data.stream_workers",
     "schedule.microbatch",
+    "schedule.plateau_evaluations",
     "schedule.total_kimg",
     "train.grid_ticks",
     "train.snapshot_ticks",

@@ -13,7 +13,7 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.images import SMALLEST_LEVEL
 from progan_jax.models.augmentation import parse_policy
-from progan_jax.models.common import RESOLUTIONS, stage_resolutions
+from progan_jax.models.common import RESOLUTIONS
 from progan_jax.models.families import FAMILIES, Files
 from progan_jax.models.options import Rule, faults
 from progan_jax.runtime.command_line import list_fields
@@ -29,6 +29,7 @@ from progan_jax.training.config import (
     most_devices,
     parse_grid,
     parse_table,
+    stage_loss,
     stddev_groups,
 )
 from progan_jax.training.schedule import Schedule
@@ -49,10 +50,10 @@ def batch_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterato
 def _device_batch_faults(
     config: ml_collections.ConfigDict, num_devices: int
 ) -> Iterator[str]:
-    table = make_schedule(config).batch_size
+    schedule = make_schedule(config)
+    table, used = schedule.batch_size, schedule.resolutions
     options = model_options(config)
     group, keeps = options.stddev_group or 0, options.keeps_groups
-    used = stage_resolutions(config.model.resolution, config.schedule.start_resolution)
     most = most_devices(config, num_devices)
     fewer = (
         f", or set config.runtime.num_devices to {most}, the largest number of devices "
@@ -85,7 +86,7 @@ def _microbatch_faults(
     schedule, groups = make_schedule(config), stddev_groups(config, num_devices)
     wrong: dict[tuple[int, int, int], list[int]] = {}
     split: list[int] = []
-    for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
+    for r in schedule.resolutions:
         microbatch = schedule.microbatch[r]
         per_device = schedule.batch_size[r] // num_devices
         if count_microbatches(per_device, microbatch) == 1:
@@ -117,9 +118,11 @@ def _penalty_faults(
 ) -> Iterator[str]:
     """Yields a line if the half batches of a penalty on G cannot be split likewise."""
     penalty, schedule = family_of(config).G_PENALTY, make_schedule(config)
-    if penalty is None or not penalty.times(loss_options(config))[0]:
+    if penalty is None:
         return
-    for r in stage_resolutions(config.model.resolution, schedule.start_resolution):
+    for r in schedule.resolutions:
+        if not penalty.times(stage_loss(config, r))[0]:
+            continue
         per_device = schedule.batch_size[r] // num_devices
         part = per_device // count_microbatches(per_device, schedule.microbatch[r])
         if part % 2:
@@ -185,6 +188,7 @@ _RULES = {
     "schedule.total_kimg": Rule(above=0, most=1e6),
     "schedule.rampup_kimg": Rule(least=0),
     "schedule.quantum_pairs": Rule(least=1),
+    "schedule.plateau_evaluations": Rule(least=0),
     "train.grid_ticks": Rule(least=1),
     "train.snapshot_ticks": Rule(least=1),
     "train.checkpoint_ticks": Rule(least=1),
@@ -278,7 +282,10 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             f"networks with {_named(options, options.one_stage)} do not grow; "
             "set it to that"
         )
-    yield from family_of(config).joint_faults(options, loss)
+    of_family = list(family_of(config).joint_faults(options, loss))
+    yield from of_family or _stage_faults(config)
+    if of_family:
+        return
     if config.eval.stage_swd_images and final < SMALLEST_LEVEL:
         yield (
             f"config.eval.stage_swd_images = {config.eval.stage_swd_images} needs "
@@ -289,7 +296,62 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
     yield from batch_faults(config, num_devices)
 
 
+def _stage_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Yields a line for each field that does not fit how the family's stages follow."""
+    schedule, restarts = make_schedule(config), family_of(config).RESTARTS
+    start, first = config.schedule.start_resolution, schedule.resolutions[0]
+    plateau = config.schedule.plateau_evaluations
+    if not restarts:
+        if plateau:
+            yield (
+                f"config.schedule.plateau_evaluations = {plateau} is for families "
+                f"whose stages restart, and config.family = {config.family!r}; set it "
+                "to 0"
+            )
+        return
+    sides = model_options(config).sides
+    if start != first:
+        yield (
+            f"config.schedule.start_resolution = {start} must be one of the stages, "
+            f"{', '.join(map(str, sides))}; choose one"
+        )
+    elif start != sides[0] and not config.init_from:
+        yield (
+            f"config.schedule.start_resolution = {start} begins above the stem, which "
+            f"has {sides[0]}x{sides[0]}; name a trained one in config.init_from, or "
+            f"start at {sides[0]}"
+        )
+    if faded := [r for r in schedule.resolutions[1:] if schedule.fade_kimg[r]]:
+        yield (
+            f"config.schedule.fade_kimg = {config.schedule.fade_kimg!r}: stages of "
+            f"config.family = {config.family!r} do not fade in (at "
+            f"{', '.join(map(str, faded))}); set it to '0'"
+        )
+    yield from _plateau_faults(config, schedule)
+
+
+def _plateau_faults(
+    config: ml_collections.ConfigDict, schedule: Schedule
+) -> Iterator[str]:
+    plateau = config.schedule.plateau_evaluations
+    endless = [r for r in schedule.resolutions[:-1] if not schedule.stabilise_kimg[r]]
+    if endless and not plateau:
+        yield (
+            f"config.schedule.stabilise_kimg = {config.schedule.stabilise_kimg!r}: the "
+            f"stage of {endless[0]}x{endless[0]} would never end; give it a length, or "
+            "set config.schedule.plateau_evaluations"
+        )
+    if plateau and not (config.eval.best and config.eval.every_kimg):
+        yield (
+            f"config.schedule.plateau_evaluations = {plateau} needs a value that is "
+            f"measured in training, and config.eval.best = {config.eval.best!r}, "
+            f"config.eval.every_kimg = {config.eval.every_kimg:g}; set both, or it to 0"
+        )
+
+
 def _schedule_faults(schedule: Schedule) -> Iterator[str]:
+    if schedule.open_ended:
+        return
     stages = list(schedule.stages())
     grown = stages[-1].resolution
     reached = grown == schedule.resolution

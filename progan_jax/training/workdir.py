@@ -294,7 +294,7 @@ def check_disk(
       UserError: if not.
     """
     schedule = make_schedule(config)
-    last = schedule.stages()[-1].resolution
+    last = schedule.resolutions[-1]
     per_device = schedule.batch_size[last] // num_devices
     cost = stage_cost(*make_networks(config, last, per_device), per_device)
     # While a new one is written there is one more than are kept.

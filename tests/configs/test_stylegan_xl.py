@@ -186,12 +186,14 @@ def test_sets_and_widths_are_all_tested():
     [
         ("lsun", "'lsun'", "imagenet, cifar10, ffhq, pokemon, folder=DIR/NAME"),
         ("", "''", "imagenet, cifar10, ffhq"),
-        ("tiny", "'tiny'", "SET,WIDTH,RESOLUTION"),
+        ("tiny", "'tiny'", "SET,WIDTH,STAGES"),
         ("ffhq,huge", "'huge'", "full, small, tiny"),
         ("ffhq,", "''", "full, small, tiny"),
-        ("ffhq,32,small", "'small'", "SET,WIDTH,RESOLUTION"),
-        ("ffhq,small,32,32", "'32'", "SET,WIDTH,RESOLUTION"),
-        ("ffhq,small,48", "'48'", "a power of two from 4 to 1024"),
+        ("ffhq,32,small", "'small'", "SET,WIDTH,STAGES"),
+        ("ffhq,small,32,32", "'32'", "SET,WIDTH,STAGES"),
+        ("ffhq,small,48", "'48'", "such as 16-32"),
+        ("ffhq,small,16-48", "'16-48'", "such as 16-32"),
+        ("ffhq,small,48", "'48'", "powers of two from 4 to 1024"),
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_line(argument, given, allowed):

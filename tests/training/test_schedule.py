@@ -229,3 +229,52 @@ def test_a_short_rest_of_a_stage_belongs_to_the_tick_before():
     ]
     assert schedule.tick_start(400_001) == 350_000
     assert not schedule.is_tick_end(400_000)
+
+
+def make_chain(**changes):
+    """Stages of 4, 16 and 32 pixels, each of 1,000 images or until its end is said."""
+    fields = {
+        "resolution": 32,
+        "sides": (4, 16, 32),
+        "stabilise_kimg": constant(1),
+        "fade_kimg": constant(0),
+        "batch_size": constant(10),
+        "total_kimg": 3,
+        "tick_kimg": constant(0.1),
+        "quantum_pairs": 1,
+    }
+    return make_schedule(**(fields | changes))
+
+
+def test_stages_may_follow_by_any_factor():
+    schedule = make_chain()
+    stages = schedule.stages()
+    assert stages == [Stage(4, 0, 0), Stage(16, 1000, 1000), Stage(32, 2000, 2000)]
+    assert schedule.end_nimg() == 3000
+    assert schedule.phase_at(1500).lod == 1
+    assert schedule.kimg_to_full_resolution() == 2
+
+
+def test_a_stage_without_a_length_lasts_until_it_is_ended():
+    schedule = make_chain(stabilise_kimg=constant(0), open_ended=True)
+    assert schedule.stages() == [Stage(4, 0, 0)]
+    assert schedule.end_nimg() == 3000
+    schedule = schedule.end_stage(700, "a")
+    assert schedule.stages() == [Stage(4, 0, 0), Stage(16, 700, 700, "a")]
+    assert schedule.is_stage_end(700) and schedule.ticks_until(700) == 7
+    assert schedule.phase_at(700).resolution == 16
+    schedule = schedule.end_stage(900, "b").end_stage(1200, "c")
+    assert schedule.end_nimg() == 1200
+    assert schedule.stages()[-1] == Stage(32, 900, 900, "b")
+    # As a resumed run makes it.
+    recorded = tuple(schedule.stages())
+    assert make_chain(recorded=recorded, ended_nimg=1200).end_nimg() == 1200
+    assert schedule.nimg_after(120) == 1200
+
+
+def test_a_stage_that_ends_by_its_length_keeps_when_it_was_due():
+    schedule = make_chain(stabilise_kimg=constant(0.996))
+    assert schedule.stages()[1] == Stage(16, 1000, 996)
+    assert schedule.end_stage(1000, "a").stages()[1] == Stage(16, 1000, 996, "a")
+    # A stage that has a length may end before it.
+    assert schedule.end_stage(500, "a").stages()[1] == Stage(16, 500, 500, "a")

@@ -1,5 +1,6 @@
 """Progressive GAN (Karras et al. 2018), with the interface of a family."""
 
+from progan_jax.models.common import same_loss as loss_at
 from progan_jax.models.progan.fit import fit, num_to_fit
 from progan_jax.models.progan.losses import (
     CURVES,
@@ -19,6 +20,7 @@ from progan_jax.models.progan.losses import (
 from progan_jax.models.progan.official import RECORD_CLASSES, import_value, recognises
 from progan_jax.models.progan.options import (
     PAPER,
+    RESTARTS,
     LossOptions,
     Options,
     describe,
@@ -32,6 +34,7 @@ __all__ = [
     "G_TAKES_REALS",
     "PAPER",
     "RECORD_CLASSES",
+    "RESTARTS",
     "LossOptions",
     "Options",
     "begin",
@@ -47,6 +50,7 @@ __all__ = [
     "is_zero_sum",
     "joint_faults",
     "load_frozen",
+    "loss_at",
     "make_fakes",
     "make_networks",
     "num_to_fit",

@@ -1,5 +1,6 @@
 """StyleGAN (Karras et al. 2019), with the interface of a family."""
 
+from progan_jax.models.common import same_loss as loss_at
 from progan_jax.models.stylegan.losses import (
     CURVES,
     G_PENALTY,
@@ -25,6 +26,7 @@ from progan_jax.models.stylegan.official import (
 )
 from progan_jax.models.stylegan.options import (
     PAPER,
+    RESTARTS,
     LossOptions,
     Options,
     describe,
@@ -37,6 +39,7 @@ __all__ = [
     "G_TAKES_REALS",
     "PAPER",
     "RECORD_CLASSES",
+    "RESTARTS",
     "LossOptions",
     "Options",
     "begin",
@@ -52,6 +55,7 @@ __all__ = [
     "is_zero_sum",
     "joint_faults",
     "load_frozen",
+    "loss_at",
     "make_fakes",
     "make_networks",
     "num_to_fit",

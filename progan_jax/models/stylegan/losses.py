@@ -234,7 +234,7 @@ def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
     """Returns the loss of G's parameters, or of the given fakes."""
     fakes, stats = inputs.fakes, inputs.variables.stats
     if fakes is None:
-        draws, g = inputs.draws, inputs.variables.g | {"params": g_params}
+        draws, g = inputs.draws, inputs.variables.g_with(g_params)
         images, g_stats = make_fakes(
             inputs.networks.generator, g, draws, draws.labels, inputs.progress
         )

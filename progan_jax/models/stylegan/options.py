@@ -20,6 +20,9 @@ PAPER = Paper(
 )
 
 
+RESTARTS: bool = False  # Stages go on with the networks of the one before.
+
+
 @dataclass(frozen=True)
 class Options:
     """The fields of `config.model`."""

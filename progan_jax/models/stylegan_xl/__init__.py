@@ -24,10 +24,12 @@ from progan_jax.models.stylegan_xl.official import (
 )
 from progan_jax.models.stylegan_xl.options import (
     PAPER,
+    RESTARTS,
     LossOptions,
     Options,
     describe,
     joint_faults,
+    loss_at,
 )
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "G_TAKES_REALS",
     "PAPER",
     "RECORD_CLASSES",
+    "RESTARTS",
     "LossOptions",
     "Options",
     "begin",
@@ -51,6 +54,7 @@ __all__ = [
     "is_zero_sum",
     "joint_faults",
     "load_frozen",
+    "loss_at",
     "make_fakes",
     "make_networks",
     "num_to_fit",

@@ -4,6 +4,7 @@ Source: Sauer et al. 2022, section 3.2: a convolutional network and a vision
 transformer see more together than each by itself.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,11 +32,13 @@ class Backbone:
       network: Has the methods `features` (four levels) and `__call__` (logits).
       colours: Mean and deviation of its input's channels.
       timm: Name of the published weights in timm.
+      licence: Of these weights.
     """
 
     network: EfficientNetLite0 | VisionTransformer
     colours: tuple[tuple[float, ...], tuple[float, ...]]
     timm: str
+    licence: str = "Apache-2.0"
 
     @property
     def is_transformer(self) -> bool:
@@ -55,6 +58,11 @@ class Backbone:
         if isinstance(self.network, VisionTransformer):
             return self.network.side
         return chosen or max(resolution, NATIVE)
+
+    @property
+    def num_params(self) -> int:
+        """Number of its weights, without those after the features."""
+        return sum(map(math.prod, self.timm_shapes().values()))
 
     def features(self, params: Params, images: jax.Array) -> tuple[jax.Array, ...]:
         """Returns four levels of maps of prepared images [N, side, side, 3]."""

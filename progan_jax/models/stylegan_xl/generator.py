@@ -79,15 +79,16 @@ class Generator(nn.Module):
     def is_trained(self, path: Sequence[str]) -> bool:
         """Returns whether this stage trains a parameter.
 
-        A stem trains all. A superresolution trains its own layers and the Fourier
-        input; the mapping and the layers that it keeps stay those of the stage before.
-        The paper has the input frozen, too; the authors' program does not.
+        A stem trains all. A superresolution trains its own layers, and the Fourier
+        input if `options.train_input`, as the authors' program; the paper has it
+        frozen. The mapping and the layers that it keeps stay those of the stage before.
 
         Args:
           path: Path of the parameter in Flax's "params".
         """
         design = design_network(self.options)
-        trained = {"input", *(layer.name for layer in design.head)}
+        trained = {layer.name for layer in design.head}
+        trained |= {"input"} if self.options.train_input else set()
         return not design.num_kept or (path[0] == "synthesis" and path[1] in trained)
 
     def setup(self) -> None:

@@ -163,7 +163,7 @@ def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
     """
     options, fakes = inputs.options, inputs.fakes
     if fakes is None:
-        draws, g = inputs.draws, inputs.variables.g | {"params": g_params}
+        draws, g = inputs.draws, inputs.variables.g_with(g_params)
         images, _ = make_fakes(
             inputs.networks.generator, g, draws, draws.labels, inputs.progress
         )
@@ -184,7 +184,7 @@ def _path_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOut
     """Returns the penalty of path lengths: Karras et al. 2020, section 3.2."""
     draws, options, progress = inputs.draws, inputs.options, inputs.progress
     generator = inputs.networks.generator
-    variables = inputs.variables.g | {"params": g_params}
+    variables = inputs.variables.g_with(g_params)
     w = map_latents(generator, variables, draws.z, draws.labels)
     w = broadcast_w(w, generator.num_layers)
 

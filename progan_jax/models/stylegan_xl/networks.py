@@ -8,11 +8,11 @@ from progan_jax.models.stylegan_xl.options import Options
 def make_networks(
     options: Options, resolution: int, per_device_batch: int = 0
 ) -> tuple[Generator, Discriminator]:
-    """Returns both networks of a run, which has one stage.
+    """Returns both networks of a stage.
 
     Args:
       options: Options of the run's networks.
-      resolution: That of the options.
+      resolution: That of the stage, one of `options.sides`.
       per_device_batch: Without effect: groups of statistics are never made smaller.
     """
     del per_device_batch
@@ -24,4 +24,4 @@ def make_networks(
         (options.embedding_rows, options.embedding_size),
         options.stats_batch,
     )
-    return Generator(resolution, options), discriminator
+    return Generator(resolution, options.at(resolution)), discriminator

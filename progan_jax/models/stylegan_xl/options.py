@@ -4,7 +4,8 @@ Source: Sauer et al. 2022, section 3 and appendix, and the authors' program.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from progan_jax.models.common import RESOLUTIONS, Paper
@@ -23,6 +24,16 @@ PAPER = Paper(
 # with small batches collapse.
 _ADVISED_GROUP = 8
 
+# The critically sampled layers of a stage, and one before them.
+_FEWEST_LAYERS = 3
+
+# Of a stage of superresolution: those of the authors' program.
+_UP_FACTORS = (2, 4, 8, 16)
+
+
+# Each stage begins with a new D, and with the average of G of the stage before.
+RESTARTS: bool = True
+
 
 @dataclass(frozen=True)
 class Options:
@@ -37,6 +48,9 @@ class Options:
     stages: str = option("", of="G")
     # Layers that a stage of superresolution adds to those it keeps, besides ToRGB.
     head_layers: int = option(7, least=3, most=64, of="G")
+    # Whether such a stage trains the Fourier input, too, as the authors' program; the
+    # gradients then pass through all layers that it keeps.
+    train_input: bool = option(True, of="", younger=True)
     # Layers of the stem, besides ToRGB.
     layers: int = option(10, least=3, most=64, of="G")
     # Feature maps at cutoff f: base / 2 / f. It is twice the authors' --cbase, as their
@@ -131,13 +145,13 @@ class Options:
     @property
     def one_stage(self) -> tuple[str, ...]:
         """Names of the fields that keep the networks from growing."""
-        return ("stages",)
+        return () if self.stages else ("stages",)
 
     def matters(self, name: str) -> bool:
         """Returns whether a field has an effect, given the others."""
         if name in ("embedding_rows", "embedding_size"):
             return self.num_classes > 0
-        return name != "head_layers" or bool(self.stages)
+        return name not in ("head_layers", "train_input") or bool(self.stages)
 
     @property
     def chain(self) -> tuple[tuple[int, int], ...]:
@@ -149,6 +163,31 @@ class Options:
         before = [_read_stage(text, self.head_layers) for text in self.stages.split()]
         chain = *before, (self.resolution, self.head_layers)
         return (chain[0][0], self.layers), *chain[1:]
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Resolutions of the stages, from the stem's to the last one's."""
+        return tuple(side for side, _ in self.chain)
+
+    def at(self, resolution: int) -> "Options":
+        """Returns the options of the network that a stage of the chain trains.
+
+        Raises:
+          ValueError: if the chain has no stage of that resolution.
+        """
+        if resolution not in self.sides:
+            raise ValueError(
+                f"{resolution} is not one of the stages, "
+                f"{', '.join(map(str, self.sides))}"
+            )
+        before = self.chain[: self.sides.index(resolution)]
+        if not before:
+            return replace(self, resolution=resolution, stages="")
+        heads = (f"{side}:{layers}" for side, layers in before[1:])
+        stages, layers = " ".join([str(before[0][0]), *heads]), dict(self.chain)
+        return replace(
+            self, resolution=resolution, stages=stages, head_layers=layers[resolution]
+        )
 
 
 @dataclass(frozen=True)
@@ -185,6 +224,16 @@ class LossOptions:
         return False
 
 
+def loss_at(options: Options, loss: LossOptions, resolution: int) -> LossOptions:
+    """Returns the loss of a stage: path lengths in the stem, guidance above it.
+
+    Source: Sauer et al. 2022, section 3, and the authors' program.
+    """
+    if resolution == options.sides[0]:
+        return replace(loss, guidance_weight=0.0)
+    return replace(loss, path_weight=0.0)
+
+
 def describe(options: Options) -> dict[str, str]:
     """Returns rows of a model card on the networks, besides those of all families."""
     size = f", lite0 at {options.backbone_size}" if options.backbone_size else ""
@@ -196,10 +245,16 @@ def describe(options: Options) -> dict[str, str]:
         "synthesis": f"{options.layers} layers and ToRGB, equivariant to "
         f"{options.equivariance}" + (f", on {options.stages}" * bool(options.stages)),
         "feature maps": f"{options.fmap_base} / 2 f, at most {options.fmap_max}",
-        "backbones of D": ", ".join(options.backbone_names) + size,
+        "backbones of D": ", ".join(map(_describe_backbone, options.backbone_names))
+        + size,
         "images per group of statistics": str(options.stats_batch or "the batch"),
         "class embeddings": f"{table} at the start",
     }
+
+
+def _describe_backbone(name: str) -> str:
+    backbone = BACKBONES[name]
+    return f"{name} ({backbone.num_params / 1e6:.1f} M, {backbone.licence})"
 
 
 def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
@@ -216,11 +271,36 @@ def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
             f"config.loss.guidance_weight = {loss.guidance_weight:g} needs classes, "
             "and config.model.num_classes = 0; set it to 0, or train with classes"
         )
-    if options.stages:
+    if loss.guidance_weight and not options.stages:
         yield (
-            f"config.model.stages = {options.stages!r}: superresolution is not trained "
-            "by this version; set it to ''"
+            f"config.loss.guidance_weight = {loss.guidance_weight:g} is for the stages "
+            "above the stem, and config.model.stages = ''; set it to 0, or name stages"
         )
+    yield from _stage_faults(options)
+
+
+def _stage_faults(options: Options) -> Iterator[str]:
+    field = f"config.model.stages = {options.stages!r}"
+    try:
+        sides = options.sides
+    except ValueError as error:
+        yield f"config.model.{error}"
+        return
+    if unknown := [side for side in sides if side not in RESOLUTIONS]:
+        yield (
+            f"{field}: {unknown[0]} must be a power of two from 4 to 1024; change it"
+        )
+        return
+    if short := [layers for _, layers in options.chain if layers < _FEWEST_LAYERS]:
+        yield (
+            f"{field}: {short[0]} layers must be at least {_FEWEST_LAYERS}; raise them"
+        )
+    for side, larger in pairwise(sides):
+        if larger // side not in _UP_FACTORS:
+            yield (
+                f"{field}: {larger} after {side} must be 2, 4, 8 or 16 times as large; "
+                "change the resolutions, or config.model.resolution, the last one"
+            )
 
 
 def _backbone_faults(options: Options) -> Iterator[str]:

@@ -11,6 +11,7 @@ from progan_jax.models.stylegan_xl.options import (
     Options,
     describe,
     joint_faults,
+    loss_at,
 )
 from progan_jax.training.validation import validate
 
@@ -67,10 +68,29 @@ MODEL = {
         "config.model.embedding_choice = '404, 817' must have "
         "config.model.embedding_rows = 6 numbers and has 2; set that to 2",
     ),
-    "superresolution": (
-        {"resolution": 32, "stages": "16"},
-        "config.model.stages = '16': superresolution is not trained by this version; "
-        "set it to ''",
+    "a stage of no number": (
+        {"resolution": 32, "stages": "16 x"},
+        "config.model.stages has 'x'; write RESOLUTION or RESOLUTION:LAYERS, such as "
+        '"16 32:5"',
+    ),
+    "a stage of no power of two": (
+        {"resolution": 32, "stages": "12"},
+        "config.model.stages = '12': 12 must be a power of two from 4 to 1024; change "
+        "it",
+    ),
+    "an up factor that is none": (
+        {"resolution": 32, "stages": "16 32"},
+        "config.model.stages = '16 32': 32 after 32 must be 2, 4, 8 or 16 times as "
+        "large; change the resolutions, or config.model.resolution, the last one",
+    ),
+    "an up factor that is too large": (
+        {"resolution": 512, "stages": "16"},
+        "config.model.stages = '16': 512 after 16 must be 2, 4, 8 or 16 times as "
+        "large; change the resolutions, or config.model.resolution, the last one",
+    ),
+    "too few layers": (
+        {"resolution": 64, "stages": "16 32:2"},
+        "config.model.stages = '16 32:2': 2 layers must be at least 3; raise them",
     ),
 }
 
@@ -83,11 +103,38 @@ def test_a_combination_that_is_invalid_is_named_in_one_line(fault):
 
 def test_guidance_needs_classes():
     loss = LossOptions(guidance_weight=8.0)
-    assert list(joint_faults(Options(), loss)) == [
+    above = Options(resolution=32, stages="16")
+    assert list(joint_faults(above, loss)) == [
         "config.loss.guidance_weight = 8 needs classes, and config.model.num_classes = "
         "0; set it to 0, or train with classes"
     ]
-    assert not list(joint_faults(Options(num_classes=1000), loss))
+    assert not list(joint_faults(replace(above, num_classes=1000), loss))
+    assert list(joint_faults(Options(num_classes=1000), loss)) == [
+        "config.loss.guidance_weight = 8 is for the stages above the stem, and "
+        "config.model.stages = ''; set it to 0, or name stages"
+    ]
+
+
+def test_a_stage_has_the_options_of_its_own_network():
+    chain = Options(resolution=128, stages="16 32:5 64", head_layers=6)
+    assert chain.sides == (16, 32, 64, 128)
+    assert chain.at(16) == replace(chain, resolution=16, stages="")
+    assert chain.at(32).chain == ((16, 10), (32, 5))
+    assert chain.at(64).chain == ((16, 10), (32, 5), (64, 6))
+    assert chain.at(128).chain == chain.chain
+    with pytest.raises(ValueError, match="256 is not one of the stages, 16, 32, 64"):
+        chain.at(256)
+
+
+def test_path_lengths_are_for_the_stem_and_guidance_is_for_what_is_above():
+    chain = Options(resolution=64, stages="16 32", num_classes=5)
+    loss = LossOptions(guidance_weight=8.0, path_weight=2.0)
+    weights = {
+        side: (of.guidance_weight, of.path_weight)
+        for side in chain.sides
+        for of in [loss_at(chain, loss, side)]
+    }
+    assert weights == {16: (0, 2), 32: (8, 0), 64: (8, 0)}
 
 
 def test_the_defaults_are_valid():
