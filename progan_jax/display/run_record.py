@@ -1,7 +1,7 @@
 """Records of a run, as its report needs them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +22,7 @@ from progan_jax.models.families import FAMILIES, Family
 from progan_jax.runtime.logging import read_rows
 from progan_jax.runtime.newest import read_newest
 from progan_jax.training.config import make_schedule
-from progan_jax.training.schedule import Schedule
+from progan_jax.training.schedule import Schedule, Stage
 from progan_jax.training.workdir import read_config, read_record
 
 Row = Mapping[str, Any]
@@ -50,7 +50,8 @@ class RunRecord:
       config: Configuration of the last start.
       starts: Date, versions, commit and devices of each start.
       rows: Rows of stats.jsonl, one for each tick; at least one.
-      schedule: As the configuration plans it.
+      schedule: As the configuration plans it, after the stages that have begun if they
+        may end at a plateau.
       progress: Values of the snapshots, under the newest settings of each metric; those
         of the ticks if nothing else was measured.
     """
@@ -120,7 +121,21 @@ def read_run(workdir: Path) -> RunRecord:
     if not progress.points:
         points = list(_measured_ticks(rows))
         progress = Progress(progress.label, points, progress.floor, progress.shown)
-    return RunRecord(workdir, config, starts, rows, make_schedule(config), progress)
+    schedule = make_schedule(config)
+    if FAMILIES[config.family].RESTARTS:
+        schedule = replace(schedule, recorded=tuple(_begun(rows)))
+    return RunRecord(workdir, config, starts, rows, schedule, progress)
+
+
+def _begun(rows: Sequence[Row]) -> Iterator[Stage]:
+    """Yields the stages that the ticks belong to.
+
+    The configuration does not say where a plateau has ended one.
+    """
+    start = 0
+    for side, ticks in groupby(rows, lambda row: row["Progress/resolution"]):
+        yield Stage(int(side), start, start)
+        start = int([*ticks][-1]["Progress/nimg"])
 
 
 def condense(rows: Sequence[Row], most: int) -> list[dict[str, float | None]]:

@@ -295,7 +295,7 @@ def has_numbers(row: Mapping[str, Any], names: Iterable[str]) -> bool:
 def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
     """Returns a function that accepts the records of each metric's newest settings.
 
-    Each truncation has its own. Those of real images have one setting more: which
+    Each truncation and each resolution has its own. Those of real images have one setting more: which
     images are measured.
     """
     records = Scoreboard(workdir).records()
@@ -304,7 +304,8 @@ def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _kind(record: Mapping[str, Any]) -> tuple[str, Any]:
-    return record["metric"], record["settings"][TRUNCATION]
+    settings = record["settings"]
+    return record["metric"], (settings[TRUNCATION], settings.get("resolution"))
 
 
 def _of_fakes(record: Mapping[str, Any]) -> dict[str, Any]:
