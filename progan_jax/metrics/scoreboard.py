@@ -295,8 +295,8 @@ def has_numbers(row: Mapping[str, Any], names: Iterable[str]) -> bool:
 def latest_settings(workdir: Path) -> Callable[[Mapping[str, Any]], bool]:
     """Returns a function that accepts the records of each metric's newest settings.
 
-    Each truncation and each resolution has its own. Those of real images have one setting more: which
-    images are measured.
+    Each truncation and each resolution has its own. Those of real images have one
+    setting more: which images are measured.
     """
     records = Scoreboard(workdir).records()
     newest = {_kind(record): _of_fakes(record) for record in records}

@@ -282,9 +282,10 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             f"networks with {_named(options, options.one_stage)} do not grow; "
             "set it to that"
         )
-    of_family = list(family_of(config).joint_faults(options, loss))
-    yield from of_family or _stage_faults(config)
-    if of_family:
+        return
+    found = list(family_of(config).joint_faults(options, loss))
+    if found := found or list(_stage_faults(config)):
+        yield from found
         return
     if config.eval.stage_swd_images and final < SMALLEST_LEVEL:
         yield (

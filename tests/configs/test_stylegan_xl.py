@@ -7,7 +7,11 @@ import pytest
 
 from progan_jax.configs import stylegan_xl
 from progan_jax.models.common import weight_shapes
-from progan_jax.training.config import make_networks, make_step_options
+from progan_jax.training.config import (
+    make_networks,
+    make_schedule,
+    make_step_options,
+)
 from progan_jax.training.validation import validate
 from tests.configs.test_presets import changes, load, prepared, refusal, write_record
 
@@ -22,7 +26,8 @@ PROGRAM = {
     "schedule.start_resolution": 16,
     "schedule.total_kimg": 25000.0,
     "schedule.rampup_kimg": 0.0,
-    "schedule.batch_size": "2048",
+    "schedule.batch_size": "2048, 128:256, 256:256, 512:256, 1024:256",
+    "schedule.fade_kimg": "0",
     "schedule.microbatch": "8",
     "train.tick_kimg": "4",
     "train.grid_ticks": 50,
@@ -36,6 +41,7 @@ SMALL = {
     "model.fmap_max": 512,
     "model.layers": 7,
     "model.head_layers": 4,
+    "model.train_input": False,
 }
 # Ours.
 TINY = {
@@ -158,6 +164,22 @@ def test_a_resolution_may_follow_a_set_or_a_width():
         side = int(argument[-2:])
         assert config.model.resolution == config.schedule.start_resolution == side
         validate(config, 1)
+
+
+def test_stages_are_as_long_as_a_stem_each():
+    config = load("stylegan_xl", "imagenet,16-32-128")
+    assert (config.model.stages, config.model.resolution) == ("16 32", 128)
+    schedule = make_schedule(config)
+    assert [stage.resolution for stage in schedule.stages()] == [16, 32, 128]
+    lengths = [(schedule.stage_end(s) - s.start_nimg) for s in schedule.stages()]
+    assert lengths == pytest.approx([25e6] * 3, rel=1e-3)
+    assert [schedule.batch_size[side] for side in (16, 32, 128)] == [2048, 2048, 256]
+    assert config.model.train_input
+    validate(config, 1)
+    tiny = load("stylegan_xl", "cifar10,tiny,8-16-32")
+    assert (tiny.model.stages, tiny.schedule.total_kimg) == ("8 16", 300)
+    assert not tiny.model.train_input
+    validate(tiny, 1)
 
 
 def test_a_folder_has_its_own_classes_and_the_stems_resolution(tmp_path):

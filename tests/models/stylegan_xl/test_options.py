@@ -201,7 +201,34 @@ def test_the_penalty_takes_half_of_each_part(
 
 def test_networks_of_one_stage_do_not_grow(tiny_xl):
     tiny_xl.schedule.start_resolution = 8
-    assert "config.schedule.start_resolution = 8 must be 16" in refused(tiny_xl)[0]
+    (line,) = refused(tiny_xl)
+    assert "config.schedule.start_resolution = 8 must be 16" in line
+
+
+def test_a_run_of_stages_that_cannot_be_is_refused_in_one_line(tiny_xl):
+    tiny_xl.model.update(resolution=32, stages="8 16")
+    tiny_xl.schedule.update(start_resolution=8, fade_kimg="0", total_kimg=10.0)
+    tiny_xl.schedule.stabilise_kimg = "1"
+    validate(tiny_xl, 1)
+    wrong = {
+        "start_resolution": (4, "must be one of the stages, 8, 16, 32; choose one"),
+        "fade_kimg": ("1", "do not fade in (at 16, 32); set it to '0'"),
+        "stabilise_kimg": ("0", "the stage of 8x8 would never end; give it a length"),
+        "plateau_evaluations": (2, "needs a value that is measured in training"),
+    }
+    for field, (value, message) in wrong.items():
+        with tiny_xl.unlocked():
+            changed = tiny_xl.copy_and_resolve_references()
+        changed.schedule[field] = value
+        (line,) = refused(changed)
+        assert f"config.schedule.{field} = {value!r}" in line and message in line
+    tiny_xl.schedule.start_resolution = 16
+    assert (
+        "16 begins above the stem, which has 8x8; name a trained one in"
+        in (refused(tiny_xl)[0])
+    )
+    tiny_xl.init_from = "runs/stem"
+    validate(tiny_xl, 1)
 
 
 def test_names_and_files_are_read_around_spaces():
@@ -225,7 +252,7 @@ def test_fields_without_effect_do_not_matter():
 
 def test_a_card_names_backbones_groups_and_embeddings():
     rows = describe(Options(backbones="lite0", backbone_size=64, stats_batch=8))
-    assert rows["backbones of D"] == "lite0, lite0 at 64"
+    assert rows["backbones of D"] == "lite0 (3.0 M, Apache-2.0), lite0 at 64"
     assert rows["images per group of statistics"] == "8"
     assert rows["class embeddings"] == "random at the start"
     rows = describe(Options(embedding_file="/home/me/table.npz"))
