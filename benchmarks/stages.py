@@ -7,7 +7,7 @@ from ml_collections import config_flags
 
 from benchmarks.shares import divide_batches
 from progan_jax.errors import UserError
-from progan_jax.models.common import stage_resolutions
+from progan_jax.training.config import make_schedule
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 RESOLUTIONS = flags.DEFINE_list("resolutions", [], "Of the run; all by default.")
@@ -24,8 +24,7 @@ def choose_stages(config: Any) -> list[int]:
     Raises:
       UserError: if a flag names a stage or a share that the run does not have.
     """
-    schedule = config.schedule
-    there = stage_resolutions(config.model.resolution, schedule.start_resolution)
+    schedule, there = config.schedule, list(make_schedule(config).resolutions)
     names = RESOLUTIONS.value or [str(r) for r in there]
     for name in names:
         if name not in map(str, there):

@@ -23,7 +23,12 @@ from progan_jax.metrics.measure import Measurer
 from progan_jax.metrics.protocols import METRICS, check_images
 from progan_jax.runtime.command_line import list_fields, load_config
 from progan_jax.train import train
-from progan_jax.training.config import make_networks, make_schedule, parse_table
+from progan_jax.training.config import (
+    family_of,
+    make_networks,
+    make_schedule,
+    parse_table,
+)
 from progan_jax.training.costs import PASSES, multiply_adds
 from progan_jax.training.start import open_set
 from progan_jax.training.workdir import check_same_config, read_config
@@ -61,6 +66,8 @@ class Reduction:
         schedule: Any = config.schedule
         if self.max_resolution and self.max_resolution < model.resolution:
             model.resolution = self.max_resolution
+            if family_of(config).RESTARTS:
+                model.stages = _stages_below(model.stages, self.max_resolution)
             start = min(schedule.start_resolution, self.max_resolution)
             schedule.start_resolution = start
         if self.fmap_max:
@@ -117,6 +124,12 @@ class Reduction:
                 f"{config.schedule.total_kimg:g} kimg; raise --scale, or lower "
                 "--max_resolution"
             )
+
+
+def _stages_below(stages: str, side: int) -> str:
+    """Returns the stages of `config.model.stages` that are below a side."""
+    texts = stages.split()
+    return " ".join(t for t in texts if int(t.partition(":")[0]) < side)
 
 
 def _format_table(table: dict[int, float]) -> str:

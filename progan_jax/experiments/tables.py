@@ -6,7 +6,7 @@ Numbers are those of Karras et al. 2018 where no other source is named.
 from collections.abc import Mapping
 
 from progan_jax.configs.lsun import CATEGORIES
-from progan_jax.experiments import stylegan_tables
+from progan_jax.experiments import stylegan_tables, stylegan_xl_tables
 from progan_jax.experiments.table import Row, Table
 
 PAPER = "Karras et al. 2018"
@@ -193,4 +193,5 @@ TABLES = {
     "lsun_categories": _LSUN_TABLE,
     "mnist_modes": _MNIST_MODES,
     **stylegan_tables.TABLES,
+    **stylegan_xl_tables.TABLES,
 }

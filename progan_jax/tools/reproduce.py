@@ -1,24 +1,27 @@
 """Reproduces a table of the paper: trains, measures and tabulates its runs.
 
     python -m progan_jax.tools.reproduce TABLE --workdir=DIR [--runs=10] [--scale=0.01]
-        [--rows=a,d,g] [--max_resolution=64] [--fmap_max=32] [--dry_run]
-        -- --config.data.data_dir=DATA [--config.FIELD=VALUE ...]
+        [--budget=HOURS] [--rows=a,d,g] [--max_resolution=64] [--fmap_max=32]
+        [--dry_run] -- --config.data.data_dir=DATA [--config.FIELD=VALUE ...]
 
 TABLE is cifar10_is, table1_celeba, table1_lsun, lsun_categories or mnist_modes of
-Progressive GAN, or stylegan_table1, stylegan_table2 or stylegan_table3. All runs are
-listed with their cost first. The same command continues after a stop: nothing is
-trained or measured twice. Writes TABLE.md, TABLE.csv and, with Matplotlib, TABLE.png,
-TABLE-levels.png and TABLE-throughput.png to DIR.
+Progressive GAN; stylegan_table1, stylegan_table2 or stylegan_table3; stylegan_xl_table
+or stylegan_xl_results. All runs are listed with their cost first. The same command
+continues after a stop: nothing is trained or measured twice. Writes TABLE.md, TABLE.csv
+and, with Matplotlib, TABLE.png, TABLE-levels.png and TABLE-throughput.png to DIR.
 
+--budget  instead of --scale: the scale at which training takes so many hours
 --dry_run only lists the runs and their cost
 --jobs    only prints the command that trains each run, for a scheduler
 """
 
+import json
 import os
 import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -47,7 +50,7 @@ from progan_jax.experiments.runs import (
 )
 from progan_jax.experiments.table import Row, Table
 from progan_jax.experiments.tables import TABLES
-from progan_jax.files import local_folder, write_whole
+from progan_jax.files import local_folder, write_json, write_whole
 from progan_jax.images import SMALLEST_LEVEL
 from progan_jax.inference.publish import PATHS
 from progan_jax.metrics.protocols import METRICS
@@ -64,6 +67,8 @@ ROWS = flags.DEFINE_list("rows", None, "Rows; all if unset.")
 
 SCALE = flags.DEFINE_float("scale", 1.0, "Factor of the length of everything.")
 
+BUDGET = flags.DEFINE_float("budget", None, "Hours of training, in place of --scale.")
+
 MAX_RESOLUTION = flags.DEFINE_integer("max_resolution", None, "Largest resolution.")
 
 FMAP_MAX = flags.DEFINE_integer(
@@ -73,6 +78,8 @@ FMAP_MAX = flags.DEFINE_integer(
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only list the runs and their cost.")
 
 JOBS = flags.DEFINE_bool("jobs", False, "Only print the command of each run.")
+
+_BUDGET = "budget.json"  # Scales by hours.
 
 # Fields that the table sets, and what they follow from.
 _DECIDED = {
@@ -96,6 +103,10 @@ def main(name: str, overrides: list[str]) -> None:
     workdir = local_folder("--workdir", WORKDIR.value or f"runs/{name}")
     num_runs = table.num_runs if RUNS.value is None else RUNS.value
     _check_overrides(overrides)
+    if BUDGET.value is not None:
+        whole = plan(rows, num_runs, workdir, reduction, overrides)
+        scale = fit_to_budget(whole, BUDGET.value, workdir)
+        reduction = replace(reduction, scale=scale)
     runs = plan(rows, num_runs, workdir, reduction, overrides)
     table = table.at_tap(runs[0].config.eval.tap)
     for run in runs:
@@ -146,6 +157,31 @@ def _reduction(table: Table) -> Reduction:
             "the smallest images that the table's metrics take; change it"
         )
     return Reduction(SCALE.value, side, FMAP_MAX.value)
+
+
+def fit_to_budget(runs: Sequence[Run], hours: float, workdir: Path) -> float:
+    """Returns the scale at which unscaled runs take so many hours, 1 at most.
+
+    It is kept beside the runs, so that the same command continues them.
+    """
+    if not 0 < hours < float("inf"):
+        raise UserError(f"--budget={hours:g} must be above 0; write hours, such as 2.5")
+    if SCALE.value != 1:
+        raise UserError(
+            f"--budget={hours:g} decides the scale, and --scale={SCALE.value:g} too; "
+            "leave one out"
+        )
+    kept = workdir / _BUDGET
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    if (scale := known.get(f"{hours:g}")) is None:
+        affordable = 3600 * hours * sustained_rate(runs).flops
+        total = sum(run.flops(run.total_nimg) for run in runs)
+        scale = min(1.0, float(f"{affordable / total:.2g}"))
+        if not DRY_RUN.value:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(kept, known | {f"{hours:g}": scale})
+    print(f"--budget={hours:g}: a scale of {scale:g}")
+    return scale
 
 
 def _print_cost(runs: Sequence[Run]) -> None:

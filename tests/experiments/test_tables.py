@@ -1,11 +1,24 @@
 """The tables' rows against the configurations that they name."""
 
+from itertools import pairwise
+
 import pytest
 
-from progan_jax.configs import ablation, lsun, mnist_modes, stylegan_ablation
+from progan_jax.configs import (
+    ablation,
+    lsun,
+    mnist_modes,
+    stylegan_ablation,
+    stylegan_xl_ablation,
+)
+from progan_jax.experiments.runs import Reduction
 from progan_jax.experiments.tables import TABLES
 from progan_jax.metrics.protocols import METRICS, is_higher_better
-from progan_jax.runtime.command_line import load_config
+from progan_jax.models.stylegan_xl import joint_faults
+from progan_jax.runtime.command_line import list_fields, load_config
+from progan_jax.training.config import loss_options, make_schedule, model_options
+
+SIDES = (32, 128, 256, 512, 1024)
 
 
 def names(table):
@@ -27,7 +40,7 @@ def test_tables_have_every_row_and_category_of_their_configurations():
 @pytest.mark.parametrize("table", TABLES)
 def test_every_row_loads_and_its_published_values_are_columns(table):
     for row in TABLES[table].rows:
-        assert load_config(row.config).model.resolution in (32, 128, 256, 1024)
+        assert load_config(row.config).model.resolution in SIDES
         assert set(row.published) <= set(TABLES[table].columns)
     assert {*TABLES[table].metrics, *TABLES[table].at_best} <= METRICS.keys()
 
@@ -72,3 +85,42 @@ def test_the_mode_test_has_the_papers_eight_seeds_and_more_modes_are_better():
             f"{k}_wgan_gp"
         )
     assert len(table.others) == 4
+
+
+def test_stylegan_xls_ablation_changes_one_thing_from_row_to_row():
+    assert names("stylegan_xl_table") == list(stylegan_xl_ablation.ROWS)
+    rows = {
+        row.name: load_config(row.config) for row in TABLES["stylegan_xl_table"].rows
+    }
+    changed = {}
+    for before, after in zip("BCDE", "CDEF", strict=True):
+        old, new = list_fields(rows[before]), list_fields(rows[after])
+        changed[after] = {field for field in new if new[field] != old[field]}
+    assert changed["C"] == set()  # The file of embeddings, which the user names.
+    assert changed["D"] == {
+        *("model.stages", "schedule.start_resolution", "schedule.stabilise_kimg"),
+    }
+    assert changed["E"] == {"model.backbones"}
+    assert changed["F"] == {"loss.guidance_weight"}
+
+
+def test_stylegan_xls_results_are_trained_by_stages_from_16():
+    for row in TABLES["stylegan_xl_results"].rows:
+        config = load_config(row.config)
+        sides = make_schedule(config).resolutions
+        assert sides[0] == 16 and f"{sides[-1]}x{sides[-1]}" == row.title
+        assert all(b == 2 * a for a, b in pairwise(sides))
+        assert row.name == f"{config.data.name}_{sides[-1]}"
+    published = {row.name: row.published for row in TABLES["stylegan_xl_results"].rows}
+    assert published["imagenet_256"]["inception_score_mean"] == 265.12
+    assert published["pokemon_512"] == {"fid": 23.82}
+
+
+def test_a_smaller_table_has_the_stages_below_its_resolution():
+    reduction = Reduction(max_resolution=32, fmap_max=16)
+    for table in ("stylegan_xl_table", "stylegan_xl_results"):
+        for row in TABLES[table].rows:
+            config = load_config(row.config)
+            reduction.apply(config)
+            assert not list(joint_faults(model_options(config), loss_options(config)))
+            assert make_schedule(config).resolutions in ((32,), (16, 32))

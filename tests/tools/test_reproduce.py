@@ -160,6 +160,31 @@ def test_dry_run_lists_the_costs_and_does_nothing(reproduce, table, capsys):
     assert not table.exists()
 
 
+def test_a_budget_sets_the_scale_at_which_training_takes_so_long(
+    reproduce, table, capsys
+):
+    def cost(**changed):
+        with flagsaver.flagsaver(**changed):
+            reproduce.main("tiny", SMALL)
+        return capsys.readouterr().out
+
+    trained = r"to be trained: about ([\d.e-]+) h"
+    whole = re.search(trained, cost(dry_run=True, scale=1.0))
+    hours = float(whole[1]) / 40
+    half = cost(dry_run=True, scale=1.0, budget=hours)
+    scale = float(re.search(r"a scale of ([\d.]+)", half)[1])
+    assert scale == pytest.approx(1 / 40, rel=0.1)
+    fitted = re.search(trained, half)
+    assert float(fitted[1]) == pytest.approx(hours, rel=0.15)
+    assert not table.exists()
+    # More time than the recipe takes changes nothing of it.
+    assert "a scale of 1\n" in cost(dry_run=True, scale=1.0, budget=1000 * hours)
+    # It is kept, whatever is measured later.
+    cost(jobs=True, scale=1.0, budget=hours)
+    (table / "budget.json").write_text(json.dumps({f"{hours:g}": 0.5}))
+    assert "a scale of 0.5\n" in cost(dry_run=True, scale=1.0, budget=hours)
+
+
 def test_jobs_are_commands_that_train_the_same_runs(reproduce, table, capsys):
     with flagsaver.flagsaver(jobs=True, rows=["e*"], runs=2):
         reproduce.main("tiny", SMALL)
@@ -182,6 +207,8 @@ def test_jobs_are_commands_that_train_the_same_runs(reproduce, table, capsys):
         ({"rows": []}, r"--rows=: '' is not a row of the table; choose from a, e\*"),
         ({"rows": ["z"]}, r"'z' is not a row of the table; choose from a, e\*"),
         ({"scale": -1.0}, "--scale=-1.0 must be above 0"),
+        ({"budget": 0.0, "scale": 1.0}, "--budget=0 must be above 0; write hours"),
+        ({"budget": 2.0}, "--budget=2 decides the scale, and --scale=0.004 too"),
         ({"max_resolution": 24}, "--max_resolution=24 must be a power of two"),
     ],
 )
