@@ -9,6 +9,7 @@ from progan_jax.configs import (
     digits,
     folder,
     lsun_bedroom,
+    stylegan_xl,
 )
 from progan_jax.errors import UserError
 from progan_jax.explain import explain
@@ -119,3 +120,24 @@ def test_memory_of_compiled_steps_grows_with_the_batch(tiny_config, capsys):
 def test_memory_is_estimated_on_cpus_unless_it_is_asked_for(tiny_config, capsys):
     assert "rough estimate" in explain(tiny_config)
     assert not capsys.readouterr().err
+
+
+def test_stages_of_stylegan_xl_show_what_they_train_and_frozen_networks():
+    config = stylegan_xl.get_config("imagenet,16-32-128")
+    config.runtime.num_devices = 1
+    config.eval.update(best="fid", every_kimg=200.0)
+    config.schedule.plateau_evaluations = 5
+    lines = explain(config)
+    text = " ".join(lines.split())
+    rows = table(config)
+    assert [r["stage"] for r in rows] == ["16x16", "32x32", "128x128"]
+    assert [r["batch"] for r in rows] == ["2048", "2048", "256"]
+    # As counted of the authors' networks: head, and Fourier input.
+    assert f"{70_273_027 + 1024**2 + 2052:,} at 32x32" in text
+    assert "Each stage begins with a new D" in text
+    assert "ends after 5 evaluations without a better fid" in text
+    assert "deit_base (85.8 M, Apache-2.0), lite0 (3.0 M, Apache-2.0)" in text
+    assert max(map(len, lines.split("\n"))) <= 110
+    # A stem alone has nothing of it.
+    alone = explain(stylegan_xl.get_config("imagenet"))
+    assert "Each stage" not in alone and "are trained" not in alone
