@@ -267,7 +267,9 @@ class StageProgram:
         steps = self.steps
         begin = partial(steps.family.begin, steps.generator.options)
         loss_state = steps.family.init_loss_state(steps.options.loss)
-        number = self.schedule.resolutions.index(self.resolution)
+        number = 0
+        if steps.family.RESTARTS:
+            number = self.schedule.resolutions.index(self.resolution)
         state = create_state(
             key,
             steps.generator,
@@ -275,7 +277,7 @@ class StageProgram:
             steps.tx.g,
             loss_state,
             begin if begins else lambda born: born,
-            number if steps.family.RESTARTS else 0,
+            number,
         )
         if self._sums is None:
             # The names alone are kept: they take a trace of both losses.

@@ -31,7 +31,7 @@ def config(tiny_xl, monkeypatch):
     """A stem of 8x8 and a stage of 16x16, which trains its own layers alone."""
     use_pooled(monkeypatch)
     tiny_xl.model.update(stages="8", head_layers=3, train_input=False)
-    tiny_xl.schedule.fade_kimg = "0"
+    tiny_xl.schedule.start_resolution, tiny_xl.schedule.fade_kimg = 8, "0"
     return tiny_xl
 
 
