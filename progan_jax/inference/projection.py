@@ -10,8 +10,8 @@ of w, so that they fit networks of any scale.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,18 +19,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import traverse_util
 
 from progan_jax.errors import NotFiniteError
-from progan_jax.inference.generator import TrainedGenerator, to_uint8
+from progan_jax.inference.fixed import (
+    Distance,
+    draw,
+    fix_noise,
+    round_bytes,
+    shrink,
+    stored_noise,
+    with_noise,
+)
+from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.sampling import seed_key, seeded_latents
 from progan_jax.models.common import one_hot
-from progan_jax.models.layers import downscale2d
-
-# Distance of two batches of images, float [n, h, w, C] in 0..255, as [n]; a pytree.
-Distance = Callable[[jax.Array, jax.Array], jax.Array]
-
-_LARGEST = 256  # Larger images are compared by the means over their blocks.
 
 _MAPPED_AT_ONCE = 1000
 
@@ -127,7 +129,7 @@ def project(
     generator.check_style_based("projection")
     search = _Search(generator, distance, options)
     mean, deviation = search.estimate(label)
-    goal = _shrink(jnp.asarray(target, jnp.float32)[None])
+    goal = shrink(jnp.asarray(target, jnp.float32)[None])
     params = search.start(mean)
     moments = _ADAM.init(params)
     yield search.look(params, mean, deviation, goal, 0)
@@ -153,10 +155,7 @@ class _Search:
         distance: Distance,
         options: ProjectionOptions,
     ) -> None:
-        network = generator.network
-        exact = replace(network.options, dtype="float32")
-        fixed = {"noise_mode": "fixed"} if hasattr(network, "noise_mode") else {}
-        self._network = network.clone(options=exact, **fixed)
+        self._network = network = fix_noise(generator.network)
         self._variables, self._alpha = generator.variables, np.float32(generator.alpha)
         self._distance, self._options = distance, options
         self._name = generator.name
@@ -185,7 +184,8 @@ class _Search:
         noise = {}
         if self._options.noise:
             key = jax.random.fold_in(seed_key(self._options.seed), self._options.steps)
-            for index, (path, value) in enumerate(sorted(self._noise().items())):
+            stored = sorted(stored_noise(self._variables).items())
+            for index, (path, value) in enumerate(stored):
                 own = jax.random.fold_in(key, index)
                 noise[path] = jax.random.normal(own, value.shape)
         return {"w": jnp.zeros((layers, mean.shape[1])), "noise": noise}
@@ -213,23 +213,7 @@ class _Search:
         layers = self._network.num_layers, w.shape[1]
         noise = {path: np.asarray(value) for path, value in params["noise"].items()}
         whole = np.broadcast_to(np.asarray(w), layers).copy()
-        return Projected(step, whole, noise, float(found), to_uint8(image))
-
-    def _noise(self) -> dict[str, jax.Array]:
-        stats: Any = traverse_util.flatten_dict(self._variables["stats"], sep="/")
-        return {path: x for path, x in stats.items() if path.endswith("/noise")}
-
-    def _draw(
-        self, variables: dict[str, Any], w: jax.Array, noise: dict[str, jax.Array]
-    ) -> jax.Array:
-        """Returns the image [1, r, r, C] of w, [1, w_size] or one for each layer."""
-        if noise:
-            stats: Any = traverse_util.flatten_dict(variables["stats"], sep="/")
-            merged = traverse_util.unflatten_dict(stats | noise, sep="/")
-            variables = variables | {"stats": merged}
-        w = w[None] if self._options.per_layer else w
-        images: Any = self._network.apply(variables, w, self._alpha, method="synthesis")
-        return images
+        return Projected(step, whole, noise, float(found), round_bytes(image))
 
     def _compare(
         self,
@@ -241,9 +225,10 @@ class _Search:
         goal: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         w = mean + deviation * params["w"]
-        image = self._draw(variables, w, params["noise"])
-        found = distance(_shrink((image + 1) * 127.5), goal)[0]
-        return w, image[0], found
+        variables = with_noise(variables, params["noise"])
+        rows = w[None] if self._options.per_layer else w
+        image = draw(self._network, variables, rows, self._alpha)
+        return w, image[0], distance(shrink(image), goal)[0]
 
     def _take_step(
         self,
@@ -273,11 +258,6 @@ class _Search:
         params = jax.tree.map(lambda x, step: x - rate * step, params, steps)
         noise = {path: _normalise(x) for path, x in params["noise"].items()}
         return params | {"noise": noise}, moments
-
-
-def _shrink(images: jax.Array) -> jax.Array:
-    factor = images.shape[1] // _LARGEST
-    return downscale2d(images, factor) if factor > 1 else images
 
 
 def _likeness(noise: jax.Array) -> jax.Array:

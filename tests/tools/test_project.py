@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +13,10 @@ from PIL import Image
 
 import progan_jax
 from progan_jax.errors import UserError
-from progan_jax.inference.generator import to_uint8
 from progan_jax.inference.snapshot import write_snapshot
+from progan_jax.metrics.multiscale import multiscale
 from progan_jax.models.common import to_weights
+from progan_jax.prepare.target import read_target
 from progan_jax.weights.weight_files import Weights
 from tests.metrics.snapshots import make_fakes, make_info
 
@@ -60,29 +62,53 @@ def test_w_a_picture_and_a_film_are_written_and_the_search_is_told(
     assert [line.split(":")[0] for line in steps] == [
         f"step {step} of 4" for step in range(5)
     ]
-    assert written == f"{stem}.npz, {stem}.png (target, average, result), {stem}.webp"
+    assert written == f"{stem}.npz, .json, .png, {stem}.webp"
     with np.load(f"{stem}.npz") as file:
         assert file["w"].shape == (4, 8)
         assert sum(name.endswith("/noise") for name in file.files) == 4
-        about = json.loads(str(file["about"]))
-    assert about["seed"] == 0 and about["steps"] == 4
-    assert about["distance_after"] > 0
-    with Image.open(f"{stem}.png") as image:
-        assert image.size == (3 * 168, 168)
+    about = json.loads(Path(f"{stem}.json").read_text())
+    assert about["seed"] == 0 and about["noise"] and about["target"] == str(picture)
+    assert [step for step, _ in about["search"]] == [0, 1, 2, 3, 4]
+    assert min(found for _, found in about["search"]) > 0 and about["tuning"] == []
+    assert not Path(f"{stem}_tuned").exists()
     with Image.open(f"{stem}.webp") as film:
         assert film.n_frames == 5
+
+
+def distance_of(generator, file, image):
+    """Returns how far the image of the w in a file is from one of 8x8."""
+    with np.load(file) as arrays:
+        found = generator.synthesis(arrays["w"][None], noise="fixed")
+    pixels, _ = read_target(image, 8, 3)
+    return float(multiscale(3)(127.5 * found + 127.5, pixels[None] * 1.0)[0])
 
 
 def test_w_makes_the_image_that_was_found(project, tmp_path, picture):
     model = write_model(tmp_path / "000001_r008", stage=8)
     project(model, picture, per_layer=True, out=str(tmp_path / "found"), film="gif")
-    generator = progan_jax.load(model)
-    with np.load(tmp_path / "found.npz") as file:
-        image = to_uint8(generator.synthesis(file["w"][None], noise="fixed"))[0]
-    with Image.open(tmp_path / "found.png") as file:
-        result = np.asarray(file)[::21, 336::21]
-    np.testing.assert_allclose(image.astype(int), result, atol=1)
+    about = json.loads((tmp_path / "found.json").read_text())
+    found = distance_of(progan_jax.load(model), tmp_path / "found.npz", picture)
+    assert found == pytest.approx(about["search"][-1][1], rel=1e-3)
     assert (tmp_path / "found.gif").exists()
+
+
+def test_tuning_writes_a_generator_whose_image_of_w_is_nearer(
+    project, tmp_path, picture, capsys
+):
+    model = write_model(tmp_path / "000001_r008", stage=8)
+    out = tmp_path / "found"
+    project(model, picture, pti=True, pti_steps=20, out=str(out))
+    told = capsys.readouterr().out.splitlines()
+    assert "tuning step 20 of 20: distance" in told[-2]
+    assert told[-1].endswith(f", {out}_tuned")
+    about = json.loads((tmp_path / "found.json").read_text())
+    assert [step for step, _ in about["tuning"]] == list(range(21))
+    assert about["tuning"][0][1] == pytest.approx(about["search"][-1][1], rel=1e-4)
+    before, tuned = progan_jax.load(model), progan_jax.load(f"{out}_tuned")
+    assert tuned.info["tuned"]["steps"] == 20
+    found = [distance_of(g, f"{out}.npz", picture) for g in (before, tuned)]
+    assert found[1] < found[0]
+    assert found[1] == pytest.approx(about["tuning"][-1][1], rel=1e-3)
 
 
 def test_lpips_is_used_where_its_weights_are(
