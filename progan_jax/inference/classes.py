@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from progan_jax.errors import UserError
+from progan_jax.inference.imagenet import name_synset
 
 
 def find_class(
@@ -14,7 +15,8 @@ def find_class(
 
     Args:
       field: Name by which the user gave the class, for the message.
-      wanted: Its number, its name, or its number as text, optionally after "#".
+      wanted: Its number, its name, or its number as text, optionally after "#"; of
+        ImageNet also the synset, as n02123045.
       num_classes: Number of classes of the generator.
       names: Names of the classes, if known.
 
@@ -25,7 +27,8 @@ def find_class(
     shown = one_line(unicodedata.normalize("NFC", str(wanted)))
     if not num_classes:
         raise UserError(f"{field}={shown}: this generator has no classes; leave it out")
-    named = names.index(shown) if isinstance(wanted, str) and shown in names else None
+    name = shown if shown in names else name_synset(shown)
+    named = names.index(name) if isinstance(wanted, str) and name in names else None
     number = int(shown.lstrip("#")) if re.fullmatch("#?[0-9]{1,9}", shown) else None
     if number is not None and number >= num_classes:
         number = None

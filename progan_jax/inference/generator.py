@@ -14,6 +14,7 @@ import numpy as np
 from progan_jax import images as pixels
 from progan_jax.errors import UserError
 from progan_jax.inference.classes import find_class, list_classes, one_line
+from progan_jax.inference.imagenet import NUM_CLASSES, all_names, name_synset
 from progan_jax.inference.inputs import is_whole, read_array
 from progan_jax.inference.programs import Programs
 from progan_jax.inference.sampling import (
@@ -111,13 +112,21 @@ class TrainedGenerator:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of their numbers; () if unknown."""
+        """Names of the classes, in the order of their numbers; () if unknown.
+
+        A thousand classes without names of their own are ImageNet's, unless the set
+        has another name. ImageNet's folders, such as n02123045, are named in words.
+        """
         dataset = self.info.get("dataset") or {}
         names = dataset.get("class_names")
+        if not names and self.num_classes == NUM_CLASSES:
+            is_its = "imagenet" in str(dataset.get("name", "imagenet"))
+            return all_names() if is_its else ()
         if not isinstance(names, list) or len(names) < self.num_classes:
             return ()
         # With data.truncate_labels it was trained on the first classes of a set.
-        return tuple(one_line(str(name)) for name in names[: self.num_classes])
+        known = (one_line(str(name)) for name in names[: self.num_classes])
+        return tuple(name_synset(name) for name in known)
 
     @property
     def channels(self) -> int:

@@ -178,6 +178,21 @@ def test_names_that_are_no_list_of_the_classes_are_taken_for_unknown(make):
     assert g.class_names == ()
 
 
+def test_a_thousand_classes_without_names_are_imagenets(make):
+    g, z = make(1000), latents(1)
+    assert len(g.class_names) == 1000
+    np.testing.assert_array_equal(g(z, "tabby"), g(z, 281))
+    g.info["dataset"]["name"] = "my_birds"
+    assert g.class_names == ()
+    del g.info["dataset"]["name"]
+
+
+def test_imagenets_folders_are_named_in_words(make):
+    g, z = make(2, class_names=("n02123045", "n02099601")), latents(1)
+    assert g.class_names == ("tabby", "golden retriever")
+    np.testing.assert_array_equal(g(z, "n02099601"), g(z, "golden retriever"))
+
+
 CALLS = {
     "width": (0, lambda g: g(latents(2, 7)), r"z has the shape \[2, 7\] and must"),
     "rank": (0, lambda g: g(latents(1)[0]), r"z has the shape \[8\] and must have \[N"),
