@@ -64,6 +64,22 @@ def find_label(generator: TrainedGenerator, wanted: str | None) -> int | None:
     return find_class("--class", wanted, classes, names)
 
 
+def find_labels(generator: TrainedGenerator, wanted: str, least: int = 1) -> list[int]:
+    """Returns the classes that --classes names, as in 3,tabby.
+
+    Raises:
+      UserError: if there is no such class, or there are fewer than `least`, 1 or 2.
+    """
+    classes, names = generator.num_classes, generator.class_names
+    parts = [part for part in wanted.split(",") if part.strip()]
+    if len(parts) < least:
+        raise UserError(
+            f"--classes={wanted} must be {_NUMBERS[least]} or more classes, by number "
+            "or name, with commas between; add some"
+        )
+    return [find_class("--classes", part, classes, names) for part in parts]
+
+
 def write_picture(
     model: str,
     generator: TrainedGenerator,

@@ -2,12 +2,14 @@
 
     python -m progan_jax.tools.sample MODEL --num=64 --seed=1 [--class=dog] [--grid]
     python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --by_class
+    python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --classes=tabby,207
     python -m progan_jax.tools.sample MODEL --truncation_psi=1 --noise=fixed
 
 MODEL is any source of progan_jax.load: a run, a snapshot, hf://USER/NAME, a pickle of
 the authors' program, or a network that ships with this package. PNGs are written to
 --out: one file per image, or one grid. --by_class draws the same latents in every
-class, one row each. The default is the folder samples/ of the run, or of the current
+class, one row each; --classes in those named, with their names beside the rows. The
+default is the folder samples/ of the run, or of the current
 folder if MODEL is not a folder. The last flags are a StyleGAN's.
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from progan_jax.display.sheet import Row, Section, draw_sheet
 from progan_jax.errors import UserError
 from progan_jax.files import writing_to
 from progan_jax.images import tile, write_png
@@ -27,7 +30,12 @@ from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.styles import Style
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
-from progan_jax.tools.drawing import PsiParser, find_label
+from progan_jax.tools.drawing import (
+    PsiParser,
+    find_label,
+    find_labels,
+    write_picture,
+)
 
 SNAPSHOT = flags.DEFINE_string(
     "snapshot", None, 'Name of a snapshot of a run, or "best"; the newest if unset.'
@@ -47,6 +55,10 @@ GRID = flags.DEFINE_bool("grid", False, "Write one PNG with all images.")
 
 BY_CLASS = flags.DEFINE_bool("by_class", False, "Write one PNG, a row for each class.")
 
+CLASSES = flags.DEFINE_string(
+    "classes", None, "Write one PNG, a row for each of these, as in 3,tabby."
+)
+
 TRUNCATION_PSI = flags.DEFINE(
     PsiParser(),
     "truncation_psi",
@@ -62,6 +74,8 @@ NOISE = flags.DEFINE_string("noise", None, "Noise: random (the default), fixed, 
 
 OUT = flags.DEFINE_string("out", None, "Folder for the PNGs; of one PNG, its name.")
 
+_COLUMNS = 8  # Of a row for each class, by default.
+
 
 def main(model: str) -> None:
     """Draws images and writes them."""
@@ -74,6 +88,9 @@ def main(model: str) -> None:
     of = "" if label is None else f"_class{label}"
     of += "_by_class" if BY_CLASS.value else ""
     of += _suffix(*asked)
+    if CLASSES.value is not None:
+        print(_write_sheet(model, generator, style, of))
+        return
     name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{of}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
     images, columns = _draw(generator, label, style)
@@ -113,11 +130,24 @@ def _check_flags() -> None:
     if NUM.value is not None and NUM.value < 1:
         raise UserError(f"--num={NUM.value} must be at least 1; raise it")
     check_seed("--seed", SEED.value)
-    if BY_CLASS.value and CLASS.value is not None:
-        raise UserError(
-            f"--class={CLASS.value}: --by_class draws all classes; leave one of them "
-            "out"
-        )
+    kinds = {"class": CLASS.value, "classes": CLASSES.value, "by_class": BY_CLASS.value}
+    asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
+    if len(asked) > 1:
+        raise UserError(f"{' and '.join(asked)} exclude each other; give one of them")
+
+
+def _write_sheet(model: str, generator: TrainedGenerator, style: Style, of: str) -> str:
+    """Writes a row for each class of --classes; returns a line with the place."""
+    labels, names = find_labels(generator, CLASSES.value or ""), generator.class_names
+    rows = [
+        Row(name_class(label, names), list(images))
+        for label in labels
+        for images in [_draw_class(generator, label, style)]
+    ]
+    picture = draw_sheet([""] * len(rows[0].images), [Section("", rows)])
+    shown = f"samples/seed{SEED.value}_classes{'-'.join(map(str, labels))}{of}"
+    done = write_picture(model, generator, shown, OUT.value, picture)
+    return f"{done}; {style}" if style.noise else done
 
 
 def _draw(
@@ -125,22 +155,24 @@ def _draw(
 ) -> tuple[np.ndarray, int | None]:
     """Returns images, and the number of columns of their grid, None for no grid."""
     if BY_CLASS.value:
-        return _draw_classes(generator, NUM.value or 8, style)
+        return _draw_classes(generator, style)
     num = NUM.value or 64
     images = to_uint8(generator.sample(num, SEED.value, label, **style._asdict()))
     return images, math.ceil(math.sqrt(num)) if GRID.value else None
 
 
-def _draw_classes(
-    generator: TrainedGenerator, num: int, style: Style
-) -> tuple[np.ndarray, int]:
+def _draw_classes(generator: TrainedGenerator, style: Style) -> tuple[np.ndarray, int]:
     if not generator.num_classes:
         raise UserError("--by_class: this generator has no classes; write --grid")
-    rows = [
-        to_uint8(generator.sample(num, SEED.value, label, **style._asdict()))
-        for label in range(generator.num_classes)
-    ]
-    return np.concatenate(rows), num
+    classes = range(generator.num_classes)
+    rows = [_draw_class(generator, label, style) for label in classes]
+    return np.concatenate(rows), len(rows[0])
+
+
+def _draw_class(generator: TrainedGenerator, label: int, style: Style) -> np.ndarray:
+    """Returns the images of a row, uint8 [--num, r, r, channels]."""
+    num = NUM.value or _COLUMNS
+    return to_uint8(generator.sample(num, SEED.value, label, **style._asdict()))
 
 
 if __name__ == "__main__":

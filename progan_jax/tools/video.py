@@ -3,16 +3,19 @@
     python -m progan_jax.tools.video MODEL [--seconds=60] [--grid=3x2] [--seed=1]
     python -m progan_jax.tools.video MODEL --seeds=1,5,9
     python -m progan_jax.tools.video MODEL --space=w --truncation_psi=0.5
+    python -m progan_jax.tools.video MODEL --classes=3,7,tabby
     python -m progan_jax.tools.video RUN --timelapse
     python -m progan_jax.tools.video RUN --growth
 
 MODEL is what progan_jax.load takes. The first moves through the latents and ends
 where it begins, as in the paper's video; the second goes from the first image of one
 seed to that of the next. Films of a StyleGAN go through w instead, unless --space=z,
-with fixed noise. --timelapse shows the run's grids, and --growth is one PNG: the same
-latents by each stage's last snapshot. Films are MP4, which needs the extra
-`video`, or by the suffix of --out animated WebP or GIF. By default they lie in the
-folder videos/ of the run, or of the current directory if MODEL is not a folder.
+with fixed noise. --classes goes through w from class to class, and back to the first;
+each is truncated towards its own average, where classes have some. --timelapse shows
+the run's grids, and --growth is one PNG: the same latents by each stage's last
+snapshot. Films are MP4, which needs the extra `video`, or by the suffix of --out
+animated WebP or GIF. By default they lie in the folder videos/ of the run, or of the
+current directory if MODEL is not a folder.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +46,12 @@ from progan_jax.inference.snapshot import find_snapshot
 from progan_jax.inference.styles import OR_LOAD, Style
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
-from progan_jax.tools.drawing import PsiParser, find_label, read_seeds
+from progan_jax.tools.drawing import (
+    PsiParser,
+    find_label,
+    find_labels,
+    read_seeds,
+)
 from progan_jax.training.config import parse_grid
 
 SNAPSHOT = flags.DEFINE_string(
@@ -82,6 +90,10 @@ SEEDS = flags.DEFINE_string("seeds", None, "Seeds to go through, as in 1,5,9.")
 
 CLASS = flags.DEFINE_string(
     "class", None, "Class of all images, by number or name; random if unset."
+)
+
+CLASSES = flags.DEFINE_string(
+    "classes", None, "Classes to go through, as in 3,7,tabby."
 )
 
 SPACE = flags.DEFINE_enum(
@@ -126,7 +138,13 @@ def main(model: str) -> None:
 
 
 def _check_flags() -> None:
-    kinds = {"seeds": SEEDS.value, "timelapse": TIMELAPSE.value, "growth": GROWTH.value}
+    kinds = {
+        "class": CLASS.value if CLASSES.value is not None else None,
+        "classes": CLASSES.value,
+        "seeds": SEEDS.value,
+        "timelapse": TIMELAPSE.value,
+        "growth": GROWTH.value,
+    }
     asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
     if len(asked) > 1:
         raise UserError(f"{' and '.join(asked)} exclude each other; give one of them")
@@ -138,14 +156,19 @@ def _write_interpolation(model: str) -> str:
     keep_compiled()
     generator = open_generator(model, SNAPSHOT.value, ("MODEL", "--snapshot"))
     seed = "-".join(map(str, seeds)) if seeds else SEED.value
-    label = find_label(generator, CLASS.value)
-    name = f"{generator.name.replace('/', '_')}_seed{seed}{_class_suffix(label)}.mp4"
+    label, through = find_label(generator, CLASS.value), _read_classes(generator)
+    of = _class_suffix(label)
+    of += f"_classes{'-'.join(map(str, through))}" if through else ""
+    name = f"{generator.name.replace('/', '_')}_seed{seed}{of}.mp4"
     out = _out(own_folder(model), name)
     check_encoder(out)
     frames, images = max(1, round((SECONDS.value or 60) * FPS.value)), columns * rows
     labels = _classes(generator.num_classes, images, label)
     draw = _draw_in_z(generator)
-    if SPACE.value == "w" or (SPACE.value is None and generator.num_layers):
+    if through:
+        labels, path = None, _path_of_classes(generator, through, frames, images)
+        draw = _draw_layers(generator)
+    elif SPACE.value == "w" or (SPACE.value is None and generator.num_layers):
         generator.check_style_based("--space=w", OR_LOAD)
         path = _path_in_w(generator, seeds, labels, frames, images)
         draw = _draw_in_w(generator)
@@ -196,6 +219,39 @@ def _path_in_w(
     stops = len(latents) // images
     w = generator.mapping(latents, None if labels is None else np.tile(labels, stops))
     return circle(w.reshape(stops, images, -1), frames)
+
+
+def _read_classes(generator: TrainedGenerator) -> list[int]:
+    """Returns the classes of --classes; [] without it."""
+    if CLASSES.value is None:
+        return []
+    generator.check_style_based(f"--classes={CLASSES.value}", OR_LOAD)
+    if SPACE.value == "z":
+        raise UserError("--space=z: --classes goes through w; leave one of them out")
+    return find_labels(generator, CLASSES.value, 2)
+
+
+def _path_of_classes(
+    generator: TrainedGenerator, classes: list[int], frames: int, images: int
+) -> np.ndarray:
+    """Returns w through classes, truncated, [frames, images, num_layers * w_size]."""
+    latents = seeded_latents(SEED.value, images, generator.latent_dim)
+    psi, cutoff, _ = _read_style(generator)
+    stops = []
+    for label in classes:
+        w = generator.mapping(latents, label)
+        stops.append(generator.truncate(w, psi, cutoff, label).reshape(images, -1))
+    return circle(np.stack(stops), frames)
+
+
+def _draw_layers(generator: TrainedGenerator) -> Callable[..., np.ndarray]:
+    noise = _read_style(generator).noise
+
+    def draw(w: np.ndarray, labels: None) -> np.ndarray:
+        layers = w.reshape(len(w), generator.num_layers, -1)
+        return generator.synthesis(layers, noise=noise)
+
+    return draw
 
 
 def _write_timelapse(folder: Path) -> str:

@@ -103,6 +103,25 @@ def test_rows_of_classes_show_the_same_latents(tiny_config, tmp_path, sample, ca
         np.testing.assert_allclose(pixels[label], images, atol=1)
 
 
+def test_a_sheet_has_the_named_classes_as_rows(tiny_config, tmp_path, sample, capsys):
+    run = make_run(tmp_path, tiny_config, 3, ("cat", "dog", "fish"))
+    sample(run, num=2, seed=4, classes="fish,0")
+    path = run / "samples" / "000001_r008_seed4_classes2-0.png"
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    height, width, _ = pixels.shape
+    assert capsys.readouterr().out == f"{path}: {width}x{height}\n"
+    g = progan_jax.load(run)
+    # Images of 8x8 are enlarged 16 times, 4 pixels apart, at the right and the bottom.
+    for row, label in enumerate((2, 0)):
+        images = progan_jax.to_uint8(g.sample(2, 4, label))[..., 0].astype(int)
+        top = height - (2 - row) * 132
+        for column in range(2):
+            left = width - (2 - column) * 132
+            shown = pixels[top : top + 128 : 16, left : left + 128 : 16, 0]
+            np.testing.assert_allclose(shown, images[column], atol=1)
+
+
 def test_a_network_that_ships_is_drawn_where_the_command_is_typed(
     tmp_path, monkeypatch, sample, capsys
 ):
@@ -137,6 +156,10 @@ def test_a_stylegans_settings_are_kept_apart_and_printed(tmp_path, sample, capsy
         (3, {"class": "cow"}, "--class=cow must be from 0 to 2"),
         (0, {"class": "1"}, "--class=1: this generator has no classes"),
         (0, {"by_class": True}, "--by_class: this generator has no classes; write"),
+        (3, {"classes": "1,cow"}, "--classes=cow must be from 0 to 2"),
+        (3, {"classes": ","}, "--classes=, must be one or more classes, by number"),
+        (0, {"classes": "1"}, "--classes=1: this generator has no classes"),
+        (3, {"classes": "1", "class": "1"}, "--class and --classes exclude each oth"),
         (0, {"num": 0}, "--num=0 must be at least 1; raise it"),
         (0, {"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
         (0, {"truncation_psi": 1.0}, "--truncation_psi=1.0 is for style-based generat"),

@@ -79,6 +79,36 @@ def test_films_of_a_stylegan_begin_with_the_images_of_their_styles(
         assert first.shape == (256, 512, 3)
 
 
+def test_a_film_of_classes_passes_the_image_of_each(make, tmp_path):
+    names = ("cat", "dog", "fish", "hen", "ox")
+    model = write_styled(tmp_path / "it", "fused", names)
+    out = tmp_path / "film.gif"
+    make(model, out=str(out), classes="ox,1,fish", fps=6, seconds=1.0, seed=2)
+    g = progan_jax.load(model)
+    with Image.open(out) as film:
+        assert film.n_frames == 6
+        for frame, label in ((0, 4), (2, 1), (4, 2)):
+            film.seek(frame)
+            shown = np.asarray(film.convert("RGB"), int)
+            image = progan_jax.to_uint8(g.sample(1, 2, label, noise="fixed"))[0]
+            large = image.repeat(32, 0).repeat(32, 1)
+            assert np.abs(shown - large).mean() < 12  # GIF has 256 colours.
+
+
+def test_classes_go_through_w_alone(make, tmp_path):
+    model, out = write_styled(tmp_path / "it", "fused"), str(tmp_path / "film.gif")
+    for flags, message in (
+        ({"classes": "1"}, "--classes=1 must be two or more classes"),
+        ({"classes": "1,9"}, "--classes=9 must be from 0 to 4"),
+        ({"classes": "1,2", "space": "z"}, "--space=z: --classes goes through w"),
+        ({"classes": "1,2", "class": "1"}, "--class and --classes exclude each"),
+        ({"classes": "1,2", "seeds": "1,2"}, "--classes and --seeds exclude each"),
+    ):
+        with pytest.raises(UserError) as refused:
+            make(model, out=out, **flags)
+        assert str(refused.value).startswith(message)
+
+
 @pytest.mark.slow
 # imageio-ffmpeg leaves its pipes to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -147,6 +177,7 @@ def test_classes_are_chosen_by_name_for_films_and_growth(
             {"space": "w"},
             "--space=w is for style-based generators, and this one",
         ),
+        ({"classes": "1,2"}, "--classes=1,2 is for style-based generators, and"),
         ({"noise": "none"}, "--noise=none is for style-based generators, and this"),
         (
             {"out": "film.avi"},
