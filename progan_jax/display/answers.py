@@ -13,11 +13,12 @@ from html import escape
 
 import numpy as np
 
-from progan_jax.display.directions import Directions, find_directions, move
+from progan_jax.display.directions import Directions, find_directions
 from progan_jax.display.frames import slerp
 from progan_jax.errors import UserError
 from progan_jax.images import encode_png, tile
 from progan_jax.inference.classes import name_class
+from progan_jax.inference.editing import move
 from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
 from progan_jax.inference.sampling import BATCH_SIZE, draw_inputs
 from progan_jax.inference.styles import Style, not_style_based, show_layers

@@ -119,27 +119,6 @@ def decompose(slopes: np.ndarray, count: int) -> Directions:
     return Directions((vectors * signs[:, None])[:count], shares[:count])
 
 
-def move(latent: np.ndarray, vectors: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-    """Moves a latent along directions, and back to the length that it had.
-
-    A generator that normalises its latents projects them on the sphere of radius
-    sqrt(latent_size), and others were trained with latents close to it.
-
-    Args:
-      latent: [latent_size], not zero.
-      vectors: [K, latent_size], orthonormal.
-      amounts: [K], in standard deviations of a latent along a direction.
-
-    Returns:
-      float32 [latent_size]; the latent itself, bit for bit, if all amounts are zero.
-    """
-    if not np.any(amounts):
-        return latent.astype(np.float32)
-    moved = latent + amounts @ vectors
-    length = max(np.linalg.norm(moved), np.finfo(np.float32).tiny)
-    return (moved * (np.linalg.norm(latent) / length)).astype(np.float32)
-
-
 def _early_layers(generator: TrainedGenerator) -> Callable[[np.ndarray], np.ndarray]:
     """Returns the function from latents to the activations of the block at 8x8."""
     side = min(_RESOLUTION, generator.resolution)

@@ -9,7 +9,6 @@ from progan_jax.display.directions import (
     find_directions,
     find_style_directions,
     fit_slopes,
-    move,
 )
 from tests.styled import styled
 
@@ -86,26 +85,6 @@ def test_the_latent_that_changes_the_images_most_is_the_first(make_generator, no
     assert found.shares[0] > 0.8
     again = find_directions(generator, 2)
     np.testing.assert_array_equal(found.vectors, again.vectors)
-
-
-def test_a_move_keeps_the_length_and_begins_along_its_direction():
-    rng = np.random.default_rng(3)
-    latent = rng.standard_normal(12).astype(np.float32)
-    vectors = np.linalg.qr(rng.standard_normal((12, 2)))[0].T
-    for amounts in ([8.0, -3.0], [1e-3, 0.0]):
-        moved = move(latent, vectors, np.array(amounts))
-        assert np.linalg.norm(moved) == pytest.approx(np.linalg.norm(latent))
-    step = 1e-2
-    slope = move(latent, vectors, np.array([step, 0])) - latent.astype(np.float64)
-    unit = latent / np.linalg.norm(latent)
-    expected = vectors[0] - (vectors[0] @ unit) * unit
-    np.testing.assert_allclose(slope / step, expected, atol=5e-3)
-
-
-def test_no_move_is_the_latent_bit_for_bit():
-    latent = np.random.default_rng(4).standard_normal(5).astype(np.float32)
-    moved = move(latent, np.eye(5)[:2], np.zeros(2))
-    np.testing.assert_array_equal(moved, latent)
 
 
 def test_directions_of_w_are_its_principal_components_within_a_class():
