@@ -23,7 +23,10 @@ from progan_jax.models.common import one_hot
 # Of images float [N, r, r, C], about [-1, 1], to a number for each, [N]; of jax.numpy.
 Score = Callable[[jax.Array], jax.Array]
 
-_OF_A_CLASS = 256  # Latents whose mean w is that of their class.
+# Latents whose mean w is that of their class: of all classes, and limits of one's.
+_FOR_MEANS, _LEAST, _MOST = 65_536, 256, 4096
+
+_FOR_COVARIANCE = 4096
 
 _AT_ONCE = 8  # Images that are differentiated together.
 
@@ -87,7 +90,8 @@ def find_rising(
     style_based = generator.num_layers > 0
     latents = generator.mapping(z, classes) if style_based else z
     slopes = _slopes(generator, score, latents, classes)
-    mean, within = slopes.mean(axis=0), _within_classes(generator, z, classes)
+    others = draw_inputs(generator.network, _FOR_COVARIANCE, seed, label)
+    mean, within = slopes.mean(axis=0), _within_classes(generator, *others)
     if style_based:
         mean = np.cov(within.T) @ mean
     if not np.isfinite(mean).all() or not mean.any():
@@ -108,8 +112,10 @@ def _within_classes(
     w = generator.mapping(z, classes)
     if classes is None:
         return w
-    for label in np.unique(classes):
-        others, _ = draw_inputs(generator.network, _OF_A_CLASS, 0)
+    known = np.unique(classes)
+    count = min(max(_FOR_MEANS // len(known), _LEAST), _MOST)
+    others, _ = draw_inputs(generator.network, count, 0)
+    for label in known:
         mean = generator.mapping(others, int(label)).mean(axis=0)
         w[np.asarray(classes) == label] -= mean
     return w
