@@ -196,7 +196,7 @@ def _write(
 
 def _lines(searched: list[Projected], tuned: list[Tuned]) -> dict[str, Points]:
     """Returns distances against steps, those of the tuning after the others."""
-    lines: dict[str, Points] = {"w": [(s.step, s.distance) for s in searched]}
+    lines: dict[str, Points] = {"search of w": [(s.step, s.distance) for s in searched]}
     if tuned:
         last = searched[-1].step
         lines["tuning"] = [(last + s.step, s.distance) for s in tuned]
