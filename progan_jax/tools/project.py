@@ -208,8 +208,9 @@ def _write_tuned(
 ) -> str:
     """Writes the tuned generator as a snapshot and returns its folder."""
     folder = out.with_name(f"{out.name}_tuned")
-    of = {name: about[name] for name in ("model", "target", "distance", "seed")}
-    info = {**generator.info, "tuned": {**of, "steps": last.step}}
+    of = {name: about[name] for name in ("model", "distance", "seed")}
+    of |= {"target": Path(about["target"]).name, "steps": last.step}  # No path.
+    info = {**generator.info, "tuned": of}
     write_snapshot(folder, to_weights(last.variables), info)
     return str(folder)
 

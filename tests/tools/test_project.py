@@ -106,6 +106,7 @@ def test_tuning_writes_a_generator_whose_image_of_w_is_nearer(
     assert about["tuning"][0][1] == pytest.approx(about["search"][-1][1], rel=1e-4)
     before, tuned = progan_jax.load(model), progan_jax.load(f"{out}_tuned")
     assert tuned.info["tuned"]["steps"] == 20
+    assert tuned.info["tuned"]["target"] == "me.png"
     found = [distance_of(g, f"{out}.npz", picture) for g in (before, tuned)]
     assert found[1] < found[0]
     assert found[1] == pytest.approx(about["tuning"][-1][1], rel=1e-3)
