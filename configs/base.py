@@ -99,6 +99,8 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     evaluate.inception_weights = ""  # File; "" = from the cache, else a download.
     evaluate.truncation_psi = "1"  # Of w, as in "1,0.7,0.5"; 1 = none.
     evaluate.lpips_weights = ""  # File of tools.convert_lpips; "" = from the cache.
+    evaluate.vgg16_weights = ""  # torchvision's file, for pr_vgg16.
+    evaluate.dinov2_weights = ""  # timm's safetensors, for fd_dinov2.
     evaluate.attributes = ""  # Folder of classifiers of attributes, for ls.
     evaluate.classifier = ""  # File of tools.train_classifier, without its suffix.
 

@@ -19,7 +19,7 @@ from progan_jax.inference.snapshot import (
     read_info,
     read_snapshot,
 )
-from progan_jax.inference.styles import check_psi, is_style_based
+from progan_jax.inference.styles import check_psi, is_style_based, takes_transform
 from progan_jax.metrics.image_sources import (
     Fakes,
     ImageSource,
@@ -29,6 +29,7 @@ from progan_jax.metrics.image_sources import (
 )
 from progan_jax.metrics.measure import MeasureOptions, Measurer
 from progan_jax.metrics.protocols import METRICS
+from progan_jax.metrics.ranking import SHARED, frozen_networks, shares_pretraining
 from progan_jax.metrics.scoreboard import (
     FLOOR_SKIP,
     REALS,
@@ -125,6 +126,7 @@ class Evaluation:
         self._psis = parse_truncation(options.truncation_psi)
         check_network(config, self._metrics, self._psis)
         self._best = options.best
+        self._frozen = frozen_networks(config.model)
         # One process measures while others wait: it has only its own devices.
         here = mesh.local_mesh
         self._sharding = batched(here) if here.size > 1 else None
@@ -167,6 +169,8 @@ class Evaluation:
             rest = [f"{name} {value}" for name, value in values.items()]
             if counts.reals not in (0, counts.fakes):
                 rest.insert(0, f"{counts.reals:,} reals")
+            if shares_pretraining(metric, self._frozen):
+                rest.append(f"{SHARED} with the discriminator")
             counted = f"{counts.fakes:,} {METRICS[metric].unit}"
             lines.append(", ".join([f"{metric}: {counted}", *rest]))
         if self._psis != (1.0,):
@@ -335,6 +339,8 @@ def measure_options(options: Any, metrics: tuple[str, ...]) -> MeasureOptions:
         options.classifier,
         options.lpips_weights,
         options.attributes,
+        options.vgg16_weights,
+        options.dinov2_weights,
     )
 
 
@@ -363,6 +369,11 @@ def check_network(
     which = f"the run is of the family {config.family} ({family.PAPER.model})"
     for metric in metrics:
         row = METRICS[metric]
+        if row.moves and not takes_transform(generator):
+            raise UserError(
+                f"config.eval.metrics: {metric} moves the input of the synthesis, and "
+                f"{which}, whose input cannot be moved; leave {metric} out"
+            )
         if (row.space == "w" or row.latents > 1) and not is_style_based(generator):
             plain = metric.replace("_w", "_z").partition("_mixed")[0]
             raise UserError(

@@ -145,7 +145,7 @@ def test_models_import_models_and_the_ground(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["common", "convolution", "layers", "official", "penalties"]
+    "name", ["common", "convolution", "layers", "official", "penalties", "transformer"]
 )
 def test_what_families_share_imports_no_family(name):
     name = f"progan_jax.models.{name}"

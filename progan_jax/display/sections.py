@@ -3,7 +3,7 @@
 import base64
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +20,7 @@ from progan_jax.display.markup import (
 from progan_jax.display.run_record import Row, RunRecord, condense
 from progan_jax.metrics.metric import split_truncation
 from progan_jax.metrics.protocols import is_higher_better
+from progan_jax.metrics.ranking import frozen_networks, mark
 from progan_jax.metrics.scoreboard import Progress
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.logging import format_duration
@@ -47,6 +48,9 @@ _LEVELS = {"swd_": _SWD, "stage_swd_": f"{_SWD}, at the end of stages"}
 
 _TITLES = {
     **{"ms_ssim": "MS-SSIM", "fid": "FID", "sfid": "sFID", "rfid": "rFID"},
+    **{"fd_dinov2": "Fréchet distance of DINOv2's features"},
+    **{"precision_vgg16": "Precision, VGG-16", "recall_vgg16": "Recall, VGG-16"},
+    **{"eqt_int": "EQ-T in dB", "eqt_frac": "EQ-T by fractions in dB"},
     **{"ppl_zfull": "Path length in Z, full", "ppl_zend": "Path length in Z, end"},
     **{"ppl_wfull": "Path length in W, full", "ppl_wend": "Path length in W, end"},
     **{"ls_z": "Separability in Z", "ls_w": "Separability in W"},
@@ -90,7 +94,8 @@ def metric_charts(record: RunRecord) -> str:
                 title += _of_truncation(split_truncation(name)[1])
                 groups.setdefault(title, []).append(name)
     single = [name for name in names if not name.startswith(tuple(_LEVELS))]
-    groups |= {title_of(name): [name] for name in single}
+    frozen = frozen_networks(record.config.model)
+    groups |= {title_of(name, frozen): [name] for name in single}
     points, floor = record.progress.points, record.progress.floor
     charts = []
     for title, group in groups.items():
@@ -119,12 +124,17 @@ def shown_values(progress: Progress) -> list[str]:
     ]
 
 
-def title_of(name: str) -> str:
-    """Returns the title of a metric's value."""
+def title_of(name: str, frozen: Collection[str] = ()) -> str:
+    """Returns the title of a metric's value.
+
+    Args:
+      name: The value's.
+      frozen: Names of the frozen networks of D, with whose training it may share.
+    """
     name, psi = split_truncation(name)
     title = name.removesuffix("_mean").replace("_", " ")
     title = _TITLES.get(name, title.replace("swd", "SWD").replace("kid", "KID"))
-    return title + _of_truncation(psi)
+    return title + _of_truncation(psi) + mark(name, frozen)
 
 
 def _of_truncation(psi: float) -> str:
@@ -252,7 +262,9 @@ def metrics_section(record: RunRecord) -> str:
             for n in names
         ]
         rows.append([f"{p.kimg:,.1f}", f"{p.resolution:g}", *cells])
-    header = ["kimg", "resolution", *map(title_of, names)]
+    frozen = frozen_networks(record.config.model)
+    titles = [title_of(name, frozen) for name in names]
+    header = ["kimg", "resolution", *titles]
     caption = "Metrics of the snapshots, each under its newest settings"
     body = metric_charts(record) + table(caption, header, rows)
     return section("metrics", "Metrics", body)
@@ -265,10 +277,12 @@ def _best_values(record: RunRecord) -> Iterator[tuple[str, str, str]]:
         for name in shown_values(record.progress)
         if not re.search(r"swd_\d+$", split_truncation(name)[0])
     ]
+    frozen = frozen_networks(record.config.model)
     for name in [n for n in names if n not in _NEITHER_IS_BETTER][:2]:
         kimg = _best(record, name)
         values = {p.kimg: p.values.get(name) for p in record.progress.points}
-        yield f"Best {title_of(name)}", _number(values[kimg]), f"at {kimg:,.1f} kimg"
+        title = f"Best {title_of(name, frozen)}"
+        yield title, _number(values[kimg]), f"at {kimg:,.1f} kimg"
 
 
 def _best(record: RunRecord, name: str) -> float:

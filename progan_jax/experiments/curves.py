@@ -1,7 +1,7 @@
 """Plots of several runs: values of metrics and images shown against time."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from progan_jax.display.charts import Points, draw_lines, use_logarithm
 from progan_jax.metrics.metric import split_truncation
+from progan_jax.metrics.ranking import mark
 from progan_jax.metrics.scoreboard import Point, Progress
 
 _TIMES = ("kimg", "hours")
@@ -18,13 +19,19 @@ _LEVEL = re.compile(r"swd_\d+")
 _SHARE = re.compile(r"classifier_share_\d+")
 
 
-def draw_values(path: Path, runs: Sequence[Progress], names: Sequence[str]) -> None:
+def draw_values(
+    path: Path,
+    runs: Sequence[Progress],
+    names: Sequence[str],
+    frozen: Collection[str] = (),
+) -> None:
     """Draws a column for each value: above against kimg, below against hours.
 
     Args:
       path: PNG file; not written if no run has any of the values.
       runs: Those of one label share a colour.
       names: Names of the values, as the metrics give them.
+      frozen: Names of the frozen networks of all runs' discriminators.
     """
     measured = {name for run in runs for name in run.names()}
     names = [name for name in names if name in measured]
@@ -40,7 +47,7 @@ def draw_values(path: Path, runs: Sequence[Progress], names: Sequence[str]) -> N
                 floor = float(np.mean(floors))
                 axis.axhline(floor, color="grey", linestyle=":", label="real images")
             title = name.removesuffix("_mean").replace("_", " ")
-            axis.set(xlabel=time, ylabel=title)
+            axis.set(xlabel=time, ylabel=title + mark(name, frozen))
     axes[0, 0].legend(fontsize="small")
     figure.savefig(path)
 

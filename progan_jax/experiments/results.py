@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -14,6 +14,7 @@ from progan_jax.experiments.table import Row, Table
 from progan_jax.files import csv_text
 from progan_jax.inference.snapshot import moment_name
 from progan_jax.metrics.protocols import METRICS, is_higher_better
+from progan_jax.metrics.ranking import mark, ranking
 from progan_jax.metrics.scoreboard import Point, Progress, read_progress
 
 
@@ -155,6 +156,7 @@ def to_markdown(
     floor: Mapping[str, float],
     missing: frozenset[str],
     heading: Sequence[str],
+    frozen: Collection[str] = (),
 ) -> str:
     """Returns the page of a table.
 
@@ -165,8 +167,12 @@ def to_markdown(
       floor: Values of real images.
       missing: Names of values whose weights are missing.
       heading: Lines about the recipes and the machine.
+      frozen: Names of the frozen networks of all runs' discriminators.
     """
-    titles = [c.removesuffix("_mean").replace("_", " ") for c in table.columns]
+    titles = [
+        c.removesuffix("_mean").replace("_", " ") + mark(c, frozen)
+        for c in table.columns
+    ]
     header = ["row", "", *titles, *_COLUMNS]
     lines = [f"# {name}: {table.title}", "", *heading, ""]
     lines += [_line(header), _line(["---"] * len(header))]
@@ -177,6 +183,8 @@ def to_markdown(
     for title, published in table.others.items():
         lines.append(_outside_row(f"{title}, published", published, table.columns))
     lines += ["", *_footnotes(table, summaries, missing)]
+    if frozen:
+        lines += ["", *_order(summaries, frozen)]
     return "\n".join(lines) + "\n"
 
 
@@ -250,6 +258,20 @@ def _footnotes(
             f"published one: {agreement:.2f} (1 is the same, -1 the reverse)"
             f"{_other_levels(summaries)}."
         )
+
+
+def _order(summaries: Sequence[Summary], frozen: Collection[str]) -> Iterator[str]:
+    """Yields the order of the rows by values that no discriminator has learnt for."""
+    values = [v for v in ranking(frozen) if all(v in s.values for s in summaries)]
+    if not values:
+        yield f"No order of the rows: it takes {' or '.join(ranking(frozen))} of all."
+        return
+    best = sorted(summaries, key=lambda s: [s.values[v][0] for v in values])
+    yield (
+        f"Order of the rows by {', then '.join(values)}: "
+        f"{', '.join(s.row.name for s in best)}. Columns that share their pretraining "
+        f"with a discriminator's frozen networks ({', '.join(frozen)}) give none."
+    )
 
 
 def _other_levels(summaries: Sequence[Summary]) -> str:

@@ -30,9 +30,11 @@ from progan_jax.inference.styles import (
     Style,
     check_style_based,
     is_style_based,
+    read_centres,
     read_layers,
     read_style,
     read_w,
+    truncate_to_nearest,
 )
 from progan_jax.models.common import Params, Weights, one_hot, to_variables
 from progan_jax.models.families import DEFAULT, FAMILIES, Family
@@ -243,6 +245,7 @@ class TrainedGenerator:
         truncation_psi: float | None = None,
         truncation_cutoff: int | None = None,
         label: Label | None = None,
+        centres: jax.typing.ArrayLike | None = None,
     ) -> np.ndarray:
         """Returns w_average + psi (w - w_average) in the first layers, w in the others.
 
@@ -252,6 +255,8 @@ class TrainedGenerator:
           truncation_cutoff: See `__call__`.
           label: Class of all w, or classes [N], where each class has an average of its
             own; None for the average of all.
+          centres: [K, w_size], to the nearest of which each w moves, whatever its
+            class; None for the average. See `inference.styles.truncate_to_nearest`.
 
         Returns:
           float32 [N, num_layers, w_size].
@@ -268,6 +273,10 @@ class TrainedGenerator:
             truncation_cutoff=style.truncation_cutoff,
         )
         values = read_w(network, w)
+        if centres is not None:
+            if label is not None:
+                raise UserError("label and centres exclude each other; leave one out")
+            return truncate_to_nearest(values, read_centres(network, centres), style)
         labels = None if label is None else self._read_labels(label, len(values))
         classes = one_hot(network, labels)
         return np.array(

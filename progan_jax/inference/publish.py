@@ -43,7 +43,8 @@ _IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 # Fields of a configuration that hold paths of the machine that trained.
 PATHS = (
     *("init_from", "data.data_dir", "eval.inception_weights", "eval.classifier"),
-    *("eval.lpips_weights", "eval.attributes", "model.backbone_weights"),
+    *("eval.lpips_weights", "eval.vgg16_weights", "eval.dinov2_weights"),
+    *("eval.attributes", "model.backbone_weights"),
 )
 
 # Those of which the name of the file is published.
@@ -72,7 +73,8 @@ def model_card(
       generator: The published generator; its description holds the licence.
       licence: The Hub's identifier of the licence.
       samples: What the image `SAMPLES` shows, in words.
-      records: Records of metrics.jsonl that were measured with these weights.
+      records: Records of metrics.jsonl that were measured with these weights; a "mark"
+        in one follows the metric's name.
       base: Fields of the base configuration by their dotted names; None if unknown.
     """
     paper = generator.family.PAPER
@@ -167,7 +169,8 @@ def _origin(info: Mapping[str, Any], base: Mapping[str, Any] | None) -> Iterator
 def _metrics(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "## Metrics"
     tables = [
-        f"{_code(record['metric'])}, measured with {_code(record['settings'])}:\n\n"
+        f"{_code(record['metric'])}{record.get('mark', '')}, "
+        f"measured with {_code(record['settings'])}:\n\n"
         + _table(
             ("metric", "value"),
             [(name, f"{value:.4g}") for name, value in record["values"].items()],

@@ -5,6 +5,7 @@ Only what users give is read here; the networks do the rest.
 
 import re
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,13 @@ class Style(NamedTuple):
 def is_style_based(network: Any) -> bool:
     """Returns whether a generator maps latents to styles of its layers."""
     return hasattr(network, "num_layers")
+
+
+def takes_transform(network: Any) -> bool:
+    """Returns whether the input of a generator's synthesis can be moved and turned."""
+    return is_style_based(network) and (
+        "transform" in signature(network.synthesis).parameters
+    )
 
 
 def check_style_based(
@@ -215,3 +223,44 @@ def read_w(network: Any, w: Any) -> np.ndarray:
     if values.ndim == 2:
         values = np.repeat(values[:, None], layers, axis=1)
     return values
+
+
+def read_centres(network: Any, centres: Any) -> np.ndarray:
+    """Returns centres of truncation, float32 [K, w_size].
+
+    Raises:
+      UserError: if they have another shape, or are not finite.
+    """
+    values, width = read_array("centres", centres), network.options.w_size
+    if values.ndim != 2 or values.shape[1] != width or not len(values):
+        raise UserError(
+            f"centres has the shape {list(values.shape)} and must have [K, {width}] "
+            "with K at least 1, as means of what mapping returns; change it"
+        )
+    if not np.isfinite(values).all():
+        raise UserError("centres has numbers that are not finite; compute them again")
+    return values
+
+
+def truncate_to_nearest(w: np.ndarray, centres: np.ndarray, style: Style) -> np.ndarray:
+    """Moves w towards the nearest of several centres: multi-modal truncation.
+
+    Args:
+      w: float32 [N, num_layers, w_size].
+      centres: float32 [K, w_size].
+      style: Truncation and cutoff.
+
+    Returns:
+      As w: c + psi (w - c) in the first layers, with c the centre that is nearest to
+      the w of the layer by the Euclidean distance; w in the others.
+
+    Source: Mokady et al. 2022, "Self-Distilled StyleGAN", section 3.3; as in the
+    program of StyleGAN-XL's authors.
+    """
+    assert style.truncation_psi is not None, "read before"
+    truncated = w[:, : style.truncation_cutoff]
+    squares = np.sum(np.square(centres, dtype=np.float64), axis=1)
+    distances = squares - 2 * (np.float64(truncated) @ centres.T)  # Less that of w.
+    nearest = centres[np.argmin(distances, axis=2)]
+    moved = nearest + np.float32(style.truncation_psi) * (truncated - nearest)
+    return np.concatenate([moved, w[:, style.truncation_cutoff :]], axis=1)

@@ -1,4 +1,4 @@
-"""Features of sets of images by Inception, computed once for all metrics of a set."""
+"""Features of sets of images by networks, computed once for all metrics of a set."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from progan_jax.errors import UserError
+from progan_jax.metrics import dinov2, vgg16
+from progan_jax.metrics.extractor import Extractor
 from progan_jax.metrics.image_sources import ImageSource, Reals
 from progan_jax.metrics.inception import InceptionExtractor
 from progan_jax.metrics.inception_graph import TAPS
@@ -21,6 +23,11 @@ from progan_jax.metrics.metric import Metric
 # The seed of rFID's weights is part of its definition, not of a run.
 _RANDOM_SEED = 0
 
+_OF_INCEPTION = ("inception", "random")
+
+# Networks with one tap, by the rows' name of their extractor.
+_OTHERS = {"vgg16": vgg16.KIND, "dinov2": dinov2.KIND}
+
 
 class FeatureSets:
     """Features of the real images, and of the latest other set."""
@@ -32,7 +39,7 @@ class FeatureSets:
         *,
         tap: str,
         resize: str,
-        file: str,
+        files: Mapping[str, str],
         sharding: jax.sharding.NamedSharding | None,
     ) -> None:
         """Reads the weights, if a metric needs any.
@@ -40,41 +47,45 @@ class FeatureSets:
         Args:
           rows: The metrics that are asked for.
           reals: The real images.
-          tap: Tap for the metrics without one of their own.
-          resize: "tf1" or "clean".
-          file: Inception's weights; "" looks in the cache, then downloads.
+          tap: Tap of Inception for the metrics without one of their own.
+          resize: Of images for Inception: "tf1" or "clean".
+          files: The weights of "inception", "vgg16" and "dinov2"; "" for Inception's
+            looks in the cache, then downloads.
           sharding: Sharding of a batch axis; None for one device.
 
         Raises:
+          MissingWeightsError: if weights are not named and must be.
           UserError: if the weights are missing or damaged, or do not reach a tap.
         """
         self._rows = {
             metric: row
             for metric, row in rows.items()
-            if row.extractor in ("inception", "random")
+            if row.extractor in (*_OF_INCEPTION, *_OTHERS)
         }
-        if self._rows and tap not in TAPS:
+        kinds = {row.extractor for row in self._rows.values()}
+        if kinds & set(_OF_INCEPTION) and tap not in TAPS:
             raise UserError(
                 f"config.eval.tap = {tap!r} must be one of {', '.join(TAPS)}; "
                 "choose one"
             )
         self._taps = {metric: row.tap or tap for metric, row in self._rows.items()}
-        self._extractors: dict[str, InceptionExtractor] = {}
-        try:
-            for metric, row in self._rows.items():
-                if row.extractor not in self._extractors:
-                    self._extractors[row.extractor] = InceptionExtractor(
-                        load_inception(Path(file) if file else None)
-                        if row.extractor == "inception"
-                        else random_inception(_RANDOM_SEED),
-                        resize=resize,
-                        sharding=sharding,
+        self._extractors: dict[str, InceptionExtractor | Extractor] = {}
+        for metric, row in self._rows.items():
+            kind = row.extractor
+            field = "inception" if kind in _OF_INCEPTION else kind
+            file = files[field]
+            try:
+                if kind not in self._extractors:
+                    self._extractors[kind] = (
+                        Extractor(_OTHERS[kind], file, sharding)
+                        if kind in _OTHERS
+                        else _open_inception(kind, file, resize, sharding)
                     )
-                weights = self._extractors[row.extractor].weights
-                require_tap(weights, self._taps[metric])
-        except UserError as error:
-            message = f"config.eval.inception_weights = {file!r}: {error}"
-            raise type(error)(message) from error
+                if kind in _OF_INCEPTION:
+                    require_tap(self._extractors[kind].weights, self._taps[metric])
+            except UserError as error:
+                message = f"config.eval.{field}_weights = {file!r}: {error}"
+                raise type(error)(message) from error
         self._resize = resize
         # By extractor and number of images, then by tap.
         self._of_reals: dict[tuple[str, int], dict[str, np.ndarray]] = {}
@@ -85,16 +96,20 @@ class FeatureSets:
         """Returns what features depend on besides the images; {} without any."""
         if metric not in self._rows:
             return {}
-        weights = self._extractors[self._rows[metric].extractor].weights
+        kind = self._rows[metric].extractor
+        weights = self._extractors[kind].weights
         return {
             "features": f"{weights.name}/{self._taps[metric]}",
             "weights": weights.fingerprint,
-            "resize": self._resize,
+            "resize": _OTHERS[kind].resize if kind in _OTHERS else self._resize,
         }
 
     def suffix(self, metric: str) -> str:
-        """Returns how the names of a metric's values show tap and resize mode."""
-        if metric not in self._rows:
+        """Returns how the names of a metric's values show tap and resize mode.
+
+        Those of networks that have one of each do not.
+        """
+        if metric not in self._rows or self._rows[metric].extractor in _OTHERS:
             return ""
         tap = self._taps[metric]
         of_tap = "" if self._rows[metric].tap or tap == "2048" else f"_{tap}"
@@ -119,3 +134,14 @@ class FeatureSets:
                 tap: np.concatenate([part[tap] for part in parts]) for tap in taps
             }
         return kept[kind, num_images][self._taps[metric]]
+
+
+def _open_inception(
+    kind: str, file: str, resize: str, sharding: jax.sharding.NamedSharding | None
+) -> InceptionExtractor:
+    weights = (
+        random_inception(_RANDOM_SEED)
+        if kind == "random"
+        else load_inception(Path(file) if file else None)
+    )
+    return InceptionExtractor(weights, resize=resize, sharding=sharding)

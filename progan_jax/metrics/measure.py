@@ -38,6 +38,8 @@ class MeasureOptions:
       classifier: File without suffix of `tools.train_classifier`.
       lpips_weights: File of `tools.convert_lpips`; "" looks in the cache.
       attributes: Folder of classifiers of attributes; see `metrics.attributes`.
+      vgg16_weights: torchvision's file, or its arrays as safetensors.
+      dinov2_weights: timm's safetensors.
     """
 
     metrics: tuple[str, ...]
@@ -48,6 +50,8 @@ class MeasureOptions:
     classifier: str = ""
     lpips_weights: str = ""
     attributes: str = ""
+    vgg16_weights: str = ""
+    dinov2_weights: str = ""
 
 
 class Measurer:
@@ -80,7 +84,11 @@ class Measurer:
             reals,
             tap=options.tap,
             resize=options.resize,
-            file=options.inception_weights,
+            files={
+                "inception": options.inception_weights,
+                "vgg16": options.vgg16_weights,
+                "dinov2": options.dinov2_weights,
+            },
             sharding=sharding,
         )
         self._classifier: Classifier | None = None

@@ -38,8 +38,8 @@ class Metric:
         snapshot may be called the best.
       by_level: Whether there is a value for each level as well, METRIC_R.
       extractor: Origin of features: "inception", "random" (its graph with random
-        weights), "classifier" (one of the user's), "attributes" (several of theirs),
-        "lpips", or "" for pixels.
+        weights), "vgg16", "dinov2", "classifier" (one of the user's), "attributes"
+        (several of theirs), "lpips", or "" for pixels.
       tap: Tap of the extractor; "" is that of `config.eval.tap`.
       compared: Whether fakes are compared with real images; else a set is measured
         alone.
@@ -47,7 +47,10 @@ class Metric:
         not have; those of "w" need a mapping. "" for images.
       latents: Number of latents whose styles an image of the generator mixes.
       unit: What is counted.
+      moves: Whether the input of the generator's synthesis is moved.
       equal: Whether there must be as many real images as fakes.
+      most_reals: Number of real images in the published protocol, at most; 0 for as
+        many as there are fakes.
       least: Smallest number of images of a kind.
       multiple: Divides the number of fakes.
       smallest_side: Smallest side of the images, in pixels.
@@ -64,7 +67,9 @@ class Metric:
     space: str = ""
     latents: int = 1
     unit: str = "images"
+    moves: bool = False
     equal: bool = False
+    most_reals: int = 0
     least: int = 2
     multiple: int = 1
     smallest_side: int = 4

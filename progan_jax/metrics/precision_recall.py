@@ -17,11 +17,16 @@ from progan_jax.metrics.metric import Measurement
 _BLOCK = 8192  # Images of each kind whose distances are taken at a time: 256 MiB.
 
 
-def measure(images: Measurement) -> dict[str, float]:
-    """Returns both for a set's features against those of real images."""
+def measure(images: Measurement, *, of: str = "") -> dict[str, float]:
+    """Returns both for a set's features against those of real images.
+
+    Args:
+      images: The set.
+      of: Added to the names of the values.
+    """
     reals, fakes = images.features_of_reals(), images.features()
     precision, recall = precision_recall(reals, fakes, **images.constants)
-    return {"precision{suffix}": precision, "recall{suffix}": recall}
+    return {f"precision{of}{{suffix}}": precision, f"recall{of}{{suffix}}": recall}
 
 
 def precision_recall(

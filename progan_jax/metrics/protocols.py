@@ -11,6 +11,7 @@ from progan_jax.errors import UserError
 from progan_jax.images import SMALLEST_LEVEL
 from progan_jax.metrics import (
     classifier_score,
+    equivariance,
     frechet,
     inception_score,
     kid,
@@ -64,6 +65,21 @@ def _path(space: str, at_end: bool) -> Metric:
     )
 
 
+def _equivariance(value: str, fractional: bool) -> Metric:
+    return Metric(
+        partial(equivariance.measure, fractional=fractional),
+        equivariance.SAMPLES,
+        {value: "higher"},
+        compared=False,
+        space="w",
+        moves=True,
+        unit="samples",
+        least=4,
+        multiple=4,
+        constants={"farthest": equivariance.FARTHEST},
+    )
+
+
 METRICS = {
     "swd": Metric(
         swd.measure,
@@ -89,6 +105,7 @@ METRICS = {
     "fid_mixed_2": _distance("inception", latents=2),
     "fid_mixed_3": _distance("inception", latents=3),
     "fid_mixed_4": _distance("inception", latents=4),
+    "fd_dinov2": _distance("dinov2", tap="cls"),
     "kid": Metric(
         kid.measure,
         50_000,
@@ -111,6 +128,17 @@ METRICS = {
         least=4,
         constants={"k": 3},
     ),
+    # The authors' pr50k3_full.
+    "pr_vgg16": Metric(
+        partial(precision_recall.measure, of="_vgg16"),
+        50_000,
+        {"precision_vgg16": "higher", "recall_vgg16": "higher"},
+        extractor="vgg16",
+        tap="fc2",
+        most_reals=200_000,
+        least=4,
+        constants={"k": 3},
+    ),
     "classifier": _score(
         classifier_score.measure, "classifier_score_mean", extractor="classifier"
     ),
@@ -129,6 +157,8 @@ METRICS = {
     "ppl_wfull": _path("w", at_end=False),
     "ppl_zend": _path("z", at_end=True),
     "ppl_wend": _path("w", at_end=True),
+    "eqt_int": _equivariance("eqt_int", fractional=False),
+    "eqt_frac": _equivariance("eqt_frac", fractional=True),
     # In W, too, if there is a mapping.
     "ls": Metric(
         separability.measure,
@@ -152,6 +182,17 @@ def is_higher_better(value: str) -> bool:
         if better == "higher"
     )
     return value.startswith(tuple(stems))
+
+
+def metric_of(value: str) -> str | None:
+    """Returns the metric of a value with a best, by its name; None if there is none."""
+    stems = {
+        pattern.format(metric=metric, suffix="{").partition("{")[0]: metric
+        for metric, row in METRICS.items()
+        for pattern in row.values
+    }
+    found = [stem for stem in stems if value.startswith(stem)]
+    return stems[max(found, key=len)] if found else None
 
 
 @dataclass(frozen=True)
@@ -189,8 +230,9 @@ def count_images(metric: str, num_images: int, there: int) -> Counts:
         return Counts(fakes, 0, 0, 0)
     if not row.compared:
         return Counts(fakes, 0, fakes if fakes <= there else 0, 0)
-    reals = min(fakes, there)
-    return Counts(fakes, reals, reals if 2 * reals <= there else 0, reals)
+    reals = min(fakes if num_images else max(fakes, row.most_reals), there)
+    floor = min(fakes, reals)
+    return Counts(fakes, reals, floor if reals + floor <= there else 0, reals)
 
 
 def check_images(

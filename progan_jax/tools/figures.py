@@ -21,6 +21,7 @@ from absl import flags
 from progan_jax.errors import UserError
 from progan_jax.experiments import curves
 from progan_jax.files import writing_to
+from progan_jax.metrics.ranking import frozen_networks
 from progan_jax.metrics.scoreboard import Progress, latest_settings, read_progress
 from progan_jax.runtime.command_line import run
 from progan_jax.training.workdir import read_config
@@ -50,7 +51,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         for file in files:
             file.unlink(missing_ok=True)
-        curves.draw_values(files[0], runs, names)
+        curves.draw_values(files[0], runs, names, _frozen(RUNS.value))
         curves.draw_levels(files[1], runs)
         curves.draw_throughput(files[2], runs)
         curves.draw_classes(files[3], runs)
@@ -70,6 +71,12 @@ def _read(folders: Sequence[str], labels: Sequence[str] | None) -> list[Progress
         read_config(folder, "--runs")  # Refuses a folder that is not a run's.
         runs.append(read_progress(folder, label, latest_settings(folder)))
     return runs
+
+
+def _frozen(folders: Sequence[str]) -> set[str]:
+    """Returns the names of the frozen networks of the runs' discriminators."""
+    models = [read_config(Path(folder), "--runs").model for folder in folders]
+    return {name for model in models for name in frozen_networks(model)}
 
 
 def _choose(runs: Sequence[Progress], wanted: Sequence[str] | None) -> list[str]:

@@ -27,6 +27,7 @@ from progan_jax.inference.hub import parse_address, upload
 from progan_jax.inference.load import snapshot_folder
 from progan_jax.inference.publish import settle_licence, write_publication
 from progan_jax.inference.snapshot import digest, read_info
+from progan_jax.metrics.ranking import mark_of_metric
 from progan_jax.metrics.scoreboard import Scoreboard
 from progan_jax.models.families import DEFAULT, FAMILIES
 from progan_jax.runtime.command_line import list_fields, run
@@ -79,9 +80,10 @@ def _publish(snapshot: Path, out: str, licence: dict[str, Any]) -> str:
 def _write(
     snapshot: Path, folder: Path, licence: dict[str, Any], title: str, source: str
 ) -> None:
-    weights = digest(snapshot)
+    weights, info = digest(snapshot), read_info(snapshot)
     # The run's folder, if the snapshot is in RUN/snapshots/.
     records = Scoreboard(snapshot.absolute().parent.parent).records()
+    frozen = info.get("frozen_files", {})
     write_publication(
         snapshot,
         folder,
@@ -89,8 +91,12 @@ def _write(
         title=title,
         source=source,
         with_trained=WITH_TRAINING_NETS.value,
-        records=[record for record in records if record.get("sha256") == weights],
-        base=_base_fields(read_info(snapshot)),
+        records=[
+            record | {"mark": mark_of_metric(record["metric"], frozen)}
+            for record in records
+            if record.get("sha256") == weights
+        ],
+        base=_base_fields(info),
     )
 
 

@@ -15,6 +15,7 @@ and, with Matplotlib, TABLE.png, TABLE-levels.png and TABLE-throughput.png to DI
 --jobs    only prints the command that trains each run, for a scheduler
 """
 
+import itertools
 import json
 import os
 import platform
@@ -54,6 +55,7 @@ from progan_jax.files import local_folder, write_json, write_whole
 from progan_jax.images import SMALLEST_LEVEL
 from progan_jax.inference.publish import PATHS
 from progan_jax.metrics.protocols import METRICS
+from progan_jax.metrics.ranking import frozen_networks
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compiler import keep_compiled, set_precision
 
@@ -242,7 +244,16 @@ def _write(
     changed = [o for o in overrides if not o.startswith(_PLACES)]
     if changed:
         heading += ["", f"Changed: {', '.join(changed)}."]
-    page = to_markdown(name, table, summaries, mean_floor(outcomes), absent, heading)
+    networks = [frozen_networks(run.config.model) for run in runs]
+    page = to_markdown(
+        name,
+        table,
+        summaries,
+        mean_floor(outcomes),
+        absent,
+        heading,
+        tuple(dict.fromkeys(itertools.chain(*networks))),
+    )
     write_whole(workdir / f"{name}.md", page)
     write_whole(workdir / f"{name}.csv", to_csv(table, summaries))
     progress = [outcome.progress for outcome in outcomes]

@@ -80,6 +80,52 @@ def test_the_order_of_averages_over_fewer_levels_says_so(levels, expected):
     assert expected in page
 
 
+def summaries_of(values):
+    return [
+        Summary(row, row_values, kimg=1.0, hours=1.0, seeds=1, diverged=0)
+        for row, row_values in zip(TABLES["table1_celeba"].rows, values, strict=False)
+    ]
+
+
+BOTH = [
+    {"fid": (fid, 0.0), "fd_dinov2": (fd, 0.0), "swd_average": (swd, 0.0)}
+    for fid, fd, swd in ((1.0, 30.0, 5.0), (2.0, 20.0, 9.0), (3.0, 20.0, 8.0))
+]
+WITHOUT_FD = [{"fid": of["fid"], "swd_average": of["swd_average"]} for of in BOTH]
+
+
+@pytest.mark.parametrize(
+    ("values", "frozen", "order"),
+    [
+        (BOTH, ("lite0",), "by fd_dinov2, then swd_average: c, b, a."),
+        (BOTH, ("lite0", "dinov2_small"), "by swd_average: a, c, b."),
+        (WITHOUT_FD, ("lite0",), "by swd_average: a, c, b."),
+    ],
+)
+def test_projected_discriminators_take_the_order_from_what_they_have_not_learnt(
+    values, frozen, order
+):
+    page = to_markdown(
+        "cifar10_is", TABLE, summaries_of(values), {}, frozenset(), [], frozen
+    )
+    assert f"Order of the rows {order}" in page
+    assert f"({', '.join(frozen)})" in page
+    assert "| fid (shares pretraining) | swd average |" in page
+
+
+def test_without_such_values_of_all_rows_there_is_no_order():
+    values = [BOTH[0], {"fid": (1.0, 0.0)}]
+    page = to_markdown(
+        "cifar10_is", TABLE, summaries_of(values), {}, frozenset(), [], ("lite0",)
+    )
+    assert "No order of the rows: it takes fd_dinov2 or swd_average of all." in page
+
+
+def test_pages_of_discriminators_on_pixels_have_no_marks(summary):
+    page = to_markdown("cifar10_is", TABLE, [summary], FLOOR, frozenset(), [])
+    assert "pretraining" not in page and "Order of" not in page
+
+
 def test_csv_has_means_and_deviations_of_both_origins(summary):
     rows = list(csv.DictReader(to_csv(TABLE, [summary]).splitlines()))
     published, ours = rows[0], rows[1]

@@ -1,6 +1,7 @@
 """The Frechet distance, against scipy.linalg.sqrtm and closed forms."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.linalg
 
 from progan_jax.metrics import frechet
 from progan_jax.metrics.frechet import frechet_distance, statistics_of, trace_of_root
+from tests.stylegan_xl_golden import golden
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,19 @@ def distance_with_sqrtm(a, b):
     s1, s2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     gap = a.mean(axis=0) - b.mean(axis=0)
     return gap @ gap + np.trace(s1 + s2 - 2 * scipy.linalg.sqrtm(s1 @ s2).real)
+
+
+def test_the_distance_is_that_of_stylegan_xls_authors_program():
+    """Their covariances have the divisor n."""
+    reals, fakes = (
+        statistics_of(golden()[f"metric/{kind}_features"]) for kind in ("real", "fake")
+    )
+    biased = [
+        replace(s, scatter=s.scatter * (s.count - 1) / s.count) for s in (reals, fakes)
+    ]
+    expected = float(golden()["metric/frechet"])
+    assert frechet_distance(*biased) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(reals, fakes) == pytest.approx(expected, rel=0.003)
 
 
 @pytest.mark.parametrize("d", [2, 5, 40])

@@ -6,6 +6,13 @@ import numpy as np
 import pytest
 
 from progan_jax.metrics.inception_score import score_from_logits
+from tests.stylegan_xl_golden import golden
+
+
+def test_scores_are_those_of_stylegan_xls_authors_program():
+    logits = np.log(golden()["metric/probs"].astype(np.float64))
+    expected = golden()["metric/inception_score"]
+    np.testing.assert_allclose(score_from_logits(logits), expected, rtol=2e-6)
 
 
 def test_equal_logits_score_one():

@@ -5,6 +5,7 @@ import pytest
 
 from progan_jax.metrics import precision_recall as module
 from progan_jax.metrics.precision_recall import precision_recall, squared_radii
+from tests.stylegan_xl_golden import golden
 
 
 def radii_by_loops(points, k):
@@ -34,6 +35,14 @@ def test_random_points_equal_loops_whatever_the_blocks(monkeypatch, block, k):
     assert precision_recall(reals, fakes, k) == expected
     radii = squared_radii(reals.astype(np.float32), k)
     np.testing.assert_allclose(np.sqrt(radii), radii_by_loops(reals, k), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_shares_are_those_of_stylegan_xls_authors_program(dtype):
+    features = [golden()[f"metric/{kind}_features"] for kind in ("real", "fake")]
+    expected = [float(golden()[f"metric/{name}"]) for name in ("precision", "recall")]
+    found = precision_recall(*(x.astype(dtype) for x in features))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_far_clusters_share_nothing():

@@ -13,6 +13,7 @@ from progan_jax.metrics.protocols import (
 def test_rows_name_extractors_directions_and_what_the_names_hold():
     for name, metric in METRICS.items():
         kinds = ("", "inception", "random", "classifier", "attributes", "lpips")
+        kinds += ("vgg16", "dinov2")
         assert metric.extractor in kinds, name
         assert set(metric.values.values()) <= {"higher", "lower"}, name
         for pattern in metric.values:
@@ -34,6 +35,10 @@ def test_rows_name_extractors_directions_and_what_the_names_hold():
         ("precision_psi0.7", True),
         ("ppl_wfull", False),
         ("ls_w", False),
+        ("fd_dinov2", False),
+        ("precision_vgg16", True),
+        ("eqt_int", True),
+        ("eqt_frac", True),
     ],
 )
 def test_more_is_better_of_scores_shares_and_modes_alone(value, higher):
@@ -44,7 +49,10 @@ def test_numbers_are_the_published_ones_unless_given():
     assert count_images("swd", 0, 10**6).fakes == 16384
     assert count_images("ms_ssim", 0, 10**6).fakes == 20000
     assert count_images("modes", 0, 10**6).fakes == 10 * 25_600
-    for metric in ("fid", "sfid", "rfid", "kid", "is", "pr", "classifier"):
+    for metric in (
+        *("fid", "sfid", "rfid", "kid", "is", "pr", "classifier"),
+        *("fd_dinov2", "pr_vgg16", "eqt_int", "eqt_frac"),
+    ):
         assert count_images(metric, 0, 10**6).fakes == 50_000
         assert count_images(metric, 70, 10**6).fakes == 70
     assert count_images("ls", 0, 10**6).fakes == 200_000
@@ -53,6 +61,14 @@ def test_numbers_are_the_published_ones_unless_given():
 @pytest.mark.parametrize("metric", ["ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend"])
 def test_of_latents_there_are_no_real_images(metric):
     assert count_images(metric, 0, 10**6) == Counts(100_000, 0, 0, 0)
+
+
+def test_vgg16_compares_with_up_to_four_times_as_many_real_images_as_published():
+    assert count_images("pr_vgg16", 0, 10**6) == Counts(
+        50_000, 200_000, 50_000, 200_000
+    )
+    assert count_images("pr_vgg16", 0, 120_000) == Counts(50_000, 120_000, 0, 120_000)
+    assert count_images("pr_vgg16", 100, 10**6) == Counts(100, 100, 100, 100)
 
 
 def test_the_floor_is_of_other_real_images_than_those_compared_with():

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from progan_jax.models import transformer
 from progan_jax.models.common import Params
-from progan_jax.models.stylegan_xl import deit, efficientnet
-from progan_jax.models.stylegan_xl.deit import VisionTransformer
+from progan_jax.models.stylegan_xl import efficientnet
 from progan_jax.models.stylegan_xl.efficientnet import EfficientNetLite0
+from progan_jax.models.transformer import VisionTransformer
 
 # Mean and deviation of pixels in [0, 1] that the networks were trained with.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -80,7 +81,7 @@ class Backbone:
           classifier: Whether its layers after the features are wanted, too.
         """
         if isinstance(self.network, VisionTransformer):
-            return deit.timm_shapes(self.network, classifier)
+            return transformer.timm_shapes(self.network, classifier)
         return efficientnet.timm_shapes(classifier)
 
     def from_timm(
@@ -88,7 +89,7 @@ class Backbone:
     ) -> Params:
         """Returns its weights of the arrays of `timm_shapes`; others are ignored."""
         if isinstance(self.network, VisionTransformer):
-            return deit.from_timm(arrays, self.network, classifier)
+            return transformer.from_timm(arrays, self.network, classifier)
         return efficientnet.from_timm(arrays, classifier)
 
 

@@ -18,10 +18,6 @@ from flax import traverse_util
 
 from progan_jax.models.common import Params
 
-_TAPS = (2, 5, 8, 11)  # Blocks whose outputs are the four levels.
-
-_DEPTH = 12
-
 _HEAD_WIDTH = 64
 
 _EPSILON = 1e-6  # Of the norms.
@@ -30,7 +26,7 @@ _CUBIC = -0.75  # The parameter of PyTorch's bicubic kernel.
 
 
 class VisionTransformer(nn.Module):
-    """A vision transformer of twelve blocks; its weights are those of `from_timm`.
+    """A vision transformer, whose weights are those of `from_timm`.
 
     Attributes:
       width: Width D of the tokens, a multiple of 64.
@@ -39,6 +35,9 @@ class VisionTransformer(nn.Module):
       distilled: Whether it is DeiT, with a second token and a second classifier.
       layer_scale: Whether there is a factor after each branch (DINOv2).
       stored_tokens: Patches along a side whose positions files hold; 0 for `side`'s.
+      depth: Number of blocks, a multiple of four.
+      overshoot: Part of a patch by which a side is too long where positions are
+        resized; 0.1 in DINOv2's own program.
     """
 
     width: int
@@ -47,6 +46,8 @@ class VisionTransformer(nn.Module):
     distilled: bool = True
     layer_scale: bool = False
     stored_tokens: int = 0
+    depth: int = 12
+    overshoot: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -71,25 +72,29 @@ class VisionTransformer(nn.Module):
         shape = (self.extra + self.tokens**2, self.width)
         self.positions = self.param("positions", normal, shape)
         self.embed = nn.Dense(self.width)
-        self.blocks = [_Block(self.layer_scale) for _ in range(_DEPTH)]
+        self.blocks = [_Block(self.layer_scale) for _ in range(self.depth)]
         self.norm = _norm()
         self.heads = [nn.Dense(self.num_classes) for _ in range(self.extra)]
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns the logits of ImageNet's classes, [N, 1000]: the mean of both heads'.
 
+        Without a classifier it is the first token after the last norm, [N, D].
+
         Args:
           images: [N, side, side, 3], RGB in units of ImageNet's deviation.
         """
         *_, x = self._run(images)
         x = self.norm(x)
+        if not self.num_classes:
+            return x[:, 0]
         logits = [head(x[:, index]) for index, head in enumerate(self.heads)]
         return sum(logits[1:], logits[0]) / len(logits)
 
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns the patches' tokens after four of the blocks, [N, t, t, D] each."""
-        n, t = len(images), self.tokens
-        outputs = [x for i, x in enumerate(self._run(images)) if i in _TAPS]
+        """Returns the patches' tokens after each quarter of blocks, [N, t, t, D]."""
+        n, t, quarter = len(images), self.tokens, self.depth // 4
+        outputs = self._run(images)[quarter - 1 :: quarter]
         return tuple(x[:, self.extra :].reshape(n, t, t, -1) for x in outputs)
 
     def _run(self, images: jax.Array) -> list[jax.Array]:
@@ -206,7 +211,7 @@ def _parts(network: VisionTransformer, classifier: bool) -> Iterator[_Part]:
         "expand": ("mlp.fc1", 4 * width, width),
         "project": ("mlp.fc2", width, 4 * width),
     }
-    for index in range(_DEPTH):
+    for index in range(network.depth):
         ours, theirs = f"blocks_{index}", f"blocks.{index}"
         for layer, (name, *shape) in dense.items():
             yield from _dense((ours, layer), f"{theirs}.{name}", *shape)
@@ -217,7 +222,8 @@ def _parts(network: VisionTransformer, classifier: bool) -> Iterator[_Part]:
                 yield _Part((ours, f"scale{number}"), name, (width,))
     if classifier:
         yield from _scaled(("norm",), "norm", width)
-        for index, name in enumerate(("head", "head_dist")[: network.extra]):
+        heads = ("head", "head_dist")[: network.extra] if network.num_classes else ()
+        for index, name in enumerate(heads):
             yield from _dense((f"heads_{index}",), name, network.num_classes, width)
 
 
@@ -239,18 +245,19 @@ def _positions(stored: np.ndarray, network: VisionTransformer) -> np.ndarray:
     side = math.isqrt(len(grid))
     if side == network.tokens:
         return stored
-    weights = _bicubic(side, network.tokens)
+    weights = _bicubic(side, network.tokens, network.overshoot)
     square = np.float64(grid).reshape(side, side, -1)
     resized = np.einsum("ij,kl,jlc->ikc", weights, weights, square)
     return np.concatenate([first, resized.reshape(network.tokens**2, -1)])
 
 
-def _bicubic(old: int, new: int) -> np.ndarray:
+def _bicubic(old: int, new: int, overshoot: float) -> np.ndarray:
     """Returns the weights [new, old] of Keys' kernel, without antialiasing.
 
-    Pixels lie at half numbers; those beyond a border are its copies.
+    Pixels lie at half numbers, as if there were new + overshoot of them; those beyond a
+    border are its copies.
     """
-    places = (np.arange(new) + 0.5) * old / new - 0.5
+    places = (np.arange(new) + 0.5) * old / (new + overshoot) - 0.5
     nearest = np.floor(places).astype(int)
     weights = np.zeros((new, old))
     for offset in range(-1, 3):

@@ -1,15 +1,14 @@
-"""Vision transformers; test_discriminator_golden.py has the authors' values."""
+"""Vision transformers.
+
+stylegan_xl/test_discriminator_golden.py has values of DeiT in the authors' program.
+"""
 
 import jax
 import numpy as np
 import pytest
 
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
-from progan_jax.models.stylegan_xl.deit import (
-    VisionTransformer,
-    from_timm,
-    timm_shapes,
-)
+from progan_jax.models.transformer import VisionTransformer, from_timm, timm_shapes
 
 NETWORKS = [name for name, b in BACKBONES.items() if b.is_transformer]
 
@@ -22,8 +21,6 @@ def count(shapes):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_converted_weights_are_those_of_the_network(name, classifier):
     network = BACKBONES[name].network
-    if classifier and not network.num_classes:
-        return
     method = "__call__" if classifier else "features"
     image = jax.ShapeDtypeStruct((1, network.side, network.side, 3), np.float32)
     made = jax.eval_shape(
@@ -43,10 +40,13 @@ def test_sizes_are_the_published():
         assert count(timm_shapes(BACKBONES[name].network, classifier=True)) == size
     # DINOv2 ViT-S/14 has 22,056,192 with its last norm, of 2 x 384.
     dino = BACKBONES["dinov2_small"].network
-    assert count(timm_shapes(dino)) == 22_056_192 - 768
+    assert count(timm_shapes(dino, classifier=True)) == 22_056_192
 
 
 SMALL = VisionTransformer(64, patch=2, side=8, distilled=False, stored_tokens=7)
+
+# Its stored positions are resized as DINOv2's own program does it.
+LONGER = SMALL.clone(overshoot=0.1)
 
 
 def small_arrays(**changed):
@@ -55,10 +55,11 @@ def small_arrays(**changed):
     return {k: random.standard_normal(s).astype("f4") for k, s in shapes} | changed
 
 
-def test_positions_are_resized_bicubically():
+@pytest.mark.parametrize("network", [SMALL, LONGER])
+def test_positions_are_resized_bicubically(network):
     """Against the formula at one place: half-pixel, a = -0.75, borders repeated."""
     arrays = small_arrays()
-    ours = from_timm(arrays, SMALL)["positions"]
+    ours = from_timm(arrays, network)["positions"]
     assert ours.shape == (17, 64)
     stored = np.float64(arrays["pos_embed"][0])
     np.testing.assert_array_equal(ours[0], np.float32(stored[0]))
@@ -72,7 +73,8 @@ def test_positions_are_resized_bicubically():
         return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0
 
     for row, column in ((0, 0), (1, 2), (3, 3)):
-        y, x = ((at + 0.5) * 7 / 4 - 0.5 for at in (row, column))
+        side = 4 + network.overshoot
+        y, x = ((at + 0.5) * 7 / side - 0.5 for at in (row, column))
         expected = 0
         for i in range(-3, 11):
             for j in range(-3, 11):
@@ -100,3 +102,35 @@ def test_layer_scale_of_zero_leaves_the_tokens(key):
     np.testing.assert_array_equal(first, last)
     first, *_, last = network.apply(variables, x, method="features")
     assert not np.allclose(first, last)
+
+
+def test_levels_are_taken_after_each_quarter_of_the_blocks(key):
+    """Of a deeper network too: all but the last two quarters' branches are off."""
+    network = VisionTransformer(64, 2, 4, False, layer_scale=True, depth=8)
+    x = jax.random.normal(key, (1, 4, 4, 3))
+    variables = network.init(jax.random.key(1), x, method="features")
+    assert {name for name in variables["params"] if "blocks" in name} == {
+        f"blocks_{index}" for index in range(8)
+    }
+
+    def off(path, x):
+        names = "/".join(str(part.key) for part in path)
+        dead = [f"blocks_{index}/" for index in range(4)]
+        return x * (
+            not ("scale1" in names or "scale2" in names)
+            or not any(name in names for name in dead)
+        )
+
+    changed = jax.tree_util.tree_map_with_path(off, variables)
+    first, second, third, last = network.apply(changed, x, method="features")
+    np.testing.assert_array_equal(first, second)
+    assert not np.allclose(second, third) and not np.allclose(third, last)
+
+
+def test_without_a_classifier_the_first_token_is_normalised(key):
+    network = VisionTransformer(64, 2, 4, distilled=False, depth=4)
+    x = jax.random.normal(key, (3, 4, 4, 3))
+    token = network.apply(network.init(jax.random.key(1), x), x)
+    assert token.shape == (3, 64)
+    np.testing.assert_allclose(token.mean(axis=1), 0, atol=1e-6)
+    np.testing.assert_allclose(token.std(axis=1), 1, rtol=1e-3)
