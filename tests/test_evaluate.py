@@ -2,16 +2,25 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from progan_jax.errors import UserError
-from progan_jax.evaluate import evaluate, parse_metrics, parse_truncation
+from progan_jax.evaluate import (
+    Evaluation,
+    evaluate,
+    parse_metrics,
+    parse_truncation,
+)
 from progan_jax.inference.snapshot import find_snapshot, read_snapshot, write_snapshot
 from progan_jax.metrics.measure import Measurer
+from progan_jax.runtime.mesh import make_mesh
 from progan_jax.train import train
+from progan_jax.weights.weight_files import Weights
+from tests.tiny_xl import coloured_digits
 
 
 @pytest.fixture
@@ -262,3 +271,18 @@ def test_metrics_are_read_once_each_in_their_order():
 
 def test_truncations_are_read_once_each_in_their_order():
     assert parse_truncation("1, 0.7,-1,0.7") == (1, 0.7, -1)
+
+
+def test_headings_mark_what_shares_the_discriminators_pretraining(
+    tiny_xl, tmp_path, monkeypatch
+):
+    module = "progan_jax.metrics.features"
+    stub = SimpleNamespace(weights=Weights("inception", {}))
+    monkeypatch.setattr(f"{module}.load_inception", lambda file: stub.weights)
+    monkeypatch.setattr(f"{module}.require_tap", lambda weights, tap: None)
+    monkeypatch.setattr(f"{module}.InceptionExtractor", lambda *_, **__: stub)
+    tiny_xl.eval.metrics, tiny_xl.eval.num_images = "swd,fid", 16
+    mesh = make_mesh(jax.devices()[:1])
+    _, swd, fid = Evaluation(tiny_xl, tmp_path, coloured_digits(), mesh).headings()
+    assert swd == "swd: 16 images"
+    assert fid.endswith("resize tf1, shares pretraining with the discriminator")

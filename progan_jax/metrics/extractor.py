@@ -79,4 +79,4 @@ class Extractor:
         features = run_in_batches(
             self._run, images, kind.batch_size, self._sharding, kind.prepare
         )
-        return dict.fromkeys(taps, features.astype(kind.dtype))
+        return {tap: features.astype(kind.dtype) for tap in taps}

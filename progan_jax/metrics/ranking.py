@@ -7,7 +7,7 @@ as their backbones did, beyond what people see. Source: Kynkaanniemi et al. 2023
 Role of ImageNet Classes in Fréchet Inception Distance".
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from progan_jax.metrics.protocols import METRICS, metric_of
@@ -20,7 +20,7 @@ _RANKING = {"fd_dinov2": "fd_dinov2", "swd": "swd_average"}
 _OF_IMAGENET = ("inception", "vgg16")
 
 
-def frozen_networks(model: Mapping[str, Any]) -> tuple[str, ...]:
+def frozen_networks(model: Any) -> tuple[str, ...]:
     """Returns the names of a D's frozen networks, of a run's `config.model`."""
     names = model.get("backbones", "").split(",")
     return tuple(name.strip() for name in names if name.strip())

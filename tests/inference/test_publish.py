@@ -139,6 +139,13 @@ def test_the_card_has_licence_use_images_fields_and_metrics(snapshot, tmp_path):
     assert "| `fid` | `9.877` |\n" in text
 
 
+def test_a_mark_follows_the_name_of_a_metric(snapshot, tmp_path):
+    record = {"metric": "fid", "settings": {}, "values": {"fid": 9.0}}
+    records = [record | {"mark": " (shares pretraining)"}]
+    card = publish(snapshot, tmp_path / "out", records=records, base={})
+    assert "`fid` (shares pretraining), measured with" in card
+
+
 def test_paths_of_the_machine_that_trained_are_removed(snapshot, tmp_path):
     publish(snapshot, tmp_path / "out", base={})
     for file in (tmp_path / "out").iterdir():

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from absl.testing import flagsaver
 
 from progan_jax.errors import UserError
+from progan_jax.experiments import curves
 
 
 @pytest.fixture
@@ -50,6 +52,18 @@ def test_what_there_is_is_drawn_and_named(run, tmp_path, draw, capsys):
     assert written == {"figures.png", "levels.png", "throughput.png"}
     printed = capsys.readouterr().out.split()
     assert {path.rsplit("/", 1)[1] for path in printed} == written
+
+
+def test_projected_discriminators_are_known_to_the_plots(
+    run, draw, monkeypatch, tiny_xl
+):
+    other = run.parent / "other"
+    shutil.copytree(run, other)
+    (other / "config.json").write_text(json.dumps({"config": tiny_xl.to_dict()}))
+    calls = []
+    monkeypatch.setattr(curves, "draw_values", lambda *values: calls.append(values))
+    draw([run, other])
+    assert calls[0][3] == {"lite0"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,12 @@ from absl.testing import flagsaver
 import progan_jax
 from progan_jax.files import working_folder
 from progan_jax.inference.sampling import generator_from_snapshot
-from progan_jax.inference.snapshot import digest, read_trained, write_snapshot
+from progan_jax.inference.snapshot import (
+    digest,
+    read_snapshot,
+    read_trained,
+    write_snapshot,
+)
 from progan_jax.models.common import init_generator
 from tests import hub
 from tests.pickles import dumps, golden_networks
@@ -81,6 +86,26 @@ def test_a_runs_snapshot_becomes_a_folder_with_its_metrics_and_fields(
     assert "| `model.fmap_max` | `8` | `512` |" in card
     assert "`optim.beta1`" not in card
     assert hub.files(out.parent) == ["digits"]
+
+
+def test_metrics_that_share_the_discriminators_pretraining_are_marked(
+    run, tmp_path, publish
+):
+    folder = run / "snapshots" / NAMES[0]
+    weights, info = read_snapshot(folder)
+    info["frozen_files"] = {"lite0": {"file": "lite0.pth", "sha256": "0" * 64}}
+    shutil.rmtree(folder)
+    write_snapshot(folder, weights, info)
+    record = {"snapshot": NAMES[0], "sha256": digest(folder), "nimg": 1000}
+    records = [
+        record | {"metric": metric, "settings": {}, "values": {metric: 1.0}}
+        for metric in ("fid", "fd_dinov2", "swd")
+    ]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
+    publish(run, tmp_path / "out", licence="mit", snapshot=NAMES[0])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.count("shares pretraining") == 1
+    assert "`fid` (shares pretraining), measured with" in card
 
 
 def test_a_repository_gets_the_newest_snapshot(
