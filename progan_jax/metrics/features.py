@@ -76,11 +76,7 @@ class FeatureSets:
             file = files[field]
             try:
                 if kind not in self._extractors:
-                    self._extractors[kind] = (
-                        Extractor(_OTHERS[kind], file, sharding)
-                        if kind in _OTHERS
-                        else _open_inception(kind, file, resize, sharding)
-                    )
+                    self._extractors[kind] = _open(kind, file, resize, sharding)
                 if kind in _OF_INCEPTION:
                     require_tap(self._extractors[kind].weights, self._taps[metric])
             except UserError as error:
@@ -136,9 +132,11 @@ class FeatureSets:
         return kept[kind, num_images][self._taps[metric]]
 
 
-def _open_inception(
+def _open(
     kind: str, file: str, resize: str, sharding: jax.sharding.NamedSharding | None
-) -> InceptionExtractor:
+) -> InceptionExtractor | Extractor:
+    if kind in _OTHERS:
+        return Extractor(_OTHERS[kind], file, sharding)
     weights = (
         random_inception(_RANDOM_SEED)
         if kind == "random"

@@ -54,7 +54,7 @@ from progan_jax.experiments.tables import TABLES
 from progan_jax.files import local_folder, write_json, write_whole
 from progan_jax.images import SMALLEST_LEVEL
 from progan_jax.inference.publish import PATHS
-from progan_jax.metrics.protocols import METRICS
+from progan_jax.metrics.protocols import METRICS, metric_of
 from progan_jax.metrics.ranking import frozen_networks
 from progan_jax.runtime.command_line import run_with_overrides
 from progan_jax.runtime.compiler import keep_compiled, set_precision
@@ -235,7 +235,7 @@ def _write(
 ) -> None:
     outcomes = [read_outcome(run, reduction) for run in runs]
     summaries = [summarise(row, outcomes, table) for row in rows]
-    absent = frozenset(f for f in table.columns for m in missing if _belongs(f, m))
+    absent = frozenset(name for name in table.columns if metric_of(name) in missing)
     changes = [*reduction.changes(), *_left_out(table, runs, rows)]
     heading = [
         f"{', '.join(changes) or 'The recipe, unchanged'}; {_hardware()}, "
@@ -277,11 +277,6 @@ def _hardware() -> str:
     if devices[0].platform == "cpu":
         return f"{os.cpu_count()} CPU cores ({platform.machine()})"
     return f"{len(devices)} x {devices[0].device_kind}"
-
-
-def _belongs(value: str, metric: str) -> bool:
-    prefix = {"is": "inception_score"}.get(metric, metric)
-    return value.startswith(prefix)
 
 
 if __name__ == "__main__":
