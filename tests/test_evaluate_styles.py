@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
 
 from progan_jax.configs import base
+from progan_jax.data import sources
 from progan_jax.evaluate import evaluate
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_variables, to_weights
@@ -15,6 +17,7 @@ from progan_jax.training.config import family_of, model_options
 from progan_jax.training.start import open_set
 from progan_jax.weights.weight_files import Weights
 from tests.metrics.snapshots import make_info
+from tests.tiny_xl import coloured_digits
 from tests.untrained import untrained
 
 NAME = "000001.000_r032"
@@ -127,3 +130,28 @@ def test_images_of_several_latents_are_measured_apart(config, run, monkeypatch):
     assert len(set(values)) == 3 and np.isfinite(values).all()
     latents = [r["settings"].get("latents") for r in found.values()]
     assert latents == [None, 2, 4]
+
+
+def test_a_stylegan_xl_is_measured_by_moves_of_its_input(
+    tiny_xl, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sources, "load", lambda *_: coloured_digits())
+    tiny_xl.runtime.num_devices = 1
+    tiny_xl.eval.metrics, tiny_xl.eval.num_images = "eqt_int,eqt_frac", 8
+    tiny_xl.eval.best = "eqt_frac"
+    options = model_options(tiny_xl)
+    networks = family_of(tiny_xl).make_networks(options, options.resolution)
+    variables = untrained(init_variables, *networks).g
+    # Mean squares of the layers' inputs are positive.
+    variables["stats"] = jax.tree.map(np.abs, variables["stats"])
+    pyramid = open_set(tiny_xl)
+    dataset = {"name": pyramid.name, "fingerprint": pyramid.fingerprint}
+    info = make_info(networks[0], "stylegan_xl") | {"dataset": dataset}
+    write_snapshot(tmp_path / "snapshots" / "000001_r016", to_weights(variables), info)
+    table = evaluate(tiny_xl, tmp_path).splitlines()
+    assert table[1:3] == ["eqt_int: 8 samples", "eqt_frac: 8 samples"]
+    assert table[3].split() == ["snapshot", "kimg", "eqt_int", "eqt_frac"]
+    assert len(table[5].split()) == 4 and len(table[4].split()) == 1
+    assert table[6] == "best by eqt_frac: 000001_r016"
+    settings = [record["settings"] for record in records(tmp_path)]
+    assert [each["farthest"] for each in settings] == [0.125, 0.125]
