@@ -157,6 +157,7 @@ def to_markdown(
     missing: frozenset[str],
     heading: Sequence[str],
     frozen: Collection[str] = (),
+    ranked: bool = True,
 ) -> str:
     """Returns the page of a table.
 
@@ -168,6 +169,7 @@ def to_markdown(
       missing: Names of values whose weights are missing.
       heading: Lines about the recipes and the machine.
       frozen: Names of the frozen networks of all runs' discriminators.
+      ranked: Whether such rows get an order, as those of the same images may.
     """
     titles = [
         c.removesuffix("_mean").replace("_", " ") + mark(c, frozen)
@@ -183,7 +185,7 @@ def to_markdown(
     for title, published in table.others.items():
         lines.append(_outside_row(f"{title}, published", published, table.columns))
     lines += ["", *_footnotes(table, summaries, missing)]
-    if frozen:
+    if frozen and ranked:
         lines += ["", *_order(summaries, frozen)]
     return "\n".join(lines) + "\n"
 

@@ -22,6 +22,9 @@ _ABLATION = {
 
 _SCORES = ("fid", "inception_score_mean")
 
+# What the discriminators have not learnt for; see metrics.ranking.
+_RANKING = ("fd_dinov2", "swd_average")
+
 
 def _scores(values: tuple[float, float]) -> dict[str, float]:
     return dict(zip(_SCORES, values, strict=True))
@@ -32,10 +35,11 @@ _TABLE = Table(
     # From memory; see docs/fidelity.md.
     source=f"{PAPER}, table 1, not certain",
     metrics=("fid", "is", "swd"),
-    columns=(*_SCORES, "swd_average"),
+    columns=(*_SCORES, *_RANKING),
     best="fid",
     fallback="swd_average",
     num_runs=1,
+    at_best=("fd_dinov2",),
     rows=tuple(
         Row(
             name,
@@ -48,7 +52,10 @@ _TABLE = Table(
     others={"A, StyleGAN3": _scores((53.57, 15.30))},
 )
 
-_COLUMNS = ("fid", "sfid", "rfid", "inception_score_mean", "precision", "recall")
+_COLUMNS = (
+    *("fid", "sfid", "rfid", "inception_score_mean"),
+    *("precision_vgg16", "recall_vgg16"),
+)
 
 _IMAGENET = {
     128: (1.81, 3.82, 1.82, 200.55, 0.77, 0.55),
@@ -79,7 +86,7 @@ _RESULTS = Table(
     title="StyleGAN-XL's results by set and resolution",
     source=f"{PAPER}, table 2 (ImageNet), and the authors' README",
     metrics=("fid", "swd"),
-    columns=(*_COLUMNS, "swd_average"),
+    columns=(*_COLUMNS, *_RANKING),
     best="fid",
     fallback="swd_average",
     num_runs=1,
@@ -94,7 +101,7 @@ _RESULTS = Table(
             for side, fid in sides.items()
         ),
     ),
-    at_best=("sfid", "rfid", "is", "pr"),
+    at_best=("sfid", "rfid", "is", "pr_vgg16", "fd_dinov2"),
 )
 
 TABLES = {"stylegan_xl_table": _TABLE, "stylegan_xl_results": _RESULTS}

@@ -244,7 +244,9 @@ def _write(
     changed = [o for o in overrides if not o.startswith(_PLACES)]
     if changed:
         heading += ["", f"Changed: {', '.join(changed)}."]
-    networks = [frozen_networks(run.config.model) for run in runs]
+    models = [run.config.model for run in runs]
+    frozen = dict.fromkeys(itertools.chain(*map(frozen_networks, models)))
+    images = {(run.config.data.name, run.config.model.resolution) for run in runs}
     page = to_markdown(
         name,
         table,
@@ -252,12 +254,13 @@ def _write(
         mean_floor(outcomes),
         absent,
         heading,
-        tuple(dict.fromkeys(itertools.chain(*networks))),
+        tuple(frozen),
+        ranked=len(images) == 1,
     )
     write_whole(workdir / f"{name}.md", page)
     write_whole(workdir / f"{name}.csv", to_csv(table, summaries))
     progress = [outcome.progress for outcome in outcomes]
-    curves.draw_values(workdir / f"{name}.png", progress, table.columns)
+    curves.draw_values(workdir / f"{name}.png", progress, table.columns, tuple(frozen))
     curves.draw_levels(workdir / f"{name}-levels.png", progress)
     curves.draw_throughput(workdir / f"{name}-throughput.png", progress)
     print(page)

@@ -121,6 +121,12 @@ def test_without_such_values_of_all_rows_there_is_no_order():
     assert "No order of the rows: it takes fd_dinov2 or swd_average of all." in page
 
 
+def test_rows_of_several_image_sets_have_no_order():
+    arguments = summaries_of(BOTH), {}, frozenset(), [], ("lite0",)
+    page = to_markdown("cifar10_is", TABLE, *arguments, ranked=False)
+    assert "fid (shares pretraining)" in page and "Order of" not in page
+
+
 def test_pages_of_discriminators_on_pixels_have_no_marks(summary):
     page = to_markdown("cifar10_is", TABLE, [summary], FLOOR, frozenset(), [])
     assert "pretraining" not in page and "Order of" not in page
