@@ -7,7 +7,7 @@ image transformers"; Oquab et al. 2023, "DINOv2".
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,6 +21,8 @@ from progan_jax.models.common import Params
 _HEAD_WIDTH = 64
 
 _EPSILON = 1e-6  # Of the norms.
+
+_LINEAR = ("weight", "bias")  # The arrays of timm's layers.
 
 _CUBIC = -0.75  # The parameter of PyTorch's bicubic kernel.
 
@@ -72,7 +74,14 @@ class VisionTransformer(nn.Module):
         shape = (self.extra + self.tokens**2, self.width)
         self.positions = self.param("positions", normal, shape)
         self.embed = nn.Dense(self.width)
-        self.blocks = [_Block(self.layer_scale) for _ in range(self.depth)]
+        # One program for all blocks, whose weights are stacked along a first axis.
+        scanned = nn.scan(
+            _Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.depth,
+        )
+        self.blocks = scanned(self.layer_scale)
         self.norm = _norm()
         self.heads = [nn.Dense(self.num_classes) for _ in range(self.extra)]
 
@@ -84,8 +93,7 @@ class VisionTransformer(nn.Module):
         Args:
           images: [N, side, side, 3], RGB in units of ImageNet's deviation.
         """
-        *_, x = self._run(images)
-        x = self.norm(x)
+        x = self.norm(self._run(images)[-1])
         if not self.num_classes:
             return x[:, 0]
         logits = [head(x[:, index]) for index, head in enumerate(self.heads)]
@@ -97,17 +105,14 @@ class VisionTransformer(nn.Module):
         outputs = self._run(images)[quarter - 1 :: quarter]
         return tuple(x[:, self.extra :].reshape(n, t, t, -1) for x in outputs)
 
-    def _run(self, images: jax.Array) -> list[jax.Array]:
-        """Returns the outputs of all blocks, [N, tokens, D]."""
+    def _run(self, images: jax.Array) -> jax.Array:
+        """Returns the outputs of all blocks, [depth, N, tokens, D]."""
         n, p, t = len(images), self.patch, self.tokens
         patches = images.reshape(n, t, p, t, p, 3).swapaxes(2, 3)
         x = self.embed(patches.reshape(n, t * t, -1))
         first = jnp.broadcast_to(self.first_tokens[None], (n, self.extra, self.width))
         x = jnp.concatenate([first, x], axis=1) + self.positions[None]
-        outputs = []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
+        _, outputs = self.blocks(x)
         return outputs
 
 
@@ -117,13 +122,15 @@ class _Block(nn.Module):
     layer_scale: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the result twice: for the next block, and as an output."""
         width = x.shape[-1]
         y = _attend(nn.Dense(3 * width, name="qkv")(_norm("norm1")(x)))
         x = x + self._scale("scale1", nn.Dense(width, name="out")(y))
         y = nn.Dense(4 * width, name="expand")(_norm("norm2")(x))
         y = nn.Dense(width, name="project")(nn.gelu(y, approximate=False))
-        return x + self._scale("scale2", y)
+        x = x + self._scale("scale2", y)
+        return x, x
 
     def _scale(self, name: str, x: jax.Array) -> jax.Array:
         if not self.layer_scale:
@@ -151,13 +158,18 @@ class _Part(NamedTuple):
 
     Attributes:
       path: Where it is in our tree.
-      name: Its name in files.
+      names: Its name in files; those of all blocks for what is stacked.
       shape: Its shape there: [O, I] of a dense kernel.
     """
 
     path: tuple[str, ...]
-    name: str
+    names: tuple[str, ...]
     shape: tuple[int, ...]
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether it has a first axis for the blocks."""
+        return self.path[0] == "blocks"
 
 
 def timm_shapes(
@@ -175,7 +187,8 @@ def timm_shapes(
     shapes["pos_embed"] = (1, network.extra + side**2, width)
     patch = (width, 3, network.patch, network.patch)
     shapes |= {"patch_embed.proj.weight": patch, "patch_embed.proj.bias": (width,)}
-    return shapes | {part.name: part.shape for part in _parts(network, classifier)}
+    parts = _parts(network, classifier)
+    return shapes | {name: part.shape for part in parts for name in part.names}
 
 
 def from_timm(
@@ -199,7 +212,8 @@ def from_timm(
         ("embed", "bias"): arrays["patch_embed.proj.bias"],
     }
     for part in _parts(network, classifier):
-        flat[part.path] = arrays[part.name].T
+        stored = [arrays[name].T for name in part.names]
+        flat[part.path] = np.stack(stored) if part.is_stacked else stored[0]
     return traverse_util.unflatten_dict({k: np.float32(v) for k, v in flat.items()})
 
 
@@ -211,32 +225,35 @@ def _parts(network: VisionTransformer, classifier: bool) -> Iterator[_Part]:
         "expand": ("mlp.fc1", 4 * width, width),
         "project": ("mlp.fc2", width, 4 * width),
     }
-    for index in range(network.depth):
-        ours, theirs = f"blocks_{index}", f"blocks.{index}"
-        for layer, (name, *shape) in dense.items():
-            yield from _dense((ours, layer), f"{theirs}.{name}", *shape)
-        for number in (1, 2):
-            yield from _scaled((ours, f"norm{number}"), f"{theirs}.norm{number}", width)
-            if network.layer_scale:
-                name = f"{theirs}.ls{number}.gamma"
-                yield _Part((ours, f"scale{number}"), name, (width,))
+    theirs = [f"blocks.{index}" for index in range(network.depth)]
+    for layer, (name, *shape) in dense.items():
+        names = [f"{block}.{name}" for block in theirs]
+        yield from _dense(("blocks", layer), names, *shape)
+    for number in (1, 2):
+        names = [f"{block}.norm{number}" for block in theirs]
+        yield from _scaled(("blocks", f"norm{number}"), names, width)
+        if network.layer_scale:
+            factors = tuple(f"{block}.ls{number}.gamma" for block in theirs)
+            yield _Part(("blocks", f"scale{number}"), factors, (width,))
     if classifier:
-        yield from _scaled(("norm",), "norm", width)
+        yield from _scaled(("norm",), ["norm"], width)
         heads = ("head", "head_dist")[: network.extra] if network.num_classes else ()
         for index, name in enumerate(heads):
-            yield from _dense((f"heads_{index}",), name, network.num_classes, width)
+            yield from _dense((f"heads_{index}",), [name], network.num_classes, width)
 
 
 def _dense(
-    path: tuple[str, ...], name: str, features: int, width: int
+    path: tuple[str, ...], names: Sequence[str], features: int, width: int
 ) -> Iterator[_Part]:
-    yield _Part((*path, "kernel"), f"{name}.weight", (features, width))
-    yield _Part((*path, "bias"), f"{name}.bias", (features,))
+    weights, biases = (tuple(f"{n}.{part}" for n in names) for part in _LINEAR)
+    yield _Part((*path, "kernel"), weights, (features, width))
+    yield _Part((*path, "bias"), biases, (features,))
 
 
-def _scaled(path: tuple[str, ...], name: str, width: int) -> Iterator[_Part]:
-    yield _Part((*path, "scale"), f"{name}.weight", (width,))
-    yield _Part((*path, "bias"), f"{name}.bias", (width,))
+def _scaled(path: tuple[str, ...], names: Sequence[str], width: int) -> Iterator[_Part]:
+    weights, biases = (tuple(f"{n}.{part}" for n in names) for part in _LINEAR)
+    yield _Part((*path, "scale"), weights, (width,))
+    yield _Part((*path, "bias"), biases, (width,))
 
 
 def _positions(stored: np.ndarray, network: VisionTransformer) -> np.ndarray:
