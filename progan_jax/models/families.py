@@ -22,6 +22,8 @@ from progan_jax.models.common import (
     Weights,
 )
 from progan_jax.models.official import refuse_others
+from progan_jax.weights.kinds import PERSISTENT, identify
+from progan_jax.weights.torch_pickles import read_modules
 from progan_jax.weights.unpickling import read_pickle
 
 # "file", the name of a file, and its "sha256", by the frozen networks whose it is.
@@ -206,11 +208,18 @@ def import_network(
       UserError: if the file cannot be read, refers to code, or does not hold complete
         networks of a family.
     """
-    classes = [name for family in FAMILIES.values() for name in family.RECORD_CLASSES]
-    value = read_pickle(path, classes)
+    value = _read(path)
     known = [family for family in FAMILIES.values() if family.recognises(value)]
     if not known:
         refuse_others(path, value)
     # The default's error names what is wrong with a file that no family recognises.
     family = known[0] if known else FAMILIES[DEFAULT]
     return family.import_value(path, value, kind, level)
+
+
+def _read(path: Path) -> Any:
+    """Returns the content of a pickle of TensorFlow's programs, or of PyTorch's."""
+    if identify(path) == PERSISTENT:
+        return read_modules(path)
+    classes = [name for family in FAMILIES.values() for name in family.RECORD_CLASSES]
+    return read_pickle(path, classes)

@@ -1,9 +1,9 @@
-"""The authors' pickled networks, as far as all families' programs agree.
+"""The authors' pickled networks, as far as families' programs agree.
 
-A program pickles G, D and Gs, the moving average of G. Each is stored with the name of
-the function that builds it, that function's options, its variables and, in StyleGAN's
-program, its components, which are such networks, too. The source text of the function
-is stored too, but it is not read.
+A TensorFlow program pickles G, D and Gs, the moving average of G. Each is stored with
+the name of the function that builds it, that function's options, its variables and, in
+StyleGAN's program, its components, which are such networks, too. The source text of the
+function is stored too, but it is not read.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from flax import traverse_util
 from progan_jax.errors import UserError
 from progan_jax.models.common import NETWORKS, Weights, stage_resolutions
 from progan_jax.weights.stored_arrays import StoredArray
+from progan_jax.weights.torch_pickles import Module, submodules
 from progan_jax.weights.unpickling import Record, shorten
 
 Place = tuple[str, ...]  # Path of a weight in our tree.
@@ -99,9 +100,7 @@ class Program:
                 f"{path}: {kind} cannot be imported: {shorten(error)}; name a float32 "
                 f"network of {functions} as their program wrote it"
             ) from error
-        with path.open("rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        info["source"] |= {"file": path.name, "sha256": checksum}
+        info["source"] |= describe_file(path)
         return weights, info
 
     def _cut(
@@ -111,7 +110,7 @@ class Program:
         own = float(network.variables[LEVEL])
         side, alpha = _stage(options.resolution, own, level)
         taken = {path: a for path, a in arrays.items() if _side(path) <= side}
-        return traverse_util.unflatten_dict(taken), {
+        return nested(taken), {
             "family": self.family,
             "network": "D" if network.kind == "D" else "G",
             "options": asdict(options),
@@ -129,10 +128,41 @@ def refuse_others(path: Path, value: Any) -> None:
     """Raises UserError if a pickle's networks are those of a known other program."""
     function = _function_of_g(value)
     if function in _OTHERS:
-        raise UserError(
-            f"{path} is a pickle of {_OTHERS[function]} (its G is built by {function}),"
-            " whose networks are others; name one of Progressive GAN's or StyleGAN's"
-        )
+        _refuse(path, f"{_OTHERS[function]} (its G is built by {function})")
+    parts = value if isinstance(value, dict) else {"": value}
+    modules = {name: of for name, of in parts.items() if isinstance(of, Module)}
+    if g := modules.get("G_ema", next(iter(modules.values()), None)):
+        _refuse(path, f"{_program_of(g)} (it holds a {shorten(g.kind)})")
+
+
+def _refuse(path: Path, program: str) -> None:
+    raise UserError(
+        f"{path} is a pickle of {program}, whose networks are others; name one of "
+        "Progressive GAN's, StyleGAN's or StyleGAN-XL's"
+    )
+
+
+def _program_of(g: Module) -> str:
+    """Returns the program of a generator of PyTorch, by the modules it consists of."""
+    layers = submodules(submodules(g).get("synthesis"))
+    if "b4" in layers:
+        return "StyleGAN2-ADA's PyTorch program, or of StyleGAN2 in another one"
+    if "input" in layers:
+        return "StyleGAN3's program"
+    return "a PyTorch program that is not known here"
+
+
+def nested(weights: Mapping[Place, np.ndarray]) -> Weights:
+    """Returns weights by their paths as a tree."""
+    tree: Weights = traverse_util.unflatten_dict(weights)
+    return tree
+
+
+def describe_file(path: Path) -> dict[str, str]:
+    """Returns name and SHA-256 of a file, as snapshots record where they come from."""
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": path.name, "sha256": checksum}
 
 
 def take_variables(
@@ -145,18 +175,18 @@ def take_variables(
     """Returns our weights by their paths, float32.
 
     Args:
-      variables: Their variables by name, including `LEVEL`.
+      variables: Their variables by name.
       ours: Shapes of our weights, by path.
       their_name: Returns their name for one of our weights.
       convert: Brings a variable of a name into our layout, of the given shape; raises
         ValueError for one of another shape.
-      unused: Names of variables besides `LEVEL` that have no place with us.
+      unused: Names of the variables that have no place with us.
 
     Raises:
       ValueError: if a variable is missing, unknown, of another shape, or not finite.
     """
     names = {their_name(path): path for path in ours}
-    unused = {LEVEL, *unused}
+    unused = set(unused)
     if missing := sorted({*names, *unused} - variables.keys()):
         raise ValueError(f"{len(missing)} variables are missing, such as {missing[0]}")
     if left := sorted(variables.keys() - names.keys() - unused):
@@ -245,7 +275,7 @@ def _contents(
     if len(set(names)) < len(names):
         raise ValueError(f"{kind} has two variables of one name")
     variables = {name: array.numbers for name, array in state["variables"]}
-    options = {name: _plain(value) for name, value in state["static_kwargs"].items()}
+    options = {name: plain(value) for name, value in state["static_kwargs"].items()}
     components = state.get("components", {})
     if nested and components:
         raise ValueError(f"{kind} has components of its own")
@@ -256,8 +286,12 @@ def _contents(
     return variables, options
 
 
-def _plain(value: Any) -> Any:
-    """Returns an option as a Python number, a string, or a list of numbers."""
+def plain(value: Any) -> Any:
+    """Returns an option as a Python number, a string, or a list of numbers.
+
+    Raises:
+      ValueError: if it is anything else.
+    """
     if isinstance(value, StoredArray):
         return value.numbers.item()
     if type(value) is list and all(type(item) in (int, float) for item in value):

@@ -11,6 +11,10 @@ PYTORCH = "a PyTorch file"
 
 PYTORCH_ZIP = "a PyTorch file in zip form"
 
+PERSISTENT = (
+    "a network of StyleGAN2-ADA's, StyleGAN3's or StyleGAN-XL's PyTorch program"
+)
+
 DNNLIB = "a network of StyleGAN's or StyleGAN2's TensorFlow program"
 
 SAFETENSORS = "a safetensors file"
@@ -32,9 +36,7 @@ _STARTS = {
 
 # Names in the first bytes of pickles.
 _MENTIONS = {
-    b"torch_utils.persistence": (
-        "a network of StyleGAN2-ADA's, StyleGAN3's or StyleGAN-XL's PyTorch program"
-    ),
+    b"torch_utils.persistence": PERSISTENT,
     b"dnnlib": DNNLIB,
     b"torch": "an object of a PyTorch program",
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 _MAX_AXES = 32
 
-_NUMBERS = re.compile(r"[<>|=]?[fiu][1248]")
+_NUMBERS = re.compile(r"[<>|=]?([fiu][1248]|b1)")
 
 
 class RefusedError(Exception):
@@ -31,7 +31,7 @@ class Stateful:
 
 
 class StoredType(Stateful):
-    """A type of numbers; its byte order comes later, as a state."""
+    """A type of numbers or truth values; its byte order comes later, as a state."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
         """Takes the arguments of `numpy.dtype` in a pickle, such as "f4"."""

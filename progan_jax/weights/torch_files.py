@@ -3,14 +3,15 @@
 Such a file is a row of pickles (a magic number, a version, facts of the machine, the
 object, the keys of its storages), then the storages: for each, a 64-bit count and the
 numbers. The pickles are read as data: they may contain dictionaries and arrays, and
-nothing that they name is called.
+nothing that they name is called. A storage within another pickle is such a file, too,
+in all versions of PyTorch.
 """
 
 import hashlib
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ _TYPES = {
     "torch.FloatStorage": "<f4",
     "torch.HalfStorage": "<f2",
     "torch.LongStorage": "<i8",
+    "torch.IntStorage": "<i4",
+    "torch.BoolStorage": "|b1",
+    "torch.ByteStorage": "|u1",
 }
 
 
@@ -70,9 +74,35 @@ def read_pth(path: Path, sha256: str = "") -> dict[str, np.ndarray]:
         ) from error
 
 
+def read_storage(data: bytes, budget: Budget) -> np.ndarray:
+    """Returns the numbers of a file whose object is a storage, [n].
+
+    Args:
+      data: The file's bytes.
+      budget: Budget of the pickle that the file is in.
+
+    Raises:
+      RefusedError: if the file asks for anything else than numbers.
+      Exception: of many kinds, if it is damaged.
+    """
+    storage, numbers = _read_object(data, budget, {})
+    return numbers[storage.key]
+
+
 def _read(data: bytes) -> dict[str, np.ndarray]:
-    stream, budget = io.BytesIO(data), Budget(len(data))
-    storages: dict[str, _Storage] = {}
+    budget = Budget(len(data))
+    tensors, numbers = _read_object(data, budget, _CALLS)
+    return {
+        name: tensor.cut_from(numbers[tensor.storage.key], budget)
+        for name, tensor in tensors.items()
+    }
+
+
+def _read_object(
+    data: bytes, budget: Budget, calls: Mapping[str, Callable[..., Any]]
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """Returns a file's object, and the numbers of its storages by their keys."""
+    stream, storages = io.BytesIO(data), dict[str, _Storage]()
 
     def open_storage(pid: Any) -> _Storage:
         _, of, key, _, count, _ = pid
@@ -80,8 +110,8 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
             raise ValueError("it has a storage of an unknown kind")
         return storages.setdefault(key, _Storage(key, np.dtype(_TYPES[of.text]), count))
 
-    dialect = Dialect(_CALLS, (), tuple(_TYPES), open_storage)
-    magic, version, machine, tensors, keys = (
+    dialect = Dialect(calls, names=tuple(_TYPES), persistent=open_storage)
+    magic, version, machine, found, keys = (
         run_pickle(stream, dialect, budget) for _ in range(5)
     )
     if (magic, version) != (_MAGIC, _VERSION) or not machine["little_endian"]:
@@ -93,7 +123,7 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
             raise ValueError(f"storage {key} has another size")
         numbers[key] = np.frombuffer(data, storage.dtype, storage.count, position + 8)
         position += 8 + numbers[key].nbytes
-    return {name: tensor.cut_from(numbers, budget) for name, tensor in tensors.items()}
+    return found, numbers
 
 
 @dataclass(frozen=True)
@@ -106,16 +136,21 @@ class _Storage:
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class Tensor:
     """The place of a tensor in a storage; counts are of numbers, not bytes."""
 
-    key: str
+    storage: Any
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def cut_from(self, numbers: Mapping[str, np.ndarray], budget: Budget) -> np.ndarray:
-        storage = numbers[self.key]
+    def cut_from(self, storage: np.ndarray, budget: Budget) -> np.ndarray:
+        """Returns a copy of the tensor's numbers in a storage [n].
+
+        Raises:
+          ValueError: if it reaches beyond the storage, or is empty.
+          RefusedError: if it is larger than its file allows.
+        """
         steps = zip(self.shape, self.strides, strict=True)
         reach = self.offset + sum((n - 1) * step for n, step in steps)
         if reach >= storage.size:
@@ -134,13 +169,14 @@ class _Tensor:
         ).copy()
 
 
-def _rebuild_tensor(
+def rebuild_tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any
-) -> _Tensor:
+) -> Tensor:
+    """Returns a tensor, of the arguments that a file calls PyTorch's function with."""
     del rest  # Whether it has a gradient, and hooks.
     for counts in ((offset,), shape, strides):
         check_shape(counts)
-    return _Tensor(storage.key, offset, shape, strides)
+    return Tensor(storage, offset, shape, strides)
 
 
 class _Dictionary(dict, Stateful):
@@ -150,7 +186,7 @@ class _Dictionary(dict, Stateful):
         del state
 
 
-def _make_dictionary(pairs: Any = ()) -> _Dictionary:
+def make_dictionary(pairs: Any = ()) -> _Dictionary:
     """Returns an OrderedDict; Python 2 wrote its items as a list of pairs."""
     if not all(type(pair) is list and type(pair[0]) is str for pair in pairs):
         raise ValueError("a dictionary has keys that are not text")
@@ -158,6 +194,6 @@ def _make_dictionary(pairs: Any = ()) -> _Dictionary:
 
 
 _CALLS = {
-    "collections.OrderedDict": _make_dictionary,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "collections.OrderedDict": make_dictionary,
+    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
 }

@@ -2,10 +2,10 @@
 
 Python's own unpickler imports and calls what a file asks for, which makes a pickle a
 program. Here the standard library splits the file into its operations, and the small
-machine below knows those of protocols 2 to 5 that make numbers, text, lists, tuples,
-dictionaries, arrays, and records: passive stand-ins for the objects of one class of the
-authors' program. A name in the file remains a name. Everything else is refused, and so
-is a file whose content would take far more memory than the file has bytes.
+machine below knows those of protocols 2 to 5 that make numbers, text, lists (and lists
+of sets), tuples, dictionaries, arrays, and records: passive stand-ins for the objects
+of the authors' program. A name in the file remains a name. Everything else is refused,
+and so is a file whose content would take far more memory than the file has bytes.
 """
 
 import os
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from progan_jax.errors import UserError
-from progan_jax.weights.kinds import DNNLIB, PICKLES, check_kind
+from progan_jax.weights.kinds import DNNLIB, PERSISTENT, PICKLES, check_kind
 from progan_jax.weights.stored_arrays import CALLS, RefusedError, Stateful, StoredArray
 
-_ARRAYS = ("numpy.ndarray",)
+ARRAYS = ("numpy.ndarray",)  # Names that arrays need besides their calls.
 
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
@@ -44,7 +44,7 @@ class Name:
 
 
 class Record(Stateful):
-    """An object of the authors' class: its state, a dictionary, and no behaviour."""
+    """An object of an authors' class: its state, a dictionary, and no behaviour."""
 
     def __init__(self) -> None:
         self.state: Any = None
@@ -54,6 +54,10 @@ class Record(Stateful):
         self.state = state
 
 
+class Inert(Record):
+    """What a call in a file would have made; a call or an item changes nothing."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The names that the pickles of a program may contain.
@@ -61,14 +65,19 @@ class Dialect:
     Attributes:
       calls: Functions that may be called, by name; they take any arguments.
       records: Classes whose objects become `Record`s, by name.
+      dictionaries: Classes whose objects become dictionaries, by name.
       names: Other names that are allowed.
       persistent: Returns the value of a persistent id; None refuses these.
+      inert: Beginnings of the names of classes and functions whose objects and results
+        become `Inert`.
     """
 
     calls: Mapping[str, Callable[..., Any]]
     records: Collection[str] = ()
+    dictionaries: Collection[str] = ()
     names: Collection[str] = ()
     persistent: Callable[[Any], Any] | None = None
+    inert: tuple[str, ...] = ()
 
 
 class Budget:
@@ -96,20 +105,34 @@ def read_pickle(path: Path, records: Collection[str]) -> Any:
     Raises:
       UserError: if it cannot be read, is damaged, or asks for anything else.
     """
-    wanted = "a pickle (G, D, Gs) of Progressive GAN's or StyleGAN's TensorFlow program"
+    return read_dialect(path, lambda _: Dialect(CALLS, records, names=ARRAYS))
+
+
+def read_dialect(path: Path, dialect: Callable[[Budget], Dialect]) -> Any:
+    """Returns the content of a file, as `read_pickle`.
+
+    Args:
+      path: The file.
+      dialect: Returns the names that it may contain, given its budget.
+
+    Raises:
+      UserError: as for `read_pickle`.
+    """
+    wanted = "a pickle of networks of Progressive GAN's, StyleGAN's or StyleGAN-XL's "
+    wanted += "program"
     check = partial(check_kind, path, wanted, "name such a pickle, a run or a snapshot")
     check(allowed=PICKLES)
     try:
         with path.open("rb") as file:
             budget = Budget(os.fstat(file.fileno()).st_size)
-            return run_pickle(file, Dialect(CALLS, records, _ARRAYS), budget)
+            return run_pickle(file, dialect(budget), budget)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); name another file"
         ) from error
     except RefusedError as error:
         # Names the program that has written it, if it is known, and none of these.
-        check(allowed={DNNLIB})
+        check(allowed={DNNLIB, PERSISTENT})
         raise UserError(
             f"{path} {error}, which a network pickle never contains; nothing in it was "
             "executed. Get the file from a source that you trust"
@@ -153,12 +176,15 @@ class _Machine:
         self._operations: dict[str, Callable[[Any], None]] = {
             "PROTO": lambda _: None,
             "FRAME": lambda _: None,
+            "POP": lambda _: self._stack.pop(),
             "MARK": self._mark,
             "TUPLE": lambda _: self._push(tuple(self._pop_to_mark())),
             "EMPTY_LIST": lambda _: self._push([]),
+            "EMPTY_SET": lambda _: self._push([]),
             "EMPTY_DICT": lambda _: self._push({}),
             "APPEND": lambda _: self._append(self._pop(1)),
             "APPENDS": lambda _: self._append(self._pop_to_mark()),
+            "ADDITEMS": lambda _: self._append(self._pop_to_mark()),
             "SETITEM": lambda _: self._set_items(self._pop(2)),
             "SETITEMS": lambda _: self._set_items(self._pop_to_mark()),
             "MEMOIZE": lambda _: self._keep(len(self._memo)),
@@ -168,7 +194,7 @@ class _Machine:
             "LONG_BINGET": lambda index: self._push(self._memo[index]),
             "GLOBAL": lambda text: self._push_name(*text.split(" ", 1)),
             "STACK_GLOBAL": lambda _: self._push_name(*self._pop(2)),
-            "NEWOBJ": lambda _: self._make_record(*self._pop(2)),
+            "NEWOBJ": lambda _: self._make_object(*self._pop(2)),
             "REDUCE": lambda _: self._call(*self._pop(2)),
             "BUILD": lambda _: self._set_state(self._stack.pop()),
         }
@@ -218,39 +244,58 @@ class _Machine:
         self._memo[index] = self._stack[-1]
 
     def _append(self, values: list[Any]) -> None:
-        if not isinstance(self._stack[-1], list):
+        target = self._stack[-1]
+        if isinstance(target, Inert):
+            return
+        if not isinstance(target, list):
             raise ValueError("it appends to a value that is not a list")
-        self._stack[-1].extend(values)
+        target.extend(values)
 
     def _set_items(self, items: list[Any]) -> None:
-        keys, values = items[::2], items[1::2]
+        keys, values, target = items[::2], items[1::2], self._stack[-1]
+        if isinstance(target, Inert):
+            return
         # Hashing a key of another type can overflow the stack.
-        if not all(type(key) is str for key in keys):
-            raise ValueError("a dictionary has keys that are not text")
-        self._stack[-1].update(zip(keys, values, strict=True))
+        if not all(type(key) in (str, int) for key in keys):
+            raise ValueError("a dictionary has keys that are neither text nor numbers")
+        target.update(zip(keys, values, strict=True))
 
     def _push_name(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             raise RefusedError("asks for a name that is not text")
         # NumPy 2 has renamed the modules that older files speak of.
         text = f"{module}.{name}".replace("numpy.core.", "numpy._core.", 1)
-        known = self._dialect.calls, self._dialect.records, self._dialect.names
-        if not any(text in names for names in known):
+        name, of = Name(text), self._dialect
+        known = of.calls, of.records, of.dictionaries, of.names
+        if not any(text in names for names in known) and not self._is_inert(name):
             raise RefusedError(f"asks for {shorten(text)}")
-        self._push(Name(text))
+        self._push(name)
 
-    def _make_record(self, of: Any, arguments: Any) -> None:
-        records = self._dialect.records
-        if not isinstance(of, Name) or of.text not in records or arguments != ():
+    def _is_inert(self, value: Any) -> bool:
+        if isinstance(value, Name):
+            return value.text.startswith(self._dialect.inert)
+        return isinstance(value, Inert)
+
+    def _make_object(self, of: Any, arguments: Any) -> None:
+        text = of.text if isinstance(of, Name) else None
+        if text in self._dialect.records and arguments == ():
+            self._push(Record())
+        elif text in self._dialect.dictionaries and arguments == ():
+            self._push({})
+        elif self._is_inert(of):
+            self._push(Inert())
+        else:
             raise RefusedError(f"makes an object of {_describe(of)}")
-        self._push(Record())
 
     def _call(self, function: Any, arguments: Any) -> None:
         calls = self._dialect.calls
-        if not isinstance(function, Name) or function.text not in calls:
+        if isinstance(function, Name) and function.text in calls:
+            self._push(calls[function.text](*arguments))
+            self._take_size_of(self._stack[-1])
+        elif self._is_inert(function):
+            self._push(Inert())
+        else:
             raise RefusedError(f"calls {_describe(function)}")
-        self._push(calls[function.text](*arguments))
-        self._take_size_of(self._stack[-1])
 
     def _set_state(self, state: Any) -> None:
         target = self._stack[-1]

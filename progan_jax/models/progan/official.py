@@ -18,6 +18,7 @@ import numpy as np
 from progan_jax.models.common import weight_shapes
 from progan_jax.models.layers import num_features
 from progan_jax.models.official import (
+    LEVEL,
     OfficialNetwork,
     Place,
     Program,
@@ -59,6 +60,7 @@ def _convert(network: OfficialNetwork) -> tuple[Options, dict[Place, np.ndarray]
         weight_shapes(ours),
         partial(_their_name, ours, options.fused_resampling),
         partial(_convert_variable, network.kind != "D"),
+        unused=[LEVEL],
     )
 
 

@@ -94,6 +94,7 @@ def _convert(network: OfficialNetwork) -> tuple[Options, dict[Place, np.ndarray]
             weight_shapes(d),
             partial(_name_in_d, options.resolution),
             _convert_variable,
+            unused=[LEVEL],
         )
         return options, arrays
     g = Generator(options.resolution, options)
@@ -102,7 +103,7 @@ def _convert(network: OfficialNetwork) -> tuple[Options, dict[Place, np.ndarray]
         weight_shapes(g),
         partial(_name_in_g, options.resolution),
         partial(_convert_variable, fused=_fused(theirs["fused_scale"])),
-        unused=[f"synthesis/{LEVEL}"],
+        unused=[LEVEL, f"synthesis/{LEVEL}"],
     )
     return options, arrays
 

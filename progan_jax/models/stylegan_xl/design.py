@@ -23,7 +23,7 @@ _MARGIN = 10
 
 _LEAKY_OVERSAMPLING = 2  # Of the rate at which rectifiers are applied.
 _TAPS_PER_SAMPLE = 6  # Length of a filter, in samples of the slower rate.
-_NUM_CRITICAL = 2  # Layers before ToRGB whose band fills what their rate can hold.
+NUM_CRITICAL = 2  # Layers before ToRGB whose band fills what their rate can hold.
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _add_head(stem: Design, resolution: int, layers: int, options: Options) -> D
 
 def _ramp(first: float, last: float, layers: int) -> list[float]:
     """Returns a geometric series that ends before the critically sampled layers."""
-    steps = layers - _NUM_CRITICAL
+    steps = layers - NUM_CRITICAL
     exponents = [min(i / steps, 1) for i in range(layers + 1)]
     return [first * (last / first) ** exponent for exponent in exponents]
 
@@ -237,7 +237,7 @@ def _connect(
             source=signals[max(i - 1, 0)],
             target=target,
             is_torgb=i == last,
-            is_critically_sampled=i >= last - _NUM_CRITICAL,
+            is_critically_sampled=i >= last - NUM_CRITICAL,
             rotates=options.equivariance == "rotation",
         )
         for i, target in enumerate(signals)
