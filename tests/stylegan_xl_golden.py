@@ -15,7 +15,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from progan_jax.models.common import weight_shapes
 from progan_jax.models.stylegan_xl.generator import Generator
+from progan_jax.models.stylegan_xl.official import our_layout, their_name
 from progan_jax.models.stylegan_xl.options import Options
 
 # Last parts of the names whose arrays are scaled by the factor.
@@ -106,13 +108,6 @@ G_OPTIONS = {
     "radial": replace(UNCOND, equivariance="rotation", latent_size=8, w_size=16),
     "superres": replace(STEM, resolution=32, stages="16", head_layers=4),
 }
-_G_LAYERS = {"embed_proj": "embed", "fc0": "dense0", "fc1": "dense1"}
-_G_LEAVES = {
-    "mapping.w_avg": ("stats", "w_average"),
-    "mapping.embed.weight": ("params", "mapping", "embedding"),
-    "synthesis.input.freqs": ("stats", "synthesis", "input", "frequencies"),
-    "synthesis.input.phases": ("stats", "synthesis", "input", "phases"),
-}
 
 
 def generator(case, **settings):
@@ -120,26 +115,21 @@ def generator(case, **settings):
     return Generator(G_OPTIONS[case].resolution, G_OPTIONS[case], **settings)
 
 
+@functools.cache
+def _g_paths():
+    paths = {path for case in G_OPTIONS for path in weight_shapes(generator(case))}
+    return {their_name(path): path for path in paths}
+
+
 def g_path(name):
     """Returns our path, from the collection on, of a variable of their generator."""
-    if name in _G_LEAVES:
-        return _G_LEAVES[name]
-    parts = [_G_LAYERS.get(part, part) for part in name.split(".")]
-    if parts[-1] == "magnitude_ema":
-        return "stats", *parts
-    return "params", *parts[:-1], {"weight": "kernel", "bias": "bias"}[parts[-1]]
-
-
-def our_layout(array):
-    """Puts what comes in before what comes out: HWIO, and [in, out]."""
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    return array.T if array.ndim == 2 else array
+    path = _g_paths()[name]
+    return path if path[0] == "stats" else ("params", *path)
 
 
 def g_leaf(name, array):
     """Returns a variable of their generator, or its gradient, in our layout."""
-    return our_layout(array) if g_path(name)[-1] == "kernel" else array
+    return our_layout(g_path(name), array)
 
 
 def g_arrays(case):

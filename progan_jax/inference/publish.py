@@ -242,8 +242,12 @@ def settle_licence(info: Mapping[str, Any], wanted: str | None) -> dict[str, Any
 
 
 def licence_identifier(licence: Mapping[str, Any]) -> str:
-    """Returns the Hub's identifier of a licence, "cc-by-nc-4.0" for "CC BY-NC 4.0"."""
-    return licence["name"].lower().replace(" ", "-")
+    """Returns the Hub's identifier of a licence, "cc-by-nc-4.0" for "CC BY-NC 4.0".
+
+    A licence that the Hub does not list has the field `identifier`, "other".
+    """
+    made: str = licence["name"].lower().replace(" ", "-")
+    return licence.get("identifier", made)
 
 
 def write_publication(

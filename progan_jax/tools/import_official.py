@@ -1,12 +1,13 @@
-"""Imports a network of the authors' TensorFlow program as a snapshot.
+"""Imports a network of the authors' programs as a snapshot.
 
     python -m progan_jax.tools.import_official FILE.pkl OUT [--network=Gs] [--lod=L]
     python -m progan_jax.tools.import_official FILE.pkl OUT --with_training_nets
 
-FILE.pkl is a pickle of (G, D, Gs) that their program wrote. It is read as data: no code
-in it is run. OUT becomes a snapshot's folder, for progan_jax.load and the tools;
-snapshot.json records the networks' licence, CC BY-NC 4.0. A network that had not grown
-to its final resolution is imported at the resolution it had reached, or at --lod.
+FILE.pkl is a pickle that the program of Progressive GAN, StyleGAN or StyleGAN-XL wrote:
+(G, D, Gs), or G, D and G_ema, which is Gs here. It is read as data: no code in it is
+run. OUT becomes a snapshot's folder, for progan_jax.load and the tools; snapshot.json
+records the networks' licence. A network that had not grown to its final resolution is
+imported at the resolution it had reached, or at --lod. D of StyleGAN-XL is not imported.
 """
 
 from pathlib import Path

@@ -105,7 +105,7 @@ def named_arrays(module: Record) -> Iterator[tuple[str, Any]]:
 
 def _walk(module: Record, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     if id(module) in seen:  # To follow modules of shared modules may never end.
-        raise ValueError(f"{prefix.rstrip('.')} is a module that is elsewhere, too")
+        raise ValueError(f"a module is in two places: {prefix.rstrip('.')}")
     seen.add(id(module))
     for group in ("_parameters", "_buffers"):
         for name, tensor in module.state[group].items():

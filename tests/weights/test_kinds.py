@@ -57,14 +57,6 @@ FILES = {
         *("net.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
         *("a PyTorch file", "name such a pickle, a run or a snapshot"),
     ),
-    "stylegan2-ada": (
-        *("net.pkl", pickled("torch_utils.persistence:_reconstruct_persistent_obj")),
-        *(
-            "a network of StyleGAN2-ADA's, StyleGAN3's or StyleGAN-XL's PyTorch "
-            "program",
-            "name such",
-        ),
-    ),
     "pickle of a torch module": (
         *("net.pkl", pickled("torch.nn.modules.container:Sequential")),
         *("an object of a PyTorch program", "name such a pickle"),

@@ -10,6 +10,7 @@ import struct
 import sys
 import time
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from progan_jax.errors import UserError
 from progan_jax.models.families import FAMILIES, import_network
 from progan_jax.weights.stored_arrays import StoredArray
+from progan_jax.weights.torch_pickles import read_modules
 from progan_jax.weights.unpickling import Record, read_pickle
 from tests.pickles import (
     SPELLINGS,
@@ -221,20 +223,53 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(
     read, kind, program, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Network, "path", PROGRAMS[program])
-    modules = (text(path[0]) for path in (PROGRAMS["progan"], PROGRAMS[program]))
-    data = HOSTILE[kind]().replace(*modules)
+    data = hostile(kind, PROGRAMS[program], monkeypatch)
+    assert_nothing_runs(read, data, tmp_path)
+
+
+def hostile(kind, path, monkeypatch):
+    """Returns a hostile pickle of a program whose networks are of the class `path`."""
+    monkeypatch.setattr(Network, "path", path)
+    return HOSTILE[kind]().replace(text(PROGRAMS["progan"][0]), text(path[0]))
+
+
+def assert_nothing_runs(read, data, tmp_path, refused=True):
     copyreg.add_extension("posix", "system", 42)
     copyreg._extension_cache[42] = os.system  # As if one had been read before.
     before = set(sys.modules)
     try:
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) if refused else nullcontext() as caught:
             read(data)
     finally:
         copyreg.remove_extension("posix", "system", 42)
-    assert "\n" not in str(caught.value)
+    if refused:
+        assert "\n" not in str(caught.value)
     assert not (tmp_path / "MARKER").exists()
     assert "antigravity" not in set(sys.modules) - before
+
+
+# To the reader of PyTorch's modules, these make objects of which nothing is known.
+INERT = (
+    *("another class of the network's program", "a dotted name"),
+    *(
+        "a call of the network's class",
+        "an object with arguments",
+        "a call of a record",
+    ),
+)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_the_reader_of_modules_runs_nothing_of_a_hostile_pickle(
+    kind, tmp_path, monkeypatch
+):
+    def read_bytes(data):
+        (tmp_path / "file.pkl").write_bytes(data)
+        return read_modules(tmp_path / "file.pkl")
+
+    monkeypatch.chdir(tmp_path)
+    data = hostile(kind, ("torch.nn.modules.module", "Module"), monkeypatch)
+    assert_nothing_runs(read_bytes, data, tmp_path, refused=kind not in INERT)
 
 
 def test_the_pickles_are_hostile_indeed(tmp_path, monkeypatch):

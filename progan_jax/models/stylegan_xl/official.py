@@ -37,9 +37,11 @@ from progan_jax.weights.unpickling import shorten
 
 RECORD_CLASSES: tuple[str, ...] = ()  # Of TensorFlow's program; there are none.
 
+# The files state none for the weights. It is that of the networks' source in them.
 _LICENCE = {
-    "name": "NVIDIA Source Code License (non-commercial)",
-    "url": "https://github.com/autonomousvision/stylegan-xl/blob/main/LICENSE.txt",
+    "name": "NVIDIA Source Code License (non-commercial), and MIT",
+    "identifier": "other",
+    "url": "https://github.com/autonomousvision/stylegan-xl",
     "holder": "NVIDIA Corporation, and Sauer et al. 2022",
 }
 

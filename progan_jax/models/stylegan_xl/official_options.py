@@ -7,7 +7,7 @@ bands, rates and sizes in the file.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -114,10 +114,9 @@ def _group(layers: Sequence[Module]) -> list[int]:
     starts = [
         i
         for i, of in enumerate(inner)
-        if plain(of["in_cutoff"]) == plain(of["out_cutoff"])
+        if not i or plain(of["in_cutoff"]) == plain(of["out_cutoff"])
     ]
-    ends = [*starts[1:], len(layers)]
-    return [end - start for start, end in zip(starts, ends, strict=True)]
+    return [end - start for start, end in pairwise([*starts, len(layers)])]
 
 
 def _candidates(
