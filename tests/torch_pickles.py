@@ -44,6 +44,13 @@ class Object:
         self.name, self.state, self.items = name, state, items
 
 
+class Again:
+    """A value that is given another state."""
+
+    def __init__(self, value, state):
+        self.value, self.state = value, state
+
+
 class Storage:
     """A storage within the file that torch.save writes."""
 
@@ -84,7 +91,13 @@ class TorchWriter(Writer):
             self.save(obj.state)
             self.write(pickle.BUILD)
 
+    def save_again(self, obj):
+        self.save(obj.value)
+        self.save(obj.state)
+        self.write(pickle.BUILD)
+
     dispatch = Writer.dispatch | {
+        Again: save_again,
         Named: save_named,
         Call: save_call,
         Object: save_object,

@@ -78,7 +78,8 @@ def model_card(
       base: Fields of the base configuration by their dotted names; None if unknown.
     """
     paper = generator.family.PAPER
-    metadata = {"license": licence, **_METADATA, "tags": [*paper.tags, *_TAGS]}
+    terms = _licence_metadata(generator.info["licence"], licence)
+    metadata = {**terms, **_METADATA, "tags": [*paper.tags, *_TAGS]}
     front = "\n".join(f"{name}: {json.dumps(v)}" for name, v in metadata.items())
     colours = "grey" if generator.channels == 1 else "RGB"
     size = f"{generator.resolution}x{generator.resolution}"
@@ -187,6 +188,14 @@ def _licence(licence: Mapping[str, Any], identifier: str) -> Iterator[str]:
     owner = f" Rights holder: {markdown_text(holder)}." if holder else ""
     yield "## Licence"
     yield f"These weights are licensed under {name}.{owner}"
+
+
+def _licence_metadata(licence: Mapping[str, Any], identifier: str) -> dict[str, Any]:
+    """Returns the Hub's fields: name and address, too, of a licence it does not list."""
+    if identifier != "other":
+        return {"license": identifier}
+    name = re.sub("[^a-z0-9]+", "-", licence["name"].lower()).strip("-")
+    return {"license": "other", "license_name": name, "license_link": licence["url"]}
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:

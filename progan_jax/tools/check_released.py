@@ -98,12 +98,12 @@ def draw_as_readme(generator: TrainedGenerator, label: int | None) -> np.ndarray
     of the seed, as in the authors' program.
     """
     size, classes = generator.latent_dim, generator.num_classes
-    z = [np.random.RandomState(seed).randn(size) for seed in _SEEDS]
+    z = np.stack([np.random.RandomState(seed).randn(size) for seed in _SEEDS])
     labels = None
     if classes:
         drawn = [np.random.RandomState(s).randint(0, classes) for s in _SEEDS]
-        labels = drawn if label is None else [label] * len(drawn)
-    images = generator(np.float32(z), labels, truncation_psi=_PSI)
+        labels = np.array(drawn if label is None else [label] * len(drawn))
+    images = generator(z.astype(np.float32), labels, truncation_psi=_PSI)
     # Their scripts cut the fraction off, where others round.
     return np.clip((images + 1) * 127.5, 0, 255).astype(np.uint8)
 
@@ -127,7 +127,9 @@ def read_reference(path: Path) -> FeatureStatistics:
     try:
         with path.open("rb") as file:
             arrays = np.load(file, allow_pickle=False)
-            mean, covariance = np.float64(arrays["mu"]), np.float64(arrays["sigma"])
+            mean, covariance = (
+                np.asarray(arrays[name], np.float64) for name in ("mu", "sigma")
+            )
         size = int(_TAP)
         if mean.shape != (size,) or covariance.shape != (size, size):
             raise ValueError(f"mu has the shape {mean.shape}, not ({size},)")

@@ -7,7 +7,7 @@ FILE.pkl is a pickle that the program of Progressive GAN, StyleGAN or StyleGAN-X
 (G, D, Gs), or G, D and G_ema, which is Gs here. It is read as data: no code in it is
 run. OUT becomes a snapshot's folder, for progan_jax.load and the tools; snapshot.json
 records the networks' licence. A network that had not grown to its final resolution is
-imported at the resolution it had reached, or at --lod. D of StyleGAN-XL is not imported.
+imported at the resolution it had reached, or at --lod. StyleGAN-XL's D is not imported.
 """
 
 from pathlib import Path

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from progan_jax.weights.stored_arrays import CALLS, StoredArray
+from progan_jax.weights.stored_arrays import CALLS, RefusedError, StoredArray
 from progan_jax.weights.torch_files import (
     Tensor,
     make_dictionary,
@@ -52,6 +52,10 @@ class Module(Record):
         """Takes the class's name and the state."""
         super().__init__()
         self.kind, self.state = kind, state
+
+    def set_state(self, state: Any) -> None:
+        """Refuses another state: the call that makes a module has all of it."""
+        raise RefusedError("sets the state of a module again")
 
 
 class StoredTensor:

@@ -338,3 +338,20 @@ def test_the_card_says_how_its_samples_are_truncated(tmp_path):
     card = publish(write_styled(tmp_path / "stylegan", "plain"), tmp_path / "out")
     assert "64 samples of seed 0, unchosen; psi 0.7 on 8 layers, random noise" in card
     assert "| `truncation of samples` | `psi 0.7 on at most 8 layers` |" in card
+
+
+def test_a_licence_that_the_hub_does_not_list_is_other_with_name_and_link(tmp_path):
+    url = "https://example.org/licence"
+    licence = {"name": "A Licence (non-commercial)", "url": url, "identifier": "other"}
+    pickle, folder, out = (tmp_path / n for n in ("theirs.pkl", "snapshot", "out"))
+    pickle.write_bytes(dumps(golden_networks("cond")))
+    params, info = import_network(pickle, "Gs")
+    write_snapshot(folder, params, info | {"licence": licence})
+    settled = settle_licence({"licence": licence}, None)
+    assert settled == licence
+    write_publication(folder, out, settled, title="Theirs", source="out")
+    head, _ = metadata((out / "README.md").read_text())
+    assert head["license"] == "other" and head["license_link"] == url
+    assert head["license_name"] == "a-licence-non-commercial"
+    with pytest.raises(UserError, match=r"--licence=cc0: these weights are under A L"):
+        settle_licence({"licence": licence}, "cc0")

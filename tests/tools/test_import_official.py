@@ -13,11 +13,12 @@ from absl.testing import flagsaver
 import progan_jax
 from progan_jax.inference.snapshot import read_trained
 from progan_jax.models.families import import_network
-from tests import stylegan_golden
+from tests import stylegan_golden, stylegan_xl_golden, torch_pickles
 from tests.pickles import dumps, golden, golden_networks, style_networks
 from tests.stylegan_golden import OPTIONS, channels_last, classes
 
 ROOT = Path(__file__).parents[2]
+LICENCE = "NVIDIA Source Code License (non-commercial), and MIT"
 
 
 @pytest.fixture
@@ -74,6 +75,24 @@ def test_a_stylegan_is_imported_with_its_average_of_w_and_its_noise(
     images = g(z, labels, noise="fixed")  # Truncated by their default.
     atol = 1e-5 * np.abs(truncated).max()
     np.testing.assert_allclose(images, channels_last(truncated), atol=atol)
+
+
+def test_a_superresolution_of_stylegan_xl_is_imported_with_the_stages_before_it(
+    tmp_path, import_official, capsys
+):
+    path, out = tmp_path / "imagenet32.pkl", tmp_path / "out"
+    path.write_bytes(torch_pickles.dumps(torch_pickles.checkpoint("superres")))
+    import_official(path, out)
+    printed = capsys.readouterr().out
+    assert printed.endswith("out: Gs of 32x32; licence " + LICENCE + "\n")
+    info = json.loads((out / "snapshot.json").read_text())
+    assert info["options"]["stages"] == "16" and info["licence"]["name"] == LICENCE
+    theirs, case = stylegan_xl_golden.golden(), "superres"
+    z, label = (theirs[f"{case}/{name}"][:2] for name in ("z", "class"))
+    images = progan_jax.load(out)(z, label).transpose(0, 3, 1, 2)
+    stylegan_xl_golden.assert_close(images, theirs[f"{case}/image"])
+    with pytest.raises(progan_jax.UserError, match="D of StyleGAN-XL's program is not"):
+        import_official(path, tmp_path / "all", with_training_nets=True)
 
 
 def test_d_and_another_level_are_imported_on_request(

@@ -200,5 +200,5 @@ def _check_constants(
 
 def _settings(module: Module) -> dict[str, Any]:
     """Returns the numbers and texts that the generator was made with."""
-    given = module.state["_init_kwargs"]
-    return {name: plain(of) for name, of in given.items() if not isinstance(of, dict)}
+    given = module.state["_init_kwargs"].items()
+    return {name: plain(of) for name, of in given if isinstance(of, str | int | float)}

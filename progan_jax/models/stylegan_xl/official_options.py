@@ -42,16 +42,25 @@ def read_options(generator: Module) -> Options:
     """
     parts = submodules(generator)
     mapping, synthesis = parts["mapping"], parts["synthesis"]
-    layers = [submodules(synthesis)[name] for name in synthesis.state["layer_names"]]
+    layers = _named_layers(synthesis)
     _check_settings("mapping.fc0", submodules(mapping)["fc0"], _MAPPING)
     _check_settings("synthesis", synthesis, _SYNTHESIS)
-    for name, layer in zip(synthesis.state["layer_names"], layers, strict=True):
+    for name, layer in layers.items():
         _check_settings(f"synthesis.{name}", layer, _LAYER)
     options = _mapping_options(mapping, _synthesis_options(generator, synthesis))
     for name, rule in faults(Options, asdict(options)):
         raise ValueError(f"{name} = {getattr(options, name)} {rule}")
     factor = _whole(generator.state.get("up_factor", 1))
-    return _with_stages(options, layers, options.resolution // factor)
+    below = options.resolution // factor
+    return _with_stages(options, list(layers.values()), below)
+
+
+def _named_layers(synthesis: Module) -> dict[str, Module]:
+    names = synthesis.state["layer_names"]
+    # Hashing other types, such as deeply nested tuples, can overflow the stack.
+    if type(names) is not list or any(type(name) is not str for name in names):
+        raise ValueError("the layers have no names")
+    return {name: submodules(synthesis)[name] for name in names}
 
 
 def _check_settings(

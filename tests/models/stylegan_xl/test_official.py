@@ -20,6 +20,7 @@ from tests.stylegan_xl_golden import (
 )
 from tests.torch_pickles import (
     SOURCE,
+    Again,
     call,
     checkpoint,
     dumps,
@@ -255,6 +256,21 @@ def code_in(place):
     return make
 
 
+def built_twice():
+    """A module that is given a state which is no dictionary, after its own."""
+    value = checkpoint("uncond")
+    value["G_ema"] = Again(value["G_ema"], 7)
+    return value
+
+
+def with_deep_name():
+    """A layer whose name is a tuple of a tuple of a tuple, ..."""
+    name = ()
+    for _ in range(200):
+        name = (name,)
+    return ema(synthesis={"layer_names": [name]})()
+
+
 def weight(**faults):
     """Returns a file of which one parameter is damaged."""
 
@@ -288,6 +304,8 @@ HOSTILE = {
         "stem", D=call("dill._dill._create_array", *[mark()] * 4)
     ),
     "code beside the networks": lambda: checkpoint("stem", augment_pipe=mark()),
+    "a state after the state": built_twice,
+    "a name that is no text": with_deep_name,
     "code in a storage": weight(data=in_storage),
     "code in a storage's class": weight(
         data=lambda a: storage_bytes(a, kind="hub.load")
