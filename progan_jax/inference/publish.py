@@ -191,7 +191,7 @@ def _licence(licence: Mapping[str, Any], identifier: str) -> Iterator[str]:
 
 
 def _licence_metadata(licence: Mapping[str, Any], identifier: str) -> dict[str, Any]:
-    """Returns the Hub's fields: name and address, too, of a licence it does not list."""
+    """Returns the Hub's fields, with name and link of a licence it does not list."""
     if identifier != "other":
         return {"license": identifier}
     name = re.sub("[^a-z0-9]+", "-", licence["name"].lower()).strip("-")

@@ -85,8 +85,9 @@ def main(file: str) -> None:
     name = f"released/seeds{_SEEDS[0]}-{_SEEDS[-1]}"
     print(write_picture(file, generator, name, OUT.value, tile(images, len(images))))
     if reference is not None:
-        weights = INCEPTION_WEIGHTS.value and Path(INCEPTION_WEIGHTS.value)
-        features = InceptionExtractor(load_inception(weights)).at(_TAP)
+        given = INCEPTION_WEIGHTS.value
+        weights = load_inception(Path(given) if given else None)
+        features = InceptionExtractor(weights).at(_TAP)
         fid = measure_fid(generator, features, reference, NUM.value)
         print(f"FID of {NUM.value} images {fid:.2f}; {_published(Path(file).stem)}")
 
