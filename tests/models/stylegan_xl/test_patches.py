@@ -7,7 +7,12 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from progan_jax.models.stylegan_xl.patches import correlate, depthwise, same_padding
+from progan_jax.models.stylegan_xl.patches import (
+    _grouped,
+    correlate,
+    depthwise,
+    same_padding,
+)
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -59,6 +64,20 @@ def test_depthwise_is_a_convolution_of_each_map_forward_and_backward(
     g = draw(*theirs.shape, seed=2)
     for a, b in zip(pull_back(g), pull_theirs_back(g), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "stride", "side"), SHAPES)
+def test_depthwise_is_a_grouped_convolution_on_accelerators(size, stride, side):
+    """As no accelerator runs it, its program is compared with that of XLA's own."""
+    x, kernel = draw(2, side, side + 1, 3), draw(size, size, 3, seed=1)
+    run = jax.jit(lambda x, k: depthwise(x, k, stride))
+    for platform in ("cuda", "tpu"):
+        text = run.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+        assert text.count("stablehlo.convolution") == 1
+        assert "feature_group_count = 3" in text
+    np.testing.assert_allclose(
+        _grouped(x, kernel, stride), grouped(x, kernel, stride), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.usefixtures("float64")
