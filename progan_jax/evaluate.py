@@ -63,13 +63,17 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> str:
     # Batch sizes are those of training; they are not split here.
     validate(config, num_devices=1)
     pyramid = open_set(config)
-    groups = _by_side(config, snapshots)
+    groups = _with_large_images(config, _by_side(config, snapshots))
     given = config, workdir, pyramid, mesh
     evaluations = {side: Evaluation(*given, side) for side in groups}
     for side, folders in groups.items():
         for folder in folders:
             check_snapshot(folder.name, read_info(folder), evaluations[side].reals)
-    tables = [evaluations[side].table(folders) for side, folders in groups.items()]
+    newest = _by_side(config, list_snapshots(workdir)[-1:])
+    tables = [
+        evaluations[side].table(folders, names_best=side in newest)
+        for side, folders in groups.items()
+    ]
     if (workdir / page.NAME).exists():
         page.try_to_write_report(workdir)
     return "\n\n".join(tables)
@@ -90,6 +94,21 @@ def _by_side(
             side = read_info(folder)["stage"]["resolution"]
         groups.setdefault(side, []).append(folder)
     return groups
+
+
+def _with_large_images(
+    config: ml_collections.ConfigDict, groups: Mapping[int, list[Path]]
+) -> dict[int, list[Path]]:
+    """Leaves out stages whose images are too small for the metrics, with a warning."""
+    metrics = parse_metrics(config.eval.metrics)
+    least = max(METRICS[metric].smallest_side for metric in metrics)
+    large = {side: folders for side, folders in groups.items() if side >= least}
+    if large and (small := [f"{side}x{side}" for side in groups if side not in large]):
+        warn(
+            f"config.eval.metrics = {config.eval.metrics!r} needs images of "
+            f"{least}x{least} or more; stages of {', '.join(small)} are left out"
+        )
+    return large or dict(groups)
 
 
 class Evaluation:
@@ -145,11 +164,16 @@ class Evaluation:
             check_best(self._best, names)
         self._warn_of_floors()
 
-    def table(self, snapshots: Sequence[Path]) -> str:
-        """Measures real images and snapshots, and returns the table."""
+    def table(self, snapshots: Sequence[Path], *, names_best: bool) -> str:
+        """Measures real images and snapshots, and returns the table.
+
+        Args:
+          snapshots: Their folders.
+          names_best: Whether snapshots/best is to be one of this resolution.
+        """
         rows = [self.measure_reals(), *self.measure_all(snapshots)]
         self.scoreboard.write_csv()  # Whatever it contains now.
-        best = self.write_best()
+        best = self.write_best() if names_best else None
         lines = [*self.headings(), format_table(rows)]
         return "\n".join([*lines, f"best by {self._best}: {best}"] if best else lines)
 

@@ -67,13 +67,24 @@ def explain(
     about = []
     if is_prepared(config.data.name, config.data.data_dir):
         about = [describe_set(config, open_set(config)), ""]
-    rows = [_row(config, schedule, s, mesh, compiled) for s in schedule.stages()]
+    rows = [_row(config, schedule, s, mesh, compiled) for s in _all_stages(schedule)]
     summary = _summary(config, schedule, mesh.size, compiled)
     networks = family_of(config).describe(model_options(config)).items()
     lines = [f"{name}: {value}" for name, value in networks]
     return "\n".join(
         [*about, *_align([_COLUMNS, *rows]), "", summary, "", *lines]
     ).rstrip()
+
+
+# Of a stage whose start only the run will know.
+_UNKNOWN = -1
+
+
+def _all_stages(schedule: Schedule) -> list[Stage]:
+    """Returns the run's stages, also those that begin at a plateau."""
+    known = schedule.stages()
+    later = schedule.resolutions[len(known) :]
+    return known + [Stage(side, _UNKNOWN, _UNKNOWN) for side in later]
 
 
 def _compiled_bytes(
@@ -98,20 +109,20 @@ def _row(
     compile_steps: bool,
 ) -> Sequence[str]:
     r, num_devices = stage.resolution, mesh.size
-    batch, end = schedule.batch_size[r], schedule.stage_end(stage)
+    batch = schedule.batch_size[r]
     per_device = batch // num_devices
     at_a_time = min(schedule.microbatch[r] or per_device, per_device)
     cost = stage_cost(*make_networks(config, r, per_device), at_a_time)
     num_bytes = cost.state_bytes + cost.step_bytes
     if compile_steps:
         num_bytes = _compiled_bytes(config, schedule, r, mesh)
-    fade_end = schedule.fade_end(stage)
+    fade_end = max(schedule.fade_end(stage), stage.start_nimg)
     rates = schedule.g_learning_rate[r], schedule.d_learning_rate[r]
     return (
         f"{r}x{r}",
-        _kimg(stage.start_nimg),
+        "?" if stage.start_nimg == _UNKNOWN else _kimg(stage.start_nimg),
         _kimg(fade_end) if fade_end > stage.start_nimg else "no fade",
-        _kimg(end),
+        _until(schedule, stage),
         str(batch),
         ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates)),
         f"{schedule.tick_kimg[r]:g}",
@@ -119,6 +130,17 @@ def _row(
         f"{cost.d_params:,}",
         f"{num_bytes / 2**20:,.0f} MiB",
     )
+
+
+def _until(schedule: Schedule, stage: Stage) -> str:
+    is_last = stage.resolution == schedule.resolutions[-1]
+    if is_last and stage.start_nimg == _UNKNOWN:
+        return _kimg(int(schedule.total_kimg * 1000))
+    if schedule.open_ended and not schedule.stabilise_kimg[stage.resolution]:
+        return "plateau" if not is_last else _kimg(schedule.stage_end(stage))
+    if stage.start_nimg == _UNKNOWN:
+        return "?"
+    return _kimg(schedule.stage_end(stage))
 
 
 def _kimg(nimg: int) -> str:

@@ -161,6 +161,8 @@ class Record:
             self.bar.update(nimg, "measuring")
             snapshot = self.write_snapshot(program, state, nimg, phase)
             row |= evaluation.measure_folder(snapshot)
+        if family_of(self._config).RESTARTS:
+            row["Progress/plateau"] = float(self.judge_stage(nimg)[0])
         self.folder.check()
         self._log.write(row)
         self.bar.print(format_tick(row))
@@ -185,6 +187,8 @@ class Record:
         stage = self._schedule.stage_at(nimg - 1)
         evaluation = self._evaluation(stage)
         ranked = evaluation.rank(stage.start_nimg, nimg) if evaluation else []
+        # Without what only --mode=eval has measured: a look must not change a run.
+        ranked = [row for row in ranked if self._was_due(row[1])]
         if not ranked:
             return False, moment_name(nimg, stage.resolution)
         best = min(ranked, key=lambda row: row[0])
@@ -194,12 +198,25 @@ class Record:
         since = len(ranked) - 1 - ranked.index(best)
         return bool(patience) and is_new and since >= patience, best[2]
 
-    def follow(self, schedule: Schedule) -> None:
-        """Goes on with a schedule whose present stage has just ended."""
+    def _was_due(self, nimg: int) -> bool:
+        """Returns whether the tick that ended at `nimg` was measured in training."""
+        started = self._schedule.tick_start(nimg - 1)
+        return is_due(started, nimg, self._config.eval.every_kimg)
+
+    def follow(self, schedule: Schedule, nimg: int) -> None:
+        """Goes on with a schedule whose stage has ended after `nimg` images."""
         self._schedule = self._remaining.schedule = schedule
-        stage = schedule.stages()[-1]
-        goes_on = f"{stage.resolution}x{stage.resolution} begins with {stage.stem}"
-        self.bar.print("the run has ended" if schedule.ended_nimg else goes_on)
+        if schedule.ended_nimg:
+            patience = self._config.schedule.plateau_evaluations
+            self.bar.print(
+                f"a plateau at {nimg / 1000:.1f} kimg ends the run: {patience} "
+                f"evaluations without a better {self._config.eval.best}; to go on, "
+                "raise config.schedule.plateau_evaluations"
+            )
+        else:
+            stage = schedule.stage_at(nimg)
+            side = f"{stage.resolution}x{stage.resolution}"
+            self.bar.print(f"{side} begins with {stage.stem}")
 
     def print_end(self, nimg: int) -> None:
         """Prints that the run is done, and the path of the newest grid."""

@@ -165,6 +165,9 @@ class _Run:
             self.state, meta = restored
             self.nimg, total_sec = meta["nimg"], meta["total_sec"]
             self.schedule = make_schedule(config, *_recorded(meta))
+            if config.schedule.plateau_evaluations > meta.get("plateau_evaluations", 0):
+                # More patience than the run had at its end.
+                self.schedule = dataclasses.replace(self.schedule, ended_nimg=0)
             self.program = self._program(meta["resolution"])
             self.state = forgive(self.state, config.train.max_skipped)
             self.origin = meta.get("origin", {})
@@ -249,6 +252,10 @@ class _Run:
 
     def _restart(self) -> TrainState:
         """Returns a new state on the generator that the last stage chose."""
+        if not self.schedule.stage_at(self.nimg).stem:
+            # The run was made longer after it had ended with a stage.
+            self._end_stage(self._judge()[1])
+            self.program.schedule = self.schedule
         name = self.schedule.stage_at(self.nimg).stem
         stem = together(lambda: open_stem(self.workdir, name) if self.record else None)
         new = self.program.create(self.pyramid)
@@ -277,17 +284,29 @@ class _Run:
     def _end_stage_if_due(self) -> None:
         """Ends the stage by its length or a plateau, and records what follows from it.
 
-        The primary process decides for all, since it alone measures.
+        What ends with the run is not recorded: the run may be made longer.
+        """
+        on_plateau, stem = self._judge()
+        if self._is_done():
+            return
+        if on_plateau or self.schedule.is_stage_end(self.nimg):
+            self._end_stage(stem)
+
+    def _judge(self) -> tuple[bool, str]:
+        """Returns what `Record.judge_stage` does, on all processes.
+
+        The primary decides for all, since it alone measures.
         """
         judge = self.record.judge_stage if self.record else None
-        decided = together(lambda: judge(self.nimg) if judge else None)
-        on_plateau, stem = share_json(decided)
-        by_length = self.schedule.is_stage_end(self.nimg) and not self._is_done()
-        if not (on_plateau or by_length):
-            return
+        on_plateau, stem = share_json(
+            together(lambda: judge(self.nimg) if judge else None)
+        )
+        return on_plateau, stem
+
+    def _end_stage(self, stem: str) -> None:
         self.schedule = self.schedule.end_stage(self.nimg, stem)
         if self.record:
-            self.record.follow(self.schedule)
+            self.record.follow(self.schedule, self.nimg)
 
     def _finish(self) -> None:
         self.program.close()
@@ -334,6 +353,7 @@ class _Run:
             "resolution": self.program.resolution,
             "stages": [dataclasses.asdict(stage) for stage in stages],
             "ended_nimg": self.schedule.ended_nimg,
+            "plateau_evaluations": self.config.schedule.plateau_evaluations,
             "origin": self.origin,
             "total_sec": self.record.total_sec,
         }

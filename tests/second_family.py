@@ -183,6 +183,7 @@ FAMILY = SimpleNamespace(
     G_PENALTY=None,
     RESTARTS=False,
     CURVES={"Square": {"Loss/g_square": ""}},
+    IMPORTED=("G", "D", "Gs"),
     RECORD_CLASSES=("second.Network",),
     PAPER=Paper("Second GAN", "Doe 2026", "https://example.org/second", ("second",)),
     Options=Options,

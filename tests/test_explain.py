@@ -138,6 +138,10 @@ def test_stages_of_stylegan_xl_show_what_they_train_and_frozen_networks():
     assert "ends after 5 evaluations without a better fid" in text
     assert "deit_base (85.8 M, Apache-2.0), lite0 (3.0 M, Apache-2.0)" in text
     assert max(map(len, lines.split("\n"))) <= 110
+    # Where only the run will know when a stage begins.
+    config.schedule.stabilise_kimg = "0"
+    ends = [(r["from"], r["until"]) for r in table(config)]
+    assert ends == [("0.0", "plateau"), ("?", "plateau"), ("?", "75000.0")]
     # A stem alone has nothing of it.
     alone = explain(stylegan_xl.get_config("imagenet"))
     assert "Each stage" not in alone and "are trained" not in alone

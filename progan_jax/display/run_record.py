@@ -123,7 +123,13 @@ def read_run(workdir: Path) -> RunRecord:
         progress = Progress(progress.label, points, progress.floor, progress.shown)
     schedule = make_schedule(config)
     if FAMILIES[config.family].RESTARTS:
-        schedule = replace(schedule, recorded=tuple(_begun(rows)))
+        last = rows[-1]
+        ended = last["Progress/resolution"] == config.model.resolution and last.get(
+            "Progress/plateau"
+        )
+        ended_nimg = int(last["Progress/nimg"]) if ended else 0
+        recorded = tuple(_begun(rows))
+        schedule = replace(schedule, recorded=recorded, ended_nimg=ended_nimg)
     return RunRecord(workdir, config, starts, rows, schedule, progress)
 
 

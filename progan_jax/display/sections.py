@@ -291,6 +291,9 @@ def _best(record: RunRecord, name: str) -> float:
         return math.nan
     sign = -1 if is_higher_better(name) else 1
     measured = [p for p in record.progress.points if name in p.values]
+    if record.family.RESTARTS:  # Stages are measured at resolutions of their own.
+        largest = max(p.resolution for p in measured)
+        measured = [p for p in measured if p.resolution == largest]
     return min(measured, key=lambda p: sign * p.values[name]).kimg
 
 

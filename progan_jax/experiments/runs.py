@@ -105,12 +105,20 @@ class Reduction:
             schedule[name] = _format_table(
                 {r: k * self.scale for r, k in table.items()}
             )
+        if family_of(config).RESTARTS:
+            self._shorten_stages(config)
         tick_kimg = schedule.total_kimg / _TICKS
         train.tick_kimg = f"{tick_kimg:g}"
         # A grid and a snapshot for each kimg at most.
         apart = max(_TICKS_OF_SNAPSHOTS, math.ceil(1 / tick_kimg))
         train.grid_ticks = train.snapshot_ticks = apart
         train.checkpoint_ticks = _TICKS_OF_SNAPSHOTS
+
+    def _shorten_stages(self, config: ml_collections.ConfigDict) -> None:
+        """Shortens what lasts for a time after the beginning of a stage."""
+        config.loss.blur_kimg *= self.scale
+        config.loss.path_start_kimg *= self.scale
+        config.optim.ema_half_life_kimg *= self.scale
 
     def _check_held(self, config: ml_collections.ConfigDict) -> None:
         schedule = make_schedule(config)

@@ -12,7 +12,7 @@ from progan_jax.files import working_folder
 from progan_jax.inference.generator import TrainedGenerator, open_snapshot
 from progan_jax.inference.hub import SCHEME, download
 from progan_jax.inference.snapshot import INFO, find_snapshot, write_snapshot
-from progan_jax.models.families import import_network
+from progan_jax.models.families import import_network, import_networks
 from progan_jax.weights.kinds import check_kind
 
 _SHIPPED = Path(__file__).parents[1] / "pretrained"
@@ -146,8 +146,13 @@ def import_snapshot(
       OSError: if the snapshot cannot be written.
     """
     params, info = import_network(path, kind, level)
-    others = ("G", "D") if with_trained else ()
-    trained = {other: import_network(path, other, level)[0] for other in others}
+    trained = import_networks(path, level)[0] if with_trained else {}
+    if trained and "D" not in trained:
+        raise UserError(
+            f"{path}: D of this program's files is not imported; leave out "
+            "--with_training_nets"
+        )
+    trained.pop("Gs", None)
     write_snapshot(folder, params, info, trained)
     return info
 

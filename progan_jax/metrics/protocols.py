@@ -257,8 +257,8 @@ def check_images(
     if resolution < row.smallest_side:
         raise UserError(
             f"config.eval.metrics: {metric} needs images of "
-            f"{row.smallest_side}x{row.smallest_side} or more, and "
-            f"config.model.resolution = {resolution}; {fix or f'leave {metric} out'}"
+            f"{row.smallest_side}x{row.smallest_side} or more, and these are of "
+            f"{resolution}x{resolution}; {fix or f'leave {metric} out'}"
         )
     published = "" if num_images else f" (the published {counts.fakes:,})"
     field = f"config.eval.num_images = {num_images}{published}"

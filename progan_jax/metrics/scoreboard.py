@@ -268,7 +268,9 @@ def read_progress(
     """
     floor: dict[str, float] = {}
     by_snapshot: dict[tuple[int, int], dict[str, float]] = {}
-    for record in filter(accept, Scoreboard(workdir).records()):
+    records = filter(accept, Scoreboard(workdir).records())
+    # The floor is that of the largest images that were measured.
+    for record in sorted(records, key=lambda r: r["settings"].get("resolution", 0)):
         if record["snapshot"] == REALS:
             floor |= record["values"]
         elif moment := parse_moment(record["snapshot"]):

@@ -28,7 +28,11 @@ Scalars = dict[str, jax.Array]
 # of a batch, so that they do not depend on how the batch is split.
 LossState = dict[str, jax.Array]
 
-NETWORKS = ("G", "D", "Gs")  # Gs is the average of G. In the order of authors' files.
+NETWORKS: tuple[str, ...] = (
+    "G",
+    "D",
+    "Gs",
+)  # Gs is the average of G. In the order of authors' files.
 
 
 class Paper(NamedTuple):

@@ -50,6 +50,7 @@ class Family(Protocol):
       PAPER: The publication that it implements.
       CURVES: Charts of the report besides those of losses and scores, by title: scalars
         of its losses, as "Loss/NAME" or "Health/NAME", and their names in the legend.
+      IMPORTED: Networks that are read from its authors' pickles, of `common.NETWORKS`.
       RECORD_CLASSES: Classes of the networks in its authors' pickles.
     """
 
@@ -60,6 +61,7 @@ class Family(Protocol):
     RESTARTS: bool
     PAPER: Paper
     CURVES: Mapping[str, Mapping[str, str]]
+    IMPORTED: tuple[str, ...]
     RECORD_CLASSES: tuple[str, ...]
 
     def describe(self, options: Any, /) -> dict[str, str]:
@@ -223,3 +225,24 @@ def _read(path: Path) -> Any:
         return read_modules(path)
     classes = [name for family in FAMILIES.values() for name in family.RECORD_CLASSES]
     return read_pickle(path, classes)
+
+
+def import_networks(
+    path: Path, level: float | None = None
+) -> tuple[dict[str, Weights], dict[str, Any]]:
+    """Returns all networks that are read from an authors' file, and Gs's description.
+
+    Args:
+      path: See `import_network`.
+      level: See `import_network`.
+
+    Returns:
+      Weights by the networks' names, of which "Gs" is the first.
+
+    Raises:
+      UserError: as for `import_network`.
+    """
+    averaged, info = import_network(path, "Gs", level)
+    others = [n for n in FAMILIES[info.get("family", DEFAULT)].IMPORTED if n != "Gs"]
+    found = {name: import_network(path, name, level)[0] for name in others}
+    return {"Gs": averaged} | found, info

@@ -21,8 +21,9 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -106,9 +107,8 @@ def main(name: str, overrides: list[str]) -> None:
     num_runs = table.num_runs if RUNS.value is None else RUNS.value
     _check_overrides(overrides)
     if BUDGET.value is not None:
-        whole = plan(rows, num_runs, workdir, reduction, overrides)
-        scale = fit_to_budget(whole, BUDGET.value, workdir)
-        reduction = replace(reduction, scale=scale)
+        planned = partial(plan, rows, num_runs, workdir, overrides=overrides)
+        reduction = fit_to_budget(name, planned, reduction, workdir)
     runs = plan(rows, num_runs, workdir, reduction, overrides)
     table = table.at_tap(runs[0].config.eval.tap)
     for run in runs:
@@ -161,11 +161,52 @@ def _reduction(table: Table) -> Reduction:
     return Reduction(SCALE.value, side, FMAP_MAX.value)
 
 
-def fit_to_budget(runs: Sequence[Run], hours: float, workdir: Path) -> float:
-    """Returns the scale at which unscaled runs take so many hours, 1 at most.
+def fit_to_budget(
+    name: str,
+    planned: Callable[[Reduction], list[Run]],
+    reduction: Reduction,
+    workdir: Path,
+) -> Reduction:
+    """Returns the reduction at which all runs together take --budget, or the recipe.
 
     It is kept beside the runs, so that the same command continues them.
+
+    Args:
+      name: The table's.
+      planned: Returns the runs of a reduction.
+      reduction: Without a scale.
+      workdir: Folder of the table.
+
+    Raises:
+      UserError: if it is no number of hours, or too short for the runs.
     """
+    hours = float(BUDGET.value or 0)
+    _check_budget(hours)
+    whole = planned(reduction)
+    key = _budget_key(name, hours, whole, reduction)
+    kept = workdir / _BUDGET
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    if (scale := known.get(key)) is None:
+        affordable = 3600 * hours * sustained_rate(whole).flops
+        total = sum(run.flops(run.total_nimg) for run in whole)
+        scale = min(1.0, float(f"{affordable / total:.2g}"))
+    fitted = replace(reduction, scale=scale)
+    try:
+        planned(fitted)
+    except UserError as error:
+        raise UserError(
+            f"--budget={hours:g} is too short for these runs, which would be {scale:g} "
+            "times as long as in the recipe; raise it, or choose fewer --rows, --runs, "
+            "a smaller --max_resolution or --fmap_max"
+        ) from error
+    if not DRY_RUN.value:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(kept, known | {key: scale})
+    print(f"--budget={hours:g}: a scale of {scale:g}")
+    return fitted
+
+
+def _check_budget(hours: float) -> None:
     if not 0 < hours < float("inf"):
         raise UserError(f"--budget={hours:g} must be above 0; write hours, such as 2.5")
     if SCALE.value != 1:
@@ -173,17 +214,15 @@ def fit_to_budget(runs: Sequence[Run], hours: float, workdir: Path) -> float:
             f"--budget={hours:g} decides the scale, and --scale={SCALE.value:g} too; "
             "leave one out"
         )
-    kept = workdir / _BUDGET
-    known = json.loads(kept.read_text()) if kept.exists() else {}
-    if (scale := known.get(f"{hours:g}")) is None:
-        affordable = 3600 * hours * sustained_rate(runs).flops
-        total = sum(run.flops(run.total_nimg) for run in runs)
-        scale = min(1.0, float(f"{affordable / total:.2g}"))
-        if not DRY_RUN.value:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_json(kept, known | {f"{hours:g}": scale})
-    print(f"--budget={hours:g}: a scale of {scale:g}")
-    return scale
+
+
+def _budget_key(
+    name: str, hours: float, runs: Sequence[Run], reduction: Reduction
+) -> str:
+    """Returns what a budget's scale depends on, besides the speed of the machine."""
+    rows = ",".join(dict.fromkeys(run.row.name for run in runs))
+    changes = ", ".join(reduction.changes())
+    return f"{name}: {hours:g} h, rows {rows}, {len(runs)} runs, {changes or 'whole'}"
 
 
 def _print_cost(runs: Sequence[Run]) -> None:

@@ -24,13 +24,12 @@ from progan_jax.images import to_float
 from progan_jax.inference.load import locate
 from progan_jax.inference.snapshot import digest, read_snapshot, read_trained
 from progan_jax.models.common import (
-    NETWORKS,
     Weights,
     carry_shared,
     to_variables,
     weight_shapes,
 )
-from progan_jax.models.families import DEFAULT, Family, import_network
+from progan_jax.models.families import DEFAULT, Family, import_networks
 from progan_jax.models.options import differences, read_options
 from progan_jax.runtime.distributed import is_primary, share
 from progan_jax.runtime.mesh import lay_out, local, replicated
@@ -165,10 +164,8 @@ def restart_from(
 
 def _read_file(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:
     """Returns the networks of a pickle, their description, and the file's SHA-256."""
-    read = {kind: import_network(path, kind) for kind in NETWORKS}
-    info = read["Gs"][1]
-    networks = {kind: weights for kind, (weights, _) in read.items()}
-    return networks, info, info["source"]["sha256"]
+    networks, info = import_networks(path)
+    return {"G": networks["Gs"]} | networks, info, info["source"]["sha256"]
 
 
 def _read_folder(path: Path) -> tuple[_Networks, Mapping[str, Any], str]:

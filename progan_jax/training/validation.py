@@ -348,6 +348,16 @@ def _plateau_faults(
             f"measured in training, and config.eval.best = {config.eval.best!r}, "
             f"config.eval.every_kimg = {config.eval.every_kimg:g}; set both, or it to 0"
         )
+        return
+    # The first evaluation of a stage is its best so far.
+    least = len(endless) * (plateau + 1) * config.eval.every_kimg
+    if endless and least >= schedule.total_kimg:
+        yield (
+            f"config.schedule.total_kimg = {schedule.total_kimg:g} must be above "
+            f"{least:g}: {len(endless)} stage(s) end at a plateau, after "
+            f"{plateau + 1} evaluations, one in {config.eval.every_kimg:g} kimg, at "
+            "least; raise it, or lower config.eval.every_kimg"
+        )
 
 
 def _schedule_faults(schedule: Schedule) -> Iterator[str]:

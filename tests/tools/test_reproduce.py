@@ -179,10 +179,16 @@ def test_a_budget_sets_the_scale_at_which_training_takes_so_long(
     assert not table.exists()
     # More time than the recipe takes changes nothing of it.
     assert "a scale of 1\n" in cost(dry_run=True, scale=1.0, budget=1000 * hours)
-    # It is kept, whatever is measured later.
+    # It is kept, whatever is measured later, for the same runs.
     cost(jobs=True, scale=1.0, budget=hours)
-    (table / "budget.json").write_text(json.dumps({f"{hours:g}": 0.5}))
+    ((key, _),) = json.loads((table / "budget.json").read_text()).items()
+    (table / "budget.json").write_text(json.dumps({key: 0.5}))
     assert "a scale of 0.5\n" in cost(dry_run=True, scale=1.0, budget=hours)
+    assert "a scale of 0.5\n" not in cost(
+        dry_run=True, scale=1.0, budget=hours, rows=["a"]
+    )
+    with pytest.raises(UserError, match="is too short for these runs, which would be"):
+        cost(dry_run=True, scale=1.0, budget=1e-9)
 
 
 def test_jobs_are_commands_that_train_the_same_runs(reproduce, table, capsys):

@@ -8,8 +8,10 @@ import pytest
 from flax import traverse_util
 
 from progan_jax.errors import UserError
+from progan_jax.inference.load import import_snapshot
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator, init_variables, to_weights
+from progan_jax.models.families import import_network
 from progan_jax.models.stylegan_xl.design import design_network
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.training.config import make_networks, make_schedule, model_options
@@ -21,6 +23,7 @@ from progan_jax.training.start import (
     start_from,
 )
 from tests.tiny_xl import use_pooled
+from tests.torch_pickles import checkpoint, dumps
 from tests.untrained import untrained
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
@@ -147,3 +150,28 @@ def test_a_stem_that_does_not_fit_is_refused_in_one_line(config, tmp_path, what)
         open_initial(config, tmp_path / "run")
     (line,) = str(error.value).splitlines()
     assert message in line
+
+
+def test_a_pickle_of_the_authors_is_a_stem(config, tmp_path):
+    """Of a stem of 16x16, for a stage of 32x32."""
+    path = tmp_path / "imagenet16.pkl"
+    path.write_bytes(dumps(checkpoint("stem")))
+    weights, info = import_network(path, "Gs")
+    config.model.update(info["options"])
+    config.model.update(resolution=32, stages="16", num_classes=5)
+    config.schedule.start_resolution = 32
+    config.init_from = str(path)
+    initial = open_initial(config, tmp_path / "run")
+    assert set(initial.networks) == {"G", "Gs"}
+    for network in initial.networks.values():
+        jax.tree.map(np.testing.assert_array_equal, network, weights)
+    assert initial.origin["licence"] == info["licence"]
+    # At its own resolution, a run goes on with both of its networks.
+    config.model.update(resolution=16, stages="")
+    config.schedule.start_resolution = 16
+    initial = open_initial(config, tmp_path / "run")
+    in_training, _ = import_network(path, "G")
+    jax.tree.map(np.testing.assert_array_equal, initial.networks["G"], in_training)
+    with pytest.raises(UserError, match="not imported; leave out --with_training_nets"):
+        import_snapshot(path, tmp_path / "made", with_trained=True)
+    assert not (tmp_path / "made").exists()

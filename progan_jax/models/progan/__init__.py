@@ -1,5 +1,6 @@
 """Progressive GAN (Karras et al. 2018), with the interface of a family."""
 
+from progan_jax.models.common import NETWORKS as IMPORTED
 from progan_jax.models.common import same_loss as loss_at
 from progan_jax.models.progan.fit import fit, num_to_fit
 from progan_jax.models.progan.losses import (
@@ -32,6 +33,7 @@ __all__ = [
     "CURVES",
     "G_PENALTY",
     "G_TAKES_REALS",
+    "IMPORTED",
     "PAPER",
     "RECORD_CLASSES",
     "RESTARTS",

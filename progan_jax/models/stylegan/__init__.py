@@ -1,5 +1,6 @@
 """StyleGAN (Karras et al. 2019), with the interface of a family."""
 
+from progan_jax.models.common import NETWORKS as IMPORTED
 from progan_jax.models.common import same_loss as loss_at
 from progan_jax.models.stylegan.losses import (
     CURVES,
@@ -37,6 +38,7 @@ __all__ = [
     "CURVES",
     "G_PENALTY",
     "G_TAKES_REALS",
+    "IMPORTED",
     "PAPER",
     "RECORD_CLASSES",
     "RESTARTS",

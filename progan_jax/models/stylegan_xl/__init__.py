@@ -18,6 +18,7 @@ from progan_jax.models.stylegan_xl.losses import draw as draw_for_d
 from progan_jax.models.stylegan_xl.losses import draw as draw_for_g
 from progan_jax.models.stylegan_xl.networks import make_networks
 from progan_jax.models.stylegan_xl.official import (
+    IMPORTED,
     RECORD_CLASSES,
     import_value,
     recognises,
@@ -36,6 +37,7 @@ __all__ = [
     "CURVES",
     "G_PENALTY",
     "G_TAKES_REALS",
+    "IMPORTED",
     "PAPER",
     "RECORD_CLASSES",
     "RESTARTS",

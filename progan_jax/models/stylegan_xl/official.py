@@ -50,6 +50,8 @@ _KINDS = ("Generator", "SuperresGenerator")
 # Their names of the networks.
 _NAMES = {"G": "G", "Gs": "G_ema"}
 
+IMPORTED: tuple[str, ...] = tuple(_NAMES)
+
 _PARTS = {"embed": "embed_proj", "kernel": "weight"}
 _LEAVES = {
     ("stats", "w_average"): "mapping.w_avg",
