@@ -192,9 +192,11 @@ def _restarts(config: ml_collections.ConfigDict, schedule: Schedule) -> list[str
         for r, cost in costs.items()
         if cost.g_trained < cost.g_params
     ]
+    measures = config.eval.best and config.eval.every_kimg
+    snapshot = f"best snapshot by {config.eval.best}" if measures else "last snapshot"
     lines = [
         "Each stage begins with a new D and new optimizers, on the averaged G of the "
-        "best snapshot of the stage before.",
+        f"{snapshot} of the stage before.",
         f"Of G's parameters these are trained: {', '.join(parts)}.",
     ]
     if patience := config.schedule.plateau_evaluations:

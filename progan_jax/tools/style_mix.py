@@ -66,8 +66,11 @@ def main(model: str) -> None:
     label = find_label(generator, CLASS.value)
     rows, columns = (Sources(generator, part, label) for part in seeds)
     picture = mixing_sheet(generator, rows, columns, layers, style)
-    a, b = ("-".join(map(str, part)) for part in seeds)
-    done = write_picture(model, generator, f"mixes/seeds{a}_{b}", OUT.value, picture)
+    name = "_".join(["-".join(map(str, part)) for part in seeds])
+    name = f"seeds{name}" + (f"_class{label}" if label is not None else "")
+    if LAYERS.value != LAYERS.default:
+        name += "_layers" + LAYERS.value.replace(",", "+")
+    done = write_picture(model, generator, f"mixes/{name}", OUT.value, picture)
     print(f"{done}; {style}")
 
 

@@ -23,13 +23,16 @@ def mix(import_tool, monkeypatch):
 def test_a_sheet_is_written_beside_the_snapshot(mix, tmp_path, capsys):
     model = write_styled(tmp_path / "it", "fused", tuple("abcde"))
     mix(model, rows="0", columns="1,2", layers="coarse,3-5", **{"class": "b"})
-    path = model / "mixes" / "it_seeds0_1-2.png"
+    path = model / "mixes" / "it_seeds0_1-2_class1_layerscoarse+3-5.png"
     with Image.open(path) as sheet:
         width, height = sheet.size
     shown = "psi 0.7 on 4 layers, fixed noise"
     assert capsys.readouterr().out == f"{path}: {width}x{height}; {shown}\n"
     # A label, and three columns; a heading row, and two with headings.
     assert 3 * 128 < width < 4 * 128 and 3 * 128 < height < 5 * 128
+    # Another class, or the usual layers, have a sheet of their own.
+    mix(model, rows="0", columns="1,2", **{"class": "c"})
+    assert path.exists() and (model / "mixes" / "it_seeds0_1-2_class2.png").exists()
 
 
 @pytest.mark.parametrize(

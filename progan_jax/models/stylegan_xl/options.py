@@ -242,14 +242,25 @@ def describe(options: Options) -> dict[str, str]:
     table = f"from {file}" if file else "random"
     return {
         "mapping": f"{options.mapping_layers} layers, w of {options.w_size}",
-        "synthesis": f"{options.layers} layers and ToRGB, equivariant to "
-        f"{options.equivariance}" + (f", on {options.stages}" * bool(options.stages)),
+        "synthesis": f"{_count_layers(options)} layers and ToRGB, equivariant to "
+        f"{options.equivariance}" + _describe_stages(options),
         "feature maps": f"{options.fmap_base} / 2 f, at most {options.fmap_max}",
         "backbones of D": ", ".join(map(_describe_backbone, options.backbone_names))
         + size,
         "images per group of statistics": str(options.stats_batch or "the batch"),
         "class embeddings": f"{table} at the start",
     }
+
+
+def _count_layers(options: Options) -> int:
+    """Returns the number of layers besides ToRGB."""
+    # A stage replaces two of them, and ToRGB.
+    return options.layers + sum(layers - 2 for _, layers in options.chain[1:])
+
+
+def _describe_stages(options: Options) -> str:
+    sides = [f"{side}x{side}" for side in options.sides]
+    return f", in stages of {', '.join(sides)}" if len(sides) > 1 else ""
 
 
 def _describe_backbone(name: str) -> str:

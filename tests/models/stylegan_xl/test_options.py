@@ -250,6 +250,21 @@ def test_fields_without_effect_do_not_matter():
     assert not Options().matters("head_layers") and Options().matters("layers")
 
 
+def test_a_card_counts_the_layers_of_all_stages():
+    stem = describe(Options(layers=10))["synthesis"]
+    assert stem == "10 layers and ToRGB, equivariant to translation"
+    # The paper has 21 and 39 with ToRGB; its last stage has 5 layers.
+    chain = describe(Options(resolution=64, stages="16 32"))["synthesis"]
+    assert chain == (
+        "20 layers and ToRGB, equivariant to translation, in stages of 16x16, 32x32, "
+        "64x64"
+    )
+    last = Options(
+        resolution=1024, head_layers=5, stages="16 32:7 64:7 128:7 256:7 512:7"
+    )
+    assert describe(last)["synthesis"].startswith("38 layers and ToRGB")
+
+
 def test_a_card_names_backbones_groups_and_embeddings():
     rows = describe(Options(backbones="lite0", backbone_size=64, stats_batch=8))
     assert rows["backbones of D"] == "lite0 (3.0 M, Apache-2.0), lite0 at 64"
