@@ -99,7 +99,7 @@ class Variables(NamedTuple):
 
     def g_with(self, params: Params) -> dict[str, Any]:
         """Returns G's variables with other values of the parameters in training."""
-        return self.g | {"params": carry_over(self.g["params"], params)}
+        return self.g | {"params": carry_over(self.g.get("params", {}), params)}
 
 
 class Examples(NamedTuple):
