@@ -61,7 +61,7 @@ def test_other_names_list_the_recipes(name, tmp_path, monkeypatch):
         "base, celeba, celeba_hq, cifar10, cifar10_conditional, digits, folder, "
         "folder_small, lsun, lsun_bedroom, mnist_modes, stylegan_ablation, "
         "stylegan_celeba_hq, stylegan_digits, stylegan_ffhq, stylegan_folder, "
-        "stylegan_lsun, stylegan_xl"
+        "stylegan_lsun, stylegan_xl, stylegan_xl_ablation"
     )
 
 
