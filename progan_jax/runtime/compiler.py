@@ -54,6 +54,7 @@ _WIDTHS = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8}
 _COLLECTIVE = re.compile(
     r" = (?P<shapes>.*?) (?P<kind>all-reduce|all-gather|all-to-all|reduce-scatter"
     r"|collective-permute|collective-broadcast)(?:-start)?\("
+    r"(?:.*?channel_id=(?P<channel>\d+))?"
 )
 
 _SHAPE = re.compile(r"\b(pred|bf16|[a-z]+\d+)\[([\d,]*)\]")
@@ -84,10 +85,15 @@ def flops(compiled: jax.stages.Compiled) -> float:
 def collectives(hlo: str) -> Mapping[str, tuple[int, int]]:
     """Returns number and bytes of the collectives in a program's text, by their kind.
 
-    Each stands for one execution: the body of a loop is counted once.
+    Each stands for one execution: the body of a loop is counted once, and what a TPU's
+    compiler repeats for each operation that it may overlap with, on one channel.
     """
     found: dict[str, tuple[int, int]] = {}
+    seen = set()
     for match in _COLLECTIVE.finditer(hlo):
+        if (channel := match["channel"]) is not None and channel in seen:
+            continue
+        seen.add(channel)
         count, size = found.get(match["kind"], (0, 0))
         found[match["kind"]] = count + 1, size + _num_bytes(match["shapes"])
     return found

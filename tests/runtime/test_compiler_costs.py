@@ -11,12 +11,13 @@ TPU_TEXT = """
    /*index=5*/bf16[2,2]{1,0:T(4,128)(2,1)}) all-reduce(%a, %b, %c, %d, %e), channel_id=1
   %ar-start = f32[16]{0} all-reduce-start(f32[16]{0} %f), to_apply=%add
   %ar-done = f32[16]{0} all-reduce-done(f32[16]{0} %ar-start)
-  %g = u8[32]{0} all-gather(u8[4]{0} %h), dimensions={0}
+  %g = u8[32]{0} all-gather(u8[4]{0} %h), channel_id=2, dimensions={0}
+  %clone = u8[32]{0:T(8)S(1)} all-gather(u8[4]{0} %h2), channel_id=2, dimensions={0}
   %add = f32[] add(%all-reduce.7, %g)
 """.replace(",\n   /*", ", /*")
 
 
-def test_collectives_of_a_tpu_program_are_counted_with_their_bytes():
+def test_collectives_of_a_tpu_program_are_counted_once_with_their_bytes():
     reduced = 4 * (8 * 128 + 4 + 1 + 1) + 2 * 4 + 4 * 16
     assert collectives(TPU_TEXT) == {"all-reduce": (2, reduced), "all-gather": (1, 32)}
 
