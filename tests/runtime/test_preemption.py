@@ -13,6 +13,15 @@ from progan_jax.runtime.preemption import StopRequest, ending_in_a_line
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture
+def usual_sighup():
+    """The system's own handler: under nohup there is none."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("usual_sighup")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_becomes_a_request(name):
     with StopRequest() as stop:
@@ -72,6 +81,7 @@ with StopRequest() as stop:
 """
 
 
+@pytest.mark.usefixtures("usual_sighup")
 def test_a_terminal_that_is_closed_leaves_time_to_save(tmp_path):
     terminal, end = pty.openpty()
     command = [sys.executable, "-c", CODE, str(tmp_path)]
