@@ -22,6 +22,8 @@ from progan_jax.models.stylegan_xl.filters import lowpass, radial_lowpass
 
 _GAIN = math.sqrt(2)  # Of the rectifier.
 _CLAMP = 256.0  # Largest value after it; the authors' program.
+# Above this side, accelerators take as many maps at a time as fill a TPU's lanes.
+_LARGE_SIDE, _MAPS_AT_ONCE = 256, 128
 
 
 def filtered_lrelu(x: jax.Array, layer: LayerDesign) -> jax.Array:
@@ -48,7 +50,7 @@ def _rectify_filtered(x: jax.Array, layer: LayerDesign) -> jax.Array:
     The backward pass computes the maps of the higher rate again: to keep them would
     take four times the memory of all else.
     """
-    return _for_each(partial(_of_image, layer), x)
+    return _for_each(partial(_of_image, layer), x, layer.size)
 
 
 def _of_image(layer: LayerDesign, x: jax.Array) -> jax.Array:
@@ -62,23 +64,44 @@ def _backwards(layer: LayerDesign, x: jax.Array, gradient: jax.Array) -> Any:
         _, pull_back = jax.vjp(partial(_of_image, layer), both[0])
         return pull_back(both[1])[0]
 
-    return (_for_each(of_image, (x, gradient)),)
+    return (_for_each(of_image, (x, gradient), layer.size),)
 
 
 _rectify_filtered.defvjp(lambda x, layer: (_rectify_filtered(x, layer), x), _backwards)
 
 
-def _for_each(of_image: Callable[[Any], jax.Array], images: Any) -> jax.Array:
-    """Applies a function to each image of a tree of arrays [N, ...].
+def _for_each(
+    of_image: Callable[[Any], jax.Array], images: Any, side: int
+) -> jax.Array:
+    """Applies a function, of each map by itself, to a tree of arrays [N, H, W, C].
 
-    On a CPU one after the other, as an image's maps of the higher rate fit into its
-    caches; elsewhere, and where a batch is split over devices, all at once.
+    On a CPU to one image after the other, as its maps of the higher rate, of that side,
+    fit into its caches. Elsewhere, and where a batch is split over devices, to all
+    images at once, but to many large maps in parts: eight images of 512 maps of 562x562
+    would take 2.4 GiB in bfloat16, several times in a backward pass.
     """
     at_once = jax.vmap(of_image)
+    if side > _LARGE_SIDE:
+        at_once = partial(_by_maps, at_once)
     if jax.device_count() > 1:
         return at_once(images)
     each = partial(lax.map, of_image)
     return lax.platform_dependent(images, cpu=each, default=at_once)
+
+
+def _by_maps(of_images: Callable[[Any], jax.Array], images: Any) -> jax.Array:
+    """Applies a function to `_MAPS_AT_ONCE` maps of all images after the other."""
+    maps = jax.tree.leaves(images)[0].shape[-1]
+    if maps <= _MAPS_AT_ONCE:
+        return of_images(images)
+
+    def split(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, ((0, 0),) * 3 + ((0, -maps % _MAPS_AT_ONCE),))
+        return jnp.moveaxis(x.reshape(*x.shape[:3], -1, _MAPS_AT_ONCE), 3, 0)
+
+    parts = lax.map(of_images, jax.tree.map(split, images))
+    x = jnp.moveaxis(parts, 0, 3)
+    return x.reshape(*x.shape[:3], -1)[..., :maps]
 
 
 @cache

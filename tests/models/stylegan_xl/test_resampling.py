@@ -1,10 +1,12 @@
 """Filtered rectifiers, against zeros, filters and steps written out."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
 
+from progan_jax.models.stylegan_xl import resampling
 from progan_jax.models.stylegan_xl.design import design_network
 from progan_jax.models.stylegan_xl.filters import lowpass, radial_lowpass
 from progan_jax.models.stylegan_xl.resampling import (
@@ -101,3 +103,29 @@ def test_upsampling_keeps_places_and_downsampling_undoes_it(case, index):
     low = down_matrix(layer) @ expected
     expected = wave(layer.target.size, layer.target.rate)
     np.testing.assert_allclose(low, expected, atol=0.02)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("maps", [2, 5])
+def test_maps_in_parts_give_the_same_values_and_gradients(monkeypatch, maps):
+    # Eight devices take the way of accelerators.
+    layer = layer_of("stem", 3)
+    x, direction = (
+        np.random.default_rng(maps).standard_normal((2, side, side, maps))
+        for side in (layer.padded_size, layer.target.size)
+    )
+
+    def run(x):
+        return jax.vjp(lambda x: filtered_lrelu(x, layer), x)[1](direction)[0]
+
+    def length(x):
+        return jnp.sum(run(x) ** 2)
+
+    whole = filtered_lrelu(x, layer), *jax.value_and_grad(length)(x)
+    monkeypatch.setattr(resampling, "_LARGE_SIDE", 0)
+    monkeypatch.setattr(resampling, "_MAPS_AT_ONCE", 2)
+    loops = "while" in jax.jit(run).lower(x).as_text()
+    assert loops == (maps > 2)
+    in_parts = filtered_lrelu(x, layer), *jax.value_and_grad(length)(x)
+    for a, b in zip(in_parts, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
