@@ -190,6 +190,24 @@ def shared_programs(monkeypatch):
     monkeypatch.setattr(StageProgram, "abstract_state", abstract_once)
 
 
+STATM = Path("/proc/self/statm")  # Linux's; elsewhere everything is kept.
+PAGE, KEPT_BYTES = os.sysconf("SC_PAGE_SIZE"), 3 * 2**30
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dropped_programs():
+    """Drops compiled programs after a file where a process holds much.
+
+    Otherwise two workers would end with 9 GB each, and little would be left for files.
+    """
+    yield
+    if STATM.exists() and int(STATM.read_text().split()[1]) * PAGE > KEPT_BYTES:
+        for kept in (PROGRAMS, COMPILED, STATES):
+            kept.clear()
+        jax.clear_caches()
+        gc.collect()
+
+
 def pytest_collection_finish():
     # What is imported stays: to look through it again takes one part in twenty.
     gc.freeze()

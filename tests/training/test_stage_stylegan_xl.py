@@ -30,10 +30,11 @@ def config(tiny_xl, weights):
 
 
 def train(config, devices, pairs=10):
-    digits = coloured_digits()
+    side = config.model.resolution
+    digits = coloured_digits(side)
     mesh = make_mesh(jax.devices()[:devices])
     counts = digits.label_counts
-    stage = StageProgram(config, make_schedule(config), SIDE, mesh, counts)
+    stage = StageProgram(config, make_schedule(config), side, mesh, counts)
     state = stage.create(digits)
     stage.prepare(digits)
     for first in range(0, pairs, 4):
@@ -53,10 +54,12 @@ def arrays(state):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("side", [SIDE, 32])
 def test_ten_pairs_are_the_same_on_eight_devices_with_groups_of_their_own(
-    config, float64, own_emitters, monkeypatch
+    config, float64, own_emitters, monkeypatch, side
 ):
     use_pooled(monkeypatch)
+    config.model.resolution = config.schedule.start_resolution = side
     config.model.backbone_weights = ""  # Other programs than those of lite0.
     config.model.dtype = "float64"
     one, eight = (train(config, n) for n in (1, 8))
