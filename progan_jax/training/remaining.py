@@ -111,9 +111,15 @@ class RemainingTime:
         total = 0.0
         for stage in self.schedule.stages():
             images = self.schedule.stage_end(stage) - max(nimg, stage.start_nimg)
-            pairs = max(images, 0) / self._work[stage.resolution].images
-            total += pairs * self._pair_sec(stage.resolution)
+            total += self.of(stage.resolution, max(images, 0))
         return total
+
+    def of(self, resolution: int, images: int) -> float:
+        """Returns the number of seconds that `images` images of a stage take.
+
+        `add` must have been called before.
+        """
+        return images / self._work[resolution].images * self._pair_sec(resolution)
 
     def _pair_sec(self, resolution: int) -> float:
         times = {side: sec / pairs for side, (sec, pairs) in self._seen.items()}
