@@ -183,8 +183,9 @@ def _summary(
             f"the compiled step's peak on each of {num_devices} device(s): state, "
             f"temporaries, code, and a set of {_NUM_IMAGES:,} real images."
         )
+    most = "at most " if schedule.may_end_before else ""
     lines = [
-        f"The run shows {schedule.end_nimg() / 1000:g} kimg in "
+        f"The run shows {most}{schedule.end_nimg() / 1000:g} kimg in "
         f"{schedule.ticks_until(schedule.end_nimg())} ticks; alpha and the learning "
         f"rates are held for quanta of {schedule.quantum_pairs} pair(s).",
         "From, fade to, until and tick are in kimg; parameters count every RGB layer.",
@@ -263,7 +264,7 @@ def _time(
 
 def _lengths(schedule: Schedule) -> tuple[dict[int, int], str]:
     """Returns images by the stages' resolutions, and which part of a stage they are."""
-    if schedule.open_ended:
+    if schedule.may_end_before:
         if not all(schedule.stabilise_kimg[r] for r in schedule.resolutions[:-1]):
             which = f"{_UNIT_NIMG // 1000} kimg of each stage"
             return dict.fromkeys(schedule.resolutions, _UNIT_NIMG), which

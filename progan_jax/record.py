@@ -109,7 +109,7 @@ class Record:
             lambda n: n <= nimg and schedule.is_tick_end(n),
             expected=schedule.ticks_until(nimg),
         )
-        self.bar = ProgressBar(schedule.end_nimg(), nimg)
+        self.bar = ProgressBar(schedule.end_nimg(), nimg, schedule.may_end_before)
         self._tick_started = self._maintenance_started = time.perf_counter()
         self._reported, self._is_report_due = -math.inf, False
 
@@ -118,11 +118,12 @@ class Record:
         devices, end = self._mesh.devices.flatten(), self._schedule.end_nimg()
         verb = "continues from" if nimg else "starts at"
         hosts = jax.process_count()
+        most = "at most " if self._schedule.may_end_before else ""
         among = f" of {hosts} processes" if hosts > 1 else ""
         self.bar.print(describe_set(self._config, self._pyramid))
         self.bar.print(
             f"{self._workdir}: {len(devices)} x {devices[0].device_kind}{among}; "
-            f"{verb} {nimg / 1000:.1f} of {end / 1000:.1f} kimg"
+            f"{verb} {nimg / 1000:.1f} of {most}{end / 1000:.1f} kimg"
         )
         self._report_dropped(nimg)
 
@@ -165,7 +166,7 @@ class Record:
             row["Progress/plateau"] = float(self.judge_stage(nimg)[0])
         self.folder.check()
         self._log.write(row)
-        self.bar.print(format_tick(row))
+        self.bar.print(format_tick(row, schedule.may_end_before))
         if measures_stage:
             self.bar.print(format_swd(row))
         if stage_ends or tick % train.grid_ticks == 0:

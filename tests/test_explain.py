@@ -158,6 +158,7 @@ def test_stages_of_stylegan_xl_show_what_they_train_and_frozen_networks():
     assert f"{70_273_027 + 1024**2 + 2052:,} at 32x32" in text
     assert "Each stage begins with a new D" in text
     assert "ends after 5 evaluations without a better fid" in text
+    assert "The run shows at most 75000 kimg" in text
     assert "Operations of each stage at most" in text
     assert "deit_base (85.8 M, Apache-2.0), lite0 (3.0 M, Apache-2.0)" in text
     assert max(map(len, lines.split("\n"))) <= 110

@@ -79,7 +79,7 @@ def schedule_chart(record: RunRecord) -> str:
     if len(sides) == 1:
         return ""
     lines = {"trained": [(0.0, float(sides[0])), *_resolutions(record.rows)]}
-    if not record.is_finished:
+    if not record.is_finished and not record.schedule.may_end_before:
         lines["planned"] = [lines["trained"][-1], *_planned(record)]
     return _show([Chart("Resolution and its fades", lines, ticks=sides, is_log=True)])
 
@@ -208,14 +208,20 @@ _NEITHER_IS_BETTER = ("ms_ssim",)  # It should be that of the real images.
 def summary(record: RunRecord) -> str:
     """Returns the progress of the run in a few numbers."""
     last, end = record.rows[-1], record.schedule.end_nimg() / 1000
+    may_end_before = record.schedule.may_end_before and not record.is_finished
+    most = "at most " if may_end_before else ""
     side, alpha = int(last["Progress/resolution"]), last["Progress/alpha"]
-    left = format_duration(last.get("Timing/eta_sec") or 0)
+    left = last.get("Timing/eta_sec")
+    if record.is_finished or left is None:
+        rest = ""
+    else:
+        rest = f"{most or 'about '}{format_duration(left)} left"
     time = format_duration(last["Timing/total_sec"])
     return facts(
         [
-            ("Shown", f"{last['Progress/kimg']:,.1f} kimg", f"of {end:,.1f}"),
+            ("Shown", f"{last['Progress/kimg']:,.1f} kimg", f"of {most}{end:,.1f}"),
             ("Resolution", f"{side}x{side}", f"alpha {alpha:.2f}"),
-            ("Trained for", time, "" if record.is_finished else f"about {left} left"),
+            ("Trained for", time, rest),
             ("Speed", f"{last['Timing/img_per_sec']:,.0f} images/s", "last tick"),
             *_best_values(record),
         ]
@@ -300,11 +306,16 @@ def _best(record: RunRecord, name: str) -> float:
 def _stage_row(record: RunRecord, stage: Stage) -> list[str]:
     schedule, r = record.schedule, stage.resolution
     fade_end, end = schedule.fade_end(stage), schedule.stage_end(stage)
+    shown = record.rows[-1]["Progress/nimg"]
+    start, until = (
+        "at most " * (schedule.may_end_before and nimg > shown) + f"{nimg / 1000:,.1f}"
+        for nimg in (stage.start_nimg, end)
+    )
     return [
         f"{r}x{r}",
-        f"{stage.start_nimg / 1000:,.1f}",
+        start,
         f"{fade_end / 1000:,.1f}" if fade_end > stage.start_nimg else "no fade",
-        f"{end / 1000:,.1f}",
+        until,
         str(schedule.batch_size[r]),
         f"{schedule.g_learning_rate[r]:g}",
         f"{schedule.d_learning_rate[r]:g}",
