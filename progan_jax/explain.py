@@ -14,7 +14,7 @@ from progan_jax.errors import UserError
 from progan_jax.metrics.image_sources import describe_set
 from progan_jax.metrics.scoreboard import has_numbers
 from progan_jax.runtime.compiler import memory
-from progan_jax.runtime.logging import format_duration, read_rows
+from progan_jax.runtime.logging import format_duration, format_kimg, read_rows
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.training.config import (
     family_of,
@@ -43,6 +43,8 @@ _COLUMNS = (
     "D params",
     "memory",
 )
+
+_FADE = _COLUMNS.index("fade to")  # Left out of runs without fades.
 
 _WIDTH = 100
 
@@ -92,9 +94,10 @@ def explain(
     time = textwrap.fill(_time(config, schedule, mesh.size, workdir), _WIDTH)
     networks = family_of(config).describe(model_options(config)).items()
     lines = [f"{name}: {value}" for name, value in networks]
-    return "\n".join(
-        [*about, *_align([_COLUMNS, *rows]), "", summary, time, "", *lines]
-    ).rstrip()
+    table = [_COLUMNS, *rows]
+    if not schedule.fades:
+        table = [(*row[:_FADE], *row[_FADE + 1 :]) for row in table]
+    return "\n".join([*about, *_align(table), "", summary, time, "", *lines]).rstrip()
 
 
 # Of a stage whose start only the run will know.
@@ -141,8 +144,8 @@ def _row(
     rates = schedule.g_learning_rate[r], schedule.d_learning_rate[r]
     return (
         f"{r}x{r}",
-        "?" if stage.start_nimg == _UNKNOWN else _kimg(stage.start_nimg),
-        _kimg(fade_end) if fade_end > stage.start_nimg else "no fade",
+        "?" if stage.start_nimg == _UNKNOWN else format_kimg(stage.start_nimg / 1000),
+        format_kimg(fade_end / 1000) if fade_end > stage.start_nimg else "no fade",
         _until(schedule, stage),
         str(batch),
         ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates)),
@@ -156,16 +159,14 @@ def _row(
 def _until(schedule: Schedule, stage: Stage) -> str:
     is_last = stage.resolution == schedule.resolutions[-1]
     if is_last and stage.start_nimg == _UNKNOWN:
-        return _kimg(int(schedule.total_kimg * 1000))
+        return format_kimg(schedule.total_kimg)
     if schedule.open_ended and not schedule.stabilise_kimg[stage.resolution]:
-        return "plateau" if not is_last else _kimg(schedule.stage_end(stage))
+        return (
+            "plateau" if not is_last else format_kimg(schedule.stage_end(stage) / 1000)
+        )
     if stage.start_nimg == _UNKNOWN:
         return "?"
-    return _kimg(schedule.stage_end(stage))
-
-
-def _kimg(nimg: int) -> str:
-    return f"{nimg / 1000:.1f}"
+    return format_kimg(schedule.stage_end(stage) / 1000)
 
 
 def _summary(
@@ -184,11 +185,18 @@ def _summary(
             f"temporaries, code, and a set of {_NUM_IMAGES:,} real images."
         )
     most = "at most " if schedule.may_end_before else ""
+    held, units = "learning rates", "From, until and tick are in kimg."
+    if schedule.fades:
+        held = "alpha and the learning rates"
+        units = (
+            "From, fade to, until and tick are in kimg; parameters count every RGB "
+            "layer."
+        )
     lines = [
-        f"The run shows {most}{schedule.end_nimg() / 1000:g} kimg in "
-        f"{schedule.ticks_until(schedule.end_nimg())} ticks; alpha and the learning "
-        f"rates are held for quanta of {schedule.quantum_pairs} pair(s).",
-        "From, fade to, until and tick are in kimg; parameters count every RGB layer.",
+        f"The run shows {most}{format_kimg(schedule.end_nimg() / 1000)} kimg in "
+        f"{schedule.ticks_until(schedule.end_nimg())} ticks; {held} are held for "
+        f"quanta of {schedule.quantum_pairs} pair(s).",
+        units,
         f"Memory is {memory_is}",
     ]
     if schedule.rampup_kimg:
@@ -197,7 +205,7 @@ def _summary(
         )
     if family_of(config).RESTARTS:
         lines[1:1] = _restarts(config, schedule)
-    elif config.optim.reset_at_fades:
+    elif config.optim.reset_at_fades and schedule.fades:
         lines.insert(1, "Adam is reset where a fade begins and where it ends.")
     return "\n".join(textwrap.fill(line, _WIDTH) for line in lines)
 

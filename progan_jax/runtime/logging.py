@@ -166,18 +166,19 @@ def _warn_once(message: str) -> None:
     warn(message)
 
 
-def format_tick(row: Row, may_end_before: bool = False) -> str:
+def format_tick(row: Row, fades: bool = True, may_end_before: bool = False) -> str:
     """Returns the line of a tick, 100 columns wide, and another for skipped updates.
 
     Args:
       row: The tick's.
+      fades: Whether the run has fades, so that alpha is of interest.
       may_end_before: Whether the remaining time is a limit.
     """
     side, gap = int(row["Progress/resolution"]), row["Health/score_gap"]
+    alpha = f"alpha {row['Progress/alpha']:.2f} " if fades else ""
     line = (
         f"tick {row['Progress/tick']:<4d} kimg {row['Progress/kimg']:<8.7g} "
-        f"{f'{side}x{side}':<9} alpha {row['Progress/alpha']:.2f} "
-        f"{row['Timing/img_per_sec']:5.0f} img/s "
+        f"{f'{side}x{side}':<9} {alpha}{row['Timing/img_per_sec']:5.0f} img/s "
         f"eta {_format_eta(row['Timing/eta_sec'], may_end_before):<7} "
         f"peak {row['Memory/peak_mib'] / 1024:.1f} GiB gap {gap:.3g}"
     )
@@ -200,6 +201,11 @@ def format_swd(row: Row) -> str:
     ]
     text = f"    end of {side}x{side}: sliced Wasserstein distance x 1e3  "
     return textwrap.fill(text + "  ".join(levels), 100, subsequent_indent=" " * 8)
+
+
+def format_kimg(kimg: float) -> str:
+    """Returns for example "12,000", "400.5" or "0.608": short runs need more digits."""
+    return f"{round(kimg, 1 if kimg >= 100 else 3):,.10g}"
 
 
 def format_duration(seconds: float) -> str:

@@ -106,6 +106,11 @@ class Schedule:
         return self.sides or tuple(doubled)
 
     @property
+    def fades(self) -> bool:
+        """Whether any stage fades in."""
+        return any(self.fade_kimg[side] for side in self.resolutions[1:])
+
+    @property
     def may_end_before(self) -> bool:
         """Whether a plateau may end the run before `end_nimg`."""
         return self.open_ended and not self.ended_nimg

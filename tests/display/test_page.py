@@ -154,8 +154,8 @@ def test_the_stages_show_plan_and_throughput(read):
     stages = tables(read)["The stages of the schedule, and their throughput"]
     assert [row[0] for row in stages[1:]] == ["4x4", "8x8", "16x16"]
     # Four ticks of 1000 images in 2 seconds each, a second of maintenance after each.
-    assert stages[1][-3:] == ["4.0", "500.0", "12s"]
-    assert stages[2][-3:] == ["8.0", "250.0", "24s"]
+    assert stages[1][-3:] == ["4", "500.0", "12s"]
+    assert stages[2][-3:] == ["8", "250.0", "24s"]
     assert stages[3][-3:] == ["", "", ""]
 
 
@@ -169,8 +169,8 @@ def test_snapshots_are_compared_with_real_images_and_the_best_is_named(read):
     assert rows == [
         ["kimg", "resolution", "SWD 16", "SWD average"],
         ["real images", "", "2.5", "2.5"],
-        ["4.0", "4", "80", "80"],
-        ["12.0", "8", "40 (best)", "40 (best)"],
+        ["4", "4", "80", "80"],
+        ["12", "8", "40 (best)", "40 (best)"],
     ]
 
 

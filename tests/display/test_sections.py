@@ -32,3 +32,11 @@ def test_what_a_plateau_may_end_has_a_limit_and_no_plan(run):
     assert ">planned<" in schedule_section(record)
     page = schedule_section(open_ended)
     assert ">planned<" not in page and page.count("at most") == 1
+
+
+def test_a_run_without_fades_shows_none(run):
+    record = read_run(run)
+    assert "alpha" in summary(record) and "fade" in schedule_section(record)
+    schedule = replace(record.schedule, fade_kimg={4: 0, 8: 0, 16: 0})
+    without = replace(record, schedule=schedule)
+    assert "alpha" not in summary(without) and "fade" not in schedule_section(without)

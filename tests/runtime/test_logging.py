@@ -11,6 +11,7 @@ from progan_jax.runtime.logging import (
     ProgressBar,
     RunLog,
     format_duration,
+    format_kimg,
     format_swd,
     format_tick,
     peak_memory_mib,
@@ -212,7 +213,14 @@ def test_a_tick_is_one_line_of_how_far_how_fast_and_how_well():
 
 def test_a_remaining_time_that_is_a_limit_or_unknown_says_so():
     assert " eta <2m 05s " in format_tick(row(1), may_end_before=True)
-    assert " eta ? " in format_tick(row(1, **{"Timing/eta_sec": float("nan")}), True)
+    assert " eta ? " in format_tick(
+        row(1, **{"Timing/eta_sec": float("nan")}), may_end_before=True
+    )
+
+
+def test_a_run_without_fades_has_no_alpha():
+    with_fades, without = (format_tick(row(12_016), fades) for fades in (True, False))
+    assert without == with_fades.replace("alpha 0.25 ", "")
 
 
 LARGE = {
@@ -249,6 +257,20 @@ def test_distances_are_one_line():
 def test_warnings_go_to_standard_error(capsys):
     warn("look out")
     assert capsys.readouterr().err == "warning: look out\n"
+
+
+@pytest.mark.parametrize(
+    ("kimg", "text"),
+    [
+        (0, "0"),
+        (0.608, "0.608"),
+        (99.016, "99.016"),
+        (400.016, "400"),
+        (25e3, "25,000"),
+    ],
+)
+def test_kimg_of_short_runs_are_exact(kimg, text):
+    assert format_kimg(kimg) == text
 
 
 @pytest.mark.parametrize(
