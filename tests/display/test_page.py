@@ -257,21 +257,25 @@ def test_rows_of_one_class_each_are_named(run):
     config["config"]["train"]["grid_by_class"] = True
     (run / "config.json").write_text(json.dumps(config))
     folder, params = run / "snapshots" / "000012_r008", {"a": np.zeros(1, np.float32)}
-    names = ["cat", "<b>dog</b>"]
-    for dataset, shown in [({"class_names": names}, True), ({}, False)]:
+    names = ["cat", "<b>dog</b>", "no third row"]
+    for dataset, shown in [
+        ({"class_names": names}, "cat, &lt;b&gt;dog&lt;/b&gt;"),
+        ({"class_names": names[:1]}, "cat, cat"),
+        ({"num_classes": 5}, "0, 1"),
+        ({}, ""),
+    ]:
         write_snapshot(folder, params, {"dataset": dataset})
         write_report(run, run / "report.html")
         text = (run / "report.html").read_text()
-        line = "Each row shows one class: cat, &lt;b&gt;dog&lt;/b&gt;."
-        assert (line in text) == shown
-        assert ("Each row shows" in text) == shown
+        assert not shown or f"Rows show one class each, from the top: {shown}." in text
+        assert ("Rows show" in text) == bool(shown)
     (folder / "snapshot.json").write_text("{")
     write_report(run, run / "report.html")  # It is written all the same.
     config["config"]["train"]["grid_by_class"] = False
     (run / "config.json").write_text(json.dumps(config))
     write_snapshot(folder, params, {"dataset": {"class_names": names}})
     write_report(run, run / "report.html")
-    assert "Each row shows" not in (run / "report.html").read_text()
+    assert "Rows show" not in (run / "report.html").read_text()
 
 
 def test_truncations_have_charts_and_columns_of_their_own(run):
