@@ -432,10 +432,11 @@ def _summary(
     folder: Path, reader: Reader, shards: list[Shard], skipped: int, seconds: float
 ) -> str:
     images = sum(shard.num_images for shard in shards)
+    size = f"{_stored_bytes(folder) / 2**20:,.1f} MiB"
     return (
         f"{folder}: {images:,} images, "
         f"{describe_classes(reader.num_classes, reader.class_names)}, "
-        f"{_stored_bytes(folder) / 2**20:,.1f} MiB in {seconds:,.1f} s; {skipped:,} skipped"
+        f"{size} in {seconds:,.1f} s; {skipped:,} skipped"
         + (f" (see {folder / 'skipped.csv'})" if skipped else "")
         + f"; look at {folder / 'contact_sheet.png'}"
     )
