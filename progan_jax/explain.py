@@ -2,14 +2,19 @@
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
 
 from progan_jax.data.sources import is_prepared
+from progan_jax.errors import UserError
 from progan_jax.metrics.image_sources import describe_set
+from progan_jax.metrics.scoreboard import has_numbers
 from progan_jax.runtime.compiler import memory
+from progan_jax.runtime.logging import format_duration, format_kimg, read_rows
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.training.config import (
     family_of,
@@ -18,10 +23,13 @@ from progan_jax.training.config import (
     model_options,
 )
 from progan_jax.training.costs import stage_cost
+from progan_jax.training.remaining import RemainingTime, matmul_rate, pair_work
 from progan_jax.training.schedule import Schedule, Stage
 from progan_jax.training.stage import StageProgram, warn_of_small_groups
 from progan_jax.training.start import open_set
+from progan_jax.training.stored_config import complete_config
 from progan_jax.training.validation import validate
+from progan_jax.training.workdir import CONFIG, check_same_config, read_record
 
 _COLUMNS = (
     "stage",
@@ -36,24 +44,38 @@ _COLUMNS = (
     "memory",
 )
 
+_FADE = _COLUMNS.index("fade to")  # Left out of runs without fades.
+
 _WIDTH = 100
 
 # Number of images that the compiled steps are given; the set need not exist yet.
 _NUM_IMAGES = 30_000
 
 
+# Scalars of a tick that tell its speed.
+_SPEED = ("Progress/resolution", "Timing/sec_per_tick", "Timing/img_per_sec")
+
+# Length for which stages are compared that have none of their own.
+_UNIT_NIMG = 100_000
+
+
 def explain(
-    config: ml_collections.ConfigDict, compile_steps: bool | None = None
+    config: ml_collections.ConfigDict,
+    compile_steps: bool | None = None,
+    workdir: Path | None = None,
 ) -> str:
     """Returns a line about the set, and a table with one row for each stage of the run.
 
-    The line is left out if the set is not one that `prepare_data` has written.
+    The line is left out if the set is not one that `prepare_data` has written. Lines
+    about memory, the stages' time and the networks follow.
 
     Args:
       config: Configuration of the run; see configs/base.py.
       compile_steps: Whether memory is that of the compiled steps, which takes minutes,
         or an estimate. None compiles on accelerators only, where memory is the limit;
         the compilation cache keeps the programs for the run.
+      workdir: Folder of a run. If it has ticks of this configuration, they give the
+        stages' time; else it is their share of the operations.
 
     Raises:
       UserError: if the configuration is faulty, or does not fit the set.
@@ -69,11 +91,13 @@ def explain(
         about = [describe_set(config, open_set(config)), ""]
     rows = [_row(config, schedule, s, mesh, compiled) for s in _all_stages(schedule)]
     summary = _summary(config, schedule, mesh.size, compiled)
+    time = textwrap.fill(_time(config, schedule, mesh.size, workdir), _WIDTH)
     networks = family_of(config).describe(model_options(config)).items()
     lines = [f"{name}: {value}" for name, value in networks]
-    return "\n".join(
-        [*about, *_align([_COLUMNS, *rows]), "", summary, "", *lines]
-    ).rstrip()
+    table = [_COLUMNS, *rows]
+    if not schedule.fades:
+        table = [(*row[:_FADE], *row[_FADE + 1 :]) for row in table]
+    return "\n".join([*about, *_align(table), "", summary, time, "", *lines]).rstrip()
 
 
 # Of a stage whose start only the run will know.
@@ -120,8 +144,8 @@ def _row(
     rates = schedule.g_learning_rate[r], schedule.d_learning_rate[r]
     return (
         f"{r}x{r}",
-        "?" if stage.start_nimg == _UNKNOWN else _kimg(stage.start_nimg),
-        _kimg(fade_end) if fade_end > stage.start_nimg else "no fade",
+        "?" if stage.start_nimg == _UNKNOWN else format_kimg(stage.start_nimg / 1000),
+        format_kimg(fade_end / 1000) if fade_end > stage.start_nimg else "no fade",
         _until(schedule, stage),
         str(batch),
         ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates)),
@@ -135,16 +159,14 @@ def _row(
 def _until(schedule: Schedule, stage: Stage) -> str:
     is_last = stage.resolution == schedule.resolutions[-1]
     if is_last and stage.start_nimg == _UNKNOWN:
-        return _kimg(int(schedule.total_kimg * 1000))
+        return format_kimg(schedule.total_kimg)
     if schedule.open_ended and not schedule.stabilise_kimg[stage.resolution]:
-        return "plateau" if not is_last else _kimg(schedule.stage_end(stage))
+        return (
+            "plateau" if not is_last else format_kimg(schedule.stage_end(stage) / 1000)
+        )
     if stage.start_nimg == _UNKNOWN:
         return "?"
-    return _kimg(schedule.stage_end(stage))
-
-
-def _kimg(nimg: int) -> str:
-    return f"{nimg / 1000:.1f}"
+    return format_kimg(schedule.stage_end(stage) / 1000)
 
 
 def _summary(
@@ -162,11 +184,19 @@ def _summary(
             f"the compiled step's peak on each of {num_devices} device(s): state, "
             f"temporaries, code, and a set of {_NUM_IMAGES:,} real images."
         )
+    most = "at most " if schedule.may_end_before else ""
+    held, units = "learning rates", "From, until and tick are in kimg."
+    if schedule.fades:
+        held = "alpha and the learning rates"
+        units = (
+            "From, fade to, until and tick are in kimg; parameters count every RGB "
+            "layer."
+        )
     lines = [
-        f"The run shows {schedule.end_nimg() / 1000:g} kimg in "
-        f"{schedule.ticks_until(schedule.end_nimg())} ticks; alpha and the learning "
-        f"rates are held for quanta of {schedule.quantum_pairs} pair(s).",
-        "From, fade to, until and tick are in kimg; parameters count every RGB layer.",
+        f"The run shows {most}{format_kimg(schedule.end_nimg() / 1000)} kimg in "
+        f"{schedule.ticks_until(schedule.end_nimg())} ticks; {held} are held for "
+        f"quanta of {schedule.quantum_pairs} pair(s).",
+        units,
         f"Memory is {memory_is}",
     ]
     if schedule.rampup_kimg:
@@ -175,7 +205,7 @@ def _summary(
         )
     if family_of(config).RESTARTS:
         lines[1:1] = _restarts(config, schedule)
-    elif config.optim.reset_at_fades:
+    elif config.optim.reset_at_fades and schedule.fades:
         lines.insert(1, "Adam is reset where a fade begins and where it ends.")
     return "\n".join(textwrap.fill(line, _WIDTH) for line in lines)
 
@@ -205,6 +235,67 @@ def _restarts(config: ml_collections.ConfigDict, schedule: Schedule) -> list[str
             f"{config.eval.best}."
         )
     return lines
+
+
+def _time(
+    config: ml_collections.ConfigDict,
+    schedule: Schedule,
+    num_devices: int,
+    workdir: Path | None,
+) -> str:
+    """Returns a sentence on the stages' time, or on their share of the operations."""
+    lengths, which = _lengths(schedule)
+    work = {side: pair_work(config, schedule, side) for side in lengths}
+    record, ticks = _measured(config, workdir)
+    if not ticks:
+        flops = {r: n / work[r].images * work[r].flops for r, n in lengths.items()}
+        parts = [f"{r}x{r} {f / sum(flops.values()):.1%}" for r, f in flops.items()]
+        return (
+            f"Operations of {which}, counted of G's layers alone: {', '.join(parts)}. "
+            "The ticks of a run in --workdir give their time instead."
+        )
+    pace = RemainingTime(schedule, work, matmul_rate(config.model.dtype) * num_devices)
+    for side, sec, speed in ([tick[name] for name in _SPEED] for tick in ticks):
+        pace.add(side, round(sec * speed), sec)
+    seen = {tick["Progress/resolution"] for tick in ticks}
+    parts = [
+        f"{r}x{r} {format_duration(pace.of(r, n))}" + " (estimate)" * (r not in seen)
+        for r, n in lengths.items()
+    ]
+    start = (record["starts"] or [{}])[-1]
+    return (
+        f"Time of {which}, by {len(ticks)} tick(s) in {workdir}, last on "
+        f"{start.get('device_count', '?')} x {start.get('device_kind', '?')}: "
+        f"{', '.join(parts)}; without pictures and measurements."
+    )
+
+
+def _lengths(schedule: Schedule) -> tuple[dict[int, int], str]:
+    """Returns images by the stages' resolutions, and which part of a stage they are."""
+    if schedule.may_end_before:
+        if not all(schedule.stabilise_kimg[r] for r in schedule.resolutions[:-1]):
+            which = f"{_UNIT_NIMG // 1000} kimg of each stage"
+            return dict.fromkeys(schedule.resolutions, _UNIT_NIMG), which
+        which = "each stage at most"
+    else:
+        which = "each stage"
+    stages = schedule.stages()
+    return {s.resolution: schedule.stage_end(s) - s.start_nimg for s in stages}, which
+
+
+def _measured(
+    config: ml_collections.ConfigDict, workdir: Path | None
+) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+    """Returns record and ticks of a run of this configuration; nothing without one."""
+    if workdir is None or not (workdir / CONFIG).exists():
+        return {}, []
+    record = read_record(workdir, "--workdir")
+    try:
+        check_same_config(config, workdir, complete_config(record["config"]))
+    except UserError:
+        return {}, []
+    rows = read_rows(workdir / "stats.jsonl")
+    return record, [row for row in rows if has_numbers(row, _SPEED)]
 
 
 def _align(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,7 +6,8 @@ NAME is a recipe, such as digits, or a file. python -m progan_jax.main is the sa
 --mode=train    trains, or continues where the same command was stopped (default)
 --mode=eval     measures the snapshots of the run in --workdir by its config.json, so
                 that --config may be left out; --config.eval.FIELD=VALUE changes how
---mode=explain  prints the schedule and its costs; with --memory it compiles the steps
+--mode=explain  prints the schedule and its costs, with the time of the stages if the
+                run in --workdir has begun; with --memory it compiles the steps
 --config.GROUP.FIELD=VALUE  changes a field of configs/base.py
 --distributed, or --coordinator and the next two, on each of several hosts: docs/tpu.md
 """
@@ -77,7 +78,7 @@ def _dispatch(mode: str, config: Any, workdir: Path) -> None:
     if mode == "explain":
         from progan_jax.explain import explain
 
-        text = explain(config, MEMORY.value)
+        text = explain(config, MEMORY.value, workdir)
     else:
         from progan_jax.evaluate import evaluate
 

@@ -109,7 +109,7 @@ class Record:
             lambda n: n <= nimg and schedule.is_tick_end(n),
             expected=schedule.ticks_until(nimg),
         )
-        self.bar = ProgressBar(schedule.end_nimg(), nimg)
+        self.bar = ProgressBar(schedule.end_nimg(), nimg, schedule.may_end_before)
         self._tick_started = self._maintenance_started = time.perf_counter()
         self._reported, self._is_report_due = -math.inf, False
 
@@ -118,11 +118,12 @@ class Record:
         devices, end = self._mesh.devices.flatten(), self._schedule.end_nimg()
         verb = "continues from" if nimg else "starts at"
         hosts = jax.process_count()
+        most = "at most " if self._schedule.may_end_before else ""
         among = f" of {hosts} processes" if hosts > 1 else ""
         self.bar.print(describe_set(self._config, self._pyramid))
         self.bar.print(
             f"{self._workdir}: {len(devices)} x {devices[0].device_kind}{among}; "
-            f"{verb} {nimg / 1000:.1f} of {end / 1000:.1f} kimg"
+            f"{verb} {nimg / 1000:,.10g} of {most}{end / 1000:,.10g} kimg"
         )
         self._report_dropped(nimg)
 
@@ -165,7 +166,7 @@ class Record:
             row["Progress/plateau"] = float(self.judge_stage(nimg)[0])
         self.folder.check()
         self._log.write(row)
-        self.bar.print(format_tick(row))
+        self.bar.print(format_tick(row, schedule.fades, schedule.may_end_before))
         if measures_stage:
             self.bar.print(format_swd(row))
         if stage_ends or tick % train.grid_ticks == 0:
@@ -209,7 +210,7 @@ class Record:
         if schedule.ended_nimg:
             patience = self._config.schedule.plateau_evaluations
             self.bar.print(
-                f"a plateau at {nimg / 1000:.1f} kimg ends the run: {patience} "
+                f"a plateau at {nimg / 1000:,.10g} kimg ends the run: {patience} "
                 f"evaluations without a better {self._config.eval.best}; to go on, "
                 "raise config.schedule.plateau_evaluations"
             )
@@ -222,11 +223,11 @@ class Record:
         """Prints that the run is done, and the path of the newest grid."""
         grids = list_grids(self._workdir / "grids")
         see = grids[-1].path if grids else self._workdir
-        self.bar.print(f"done: {nimg / 1000:.1f} kimg; see {see}")
+        self.bar.print(f"done: {nimg / 1000:,.10g} kimg; see {see}")
 
     def print_stop(self, nimg: int, signal_name: str) -> None:
         """Prints that the run was asked to stop."""
-        where = f"{signal_name or 'a stop on another host'} at {nimg / 1000:.1f} kimg"
+        where = f"{signal_name or 'a stop on another host'} at {nimg / 1000:,.10g} kimg"
         self.bar.print(f"{where}: state saved; run the same command to continue")
 
     def close(self) -> None:
@@ -415,14 +416,14 @@ class Record:
         dropped = self._log.dropped
         if again := [n for n in dropped if n > nimg]:
             start = "the start, as there is no checkpoint"
-            newest = f"the newest checkpoint, at {nimg / 1000:.10g} kimg"
+            newest = f"the newest checkpoint, at {nimg / 1000:,.10g} kimg"
             self.bar.print(
-                f"{len(again)} row(s) up to {again[-1] / 1000:.10g} kimg are of ticks "
+                f"{len(again)} row(s) up to {again[-1] / 1000:,.10g} kimg are of ticks "
                 f"after {newest if nimg else start}: these ticks are trained again"
             )
         if short := [n for n in dropped if n <= nimg]:
             self.bar.print(
-                f"{len(short)} row(s), at {short[-1] / 1000:.10g} kimg, are left out: "
+                f"{len(short)} row(s), at {short[-1] / 1000:,.10g} kimg, are left out: "
                 "no tick of the schedule ends there; the run's previous end may have "
                 "cut one short"
             )

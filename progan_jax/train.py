@@ -332,7 +332,7 @@ class _Run:
         if self.record:
             self.record.close()
         raise DivergedError(
-            f"stopped at {self.nimg / 1000:.1f} kimg: {limit} updates in a row had a "
+            f"stopped at {self.nimg / 1000:,.10g} kimg: {limit} updates in a row had a "
             "loss or gradient that is not finite "
             f"(config.train.max_skipped = {limit}); "
             "none was applied, and the state is saved in "

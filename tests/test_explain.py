@@ -15,6 +15,9 @@ from progan_jax.errors import UserError
 from progan_jax.explain import explain
 from progan_jax.prepare.readers import DigitsReader
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
+from tests.run_folder import run
+
+__all__ = ["run"]
 
 
 def table(config, **options):
@@ -27,9 +30,9 @@ def table(config, **options):
 def test_every_stage_has_its_kimg_batch_rates_and_parameters():
     rows = table(cifar10.get_config())
     assert [r["stage"] for r in rows] == ["4x4", "8x8", "16x16", "32x32"]
-    assert [r["from"] for r in rows] == ["0.0", "400.0", "1200.0", "2000.0"]
-    assert [r["fade to"] for r in rows] == ["no fade", "800.0", "1600.0", "2400.0"]
-    assert [r["until"] for r in rows] == ["400.0", "1200.0", "2000.0", "20000.0"]
+    assert [r["from"] for r in rows] == ["0", "400", "1,200", "2,000"]
+    assert [r["fade to"] for r in rows] == ["no fade", "800", "1,600", "2,400"]
+    assert [r["until"] for r in rows] == ["400", "1,200", "2,000", "20,000"]
     assert {r["batch"] for r in rows} == {"16"}
     assert rows[-1]["G params"] == "1,296,908"
     assert rows[-1]["D params"] == "1,298,689"
@@ -102,6 +105,25 @@ def test_devices_that_make_groups_smaller_are_reported(capsys):
     )
 
 
+def test_without_a_run_stages_show_their_share_of_the_operations(tiny_config, tmp_path):
+    tiny_config.schedule.update(stabilise_kimg="4", fade_kimg="2", total_kimg=20.0)
+    text = " ".join(explain(tiny_config, workdir=tmp_path / "none").split())
+    shares = re.findall(r"(\d+)x\1 ([\d.]+)%", text.partition("Operations of each")[2])
+    assert [side for side, _ in shares] == ["4", "8", "16"]
+    assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.2)
+    assert float(shares[-1][1]) > 50
+
+
+def test_ticks_of_a_run_give_the_time_of_its_stages(run, tiny_config):
+    """500 images a second at 4x4, 250 at 8x8, and none at 16x16 yet."""
+    text = " ".join(explain(tiny_config, workdir=run).split())
+    assert f"by 12 tick(s) in {run}, last on 8 x H100 <80GB>:" in text
+    assert "4x4 8s, 8x8 24s, 16x16" in text and text.count("(estimate)") == 1
+    tiny_config.optim.d_beta2 = 0.5  # Another run's.
+    text = explain(tiny_config, workdir=run)
+    assert "Time of" not in text and "Operations of each stage" in text
+
+
 def mebibytes(row):
     return float(row["memory"].removesuffix(" MiB").replace(",", ""))
 
@@ -136,12 +158,16 @@ def test_stages_of_stylegan_xl_show_what_they_train_and_frozen_networks():
     assert f"{70_273_027 + 1024**2 + 2052:,} at 32x32" in text
     assert "Each stage begins with a new D" in text
     assert "ends after 5 evaluations without a better fid" in text
+    assert "The run shows at most 75,000.1 kimg" in text
+    assert "fade" not in text and "alpha" not in text
+    assert "Operations of each stage at most" in text
     assert "deit_base (85.8 M, Apache-2.0), lite0 (3.0 M, Apache-2.0)" in text
     assert max(map(len, lines.split("\n"))) <= 110
     # Where only the run will know when a stage begins.
     config.schedule.stabilise_kimg = "0"
     ends = [(r["from"], r["until"]) for r in table(config)]
-    assert ends == [("0.0", "plateau"), ("?", "plateau"), ("?", "75000.0")]
+    assert ends == [("0", "plateau"), ("?", "plateau"), ("?", "75,000")]
+    assert "Operations of 100 kimg of each stage" in explain(config)
     # A stem alone has nothing of it.
     alone = explain(stylegan_xl.get_config("imagenet"))
     assert "Each stage" not in alone and "are trained" not in alone

@@ -279,7 +279,7 @@ def test_sigterm_saves_and_the_run_continues_bit_for_bit(
         train(tiny_config, workdir)
     # Stopped between two ticks: exactly where the dispatch ended.
     assert (workdir / "checkpoints" / "112").is_dir()
-    assert "SIGTERM at 0.1 kimg: state saved" in capsys.readouterr().out
+    assert "SIGTERM at 0.112 kimg: state saved" in capsys.readouterr().out
     train(tiny_config, workdir)
     printed = capsys.readouterr()
     assert "row(s)" not in printed.out
@@ -677,7 +677,7 @@ def test_a_stop_before_training_saves_and_ends(
     load = sources.load
     monkeypatch.setattr(sources, "load", load_and_stop)
     train(tiny_config, tmp_path / "run")
-    assert "SIGTERM at 0.0 kimg: state saved" in capsys.readouterr().out
+    assert "SIGTERM at 0 kimg: state saved" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("seconds", "reports"), [(1e9, 2), (-1.0, 11)])

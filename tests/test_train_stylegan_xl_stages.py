@@ -138,7 +138,8 @@ def test_a_plateau_ends_a_stage_and_the_best_snapshot_begins_the_next(
     printed = capsys.readouterr().out
     assert f"32x32 begins with {best.name}" in printed
     assert (
-        "a plateau at 0.2 kimg ends the run: 2 evaluations without a better" in printed
+        "a plateau at 0.192 kimg ends the run: 2 evaluations without a better"
+        in printed
     )
     (old, _), (new, info) = weights_of(best), weights_of(first)
     assert info["stage"]["stem"] == best.name

@@ -7,6 +7,7 @@ import numpy as np
 
 from progan_jax.data.records import find_feature
 from progan_jax.errors import UserError
+from progan_jax.models.common import RESOLUTIONS
 
 
 def check_split(name: str, split: str, sizes: dict[str, int]) -> None:
@@ -46,10 +47,11 @@ def check_size(name: str, shape: tuple[int, ...], resolution: int) -> None:
             "choose another set"
         )
     if h != resolution:
+        lower = f", or train stages up to {h}x{h}" if h in RESOLUTIONS else ""
         raise UserError(
             f"config.model.resolution = {resolution}: the images of {name} are "
-            f"{h}x{w}, and must be {resolution}x{resolution}; change the resolution, "
-            "or choose a set of that size"
+            f"{h}x{w}, and must be {resolution}x{resolution}, as those of the last "
+            f"stage; prepare them by prepare_data --resolution={resolution}{lower}"
         )
 
 

@@ -217,16 +217,19 @@ class _Page:
         )
 
     def _style_fields(self) -> list[Any]:
-        """Returns the fields of a style-based generator's `Style`, or none."""
+        """Returns the fields of a style-based generator's `Style`, or none.
+
+        That of noise is hidden where the generator has none.
+        """
         psi, cutoff, noise = self._style
         if psi is None or cutoff is None:
             return []
         layers = self._generator.num_layers
-        noises = NOISES if self._generator.still_noise == "fixed" else [noise]
+        has_noise = self._generator.still_noise == "fixed"
         return [
             self._slider("Truncation psi", -MOST_PSI, MOST_PSI, psi, 0.05),
             self._slider("Truncated layers", 0, layers, cutoff, 1),
-            self._gradio.Radio(noises, value=noise, label="Noise"),
+            self._gradio.Radio(NOISES, value=noise, label="Noise", visible=has_noise),
         ]
 
     def _react(

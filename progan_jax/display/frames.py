@@ -104,7 +104,7 @@ def growth_picture(
         images = to_uint8(generator.sample(num, seed, label))
         row = _enlarge(tile(upscale_nearest(images, final // resolution), num))
         kimg = generator.info["stage"]["nimg"] / 1000
-        text = f"{resolution}x{resolution}   {kimg:,.0f} kimg"
+        text = f"{resolution}x{resolution}   {kimg:,.10g} kimg"
         if generator.num_layers:
             text += f"   psi {generator.read_style().truncation_psi:g}"
         rows.append(caption(row, text))

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -57,12 +58,14 @@ class Picture(NamedTuple):
       grid: The grid.
       width: Width at the run's final resolution, in pixels.
       height: Likewise.
+      rows: Number of rows of images.
       webp: The part at the stage's own resolution.
     """
 
     grid: Grid
     width: int
     height: int
+    rows: int
     webp: bytes
 
 
@@ -167,7 +170,7 @@ def _reduce(grid: Grid, final: int, mtime_ns: int) -> Picture:
     native = (columns * grid.resolution, rows * grid.resolution)
     small = part.resize(native, Image.Resampling.NEAREST)
     webp = _to_webp(small.reduce(max(1, -(-small.width // _WIDTH))))
-    return Picture(grid, part.width, part.height, webp)
+    return Picture(grid, part.width, part.height, rows, webp)
 
 
 def _to_webp(image: Image.Image) -> bytes:
@@ -183,7 +186,8 @@ def pictures_section(pictures: Pictures, row_classes: Sequence[str] = ()) -> str
 
     Args:
       pictures: The run's pictures.
-      row_classes: Names of the classes of the rows, if each row shows one class.
+      row_classes: Names of the classes, if each row shows one: the first row the first
+        class, and those below the last one begin again.
     """
     if not pictures.fakes:
         return section("pictures", "Pictures", _note(pictures))
@@ -195,7 +199,10 @@ def pictures_section(pictures: Pictures, row_classes: Sequence[str] = ()) -> str
         body += f"\n<div><h3>Training images</h3>\n{image}</div>"
     body = f'<div class="grids">\n{body}\n</div>'
     if row_classes:
-        body += paragraph(f"Each row shows one class: {', '.join(row_classes)}.")
+        names = islice(cycle(row_classes), pictures.fakes[-1].rows)
+        body += paragraph(
+            f"Rows show one class each, from the top: {', '.join(names)}."
+        )
     return section("pictures", "Pictures", body + _note(pictures))
 
 

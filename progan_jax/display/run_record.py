@@ -76,15 +76,16 @@ class RunRecord:
 
     @property
     def row_classes(self) -> Sequence[str]:
-        """Names of the classes of the grids' rows; none if rows are mixed."""
+        """Classes of the grids' rows, by name or number; none if rows are mixed."""
         newest = list_snapshots(self.workdir)[-1:]
         if not self.config.train.get("grid_by_class") or not newest:
             return ()
         try:
-            names = read_info(newest[0]).get("dataset", {}).get("class_names")
+            data = read_info(newest[0]).get("dataset", {})
         except UserError:
             return ()
-        return [one_line(str(name)) for name in names] if names else ()
+        names = data.get("class_names") or range(data.get("num_classes") or 0)
+        return [one_line(str(name)) for name in names]
 
     @property
     def lost_rows(self) -> int:

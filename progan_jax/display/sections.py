@@ -23,7 +23,7 @@ from progan_jax.metrics.protocols import is_higher_better
 from progan_jax.metrics.ranking import frozen_networks, mark
 from progan_jax.metrics.scoreboard import Progress
 from progan_jax.runtime.command_line import list_fields
-from progan_jax.runtime.logging import format_duration
+from progan_jax.runtime.logging import format_duration, format_kimg
 from progan_jax.training.schedule import Stage
 
 _SPEED = "Images per second"
@@ -79,9 +79,10 @@ def schedule_chart(record: RunRecord) -> str:
     if len(sides) == 1:
         return ""
     lines = {"trained": [(0.0, float(sides[0])), *_resolutions(record.rows)]}
-    if not record.is_finished:
+    if not record.is_finished and not record.schedule.may_end_before:
         lines["planned"] = [lines["trained"][-1], *_planned(record)]
-    return _show([Chart("Resolution and its fades", lines, ticks=sides, is_log=True)])
+    title = "Resolution and its fades" if record.schedule.fades else "Resolution"
+    return _show([Chart(title, lines, ticks=sides, is_log=True)])
 
 
 def metric_charts(record: RunRecord) -> str:
@@ -208,14 +209,25 @@ _NEITHER_IS_BETTER = ("ms_ssim",)  # It should be that of the real images.
 def summary(record: RunRecord) -> str:
     """Returns the progress of the run in a few numbers."""
     last, end = record.rows[-1], record.schedule.end_nimg() / 1000
+    may_end_before = record.schedule.may_end_before and not record.is_finished
+    most = "at most " if may_end_before else ""
     side, alpha = int(last["Progress/resolution"]), last["Progress/alpha"]
-    left = format_duration(last.get("Timing/eta_sec") or 0)
+    fade = f"alpha {alpha:.2f}" if record.schedule.fades else ""
+    left = last.get("Timing/eta_sec")
+    if record.is_finished or left is None:
+        rest = ""
+    else:
+        rest = f"{most or 'about '}{format_duration(left)} left"
     time = format_duration(last["Timing/total_sec"])
     return facts(
         [
-            ("Shown", f"{last['Progress/kimg']:,.1f} kimg", f"of {end:,.1f}"),
-            ("Resolution", f"{side}x{side}", f"alpha {alpha:.2f}"),
-            ("Trained for", time, "" if record.is_finished else f"about {left} left"),
+            (
+                "Shown",
+                f"{format_kimg(last['Progress/kimg'])} kimg",
+                f"of {most}{format_kimg(end)}",
+            ),
+            ("Resolution", f"{side}x{side}", fade),
+            ("Trained for", time, rest),
             ("Speed", f"{last['Timing/img_per_sec']:,.0f} images/s", "last tick"),
             *_best_values(record),
         ]
@@ -224,8 +236,9 @@ def summary(record: RunRecord) -> str:
 
 def schedule_section(record: RunRecord) -> str:
     """Returns the stages: plan, throughput and time of each."""
-    header = ["stage", "from kimg", "fade until", "until kimg", "batch", "G rate"]
-    header += ["D rate", "shown kimg", "images/s", "time"]
+    fades = ["fade until"] if record.schedule.fades else []
+    header = ["stage", "from kimg", *fades, "until kimg", "batch", "G rate", "D rate"]
+    header += ["shown kimg", "images/s", "time"]
     rows = [_stage_row(record, stage) for stage in record.schedule.stages()]
     body = table("The stages of the schedule, and their throughput", header, rows)
     chart = schedule_chart(record)
@@ -261,7 +274,7 @@ def metrics_section(record: RunRecord) -> str:
             _number(p.values.get(n)) + (" (best)" if best[n] == p.kimg else "")
             for n in names
         ]
-        rows.append([f"{p.kimg:,.1f}", f"{p.resolution:g}", *cells])
+        rows.append([format_kimg(p.kimg), f"{p.resolution:g}", *cells])
     frozen = frozen_networks(record.config.model)
     titles = [title_of(name, frozen) for name in names]
     header = ["kimg", "resolution", *titles]
@@ -282,7 +295,7 @@ def _best_values(record: RunRecord) -> Iterator[tuple[str, str, str]]:
         kimg = _best(record, name)
         values = {p.kimg: p.values.get(name) for p in record.progress.points}
         title = f"Best {title_of(name, frozen)}"
-        yield title, _number(values[kimg]), f"at {kimg:,.1f} kimg"
+        yield title, _number(values[kimg]), f"at {format_kimg(kimg)} kimg"
 
 
 def _best(record: RunRecord, name: str) -> float:
@@ -300,11 +313,18 @@ def _best(record: RunRecord, name: str) -> float:
 def _stage_row(record: RunRecord, stage: Stage) -> list[str]:
     schedule, r = record.schedule, stage.resolution
     fade_end, end = schedule.fade_end(stage), schedule.stage_end(stage)
+    fade = [format_kimg(fade_end / 1000) if fade_end > stage.start_nimg else "no fade"]
+    shown = record.rows[-1]["Progress/nimg"]
+    start, until = (
+        "at most " * (schedule.may_end_before and nimg > shown)
+        + format_kimg(nimg / 1000)
+        for nimg in (stage.start_nimg, end)
+    )
     return [
         f"{r}x{r}",
-        f"{stage.start_nimg / 1000:,.1f}",
-        f"{fade_end / 1000:,.1f}" if fade_end > stage.start_nimg else "no fade",
-        f"{end / 1000:,.1f}",
+        start,
+        *(fade if schedule.fades else []),
+        until,
         str(schedule.batch_size[r]),
         f"{schedule.g_learning_rate[r]:g}",
         f"{schedule.d_learning_rate[r]:g}",
@@ -329,7 +349,7 @@ def _speed(rows: Sequence[Row], resolution: int) -> list[str]:
     seconds = sum(row["Timing/sec_per_tick"] for _, row in steps)
     images = sum(r["Timing/sec_per_tick"] * r["Timing/img_per_sec"] for _, r in steps)
     speed = f"{images / seconds:,.1f}" if seconds else ""
-    return [f"{kimg:,.1f}", speed, format_duration(time)]
+    return [format_kimg(kimg), speed, format_duration(time)]
 
 
 def config_section(record: RunRecord) -> str:

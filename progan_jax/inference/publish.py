@@ -120,10 +120,13 @@ def _usage(source: str, generator: TrainedGenerator) -> Iterator[str]:
 def _network(generator: TrainedGenerator) -> Iterator[str]:
     options, names = generator.network.options, generator.class_names
     listed = f": {list_classes(names)}" if names else ""
+    newest = {"weight of the newest block": generator.alpha}
+    if generator.family.RESTARTS:  # Nothing fades in.
+        newest = {}
     rows = {
         "resolution": generator.resolution,
         "final resolution": options.resolution,
-        "weight of the newest block": generator.alpha,
+        **newest,
         "channels": generator.channels,
         "latents": f"{generator.latent_dim}, standard normal",
         "classes": f"{generator.num_classes}{listed}",

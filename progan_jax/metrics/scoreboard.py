@@ -13,7 +13,7 @@ from progan_jax.files import append_line, csv_text, read_records, seal, write_wh
 from progan_jax.inference.snapshot import parse_moment, write_best
 from progan_jax.metrics.metric import TRUNCATION
 from progan_jax.metrics.protocols import is_higher_better
-from progan_jax.runtime.logging import read_rows
+from progan_jax.runtime.logging import format_kimg, read_rows
 
 REALS = "reals"
 
@@ -205,7 +205,7 @@ def format_table(rows: Iterable[tuple[str, float, Mapping[str, float]]]) -> str:
     table = [["snapshot", "kimg", *names]]
     for snapshot, kimg, values in rows:
         cells = [f"{values[n]:.4g}" if n in values else "" for n in names]
-        table.append([snapshot, "" if snapshot == REALS else f"{kimg:,.1f}", *cells])
+        table.append([snapshot, "" if snapshot == REALS else format_kimg(kimg), *cells])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for row in table:

@@ -166,19 +166,29 @@ def _warn_once(message: str) -> None:
     warn(message)
 
 
-def format_tick(row: Row) -> str:
-    """Returns the line of a tick, 100 columns wide, and another for skipped updates."""
+def format_tick(row: Row, fades: bool = True, may_end_before: bool = False) -> str:
+    """Returns the line of a tick, 100 columns wide, and another for skipped updates.
+
+    Args:
+      row: The tick's.
+      fades: Whether the run has fades, so that alpha is of interest.
+      may_end_before: Whether the remaining time is a limit.
+    """
     side, gap = int(row["Progress/resolution"]), row["Health/score_gap"]
+    alpha = f"alpha {row['Progress/alpha']:.2f} " if fades else ""
     line = (
         f"tick {row['Progress/tick']:<4d} kimg {row['Progress/kimg']:<8.7g} "
-        f"{f'{side}x{side}':<9} alpha {row['Progress/alpha']:.2f} "
-        f"{row['Timing/img_per_sec']:5.0f} img/s "
-        f"eta {format_duration(row['Timing/eta_sec']):<7} "
+        f"{f'{side}x{side}':<9} {alpha}{row['Timing/img_per_sec']:5.0f} img/s "
+        f"eta {_format_eta(row['Timing/eta_sec'], may_end_before):<7} "
         f"peak {row['Memory/peak_mib'] / 1024:.1f} GiB gap {gap:.3g}"
     )
     if skipped := row["Health/skipped"]:
         line += f"\n    {skipped} update(s) skipped: loss or gradient is not finite"
     return line
+
+
+def _format_eta(seconds: float, is_limit: bool) -> str:
+    return "?" if math.isnan(seconds) else "<" * is_limit + format_duration(seconds)
 
 
 def format_swd(row: Row) -> str:
@@ -191,6 +201,11 @@ def format_swd(row: Row) -> str:
     ]
     text = f"    end of {side}x{side}: sliced Wasserstein distance x 1e3  "
     return textwrap.fill(text + "  ".join(levels), 100, subsequent_indent=" " * 8)
+
+
+def format_kimg(kimg: float) -> str:
+    """Returns for example "12,000", "400.5" or "0.608": short runs need more digits."""
+    return f"{round(kimg, 1 if kimg >= 100 else 3):,.10g}"
 
 
 def format_duration(seconds: float) -> str:
@@ -221,12 +236,17 @@ class ProgressBar:
     The remaining time is printed in the lines of the ticks.
     """
 
-    def __init__(self, total_nimg: int, initial_nimg: int) -> None:
+    def __init__(
+        self, total_nimg: int, initial_nimg: int, may_end_before: bool = False
+    ) -> None:
+        """Shows the bar; only the number of images if the total is a limit."""
+        share = "{l_bar}{bar}| {n_fmt}/{total_fmt}"
+        limit = "{desc}{n_fmt} of at most {total_fmt}"
         self._bar = tqdm(
             total=total_nimg,
             initial=initial_nimg,
             unit_scale=True,
-            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} images [{elapsed}]",
+            bar_format=(limit if may_end_before else share) + " images [{elapsed}]",
             disable=not sys.stderr.isatty(),
             leave=False,
             mininterval=0.5,

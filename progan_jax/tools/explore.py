@@ -42,7 +42,8 @@ def main(model: str) -> None:
     keep_compiled()
     print(f"{generator.name}: compiling, and computing its directions", flush=True)
     answers = Answers(make_explorer(generator))
-    page = build_page(gradio, answers, model, SEED.value, label)
+    title = f"{model}: {generator.family.PAPER.model}"
+    page = build_page(gradio, answers, title, SEED.value, label)
     print(f"{start(gradio, page, PORT.value)} shows it; Ctrl-C ends", flush=True)
     wait()
 

@@ -83,10 +83,11 @@ def _bar(num_images: int) -> tqdm:
 
 def _summary_lines(images: StoredSet, summary: Summary) -> Iterator[str]:
     num_images, *_, channels = images.largest.shape
+    num_bytes = sum(level.num_bytes for level in summary.levels.values())
     yield (
         f"{images.folder}: {counted(num_images, 'image')}, "
-        f"{counted(channels, 'channel')}, {describe_classes(images.num_classes, ())}; "
-        f"{summary.num_inspected:,} read"
+        f"{counted(channels, 'channel')}, {describe_classes(images.num_classes, ())}, "
+        f"{num_bytes / 2**20:,.1f} MiB; {summary.num_inspected:,} read"
     )
     width = 7 * channels - 1
     yield (

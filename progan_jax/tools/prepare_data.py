@@ -351,13 +351,18 @@ def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> N
 
 def _check_room(reader: Reader, folder: Path, settings: Settings) -> None:
     """Raises UserError if the disk is too small for the rest of a set."""
-    written = sum(file.stat().st_size for file in folder.rglob("*.array_record*"))
-    needed = estimate(reader, settings)[0] * (KEEP.value or len(reader)) - written
+    needed = estimate(reader, settings)[0] * (KEEP.value or len(reader))
+    needed -= _stored_bytes(folder)
     if needed > (free := free_bytes(folder)):
         raise UserError(
-            f"--out: {folder} needs about {needed / 2**20:,.0f} MiB more, and its disk "
-            f"has {free / 2**20:,.0f} MiB free; free some, or choose another folder"
+            f"--out: {folder} needs about {needed / 2**20:,.1f} MiB more, and its disk "
+            f"has {free / 2**20:,.1f} MiB free; free some, or choose another folder"
         )
+
+
+def _stored_bytes(folder: Path) -> int:
+    """Returns the size of a set's files of images, those of all levels."""
+    return sum(file.stat().st_size for file in folder.rglob("*.array_record*"))
 
 
 def _check_classes(reader: Reader, shards: list[Shard]) -> None:
@@ -415,9 +420,9 @@ def _print_estimate(reader: Reader, folder: Path, settings: Settings) -> None:
     # With --keep, all images are made to be scored, and the best again.
     made = len(reader) + (KEEP.value or 0)
     print(
-        f"{folder}: {num_images:,} images, about {num_bytes / 2**20:,.0f} MiB and "
+        f"{folder}: {num_images:,} images, about {num_bytes / 2**20:,.1f} MiB and "
         f"{image_seconds * made / WORKERS.value:,.0f} s with "
-        f"{counted(WORKERS.value, 'worker')}, {free / 2**20:,.0f} MiB are free"
+        f"{counted(WORKERS.value, 'worker')}, {free / 2**20:,.1f} MiB are free"
         + (", which is TOO LITTLE" if num_bytes > free else "")
         + "; nothing was written"
     )
@@ -427,11 +432,11 @@ def _summary(
     folder: Path, reader: Reader, shards: list[Shard], skipped: int, seconds: float
 ) -> str:
     images = sum(shard.num_images for shard in shards)
-    num_bytes = sum(sum(shard.num_bytes.values()) for shard in shards)
+    size = f"{_stored_bytes(folder) / 2**20:,.1f} MiB"
     return (
         f"{folder}: {images:,} images, "
         f"{describe_classes(reader.num_classes, reader.class_names)}, "
-        f"{num_bytes / 2**20:,.1f} MiB in {seconds:,.1f} s; {skipped:,} skipped"
+        f"{size} in {seconds:,.1f} s; {skipped:,} skipped"
         + (f" (see {folder / 'skipped.csv'})" if skipped else "")
         + f"; look at {folder / 'contact_sheet.png'}"
     )

@@ -163,7 +163,10 @@ def _draw(
 
 def _draw_classes(generator: TrainedGenerator, style: Style) -> tuple[np.ndarray, int]:
     if not generator.num_classes:
-        raise UserError("--by_class: this generator has no classes; write --grid")
+        raise UserError(
+            f"--by_class=True: {generator.name} has no classes, so there is no row for "
+            "each; leave it out, or give --grid"
+        )
     classes = range(generator.num_classes)
     rows = [_draw_class(generator, label, style) for label in classes]
     return np.concatenate(rows), len(rows[0])

@@ -1,5 +1,6 @@
 """Estimate of the time that is left of a run."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,14 +107,24 @@ class RemainingTime:
     def after(self, nimg: int) -> float:
         """Returns the number of seconds that are left after image `nimg`.
 
+        At most so many if a plateau may end the last stage. NaN before that stage, as
+        nobody knows how long the others last. `add` must have been called before.
+        """
+        schedule, total = self.schedule, 0.0
+        present = schedule.stage_at(nimg).resolution
+        if schedule.may_end_before and present != schedule.resolutions[-1]:
+            return math.nan
+        for stage in schedule.stages():
+            images = schedule.stage_end(stage) - max(nimg, stage.start_nimg)
+            total += self.of(stage.resolution, max(images, 0))
+        return total
+
+    def of(self, resolution: int, images: int) -> float:
+        """Returns the number of seconds that `images` images of a stage take.
+
         `add` must have been called before.
         """
-        total = 0.0
-        for stage in self.schedule.stages():
-            images = self.schedule.stage_end(stage) - max(nimg, stage.start_nimg)
-            pairs = max(images, 0) / self._work[stage.resolution].images
-            total += pairs * self._pair_sec(stage.resolution)
-        return total
+        return images / self._work[resolution].images * self._pair_sec(resolution)
 
     def _pair_sec(self, resolution: int) -> float:
         times = {side: sec / pairs for side, (sec, pairs) in self._seen.items()}

@@ -105,6 +105,16 @@ class Schedule:
         doubled = stage_resolutions(self.resolution, self.start_resolution)
         return self.sides or tuple(doubled)
 
+    @property
+    def fades(self) -> bool:
+        """Whether any stage fades in."""
+        return any(self.fade_kimg[side] for side in self.resolutions[1:])
+
+    @property
+    def may_end_before(self) -> bool:
+        """Whether a plateau may end the run before `end_nimg`."""
+        return self.open_ended and not self.ended_nimg
+
     def pair_nimg(self, resolution: int) -> int:
         """Returns the number of real images that one (D, G) pair shows to D."""
         return self.batch_size[resolution] * self.d_repeats

@@ -331,7 +331,8 @@ def test_unknown_split_is_refused_with_the_existing_ones(write_bugs, split):
 def test_images_of_another_size_are_refused(write_bugs):
     assert _error("cifar10", write_bugs(), resolution=16) == (
         "config.model.resolution = 16: the images of cifar10 are 8x8, and must be "
-        "16x16; change the resolution, or choose a set of that size"
+        "16x16, as those of the last stage; prepare them by prepare_data "
+        "--resolution=16, or train stages up to 8x8"
     )
 
 

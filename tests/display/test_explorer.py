@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from progan_jax.display.explorer import import_gradio, start
+from progan_jax.display.explorer import _Page, import_gradio, start
 from progan_jax.errors import UserError
+from progan_jax.inference.styles import Style
 
 
 def test_gradio_that_is_missing_is_one_line(monkeypatch):
@@ -40,3 +41,20 @@ def test_a_server_that_does_not_start_is_one_line(monkeypatch):
     theme = SimpleNamespace(Base=lambda **options: options)
     with pytest.raises(UserError, match=r"^--port=7860: .* \(no luck\); choose"):
         start(SimpleNamespace(themes=theme), SimpleNamespace(launch=launch), 7860)
+
+
+@pytest.mark.parametrize(("still", "shown"), [("fixed", True), ("none", False)])
+def test_noise_has_a_field_only_where_the_generator_has_noise(still, shown):
+    generator = SimpleNamespace(
+        num_layers=6,
+        num_classes=0,
+        resolution=8,
+        still_noise=still,
+        read_style=lambda: Style(0.7, 6, "none"),
+    )
+    answers = SimpleNamespace(explorer=SimpleNamespace(generator=generator))
+    gradio = SimpleNamespace(
+        Slider=lambda *_, **options: options, Radio=lambda *_, **options: options
+    )
+    *_, noise = _Page(gradio, answers, 0, None)._style_fields()
+    assert noise["label"] == "Noise" and noise["visible"] == shown

@@ -154,8 +154,8 @@ def test_the_stages_show_plan_and_throughput(read):
     stages = tables(read)["The stages of the schedule, and their throughput"]
     assert [row[0] for row in stages[1:]] == ["4x4", "8x8", "16x16"]
     # Four ticks of 1000 images in 2 seconds each, a second of maintenance after each.
-    assert stages[1][-3:] == ["4.0", "500.0", "12s"]
-    assert stages[2][-3:] == ["8.0", "250.0", "24s"]
+    assert stages[1][-3:] == ["4", "500.0", "12s"]
+    assert stages[2][-3:] == ["8", "250.0", "24s"]
     assert stages[3][-3:] == ["", "", ""]
 
 
@@ -169,8 +169,8 @@ def test_snapshots_are_compared_with_real_images_and_the_best_is_named(read):
     assert rows == [
         ["kimg", "resolution", "SWD 16", "SWD average"],
         ["real images", "", "2.5", "2.5"],
-        ["4.0", "4", "80", "80"],
-        ["12.0", "8", "40 (best)", "40 (best)"],
+        ["4", "4", "80", "80"],
+        ["12", "8", "40 (best)", "40 (best)"],
     ]
 
 
@@ -257,21 +257,25 @@ def test_rows_of_one_class_each_are_named(run):
     config["config"]["train"]["grid_by_class"] = True
     (run / "config.json").write_text(json.dumps(config))
     folder, params = run / "snapshots" / "000012_r008", {"a": np.zeros(1, np.float32)}
-    names = ["cat", "<b>dog</b>"]
-    for dataset, shown in [({"class_names": names}, True), ({}, False)]:
+    names = ["cat", "<b>dog</b>", "no third row"]
+    for dataset, shown in [
+        ({"class_names": names}, "cat, &lt;b&gt;dog&lt;/b&gt;"),
+        ({"class_names": names[:1]}, "cat, cat"),
+        ({"num_classes": 5}, "0, 1"),
+        ({}, ""),
+    ]:
         write_snapshot(folder, params, {"dataset": dataset})
         write_report(run, run / "report.html")
         text = (run / "report.html").read_text()
-        line = "Each row shows one class: cat, &lt;b&gt;dog&lt;/b&gt;."
-        assert (line in text) == shown
-        assert ("Each row shows" in text) == shown
+        assert not shown or f"Rows show one class each, from the top: {shown}." in text
+        assert ("Rows show" in text) == bool(shown)
     (folder / "snapshot.json").write_text("{")
     write_report(run, run / "report.html")  # It is written all the same.
     config["config"]["train"]["grid_by_class"] = False
     (run / "config.json").write_text(json.dumps(config))
     write_snapshot(folder, params, {"dataset": {"class_names": names}})
     write_report(run, run / "report.html")
-    assert "Each row shows" not in (run / "report.html").read_text()
+    assert "Rows show" not in (run / "report.html").read_text()
 
 
 def test_truncations_have_charts_and_columns_of_their_own(run):

@@ -36,7 +36,7 @@ def test_a_large_grid_is_cut_between_images_and_made_smaller(tmp_path):
     grey = Image.fromarray(np.full((2 * 1024, 3 * 1024), 7, np.uint8))
     grey.save(tmp_path / "fakes_015000_r1024.png")
     (picture,) = read_pictures(tmp_path, 1024).fakes
-    assert picture[1:3] == (3072, 2048)
+    assert picture[1:4] == (3072, 2048, 2)
     assert pixels(picture).shape == (512, 768, 3)
     small = Image.fromarray(np.zeros((20 * 8, 20 * 8), np.uint8))
     small.save(tmp_path / "fakes_000001_r008.png")
@@ -95,7 +95,7 @@ def test_a_run_that_continues_shows_no_older_picture_that_it_did_not_show():
 
 def test_pictures_are_thinned_out_until_they_fit():
     grids = [Grid(n, 4, Path(str(n))) for n in range(50)]
-    pictures = [Picture(grid, 1, 1, bytes(10)) for grid in grids]
+    pictures = [Picture(grid, 1, 1, 1, bytes(10)) for grid in grids]
     assert len(fit(pictures, 500)) == 50
     kept = fit(pictures, 120)
     assert sum(len(p.webp) for p in kept) <= 120

@@ -175,6 +175,7 @@ def test_the_card_names_the_files_of_frozen_networks(tmp_path, tiny_xl):
     write_snapshot(folder, weights, info)
     card = publish(folder, tmp_path / "out", base={})
     row = "| `lite0` | `lite0.pth, SHA-256 ab` |"
+    assert "newest block" not in card  # Nothing fades in.
     assert f"## Frozen networks of D\n\n|  |  |\n| --- | --- |\n{row}" in card
     assert "| `class embeddings` | `from imagenet.npz at the start` |" in card
     for file in (tmp_path / "out").iterdir():

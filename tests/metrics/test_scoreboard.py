@@ -211,5 +211,5 @@ def test_table_aligns_all_values_and_leaves_gaps():
     assert text.splitlines() == [
         "snapshot     kimg   swd  fid",
         "reals               0.5",
-        "000012_r032  12.0  3.25    9",
+        "000012_r032    12  3.25    9",
     ]

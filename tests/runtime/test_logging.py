@@ -11,6 +11,7 @@ from progan_jax.runtime.logging import (
     ProgressBar,
     RunLog,
     format_duration,
+    format_kimg,
     format_swd,
     format_tick,
     peak_memory_mib,
@@ -210,6 +211,18 @@ def test_a_tick_is_one_line_of_how_far_how_fast_and_how_well():
     )
 
 
+def test_a_remaining_time_that_is_a_limit_or_unknown_says_so():
+    assert " eta <2m 05s " in format_tick(row(1), may_end_before=True)
+    assert " eta ? " in format_tick(
+        row(1, **{"Timing/eta_sec": float("nan")}), may_end_before=True
+    )
+
+
+def test_a_run_without_fades_has_no_alpha():
+    with_fades, without = (format_tick(row(12_016), fades) for fades in (True, False))
+    assert without == with_fades.replace("alpha 0.25 ", "")
+
+
 LARGE = {
     "Progress/tick": 12345,
     "Progress/resolution": 1024,
@@ -247,6 +260,20 @@ def test_warnings_go_to_standard_error(capsys):
 
 
 @pytest.mark.parametrize(
+    ("kimg", "text"),
+    [
+        (0, "0"),
+        (0.608, "0.608"),
+        (99.016, "99.016"),
+        (400.016, "400"),
+        (25e3, "25,000"),
+    ],
+)
+def test_kimg_of_short_runs_are_exact(kimg, text):
+    assert format_kimg(kimg) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (0.4, "0s"),
@@ -277,6 +304,18 @@ def test_the_bar_shows_how_far_the_run_is_and_leaves_the_rest_to_the_ticks(monke
     bar.close()
     assert shown.startswith("8x8:  50%|")
     assert re.search(r"\| 500/1.00k images \[00:0\d\]$", shown.strip())
+
+
+def test_a_bar_without_a_known_end_shows_no_share(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    bar = ProgressBar(1000, 0, may_end_before=True)
+    bar.update(500, "8x8")
+    bar._bar.refresh()
+    shown = terminal.getvalue().split("\r")[-1]
+    bar.close()
+    assert shown.startswith("8x8: 500 of at most 1.00k images [")
 
 
 def test_the_bar_prints_nothing_without_a_terminal(capsys):

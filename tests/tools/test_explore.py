@@ -60,3 +60,14 @@ def test_mistakes_are_one_line(run, explore, flags, message):
     with pytest.raises(UserError, match="^" + re.escape(message)) as error:
         explore(**{"model": run, "gradio": gradio, **flags})
     assert "\n" not in str(error.value)
+
+
+def test_the_title_names_the_model_and_its_family(run, import_tool, monkeypatch):
+    tool, titles = import_tool("explore"), []
+    for name in ("keep_compiled", "make_explorer", "Answers", "start", "wait"):
+        monkeypatch.setattr(tool, name, lambda *_: None)
+    monkeypatch.setattr(tool, "build_page", lambda *given: titles.append(given[2]))
+    monkeypatch.setattr(tool, "import_gradio", lambda: None)
+    with flagsaver.flagsaver():
+        tool.main(str(run))
+    assert titles == [f"{run}: Progressive GAN"]

@@ -34,7 +34,10 @@ def test_a_set_is_described_and_drawn(digits):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0] == (f"{digits}: 1,797 images, 1 channel, 10 classes; 1,797 read")
+    files = [*digits.rglob("*.array_record*")]
+    size = f"{sum(file.stat().st_size for file in files) / 2**20:,.1f} MiB"
+    shown = f"{digits}: 1,797 images, 1 channel, 10 classes, {size}; 1,797 read"
+    assert lines[0] == shown
     assert [line.split()[:2] for line in lines[2:4]] == [["8", "1,797"], ["4", "1,797"]]
     assert "images of each class: 0=178, 1=182" in done.stdout
     sheets = lines[-1].removeprefix("look at the contact sheets in ")

@@ -155,7 +155,7 @@ def test_a_stylegans_settings_are_kept_apart_and_printed(tmp_path, sample, capsy
         (3, {"class": "3"}, "--class=3 must be from 0 to 2"),
         (3, {"class": "cow"}, "--class=cow must be from 0 to 2"),
         (0, {"class": "1"}, "--class=1: this generator has no classes"),
-        (0, {"by_class": True}, "--by_class: this generator has no classes; write"),
+        (0, {"by_class": True}, "--by_class=True: 000001_r008 has no classes, so"),
         (3, {"classes": "1,cow"}, "--classes=cow must be from 0 to 2"),
         (3, {"classes": ","}, "--classes=, must be one or more classes, by number"),
         (0, {"classes": "1"}, "--classes=1: this generator has no classes"),

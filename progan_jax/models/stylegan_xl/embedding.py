@@ -5,9 +5,8 @@ deepest features over its images. G and each head of D train a copy of their own
 Source: Sauer et al. 2022, section 3.2.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,8 @@ from progan_jax.errors import UserError, reason
 from progan_jax.models.common import Variables
 from progan_jax.models.stylegan_xl.discriminator import with_embedding
 from progan_jax.models.stylegan_xl.options import Options
+from progan_jax.weights.kinds import PICKLES, identify
+from progan_jax.weights.torch_pickles import named_arrays, read_modules
 
 _FIELD = "config.model.embedding_file"
 
@@ -62,13 +63,15 @@ def read_table(options: Options) -> np.ndarray:
 
 
 def _read(path: str) -> np.ndarray:
-    """Returns the only table of an .npy or .npz file, as float32."""
+    """Returns the only table of a file, as float32."""
     try:
         arrays = _arrays(Path(path).expanduser())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UserError as error:
+        raise UserError(f"{_FIELD}: {error}") from error
+    except Exception as error:  # Damaged bytes fail in any operation.
         raise UserError(
             f"{_FIELD} = {path!r} cannot be read ({reason(error)}); name an .npz or "
-            ".npy file, or set it to '' for random embeddings"
+            ".npy file or the authors' .pkl, or set it to '' for random embeddings"
         ) from error
     tables = [a for a in arrays if a.ndim == 2 and a.dtype.kind in "fiu"]
     if len(tables) != 1:
@@ -80,7 +83,15 @@ def _read(path: str) -> np.ndarray:
 
 
 def _arrays(file: Path) -> list[np.ndarray]:
+    if identify(file) in PICKLES:
+        return _pickled_arrays(read_modules(file))
     # NumPy leaves a file open that it opens itself and finds damaged.
     with file.open("rb") as opened:
         found = np.load(opened, allow_pickle=False)
         return [found] if isinstance(found, np.ndarray) else list(found.values())
+
+
+def _pickled_arrays(value: Any) -> list[np.ndarray]:
+    """Returns the arrays of the authors' file, a dictionary with one module."""
+    module = value.get("embed") if isinstance(value, dict) else None
+    return [array.numbers for _, array in named_arrays(module)] if module else []

