@@ -22,7 +22,11 @@ __all__ = ["run"]
 
 def table(config, **options):
     config.runtime.num_devices = 1
-    lines = explain(config, **options).split("\n")
+    return read_table(explain(config, **options))
+
+
+def read_table(text):
+    lines = text.split("\n")
     rows = [re.split(r" {2,}", line.strip()) for line in lines]
     return [dict(zip(rows[0], row, strict=True)) for row in rows[2 : rows.index([""])]]
 
@@ -151,7 +155,7 @@ def test_stages_of_stylegan_xl_show_what_they_train_and_frozen_networks():
     config.schedule.plateau_evaluations = 5
     lines = explain(config)
     text = " ".join(lines.split())
-    rows = table(config)
+    rows = read_table(lines)
     assert [r["stage"] for r in rows] == ["16x16", "32x32", "128x128"]
     assert [r["batch"] for r in rows] == ["2048", "2048", "256"]
     # As counted of the authors' networks: head, and Fourier input.
@@ -163,11 +167,22 @@ def test_stages_of_stylegan_xl_show_what_they_train_and_frozen_networks():
     assert "Operations of each stage at most" in text
     assert "deit_base (85.8 M, Apache-2.0), lite0 (3.0 M, Apache-2.0)" in text
     assert max(map(len, lines.split("\n"))) <= 110
-    # Where only the run will know when a stage begins.
+
+
+def test_where_only_the_run_will_know_when_a_stage_begins_there_are_question_marks():
+    config = stylegan_xl.get_config("ffhq,tiny,16-32")
+    config.runtime.num_devices = 1
+    config.eval.update(best="fid", every_kimg=10.0)
+    config.schedule.plateau_evaluations = 5
     config.schedule.stabilise_kimg = "0"
-    ends = [(r["from"], r["until"]) for r in table(config)]
-    assert ends == [("0", "plateau"), ("?", "plateau"), ("?", "75,000")]
-    assert "Operations of 100 kimg of each stage" in explain(config)
-    # A stem alone has nothing of it.
-    alone = explain(stylegan_xl.get_config("imagenet"))
+    lines = explain(config)
+    ends = [(r["from"], r["until"]) for r in read_table(lines)]
+    assert ends == [("0", "plateau"), ("?", "200")]
+    assert "Operations of 100 kimg of each stage" in " ".join(lines.split())
+
+
+def test_a_stem_alone_has_nothing_of_stages():
+    config = stylegan_xl.get_config("ffhq,tiny")
+    config.runtime.num_devices = 1
+    alone = explain(config)
     assert "Each stage" not in alone and "are trained" not in alone
