@@ -72,13 +72,17 @@ class Pooled(nn.Module):
         return levels
 
 
+@functools.cache
+def pooled():
+    """Returns what the family's `load_frozen` would, of `Pooled`."""
+    params = Pooled().init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
+    return {"backbones": {"lite0": jax.device_get(params)}, "classifier": None}
+
+
 def use_pooled(monkeypatch):
     """Puts `Pooled` in the place of lite0, with random weights."""
-    network = Pooled()
-    params = network.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
-    weights = {"backbones": {"lite0": jax.device_get(params)}, "classifier": None}
-    monkeypatch.setattr(stylegan_xl, "load_frozen", lambda *_: weights)
-    backbone = replace(BACKBONES["lite0"], network=network)
+    monkeypatch.setattr(stylegan_xl, "load_frozen", lambda *_: pooled())
+    backbone = replace(BACKBONES["lite0"], network=Pooled())
     monkeypatch.setitem(BACKBONES, "lite0", backbone)
 
 

@@ -20,11 +20,26 @@ from progan_jax.training.config import Controls, StepOptions
 from progan_jax.training.optimizer import Optimizers, scale_by_authors_adam
 from progan_jax.training.state import create_state
 from progan_jax.training.steps import Steps
-from tests.tiny_xl import CLASSES, MODEL, SIDE, coloured_digits, frozen, reals
+from tests.tiny_xl import (
+    CLASSES,
+    MODEL,
+    SIDE,
+    coloured_digits,
+    pooled,
+    reals,
+    use_pooled,
+)
 
 N, DECAY, RATE = 4, 0.998, 1e-3
 LOSS = family.LossOptions(path_every=2, path_start_kimg=0.0)
 LOG_PROBS = (0.0,) * CLASSES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_backbone():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_pooled(monkeypatch)
+        yield
 
 
 def networks(group):
@@ -50,7 +65,7 @@ def make(parts=1, group=2, augment=()):
             return method(state, step_key(), *given, *fixed, 1.0, RATE)
 
         compiled = jax.jit(step)
-        return lambda state, *given: compiled(frozen(), state, *given)
+        return lambda state, *given: compiled(pooled(), state, *given)
 
     d_step, g_step = jitted("d_step"), jitted("g_step", N, None)
     return d_step, g_step, jitted("penalty_step", N)
@@ -76,7 +91,7 @@ def start():
             stats[*path[:-1], "u"], stats[*path[:-1], "v"] = u, v / np.linalg.norm(v)
     tree = jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(stats))
     steps = Steps(*networks(2), family, Optimizers(tx, tx), StepOptions(LOSS))
-    steps = replace(steps, frozen=frozen(), label_log_probs=LOG_PROBS)
+    steps = replace(steps, frozen=pooled(), label_log_probs=LOG_PROBS)
     return state.replace(d_stats=tree, sums=steps.zero_sums(state, N))
 
 
@@ -252,7 +267,7 @@ def test_gradients_of_parts_are_the_mean_of_those_of_each_part_by_itself():
             Progress(jnp.ones([]), 1.0, step_key()),
             state.loss_state,
             LOSS,
-            frozen(),
+            pooled(),
         )
         gradient, stats = of_part(given)
         gradients.append(gradient)
@@ -327,7 +342,7 @@ def test_a_restored_state_continues_to_the_same_bits(tmp_path):
         g_opt=g.init(start().g_params), d_opt=d.init(start().d_params)
     )
     everywhere = replicated(make_mesh(jax.devices()[:1]))
-    half = run(jax.device_put(state, everywhere), frozen())
+    half = run(jax.device_put(state, everywhere), pooled())
     assert half.sums["penalty_steps"] == 2 and half.sums["d_skipped"] == 0
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(3 * N, half, {}, wait=True)
@@ -339,7 +354,7 @@ def test_a_restored_state_continues_to_the_same_bits(tmp_path):
 
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         restored, _ = checkpoints.restore_newest(abstract)
-    ends = [run(of, frozen()) for of in (half, restored)]
+    ends = [run(of, pooled()) for of in (half, restored)]
     for a, b in zip(*map(jax.tree.leaves, map(as_data, ends)), strict=True):
         np.testing.assert_array_equal(a, b)
     # All of what changes without gradients is in a checkpoint, and has changed since.
