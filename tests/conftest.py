@@ -135,6 +135,13 @@ def tiny_xl(tiny_config):
     return config
 
 
+@pytest.fixture(autouse=True)
+def few_directions(monkeypatch):
+    """Lets SWD take 8 directions of 512: its values matter in tests/metrics alone."""
+    monkeypatch.setattr("progan_jax.metrics.swd._REPEATS", 1)
+    monkeypatch.setattr("progan_jax.metrics.swd._DIRECTIONS", 8)
+
+
 PROGRAMS, COMPILED, STATES = {}, {}, {}
 
 

@@ -1,5 +1,8 @@
-"""Weights of PyTorch."""
+"""Metrics are measured as the published protocols say."""
 
-from tests.pth_files import write_pth
+import pytest
 
-__all__ = ["write_pth"]
+
+@pytest.fixture(autouse=True)
+def few_directions():
+    """Puts all directions of SWD in the place of a few."""
