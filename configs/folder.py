@@ -34,8 +34,10 @@ def get_config(path: str = "") -> ml_collections.ConfigDict:
     return config
 
 
-def use_set(config: ml_collections.ConfigDict, path: str) -> None:
+def use_set(config: ml_collections.ConfigDict, path: str) -> tuple[str, ...]:
     """Gives a recipe a prepared set, and the set's resolution, channels and classes.
+
+    Returns the classes' names, as far as they are known.
 
     Args:
       config: The recipe.
@@ -66,3 +68,4 @@ def use_set(config: ml_collections.ConfigDict, path: str) -> None:
     config.model.channels = record["channels"]
     # With a single class the networks are unconditional.
     config.model.num_classes = record["num_classes"] * (record["num_classes"] > 1)
+    return tuple(record["class_names"]) if config.model.num_classes else ()

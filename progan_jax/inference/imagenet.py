@@ -22,6 +22,22 @@ def name_synset(name: str) -> str:
     return _read().get(name, name) if re.fullmatch(r"n\d{8}", name) else name
 
 
+def class_number(name: str) -> int | None:
+    """Returns the number of the class of a synset or name; None if there is none.
+
+    "_" is a space, and upper case counts only for "Cardigan", the dog.
+    """
+    text = name.replace("_", " ")
+    return _numbers().get(text, _numbers().get(text.lower()))
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    pairs = enumerate(_read().items())
+    exact = {text: number for number, pair in pairs for text in pair}
+    return {text.lower(): number for text, number in exact.items()} | exact
+
+
 @cache
 def _read() -> dict[str, str]:
     """Returns names by synset, in the order of the classes' numbers."""

@@ -125,13 +125,14 @@ def check_shapes(
             raise UserError(
                 f"{source} {word} {names[0]}"
                 + (f" and {len(names) - 1} more" if names[1:] else "")
-                + "; these are weights of another network, or a part of them"
+                + "; these are weights of another network, or a part of them: name the "
+                "file of this one"
             )
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise UserError(
                 f"{source}: {name} is {arrays[name].shape} and must be {shape}; these "
-                "are weights of another network"
+                "are weights of another network: name the file of this one"
             )
         if not np.isfinite(arrays[name]).all():
             raise UserError(f"{source}: {name} is not finite; download the file again")

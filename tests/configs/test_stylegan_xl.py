@@ -21,7 +21,7 @@ PROGRAM = {
     "data.requantise_fade": False,
     "data.augment": "color,translation,cutout",
     "model.stats_batch": 8,
-    "optim.ema_half_life_kimg": 640.0,
+    "optim.ema_decay": 0.5**0.0032,
     "optim.ema_rampup": 0.05,
     "schedule.start_resolution": 16,
     "schedule.total_kimg": 25000.0,
@@ -79,6 +79,15 @@ SETS = {
 }
 
 
+# CIFAR-10's images are of 32x32; the paper trains a stem of 16x16 before.
+STAGES = {
+    "model.resolution": 32,
+    "model.stages": "16",
+    "schedule.stabilise_kimg": "25000.0",
+    "schedule.total_kimg": 50000.0,
+}
+
+
 def differing(config):
     """Returns what differs from the base, and the rates and betas."""
     found = changes(config, load("base", "stylegan_xl"))
@@ -93,6 +102,8 @@ def test_recipe_is_the_authors_program_of_any_width(name, width):
     config = load("stylegan_xl", f"{name},{width}")
     found, rates, betas = differing(config)
     expected = PROGRAM | SETS[name] | WIDTHS[width]
+    if name == "cifar10" and width != "tiny":
+        expected |= STAGES
     if width == "tiny":
         # As in base.py: "16" and "0".
         del expected["schedule.batch_size"], expected["schedule.microbatch"]
@@ -130,6 +141,9 @@ def test_options_without_a_recipe_are_the_authors():
 def test_the_average_has_a_half_life_that_rises_to_640_thousand_images():
     options = make_step_options(load("stylegan_xl"), 16, 2048)
     assert options.ema_decay == pytest.approx(0.5 ** (2048 / 640_000))
+    # The authors' rule is by the batch, which is smaller at 128x128.
+    options_128 = make_step_options(load("stylegan_xl", "imagenet,128"), 128, 256)
+    assert options_128.ema_decay == pytest.approx(0.5 ** (256 / 80_000))
     # After so many images the ramp is at its end: a twentieth of them is 640,000.
     ramp = 0.5 ** (1 / (options.ema_ramp * 12.8e6))
     assert ramp == pytest.approx(options.ema_decay)
@@ -196,6 +210,18 @@ def test_a_folder_has_its_own_classes_and_the_stems_resolution(tmp_path):
     write_record(folder, num_classes=10)
     model = load("stylegan_xl", f"folder={folder}").model
     assert (model.num_classes, model.embedding_rows) == (10, 1000)
+
+
+def test_classes_of_a_folder_take_imagenets_rows_of_their_names(tmp_path):
+    names = ["Golden_Retriever", "my dog", "n02123045"]
+    folder = prepared(tmp_path)
+    write_record(folder, num_classes=3, class_names=names)
+    model = load("stylegan_xl", f"folder={folder},tiny").model
+    # "tabby" is 281; "my dog" takes the first row that is left.
+    assert (model.embedding_rows, model.embedding_choice) == (3, "207,0,281")
+    write_record(folder, num_classes=2, class_names=["me", "you"])
+    model = load("stylegan_xl", f"folder={folder},tiny").model
+    assert (model.embedding_rows, model.embedding_choice) == (1000, "")
 
 
 def test_sets_and_widths_are_all_tested():

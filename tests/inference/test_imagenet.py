@@ -6,7 +6,12 @@ import pytest
 
 from progan_jax.errors import UserError
 from progan_jax.inference.classes import find_class
-from progan_jax.inference.imagenet import NUM_CLASSES, all_names, name_synset
+from progan_jax.inference.imagenet import (
+    NUM_CLASSES,
+    all_names,
+    class_number,
+    name_synset,
+)
 
 # Class numbers as published in several programs' examples.
 KNOWN = {0: "tench", 207: "golden retriever", 281: "tabby", 404: "airliner"}
@@ -37,3 +42,10 @@ def test_an_unknown_name_is_one_line():
         UserError, match=r"choose from 0 tench, 1 goldfish, .* 970 more"
     ):
         find_class("--class", "unicorn", NUM_CLASSES, all_names())
+
+
+def test_numbers_are_found_by_names_and_synsets_as_folders_write_them():
+    written = ("tabby", "Golden_Retriever", "n02123045", "great white shark")
+    assert [class_number(name) for name in written] == [281, 207, 281, 2]
+    assert [class_number(name) for name in all_names()] == list(range(NUM_CLASSES))
+    assert class_number("281") is class_number("my dog") is None

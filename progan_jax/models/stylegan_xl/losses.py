@@ -6,6 +6,7 @@ steps. Source: Sauer et al. 2022, section 3, and the losses of the authors' prog
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +32,10 @@ from progan_jax.models.stylegan.layers import broadcast_w
 from progan_jax.models.stylegan_xl.backbone_weights import identify, load_backbone
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
 from progan_jax.models.stylegan_xl.blurring import blur, blur_sigma
-from progan_jax.models.stylegan_xl.guidance import guidance_loss
+from progan_jax.models.stylegan_xl.guidance import (
+    guidance_loss,
+    imagenet_classes,
+)
 from progan_jax.models.stylegan_xl.hinge import d_hinge, g_hinge
 from progan_jax.models.stylegan_xl.options import LossOptions, Options
 from progan_jax.models.stylegan_xl.path_length import path_lengths, penalty
@@ -173,7 +177,8 @@ def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
     loss, scalars = weight * g_hinge(out, options.reduction), {}
     if options.guidance_weight and fakes.labels is not None:
         classifier = BACKBONES[options.classifier], inputs.frozen["classifier"]
-        guidance = guidance_loss(fakes.images, fakes.labels, *classifier)
+        classes = imagenet_classes(fakes.labels, inputs.networks.generator.options)
+        guidance = guidance_loss(fakes.images, classes, *classifier)
         scalars["g_guidance"] = guidance
         loss += options.guidance_weight * guidance
     stats, loss_state = inputs.variables.stats, inputs.loss_state
@@ -183,7 +188,7 @@ def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
 def _path_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
     """Returns the penalty of path lengths: Karras et al. 2020, section 3.2."""
     draws, options, progress = inputs.draws, inputs.options, inputs.progress
-    generator = inputs.networks.generator
+    generator = _at_full_precision(inputs.networks.generator)
     variables = inputs.variables.g_with(g_params)
     w = map_latents(generator, variables, draws.z, draws.labels)
     w = broadcast_w(w, generator.num_layers)
@@ -195,13 +200,20 @@ def _path_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOut
     key = jax.random.fold_in(progress.key, _PATHS)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, draws.numbers)
     noise = jax.vmap(lambda key: jax.random.normal(key, (side, side, channels)))(keys)
-    lengths = path_lengths(synthesise, w, noise)
+    with jax.default_matmul_precision("highest"):
+        lengths = path_lengths(synthesise, w, noise)
     average = inputs.loss_state["path_length"]
     rate, weight = options.path_decay, options.path_weight
     loss, average = penalty(lengths, average, rate, weight)
     scalars = {"penalty_loss": loss, "penalty_path_length": jnp.mean(lengths)}
     loss_state = inputs.loss_state | {"path_length": lax.stop_gradient(average)}
     return loss, (scalars, inputs.variables.stats, loss_state)
+
+
+def _at_full_precision(generator: Any) -> Any:
+    """Returns the generator with activations in float32 at least."""
+    dtype = str(statistics_dtype(generator.options.dtype))
+    return generator.clone(options=replace(generator.options, dtype=dtype))
 
 
 def _path_times(options: LossOptions) -> tuple[int, float]:

@@ -31,6 +31,9 @@ _FEWEST_LAYERS = 3
 _UP_FACTORS = (2, 4, 8, 16)
 
 
+# Classes that the classifiers of the guidance know, ImageNet's.
+_CLASSIFIED = 1000
+
 # Each stage begins with a new D, and with the average of G of the stage before.
 RESTARTS: bool = True
 
@@ -237,10 +240,11 @@ def loss_at(options: Options, loss: LossOptions, resolution: int) -> LossOptions
 
 def describe(options: Options) -> dict[str, str]:
     """Returns rows of a model card on the networks, besides those of all families."""
-    size = f", lite0 at {options.backbone_size}" if options.backbone_size else ""
+    resized = options.backbone_size and "lite0" in options.backbone_names
+    size = f", lite0 at {options.backbone_size}" if resized else ""
     # Not the full path, which would reveal a machine's folders.
     file = Path(options.embedding_file).name
-    table = f"from {file}" if file else "random"
+    table = f"{'from ' + file if file else 'random'} at the start"
     return {
         "mapping": f"{options.mapping_layers} layers, w of {options.w_size}",
         "synthesis": f"{_count_layers(options)} layers and ToRGB, equivariant to "
@@ -249,7 +253,7 @@ def describe(options: Options) -> dict[str, str]:
         "backbones of D": ", ".join(map(_describe_backbone, options.backbone_names))
         + size,
         "images per group of statistics": str(options.stats_batch or "the batch"),
-        "class embeddings": f"{table} at the start",
+        "class embeddings": table if options.num_classes else "none",
     }
 
 
@@ -282,6 +286,12 @@ def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
         yield (
             f"config.loss.guidance_weight = {loss.guidance_weight:g} needs classes, "
             "and config.model.num_classes = 0; set it to 0, or train with classes"
+        )
+    if loss.guidance_weight and options.num_classes > _CLASSIFIED:
+        yield (
+            f"config.loss.guidance_weight = {loss.guidance_weight:g} needs classes of "
+            f"ImageNet's {_CLASSIFIED}, and config.model.num_classes = "
+            f"{options.num_classes}; set it to 0"
         )
     if loss.guidance_weight and not options.stages:
         yield (
@@ -330,6 +340,11 @@ def _backbone_faults(options: Options) -> Iterator[str]:
                 "for example 'lite0=FILE'"
             )
     size = options.backbone_size
+    if size and "lite0" not in names:
+        yield (
+            f"config.model.backbone_size = {size} is the side of lite0's input, and "
+            f"{field}; set it to 0, or name lite0, too"
+        )
     if size and (size % STEP or size < SMALLEST_SIDE):
         yield (
             f"config.model.backbone_size = {size} must be 0 or a multiple of {STEP} "
@@ -339,6 +354,11 @@ def _backbone_faults(options: Options) -> Iterator[str]:
 
 def _embedding_faults(options: Options) -> Iterator[str]:
     rows, classes = options.embedding_rows, options.num_classes
+    if options.embedding_file and not classes:
+        yield (
+            f"config.model.embedding_file = {options.embedding_file!r} is for classes, "
+            "and config.model.num_classes = 0; set it to '', or train with classes"
+        )
     if classes > rows:
         yield (
             f"config.model.num_classes = {classes} must be at most "

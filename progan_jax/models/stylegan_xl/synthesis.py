@@ -115,14 +115,20 @@ def _waves(
     shifts = jnp.einsum("ci,ni->nc", frequencies, matrices[:, :2, 2])
     turned = jnp.einsum("ci,nij->ncj", frequencies, matrices[:, :2, :2])
     lengths = jnp.sqrt(jnp.sum(jnp.square(turned), axis=-1))
-    beyond = (lengths - signal.cutoff) / (signal.rate / 2 - signal.cutoff)
-    amplitudes = jnp.clip(1 - beyond, 0, 1)
+    amplitudes = _amplitudes(lengths, signal)
     n, c = lengths.shape
     at = jnp.asarray(_places(signal), turned.dtype)
     x = turned[:, None, None, :, 0] * at.reshape(1, 1, -1, 1)
     y = turned[:, None, None, :, 1] * at.reshape(1, -1, 1, 1)
     cycles = x + y + (phases[None] + shifts).reshape(n, 1, 1, c)
     return amplitudes.reshape(n, 1, 1, c) * jnp.sin(2 * math.pi * cycles)
+
+
+def _amplitudes(lengths: jax.Array, signal: Signal) -> jax.Array:
+    """Returns 1 for frequencies up to the cutoff, 0 from half the rate on."""
+    if (width := signal.rate / 2 - signal.cutoff) == 0:  # A stem of 4x4.
+        return (lengths <= signal.cutoff).astype(lengths.dtype)
+    return jnp.clip(1 - (lengths - signal.cutoff) / width, 0, 1)
 
 
 def _places(signal: Signal) -> np.ndarray:

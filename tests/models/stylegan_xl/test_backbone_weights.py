@@ -107,9 +107,11 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch):
 
 def test_transformers_need_a_file(tmp_path):
     assert message("deit_base") == (
-        f"{FIELD}[deit_base] = '': no package brings the weights of deit_base; name a "
-        ".safetensors file of timm's deit_base_distilled_patch16_224"
+        f"{FIELD}[deit_base] = '': no package brings the weights of deit_base; run: hf "
+        "download timm/deit_base_distilled_patch16_224.fb_in1k model.safetensors, and "
+        f"give the path that it prints, as in --{FIELD}=deit_base=FILE"
     )
+    assert "timm/vit_small_patch14_dinov2.lvd142m " in message("dinov2_small")
     # As the recipe's docstring writes it.
     assert "[deit_base] = 'FILE': there is no such file" in message("deit_base", "FILE")
     missing = tmp_path / "none.safetensors"
@@ -126,7 +128,10 @@ def test_transformers_need_a_file(tmp_path):
 def test_files_of_other_networks_are_refused(tmp_path, file):
     text = message("deit_tiny", str(file))
     assert text.startswith(f"{FIELD}[deit_tiny] = {str(file)!r} lacks ")
-    assert text.endswith("; these are weights of another network, or a part of them")
+    assert text.endswith(
+        "; these are weights of another network, or a part of them: name the file of "
+        "this one"
+    )
     path = tmp_path / "wrong.safetensors"
     save_file(arrays("lite0", **{"bn1.bias": np.ones(5, "f4")}), path)
     assert "bn1.bias is (5,) and must be (32,)" in message("lite0", str(path))

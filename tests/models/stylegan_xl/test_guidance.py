@@ -6,7 +6,12 @@ import jax
 import numpy as np
 
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
-from progan_jax.models.stylegan_xl.guidance import class_logits, guidance_loss
+from progan_jax.models.stylegan_xl.guidance import (
+    class_logits,
+    guidance_loss,
+    imagenet_classes,
+)
+from progan_jax.models.stylegan_xl.options import Options
 from tests.stylegan_xl_d import channels_first, channels_last, classifier, labels
 from tests.stylegan_xl_golden import assert_close, golden
 
@@ -45,3 +50,10 @@ def test_any_backbone_with_a_classifier_guides():
         params = backbone.from_timm(zeros, classifier=True)
         run = functools.partial(class_logits, classifier=backbone, params=params)
         assert jax.eval_shape(run, shape).shape == (2, 1000)
+
+
+def test_labels_are_imagenets_classes_or_the_rows_that_are_chosen_for_them():
+    labels = np.array([1, 0, 1], np.int32)
+    chosen = Options(num_classes=2, embedding_rows=2, embedding_choice="404,817")
+    np.testing.assert_array_equal(imagenet_classes(labels, chosen), [817, 404, 817])
+    np.testing.assert_array_equal(imagenet_classes(labels, Options()), labels)

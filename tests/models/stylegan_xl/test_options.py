@@ -24,6 +24,16 @@ MODEL = {
         "the rows of the table of class embeddings; lower it, or raise that with "
         "config.model.embedding_file = ''",
     ),
+    "a table without classes": (
+        {"embedding_file": "t.npz"},
+        "config.model.embedding_file = 't.npz' is for classes, and "
+        "config.model.num_classes = 0; set it to '', or train with classes",
+    ),
+    "a size of lite0 without lite0": (
+        {"backbones": "deit_tiny", "backbone_size": 64},
+        "config.model.backbone_size = 64 is the side of lite0's input, and "
+        "config.model.backbones = 'deit_tiny'; set it to 0, or name lite0, too",
+    ),
     "a backbone that is none": (
         {"backbones": "lite0, vgg"},
         f"config.model.backbones = 'lite0, vgg': 'vgg' must be one of {KNOWN}; choose "
@@ -109,6 +119,11 @@ def test_guidance_needs_classes():
         "0; set it to 0, or train with classes"
     ]
     assert not list(joint_faults(replace(above, num_classes=1000), loss))
+    many = replace(above, num_classes=1001, embedding_rows=1001)
+    assert list(joint_faults(many, loss)) == [
+        "config.loss.guidance_weight = 8 needs classes of ImageNet's 1000, and "
+        "config.model.num_classes = 1001; set it to 0"
+    ]
     assert list(joint_faults(Options(num_classes=1000), loss)) == [
         "config.loss.guidance_weight = 8 is for the stages above the stem, and "
         "config.model.stages = ''; set it to 0, or name stages"
@@ -266,10 +281,12 @@ def test_a_card_counts_the_layers_of_all_stages():
 
 
 def test_a_card_names_backbones_groups_and_embeddings():
-    rows = describe(Options(backbones="lite0", backbone_size=64, stats_batch=8))
+    options = Options(backbones="lite0", backbone_size=64, stats_batch=8)
+    assert describe(options)["class embeddings"] == "none"
+    rows = describe(replace(options, num_classes=5))
     assert rows["backbones of D"] == "lite0 (3.0 M, Apache-2.0), lite0 at 64"
     assert rows["images per group of statistics"] == "8"
     assert rows["class embeddings"] == "random at the start"
-    rows = describe(Options(embedding_file="/home/me/table.npz"))
+    rows = describe(Options(embedding_file="/home/me/table.npz", num_classes=5))
     assert rows["images per group of statistics"] == "the batch"
     assert rows["class embeddings"] == "from table.npz at the start"

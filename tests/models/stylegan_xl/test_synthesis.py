@@ -117,6 +117,23 @@ def test_frequencies_beyond_the_band_fade(scale):
     assert faint.any() == (scale > 1) and faint.all() == (scale == 20)
 
 
+def test_a_stem_of_4x4_whose_band_is_all_that_its_rate_holds_has_gradients(key):
+    options = replace(G_OPTIONS["uncond"], resolution=4)
+    signal = design_network(options).input
+    assert signal.cutoff == signal.rate / 2
+    layer, w = FourierInput(signal, options), jnp.ones((2, options.w_size))
+    state = layer.init(key, w)
+
+    def energy(params, scale):
+        matrix = scale * jnp.diag(jnp.ones(3))
+        return jnp.sum(layer.apply(state | {"params": params}, w, matrix) ** 2)
+
+    for scale in (1.0, 5.0):  # Inside the band, and beyond it.
+        gradients = jax.grad(energy)(state["params"], scale)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
+    assert energy(state["params"], 1.0) > energy(state["params"], 5.0)
+
+
 def test_magnitudes_scale_the_layers():
     images, kept = synthesised("stem", magnitudes="updated")
     assert_close(images[:1], golden()["stem/ema/image"])
