@@ -120,7 +120,9 @@ def _compiled_bytes(
     """Compiles the steps of one resolution and returns their peak on one device."""
     print(f"compiling {resolution}x{resolution}", file=sys.stderr, flush=True)
     classes = config.model.num_classes
-    program = StageProgram(config, schedule, resolution, mesh, (1,) * classes)
+    program = StageProgram(
+        config, schedule, resolution, mesh, (1,) * classes, blank=True
+    )
     shape = (_NUM_IMAGES, resolution, resolution, config.model.channels)
     return memory(program.lower(shape).compile())
 

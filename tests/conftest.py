@@ -159,8 +159,8 @@ def shared_programs(monkeypatch):
     make, compile_steps = StageProgram.__init__, StageProgram._compile
     abstract_state = StageProgram.abstract_state
 
-    def init(self, config, schedule, resolution, mesh, label_counts=()):
-        make(self, config, schedule, resolution, mesh, label_counts)
+    def init(self, config, schedule, resolution, mesh, label_counts=(), blank=False):
+        make(self, config, schedule, resolution, mesh, label_counts, blank)
         fields = config.to_dict()
         # What runs the programs, and does not go into them.
         del fields["train"], fields["eval"], fields["schedule"]["total_kimg"]

@@ -103,11 +103,12 @@ class Family(Protocol):
     ) -> Any:
         """Returns the random arrays of a G step, likewise."""
 
-    def load_frozen(self, options: Any, loss: Any, /) -> Any:
+    def load_frozen(self, options: Any, loss: Any, blank: bool, /) -> Any:
         """Returns a tree of NumPy arrays that losses read and that are never trained.
 
         They come from files, are not checkpointed, and are on every device. None if
-        there are none. Raises UserError if a file cannot be read.
+        there are none. Raises UserError if a file cannot be read. `blank`: without
+        files, for programs that are compiled and not run; their numbers are arbitrary.
         """
 
     def files(self, options: Any, loss: Any, /) -> Files:

@@ -139,7 +139,9 @@ def _row(
 ) -> str:
     device = mesh.devices.flat[0]
     classes = config.model.num_classes
-    program = StageProgram(config, schedule, resolution, mesh, (1,) * classes)
+    program = StageProgram(
+        config, schedule, resolution, mesh, (1,) * classes, blank=True
+    )
     level = (NUM_IMAGES.value, resolution, resolution, config.model.channels)
     lowered = program.lower(level)
     start = time.monotonic()

@@ -47,6 +47,9 @@ from progan_jax.training.steps import Batches, Steps
 class StageProgram:
     """The compiled programs and the data of one resolution.
 
+    With `blank`, the family's frozen arrays have no meaning, and no file is read: for
+    programs that are compiled and not run.
+
     Attributes:
       resolution: Side in pixels.
       schedule: Schedule of the run; it may change while earlier stages train.
@@ -62,6 +65,7 @@ class StageProgram:
         resolution: int,
         mesh: jax.sharding.Mesh,
         label_counts: Sequence[int] = (),
+        blank: bool = False,
     ) -> None:
         batch_size = schedule.batch_size[resolution]
         generator, discriminator = make_networks(
@@ -77,7 +81,9 @@ class StageProgram:
             make_optimizers(config),
             make_step_options(config, resolution, batch_size, mesh.size),
             batched(mesh),
-            family.load_frozen(model_options(config), stage_loss(config, resolution)),
+            family.load_frozen(
+                model_options(config), stage_loss(config, resolution), blank
+            ),
             # Without a set, as in estimates, all classes are equally frequent.
             label_log_probs=_log_probs(label_counts or [1] * generator.num_classes),
         )

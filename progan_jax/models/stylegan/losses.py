@@ -108,9 +108,9 @@ def draw_for_g(
     return Draws(z, mixed_z, labels, None, _number(n))
 
 
-def load_frozen(options: Options, loss: LossOptions) -> None:
+def load_frozen(options: Options, loss: LossOptions, blank: bool) -> None:
     """Returns None: there are no arrays but those that are trained."""
-    del options, loss
+    del options, loss, blank
 
 
 def files(options: Options, loss: LossOptions) -> dict[str, dict[str, str]]:

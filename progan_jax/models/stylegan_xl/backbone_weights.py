@@ -79,6 +79,14 @@ def load_backbone(
     return BackboneWeights(params, file.name, _sha256(file))
 
 
+def blank_backbone(name: str, classifier: bool = False) -> Params:
+    """Returns ones in the shapes of a frozen network's weights, without a file."""
+    backbone = BACKBONES[name]
+    shapes = backbone.timm_shapes(classifier).items()
+    arrays = {key: np.ones(shape, np.float32) for key, shape in shapes}
+    return backbone.from_timm(arrays, classifier)
+
+
 def identify(name: str, path: str = "") -> dict[str, str]:
     """Returns name and SHA-256 of the file that `load_backbone` would read.
 

@@ -29,7 +29,11 @@ from progan_jax.models.common import (
 )
 from progan_jax.models.layers import statistics_dtype
 from progan_jax.models.stylegan.layers import broadcast_w
-from progan_jax.models.stylegan_xl.backbone_weights import identify, load_backbone
+from progan_jax.models.stylegan_xl.backbone_weights import (
+    blank_backbone,
+    identify,
+    load_backbone,
+)
 from progan_jax.models.stylegan_xl.backbones import BACKBONES
 from progan_jax.models.stylegan_xl.blurring import blur, blur_sigma
 from progan_jax.models.stylegan_xl.guidance import (
@@ -102,8 +106,13 @@ def files(options: Options, loss: LossOptions) -> dict[str, dict[str, str]]:
     return {name: identify(name, paths.get(name, "")) for name in names}
 
 
-def load_frozen(options: Options, loss: LossOptions) -> dict[str, Any]:
+def load_frozen(options: Options, loss: LossOptions, blank: bool) -> dict[str, Any]:
     """Reads the weights of the backbones, and of the classifier of the guidance.
+
+    Args:
+      options: The networks'.
+      loss: The losses'.
+      blank: Whether to take ones instead, and read nothing.
 
     Returns:
       Parameters by the backbones' names, as "backbones", and as "classifier".
@@ -112,14 +121,15 @@ def load_frozen(options: Options, loss: LossOptions) -> dict[str, Any]:
       UserError: if a file is missing, damaged or of another network.
     """
     paths = options.weight_paths
-    backbones = {
-        name: load_backbone(name, paths.get(name, "")).params
-        for name in options.backbone_names
-    }
-    classifier = None
-    if loss.guidance_weight:
-        name = loss.classifier
-        classifier = load_backbone(name, paths.get(name, ""), classifier=True).params
+
+    def load(name: str, classifier: bool = False) -> Params:
+        if blank:
+            return blank_backbone(name, classifier)
+        return load_backbone(name, paths.get(name, ""), classifier).params
+
+    backbones = {name: load(name) for name in options.backbone_names}
+    guided = bool(loss.guidance_weight)
+    classifier = load(loss.classifier, classifier=True) if guided else None
     return {"backbones": backbones, "classifier": classifier}
 
 

@@ -1,6 +1,7 @@
 """Files of published weights: what is read, and what is refused."""
 
 import hashlib
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -157,3 +158,17 @@ def test_other_endings_and_names_are_refused(tmp_path):
     assert message("vgg").startswith(
         "config.model.backbones: 'vgg' must be one of lite0"
     )
+
+
+@pytest.mark.parametrize("name", ["lite0", "deit_tiny"])
+def test_blank_weights_have_the_shapes_of_those_of_a_file(tmp_path, name):
+    shapes = BACKBONES[name].timm_shapes(classifier=True)
+    path = tmp_path / "w.safetensors"
+    save_file({k: np.full(s, 0.5, np.float32) for k, s in shapes.items()}, path)
+    options = family.Options(backbones=name, num_classes=5)
+    loss = family.LossOptions(guidance_weight=8.0, classifier=name)
+    blank = family.load_frozen(options, loss, True)
+    read = family.load_frozen(
+        replace(options, backbone_weights=f"{name}={path}"), loss, False
+    )
+    assert jax.tree.map(np.shape, blank) == jax.tree.map(np.shape, read)
