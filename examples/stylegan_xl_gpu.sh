@@ -22,11 +22,13 @@ train() {
     --config.schedule.total_kimg="$1" "${@:2}"
 }
 
-train 8
+# The same command continues a run that was stopped: the length is always that of the
+# speed after 8 kimg.
+[[ -f $run/stats.jsonl && $(wc -l < "$run/stats.jsonl") -ge 4 ]] || train 8
 kimg=$(python3 - "$run/stats.jsonl" "$seconds" << 'END'
 import json, sys
-last = json.loads(open(sys.argv[1]).readlines()[-1])
-print(8 + int(last["Timing/img_per_sec"] * float(sys.argv[2]) / 1000))
+row = json.loads(open(sys.argv[1]).readlines()[3])
+print(8 + int(row["Timing/img_per_sec"] * float(sys.argv[2]) / 1000))
 END
 )
 train "$kimg"
