@@ -13,9 +13,7 @@ from jax import nn
 
 
 def d_relativistic(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """softplus(-(real - fake)), -log of how probably the real image is the real one.
-
-    Huang et al. 2024, equation 2, where D has the opposite sign.
+    """softplus(-(real - fake)): Huang et al. 2024, equation 2, with D's sign turned.
 
     Args:
       real: Scores of real images, [N].
@@ -28,10 +26,10 @@ def d_relativistic(real: jax.Array, fake: jax.Array) -> jax.Array:
 
 
 def g_relativistic(fake: jax.Array, real: jax.Array) -> jax.Array:
-    """softplus(-(fake - real)), D's loss with both changing places; returns [N].
+    """softplus(-(fake - real)): D's loss with both in each other's place; returns [N].
 
-    Equation 2 would give G minus D's loss, which saturates. This is the authors'
-    program's, and of the same form as the non-saturating loss.
+    Equation 2 would give G minus D's loss, which saturates; this is what the authors'
+    program does.
     """
     return nn.softplus(real - fake)
 
@@ -45,25 +43,25 @@ def advised_gamma(resolution: int) -> float:
     return 2 * (resolution / 64) ** 2
 
 
-def relativistic_faults(
-    loss: Any, resolution: int, of_others: tuple[str, ...]
-) -> Iterator[str]:
+_OF_OTHER_KINDS = "gp_weight", "gp_target", "drift_weight"
+
+
+def relativistic_faults(loss: Any, resolution: int) -> Iterator[str]:
     """Yields a line for each field of `config.loss` that is not as the loss needs it.
 
     Args:
       loss: A family's `LossOptions`, with the kind "relativistic".
       resolution: Final side in pixels.
-      of_others: Names of the fields that only other kinds read.
     """
     kind = "config.loss.kind = 'relativistic'"
-    for name in ("r1_weight", "r2_weight"):
+    for penalty, name in (("R1", "r1_weight"), ("R2", "r2_weight")):
         if not getattr(loss, name):
             yield (
-                f"config.loss.{name} = 0 switches {name[:2].upper()} off, and {kind} "
-                "needs R1 and R2; set both weights to a gamma, such as "
+                f"config.loss.{name} = 0 switches {penalty} off, and {kind} needs R1 "
+                "and R2; set both weights to a gamma, such as "
                 f"{advised_gamma(resolution):g}"
             )
-    for name in of_others:
+    for name in _OF_OTHER_KINDS:
         value, default = getattr(loss, name), getattr(type(loss)(), name)
         if value != default:
             yield (

@@ -181,8 +181,7 @@ def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
             "config.loss.kind to 'lsgan'"
         )
     if loss.kind == "relativistic":
-        others = "gp_weight", "gp_target", "drift_weight"
-        yield from relativistic_faults(loss, options.resolution, others)
+        yield from relativistic_faults(loss, options.resolution)
     else:
         yield from _penalty_faults(loss)
     yield from _width_faults(options)

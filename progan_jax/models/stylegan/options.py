@@ -189,8 +189,7 @@ def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
     """
     final = options.resolution
     if loss.kind == "relativistic":
-        others = "gp_weight", "gp_target", "drift_weight"
-        yield from relativistic_faults(loss, final, others)
+        yield from relativistic_faults(loss, final)
     if not num_maps(options, final):
         needed = math.ceil(2 ** ((final.bit_length() - 2) * options.fmap_decay))
         yield (
