@@ -179,7 +179,6 @@ def g_loss(params, inputs):
 
 
 FAMILY = SimpleNamespace(
-    G_TAKES_REALS=True,
     G_PENALTY=None,
     RESTARTS=False,
     CURVES={"Square": {"Loss/g_square": ""}},
@@ -198,6 +197,7 @@ FAMILY = SimpleNamespace(
     files=lambda options, loss: {},
     begin=lambda options, born: born,
     make_fakes=make_fakes,
+    g_takes_reals=lambda loss: True,
     is_zero_sum=lambda options, loss: False,
     init_loss_state=lambda loss: {"mean": jnp.ones([])},
     d_loss=d_loss,

@@ -322,6 +322,36 @@ def test_a_killed_run_with_noise_and_statistics_of_its_batch_continues_bit_for_b
     assert 0.2 * 0.25 < last["Health/noise_strength"] < 0.2 * 1.5**2
 
 
+@pytest.mark.slow
+def test_a_killed_run_with_the_relativistic_loss_continues_bit_for_bit(
+    tiny_config, tmp_path, monkeypatch
+):
+    """G's steps take real images then, with noise of their own."""
+    traced, run = [], Steps.run
+
+    def counted(self, *arguments):
+        traced.append(self.generator.resolution)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Steps, "run", counted)
+    tiny_config.model.resolution = 8
+    tiny_config.schedule.total_kimg = 0.16
+    tiny_config.data.dequantise = True
+    tiny_config.loss.kind = "relativistic"
+    tiny_config.loss.r1_weight = tiny_config.loss.r2_weight = 0.5
+    train(tiny_config, tmp_path / "whole")
+    assert traced == [4, 8]
+    # Past the first checkpoint, in the fade to 8x8.
+    with monkeypatch.context() as patch:
+        interrupt(patch, 4, crash)
+        with pytest.raises(Crash):
+            train(tiny_config, tmp_path / "cut")
+    train(tiny_config, tmp_path / "cut")
+    assert_same_run(tiny_config, tmp_path / "whole", tmp_path / "cut")
+    last = rows(tmp_path / "cut")[-1]
+    assert last["Loss/r1_penalty"] > 0 and last["Loss/r2_penalty"] > 0
+
+
 def test_a_damaged_checkpoint_costs_ticks_and_not_exactness(
     finished, tiny_config, tmp_path, monkeypatch
 ):

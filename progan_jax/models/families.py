@@ -41,7 +41,6 @@ class Family(Protocol):
         `progan.options.Options`.
       LossOptions: Dataclass of the fields of `config.loss`, with the property
         `in_full_space` of `progan.options.LossOptions`.
-      G_TAKES_REALS: Whether G's loss needs a batch of real images.
       G_PENALTY: A penalty on G alone, which has steps of its own; None for none.
       RESTARTS: Whether each stage begins anew, with new optimizers and a new D, on the
         average of G of the stage before. Then `Options` also has `sides`, the
@@ -56,7 +55,6 @@ class Family(Protocol):
 
     Options: Any
     LossOptions: Any
-    G_TAKES_REALS: bool
     G_PENALTY: Penalty | None
     RESTARTS: bool
     PAPER: Paper
@@ -156,6 +154,10 @@ class Family(Protocol):
 
         Its scalars have at least `g_loss`; the names of all begin with "g_".
         """
+        ...
+
+    def g_takes_reals(self, loss: Any, /) -> bool:
+        """Returns whether G's loss needs a batch of real images."""
         ...
 
     def is_zero_sum(self, options: Any, loss: Any, /) -> bool:

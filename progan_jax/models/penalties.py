@@ -9,6 +9,8 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from progan_jax.models.common import DiscriminatorOutput, Examples, Scalars
+
 Aux = TypeVar("Aux")
 
 
@@ -81,6 +83,66 @@ def zero_centred_penalty(
     gradient, aux = jax.grad(summed_scores, has_aux=True)(images)
     squares = _sum_of_squares(gradient) / resolution_ratio**2
     return weight / 2 * squares, squares, aux
+
+
+def score_with_r1_and_r2(
+    apply: Callable[..., DiscriminatorOutput],
+    reals: Examples,
+    fakes: Examples,
+    sets: tuple[int, int],
+    *,
+    r1_weight: float,
+    r2_weight: float,
+    resolution_ratio: float,
+) -> tuple[DiscriminatorOutput, DiscriminatorOutput, jax.Array | float, Scalars]:
+    """Scores with R1 of the real images and R2 of the fakes.
+
+    Mescheder et al. 2018, section 4.1; Huang et al. 2024, equation 3.
+
+    Args:
+      apply: D as a function of images, classes or None, and what the images are.
+      reals: N real images.
+      fakes: N fakes.
+      sets: What real images are to `apply`, and what fakes are.
+      r1_weight: Gamma of R1; 0 for none.
+      r2_weight: Gamma of R2; 0 for none.
+      resolution_ratio: As for `gradient_penalty`.
+
+    Returns:
+      D's outputs for real images and for fakes, penalties [N] or 0 without weights, and
+      the means of the sums of squares as scalars for the log, without their weights.
+    """
+    real, r1, of_reals = _score_penalised(
+        apply, reals, sets[0], r1_weight, resolution_ratio
+    )
+    fake, r2, of_fakes = _score_penalised(
+        apply, fakes, sets[1], r2_weight, resolution_ratio
+    )
+    # Named as in StyleGAN's program.
+    terms = {"r1_penalty": of_reals, "r2_penalty": of_fakes}
+    terms = {name: jnp.mean(x) for name, x in terms.items() if x is not None}
+    return real, fake, r1 + r2, terms
+
+
+def _score_penalised(
+    apply: Callable[..., DiscriminatorOutput],
+    examples: Examples,
+    what: int,
+    weight: float,
+    resolution_ratio: float,
+) -> tuple[DiscriminatorOutput, jax.Array | float, jax.Array | None]:
+    """Returns D's outputs, penalties and sums of squares, all in one pass."""
+    if not weight:
+        return apply(*examples, what), 0.0, None
+
+    def scores(images: jax.Array) -> tuple[jax.Array, DiscriminatorOutput]:
+        out = apply(images, examples.labels, what)
+        return out.scores, out
+
+    penalties, squares, out = zero_centred_penalty(
+        scores, examples.images, weight=weight, resolution_ratio=resolution_ratio
+    )
+    return out, penalties, squares
 
 
 def class_penalty(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -177,7 +177,7 @@ class Steps:
             first = jnp.int32(0)
             n = batches.take(pair, first)[1].shape[0]
             reals = None
-            if self.family.G_TAKES_REALS:
+            if self.family.g_takes_reals(self.options.loss):
                 reals = self._reals(batches, pair, first, alpha, key_g)
             state = self.g_step(state, key_g, n, reals, alpha, g_rate, nimg)
             state = self._step_on_penalty(state, key_g, n, alpha, g_rate, nimg)

@@ -309,6 +309,24 @@ def test_folder_is_the_papers_recipe_for_a_prepared_set(tmp_path, resolution):
         validate(small, devices)
 
 
+@pytest.mark.parametrize(("resolution", "gamma"), [(32, 0.5), (128, 8)])
+def test_a_small_folder_may_have_the_relativistic_loss(tmp_path, resolution, gamma):
+    folder = prepared(tmp_path, resolution=resolution)
+    config = load("folder_small", f"{folder},relativistic")
+    validate(config, 1)
+    loss = {
+        "loss.kind": "relativistic",
+        "loss.r1_weight": gamma,
+        "loss.r2_weight": gamma,
+    }
+    plain = load("folder_small", str(folder))
+    assert changes(config) == changes(plain) | loss
+    assert refusal("folder_small", f"{folder},hinge") == (
+        f"--config=folder_small:{folder},hinge: 'hinge' must be LOSS of "
+        "folder_small:PATH,LOSS, which is relativistic; write that or nothing"
+    )
+
+
 @pytest.mark.parametrize("recipe", ["folder", "folder_small"])
 @pytest.mark.parametrize(
     ("channels", "in_set", "learnt"), [(1, 10, 10), (3, 2, 2), (1, 1, 0), (3, 0, 0)]

@@ -47,6 +47,21 @@ def host(state):
     return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
 
 
+NOISY = {"loss.kind": "lsgan", "loss.noise_coefficient": 0.1}
+AUGMENTED = {"data.augment": "color,translation,cutout"}
+RELATIVISTIC = {
+    "loss.kind": "relativistic",
+    "loss.r1_weight": 0.5,
+    "loss.r2_weight": 0.5,
+}
+
+
+def change(config, changes):
+    for field, value in changes.items():
+        group, name = field.split(".")
+        config[group][name] = value
+
+
 def descent(*_):
     return optax.identity()
 
@@ -76,19 +91,13 @@ def assert_same_gradients(one, other):
         assert difference <= 1e-5 * whole
 
 
-def test_gradients_of_eight_devices_are_those_of_one(config, pyramid, monkeypatch):
+@pytest.mark.parametrize("changes", [{}, RELATIVISTIC])
+def test_gradients_of_eight_devices_are_those_of_one(
+    config, pyramid, monkeypatch, changes
+):
+    change(config, changes)
     one, eight = (one_steps_gradients(config, n, pyramid, monkeypatch) for n in (1, 8))
     assert_same_gradients(one, eight)
-
-
-NOISY = {"loss.kind": "lsgan", "loss.noise_coefficient": 0.1}
-AUGMENTED = {"data.augment": "color,translation,cutout"}
-
-
-def change(config, changes):
-    for field, value in changes.items():
-        group, name = field.split(".")
-        config[group][name] = value
 
 
 def strengthen_noise(monkeypatch):
@@ -102,7 +111,7 @@ def strengthen_noise(monkeypatch):
         (1, "8", False, {}),
         (2, "4", True, {}),
         (2, "4", False, NOISY),
-        (2, "4", False, AUGMENTED),
+        (2, "4", False, RELATIVISTIC | AUGMENTED),
     ],
 )
 def test_gradients_of_parts_of_the_batch_are_those_of_the_undivided_batch(
@@ -170,6 +179,7 @@ def assert_same_training(one, other):
         (False, 4, {}),
         pytest.param(True, 0, {}, marks=pytest.mark.slow),
         pytest.param(False, 4, AUGMENTED, marks=pytest.mark.slow),
+        pytest.param(False, 4, RELATIVISTIC, marks=pytest.mark.slow),
         pytest.param(
             False,
             4,

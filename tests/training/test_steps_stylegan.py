@@ -28,15 +28,15 @@ MODEL = Options(
     fmap_max=8,
 )
 DECAY = 0.995
+PLAIN = LossOptions()
+RELATIVISTIC = LossOptions(kind="relativistic", r1_weight=0.5, r2_weight=0.5)
 
 
 @functools.cache
-def make(parts, augment=()):
+def make(parts, augment=(), loss=PLAIN):
     """Returns jitted steps of D and of G, of plain descent, and a first state."""
     networks, tx = make_networks(MODEL, SIDE), optax.identity()
-    options = StepOptions(
-        LossOptions(), ema_decay=0.9, augment=augment, microbatches=parts
-    )
+    options = StepOptions(loss, ema_decay=0.9, augment=augment, microbatches=parts)
     steps = Steps(*networks, stylegan, Optimizers(tx, tx), options)
     create = jax.jit(lambda key: create_state(key, *networks, tx, {}))
     state = create(jax.random.key(0))
@@ -104,18 +104,19 @@ def test_a_skipped_step_leaves_the_average_of_w():
     assert not state.g_stats["w_average"].any()
 
 
-@pytest.mark.parametrize("augment", [(), POLICIES])
-def test_parts_of_a_batch_change_nothing(augment):
+@pytest.mark.parametrize(("augment", "loss"), [((), PLAIN), (POLICIES, RELATIVISTIC)])
+def test_parts_of_a_batch_change_nothing(augment, loss):
     """Noise and changes of images are those of each image's place in the batch."""
     after = []
     for parts in (1, 2):
-        d_step, g_step, state = make(parts, augment)
+        d_step, g_step, state = make(parts, augment, loss)
         strong = jax.tree_util.tree_map_with_path(
             lambda path, x: x + (path[-1].key == "noise_strength"), state.g_params
         )
         state = state.replace(g_params=strong)
         state = d_step(state, step_key(), reals(), 0.5, 0.1)
-        state = g_step(state, step_key(), N, None, 0.5, 0.1)
+        taken = reals() if stylegan.g_takes_reals(loss) else None
+        state = g_step(state, step_key(), N, taken, 0.5, 0.1)
         trained = state.d_params, state.g_params, state.g_stats["w_average"]
         after.append(jax.device_get((trained, state.sums)))
     for a, b in zip(*map(jax.tree.leaves, after), strict=True):

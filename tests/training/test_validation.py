@@ -52,7 +52,7 @@ def test_a_good_configuration_passes(tiny_config):
         ("loss.noise_coefficient", float("inf"), "must be finite"),
         ("model.fmap_max", 0, "must be at least 1"),
         ("model.activation", "gelu", "must be one of leaky_relu, relu"),
-        ("loss.kind", "hinge", "must be one of wgan_gp, lsgan"),
+        ("loss.kind", "hinge", "must be one of wgan_gp, lsgan, relativistic"),
         ("loss.gp_target", 0.0, "must be above 0"),
         ("loss.gp_norm_space", "half", "must be one of full, stage"),
         ("optim.beta2", 1.0, "must lie in [0, 1)"),
@@ -126,6 +126,25 @@ def test_noise_is_of_lsgan_alone(tiny_config):
     )
     tiny_config.loss.kind = "lsgan"
     validate(tiny_config, 1)
+
+
+@pytest.mark.parametrize("penalty", ["r1_weight", "r2_weight"])
+def test_r1_and_r2_are_of_the_relativistic_loss_alone(tiny_config, penalty):
+    tiny_config.loss[penalty] = 0.5
+    (line,) = faults(tiny_config)
+    assert line == (
+        f"config.loss.{penalty} = 0.5 is for the relativistic loss only, and "
+        "config.loss.kind = 'wgan_gp'; set it to 0, or config.loss.kind to "
+        "'relativistic'"
+    )
+    tiny_config.loss.kind = "relativistic"
+    tiny_config.loss.r1_weight = tiny_config.loss.r2_weight = 0.5
+    validate(tiny_config, 1)
+    tiny_config.optim.simultaneous = True
+    validate(tiny_config, 1)
+    tiny_config.loss.noise_coefficient = 0.2
+    (line,) = faults(tiny_config)
+    assert "noise_coefficient = 0.2 is for LSGAN only" in line
 
 
 def test_networks_of_a_fixed_structure_do_not_grow(tiny_stylegan):

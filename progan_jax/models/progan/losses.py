@@ -1,4 +1,4 @@
-"""Losses of Progressive GAN: WGAN-GP, LSGAN and the AC-GAN class terms.
+"""Losses of Progressive GAN: WGAN-GP, LSGAN, relativistic; AC-GAN's class terms.
 
 Every loss is a mean over the batch, in float32 at least, and returns the scalars for
 the log. Source: Karras et al. 2018, section 6.5 and appendices A.1 and B.
@@ -28,16 +28,24 @@ from progan_jax.models.common import (
     score_together,
 )
 from progan_jax.models.layers import lerp
-from progan_jax.models.penalties import class_penalty, gradient_penalty
+from progan_jax.models.penalties import (
+    class_penalty,
+    gradient_penalty,
+    score_with_r1_and_r2,
+)
 from progan_jax.models.progan.ablation import Noise, follow_scores, noise_strength
 from progan_jax.models.progan.options import LossOptions, Options
+from progan_jax.models.relativistic import d_relativistic, g_relativistic
 
-G_TAKES_REALS: bool = False  # G's losses take fakes only.
 G_PENALTY: Penalty | None = None  # Penalties are parts of the losses.
 
 # Charts of a run's report: scalars, and their names in the legend.
 CURVES: Mapping[str, Mapping[str, str]] = {
     "Norm of D's gradient between real images and fakes": {"Loss/mixed_norms": ""},
+    "Squared norm of D's gradient, at the final resolution": {
+        "Loss/r1_penalty": "real images (R1)",
+        "Loss/r2_penalty": "fakes (R2)",
+    },
     "Standard deviation over a batch, in D": {
         "Health/stddev_reals": "real images",
         "Health/stddev_fakes": "fakes",
@@ -145,6 +153,11 @@ def init_loss_state(options: LossOptions) -> LossState:
     return {"fake_scores": jnp.zeros([])} if options.noise_coefficient else {}
 
 
+def g_takes_reals(options: LossOptions) -> bool:
+    """Returns whether G's loss needs a batch of real images."""
+    return options.kind == "relativistic"
+
+
 def is_zero_sum(options: Options, loss: LossOptions) -> bool:
     """Returns whether G's loss is minus `fake_scores`, the fakes' part of D's."""
     return loss.kind == "wgan_gp" and not options.num_classes
@@ -155,27 +168,16 @@ def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
 
     The penalty has no gradient with respect to the fakes.
     """
-    reals, fakes, options = inputs.reals, inputs.fakes, inputs.options
-    assert reals is not None and fakes is not None, "D takes both"
+    (reals, fakes), options = _examples(inputs), inputs.options
     noise = _noise(inputs)
-    apply = _discriminate(inputs, d_params, noise)
-    if noise is None and not inputs.networks.discriminator.sees_batch:
-        real, fake = score_together(
-            lambda images, _: apply(images, None, _REALS, _FAKES),
-            reals._replace(labels=None),
-            fakes._replace(labels=None),
-        )
-    else:
-        real = apply(reals.images, reals.labels, _REALS)
-        fake = apply(fakes.images, fakes.labels, _FAKES)
+    of_kind, _ = LOSSES[options.kind]
+    real, fake, loss, terms = of_kind(_discriminate(inputs, d_params, noise), inputs)
     scalars = {
         "real_scores": jnp.mean(real.scores),
         "fake_scores": jnp.mean(fake.scores),
         "stddev_reals": jnp.mean(real.stddev),
         "stddev_fakes": jnp.mean(fake.stddev),
     }
-    of_kind, _ = LOSSES[options.kind]
-    loss, terms = of_kind(apply, real, fake, inputs)
     scalars |= terms
     if reals.labels is not None and fakes.labels is not None:
         penalty_reals = class_penalty(real.logits, reals.labels)
@@ -195,6 +197,7 @@ def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
 def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
     """Returns the loss of G's parameters, or of the given fakes."""
     fakes, stats = inputs.fakes, inputs.variables.stats
+    reals = inputs.reals if g_takes_reals(inputs.options) else None
     if fakes is None:
         draws, g = inputs.draws, inputs.variables.g_with(g_params)
         images, g_stats = make_fakes(
@@ -203,22 +206,39 @@ def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
         fakes, stats = Examples(images, draws.labels), stats._replace(g=g_stats)
     apply = _discriminate(inputs, inputs.variables.d["params"], _noise(inputs))
     out = apply(fakes.images, fakes.labels, _FAKES_OF_G)
+    outputs = [out]
+    if reals is not None:
+        outputs.append(apply(*reals, _REALS))
     _, of_kind = LOSSES[inputs.options.kind]
-    loss = of_kind(out)
+    loss = of_kind(*outputs)
     if fakes.labels is not None:
         loss += inputs.options.label_weight * class_penalty(out.logits, fakes.labels)
     return loss, ({"g_loss": loss}, stats, inputs.loss_state)
 
 
-def _d_wgan_gp(
-    apply: _Apply,
-    real: DiscriminatorOutput,
-    fake: DiscriminatorOutput,
-    inputs: LossInputs,
-) -> tuple[jax.Array, Scalars]:
+# D's outputs for real images and for fakes, its loss, and scalars for the log.
+_Judged = tuple[DiscriminatorOutput, DiscriminatorOutput, jax.Array, Scalars]
+
+
+def _score(
+    apply: _Apply, inputs: LossInputs
+) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
+    """Scores real images and fakes, in one pass where no layer sees the batch."""
+    reals, fakes = _examples(inputs)
+    noisy = inputs.options.noise_coefficient > 0
+    if noisy or inputs.networks.discriminator.sees_batch:
+        return apply(*reals, _REALS), apply(*fakes, _FAKES)
+    return score_together(
+        lambda images, _: apply(images, None, _REALS, _FAKES),
+        reals._replace(labels=None),
+        fakes._replace(labels=None),
+    )
+
+
+def _d_wgan_gp(apply: _Apply, inputs: LossInputs) -> _Judged:
     """E[fake] - E[real] + penalty + drift: Karras et al. 2018, appendix A.1."""
-    options, reals, fakes = inputs.options, inputs.reals, inputs.fakes
-    assert reals is not None and fakes is not None, "D takes both"
+    (reals, fakes), options = _examples(inputs), inputs.options
+    real, fake = _score(apply, inputs)
     penalty, norms, mixed_scores = gradient_penalty(
         lambda images: apply(images, None, _MIXED).scores,
         # The penalty is D's alone: appendix A.1.
@@ -229,11 +249,9 @@ def _d_wgan_gp(
     )
     drift = options.drift_weight * jnp.square(real.scores)
     loss = jnp.mean(fake.scores - real.scores + penalty + drift)
-    return loss, {
-        "mixed_scores": jnp.mean(mixed_scores),
-        "mixed_norms": jnp.mean(norms),
-        "epsilon_penalty": jnp.mean(drift),
-    }
+    terms = {"mixed_scores": mixed_scores, "mixed_norms": norms}
+    terms["epsilon_penalty"] = drift
+    return real, fake, loss, jax.tree.map(jnp.mean, terms)
 
 
 def _g_wgan_gp(fake: DiscriminatorOutput) -> jax.Array:
@@ -241,18 +259,13 @@ def _g_wgan_gp(fake: DiscriminatorOutput) -> jax.Array:
     return -jnp.mean(fake.scores)
 
 
-def _d_lsgan(
-    apply: _Apply,
-    real: DiscriminatorOutput,
-    fake: DiscriminatorOutput,
-    inputs: LossInputs,
-) -> tuple[jax.Array, Scalars]:
+def _d_lsgan(apply: _Apply, inputs: LossInputs) -> _Judged:
     """E[real**2] + E[(fake - 1)**2] / 10: Mao et al. 2017, with other targets."""
-    del apply, inputs
+    real, fake = _score(apply, inputs)
     # The paper's program has targets 0 for real images and 1 for fakes, and weights
     # fakes by a tenth.
     real_term, fake_term = jnp.square(real.scores), jnp.square(fake.scores - 1)
-    return jnp.mean(real_term) + 0.1 * jnp.mean(fake_term), {}
+    return real, fake, jnp.mean(real_term) + 0.1 * jnp.mean(fake_term), {}
 
 
 def _g_lsgan(fake: DiscriminatorOutput) -> jax.Array:
@@ -260,8 +273,34 @@ def _g_lsgan(fake: DiscriminatorOutput) -> jax.Array:
     return jnp.mean(jnp.square(fake.scores))
 
 
-# By `config.loss.kind`: D's, and G's.
-LOSSES = {"wgan_gp": (_d_wgan_gp, _g_wgan_gp), "lsgan": (_d_lsgan, _g_lsgan)}
+def _d_relativistic(apply: _Apply, inputs: LossInputs) -> _Judged:
+    """E[softplus(fake - real)] + R1 + R2: Huang et al. 2024, equations 2 and 3."""
+    reals, fakes = _examples(inputs)
+    real, fake, penalties, terms = score_with_r1_and_r2(
+        apply,
+        reals,
+        fakes,
+        (_REALS, _FAKES),
+        r1_weight=inputs.options.r1_weight,
+        r2_weight=inputs.options.r2_weight,
+        resolution_ratio=inputs.progress.resolution_ratio,
+    )
+    loss = jnp.mean(d_relativistic(real.scores, fake.scores) + penalties)
+    return real, fake, loss, terms
+
+
+def _g_relativistic(fake: DiscriminatorOutput, real: DiscriminatorOutput) -> jax.Array:
+    """E[softplus(real - fake)]: Huang et al. 2024, equation 2."""
+    return jnp.mean(g_relativistic(fake.scores, real.scores))
+
+
+# By `config.loss.kind`: D's, and G's, which takes D's outputs for fakes, and for real
+# images where `g_takes_reals`.
+LOSSES = {
+    "wgan_gp": (_d_wgan_gp, _g_wgan_gp),
+    "lsgan": (_d_lsgan, _g_lsgan),
+    "relativistic": (_d_relativistic, _g_relativistic),
+}
 
 
 def _discriminate(inputs: LossInputs, params: Params, noise: Noise | None) -> _Apply:
@@ -290,6 +329,12 @@ def _discriminate(inputs: LossInputs, params: Params, noise: Noise | None) -> _A
         return out
 
     return apply
+
+
+def _examples(inputs: LossInputs) -> tuple[Examples, Examples]:
+    reals, fakes = inputs.reals, inputs.fakes
+    assert reals is not None and fakes is not None, "D takes both"
+    return reals, fakes
 
 
 def _noise(inputs: LossInputs) -> Noise | None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from progan_jax.models.common import RESOLUTIONS, Paper, stage_resolutions
 from progan_jax.models.layers import num_maps
 from progan_jax.models.options import option
+from progan_jax.models.relativistic import relativistic_faults
 
 PAPER = Paper(
     "Progressive GAN",
@@ -125,8 +126,8 @@ class Options:
 class LossOptions:
     """The fields of `config.loss`."""
 
-    # "wgan_gp" or "lsgan".
-    kind: str = option("wgan_gp", choices=("wgan_gp", "lsgan"))
+    # "wgan_gp", "lsgan" or "relativistic".
+    kind: str = option("wgan_gp", choices=("wgan_gp", "lsgan", "relativistic"))
     # Lambda of the gradient penalty.
     gp_weight: float = option(10.0, least=0)
     # Gamma, the target of the gradient norm.
@@ -139,6 +140,10 @@ class LossOptions:
     label_weight: float = option(1.0, least=0)
     # Strength of D's noise; for "lsgan" only, 0.2 in the paper.
     noise_coefficient: float = option(0.0, least=0, younger=True)
+    # Gamma of R1, the penalty on D's gradients at real images; for "relativistic" only.
+    r1_weight: float = option(0.0, least=0, younger=True)
+    # That of R2, at fakes; the paper has one gamma for both.
+    r2_weight: float = option(0.0, least=0, younger=True)
     # Classes of D's fakes: "random", or those of the "reals".
     fake_labels: str = option("random", choices=("random", "reals"))
 
@@ -175,9 +180,23 @@ def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
             f"only, and config.loss.kind = {loss.kind!r}; set it to 0, or "
             "config.loss.kind to 'lsgan'"
         )
+    if loss.kind == "relativistic":
+        yield from relativistic_faults(loss, options.resolution)
+    else:
+        yield from _penalty_faults(loss)
     yield from _width_faults(options)
     if options.topology == "mode_test":
         yield from _mode_test_faults(options, loss)
+
+
+def _penalty_faults(loss: LossOptions) -> Iterator[str]:
+    for name in ("r1_weight", "r2_weight"):
+        if value := getattr(loss, name):
+            yield (
+                f"config.loss.{name} = {value:g} is for the relativistic loss only, "
+                f"and config.loss.kind = {loss.kind!r}; set it to 0, or "
+                "config.loss.kind to 'relativistic'"
+            )
 
 
 def _width_faults(options: Options) -> Iterator[str]:

@@ -5,7 +5,6 @@ from progan_jax.models.common import same_loss as loss_at
 from progan_jax.models.stylegan.losses import (
     CURVES,
     G_PENALTY,
-    G_TAKES_REALS,
     begin,
     d_loss,
     draw_for_d,
@@ -13,6 +12,7 @@ from progan_jax.models.stylegan.losses import (
     files,
     fit,
     g_loss,
+    g_takes_reals,
     init_loss_state,
     is_zero_sum,
     load_frozen,
@@ -37,7 +37,6 @@ from progan_jax.models.stylegan.options import (
 __all__ = [
     "CURVES",
     "G_PENALTY",
-    "G_TAKES_REALS",
     "IMPORTED",
     "PAPER",
     "RECORD_CLASSES",
@@ -52,6 +51,7 @@ __all__ = [
     "files",
     "fit",
     "g_loss",
+    "g_takes_reals",
     "import_value",
     "init_loss_state",
     "is_zero_sum",

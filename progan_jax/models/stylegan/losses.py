@@ -1,4 +1,4 @@
-"""Losses of StyleGAN: logistic, Wasserstein and hinge, with R1, R2 or WGAN-GP.
+"""Losses of StyleGAN: logistic, Wasserstein, hinge, relativistic, with R1, R2 or GP.
 
 Every loss is a mean over the batch, in float32 at least, and returns the scalars for
 the log. Gradients of scores are measured in the space of the final resolution. Source:
@@ -29,10 +29,10 @@ from progan_jax.models.common import (
     score_together,
 )
 from progan_jax.models.layers import lerp
-from progan_jax.models.penalties import gradient_penalty, zero_centred_penalty
+from progan_jax.models.penalties import gradient_penalty, score_with_r1_and_r2
+from progan_jax.models.relativistic import d_relativistic, g_relativistic
 from progan_jax.models.stylegan.options import LossOptions, Options
 
-G_TAKES_REALS: bool = False  # G's losses take fakes only.
 G_PENALTY: Penalty | None = None  # Nor is there a penalty with steps of its own.
 
 # Charts of a run's report: scalars, and their names in the legend.
@@ -64,8 +64,8 @@ class Draws(NamedTuple):
     Attributes:
       z: Latents [N, latent_size].
       mixed_z: Latents of the layers that are mixed in, likewise; None without mixing.
-      labels: Classes of the fakes, int [N]; None for D, whose fakes take the classes of
-        the real images, and without classes.
+      labels: Classes of the fakes, int [N]; None for those of the real images, as for
+        D and in pairs, and without classes.
       mix: [N, 1, 1, 1] in [0, 1], weight of the fake in each image of the gradient
         penalty; None for G.
       numbers: int [N], the images' places in the batch, for noise and augmentations.
@@ -101,10 +101,10 @@ def draw_for_g(
     log_probs: tuple[float, ...],
 ) -> Draws:
     """Draws the random arrays of a step of G on n fakes."""
-    del loss
     key_latents, key_labels, _ = keys
     z, mixed_z = _draw_latents(key_latents, n, options)
-    labels = draw_labels(key_labels, n, log_probs) if options.num_classes else None
+    random = options.num_classes and not g_takes_reals(loss)  # A pair has one class.
+    labels = draw_labels(key_labels, n, log_probs) if random else None
     return Draws(z, mixed_z, labels, None, _number(n))
 
 
@@ -209,6 +209,11 @@ def init_loss_state(options: LossOptions) -> LossState:
     return {}
 
 
+def g_takes_reals(options: LossOptions) -> bool:
+    """Returns whether G's loss needs a batch of real images."""
+    return options.kind == "relativistic"
+
+
 def is_zero_sum(options: Options, loss: LossOptions) -> bool:
     """Returns whether G's loss is minus `fake_scores`, the fakes' part of D's."""
     del options
@@ -233,15 +238,19 @@ def d_loss(d_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs
 def g_loss(g_params: Params, inputs: LossInputs) -> tuple[jax.Array, LossOutputs]:
     """Returns the loss of G's parameters, or of the given fakes."""
     fakes, stats = inputs.fakes, inputs.variables.stats
+    reals = inputs.reals if g_takes_reals(inputs.options) else None
     if fakes is None:
         draws, g = inputs.draws, inputs.variables.g_with(g_params)
+        labels = draws.labels if reals is None else reals.labels
         images, g_stats = make_fakes(
-            inputs.networks.generator, g, draws, draws.labels, inputs.progress
+            inputs.networks.generator, g, draws, labels, inputs.progress
         )
-        fakes, stats = Examples(images, draws.labels), stats._replace(g=g_stats)
+        fakes, stats = Examples(images, labels), stats._replace(g=g_stats)
     apply = _discriminate(inputs, inputs.variables.d["params"])
-    scores = apply(fakes.images, fakes.labels, _FAKES).scores
-    loss = jnp.mean(LOSSES[inputs.options.kind].of_g(scores))
+    scores = [apply(*fakes, _FAKES).scores]
+    if reals is not None:
+        scores.append(apply(*reals, _REALS).scores)
+    loss = jnp.mean(LOSSES[inputs.options.kind].of_g(*scores))
     return loss, ({"g_loss": loss}, stats, inputs.loss_state)
 
 
@@ -260,38 +269,19 @@ def _score_plainly(apply: _Apply, inputs: LossInputs) -> _Scored:
 
 
 def _score_with_r1_and_r2(apply: _Apply, inputs: LossInputs) -> _Scored:
-    """Scores with R1 of the real images and R2 of the fakes: Mescheder et al. 2018."""
+    """Scores with R1 of the real images and R2 of the fakes, if they have weights."""
     (reals, fakes), options = _examples(inputs), inputs.options
     if not options.r1_weight and not options.r2_weight:
         return _score_plainly(apply, inputs)
-    ratio = inputs.progress.resolution_ratio
-    real, r1, of_reals = _score_penalised(
-        apply, reals, _REALS, options.r1_weight, ratio
+    return score_with_r1_and_r2(
+        apply,
+        reals,
+        fakes,
+        (_REALS, _FAKES),
+        r1_weight=options.r1_weight,
+        r2_weight=options.r2_weight,
+        resolution_ratio=inputs.progress.resolution_ratio,
     )
-    fake, r2, of_fakes = _score_penalised(
-        apply, fakes, _FAKES, options.r2_weight, ratio
-    )
-    # Named as in the authors' program: the squares alone, without their weights.
-    terms = {"r1_penalty": of_reals, "r2_penalty": of_fakes}
-    terms = {name: jnp.mean(x) for name, x in terms.items() if x is not None}
-    return real, fake, r1 + r2, terms
-
-
-def _score_penalised(
-    apply: _Apply, examples: Examples, what: int, weight: float, resolution_ratio: float
-) -> tuple[DiscriminatorOutput, jax.Array | float, jax.Array | None]:
-    """Returns D's outputs, penalties and sums of squares, all in one pass."""
-    if not weight:
-        return apply(*examples, what), 0.0, None
-
-    def scores(images: jax.Array) -> tuple[jax.Array, DiscriminatorOutput]:
-        out = apply(images, examples.labels, what)
-        return out.scores, out
-
-    penalties, squares, out = zero_centred_penalty(
-        scores, examples.images, weight=weight, resolution_ratio=resolution_ratio
-    )
-    return out, penalties, squares
 
 
 def _score_with_gradient_penalty(apply: _Apply, inputs: LossInputs) -> _Scored:
@@ -328,6 +318,14 @@ def _d_hinge(real: jax.Array, fake: jax.Array, options: LossOptions) -> jax.Arra
     return nn.relu(1 + fake) + nn.relu(1 - real)
 
 
+def _d_relativistic(
+    real: jax.Array, fake: jax.Array, options: LossOptions
+) -> jax.Array:
+    """softplus(fake - real), of pairs: Huang et al. 2024, equation 2."""
+    del options
+    return d_relativistic(real, fake)
+
+
 def _g_nonsaturating(fake: jax.Array) -> jax.Array:
     """-log(sigmoid(fake)): Goodfellow et al. 2014, section 3."""
     return nn.softplus(-fake)
@@ -343,12 +341,13 @@ class _Kind(NamedTuple):
 
     Attributes:
       of_d: Maps scores of real images and of fakes, both [N], to D's losses [N].
-      of_g: Maps scores of fakes [N] to G's losses [N].
+      of_g: Maps scores of fakes [N], then of real images where `g_takes_reals`, to
+        G's losses [N].
       score: Applies D, and computes the penalty that D's loss has besides.
     """
 
     of_d: Callable[[jax.Array, jax.Array, LossOptions], jax.Array]
-    of_g: Callable[[jax.Array], jax.Array]
+    of_g: Callable[..., jax.Array]
     score: Callable[[_Apply, LossInputs], _Scored]
 
 
@@ -360,6 +359,7 @@ LOSSES = {
     "wgan_gp": _Kind(_d_wasserstein, jnp.negative, _score_with_gradient_penalty),
     "hinge": _Kind(_d_hinge, jnp.negative, _score_plainly),
     "hinge_gp": _Kind(_d_hinge, jnp.negative, _score_with_gradient_penalty),
+    "relativistic": _Kind(_d_relativistic, g_relativistic, _score_with_r1_and_r2),
 }
 
 

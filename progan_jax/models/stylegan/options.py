@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from progan_jax.models.common import RESOLUTIONS, Paper
 from progan_jax.models.layers import num_maps
 from progan_jax.models.options import option
+from progan_jax.models.relativistic import relativistic_faults
 
 PAPER = Paper(
     "StyleGAN",
@@ -132,9 +133,18 @@ class LossOptions:
     # "nonsaturating" or "saturating" (both logistic), "wgan", "hinge", ...
     kind: str = option(
         "nonsaturating",
-        choices=("nonsaturating", "saturating", "wgan", "wgan_gp", "hinge", "hinge_gp"),
+        choices=(
+            "nonsaturating",
+            "saturating",
+            "wgan",
+            "wgan_gp",
+            "hinge",
+            "hinge_gp",
+            "relativistic",
+        ),
     )
-    # Gamma of R1, the penalty on D's gradients at real images (logistic losses).
+    # Gamma of R1, the penalty on D's gradients at real images (logistic losses and
+    # "relativistic").
     r1_weight: float = option(10.0, least=0)
     # That of R2, at fakes.
     r2_weight: float = option(0.0, least=0)
@@ -177,8 +187,9 @@ def joint_faults(options: Options, loss: LossOptions) -> Iterator[str]:
       options: Each of its fields is valid by itself.
       loss: Likewise.
     """
-    del loss
     final = options.resolution
+    if loss.kind == "relativistic":
+        yield from relativistic_faults(loss, final)
     if not num_maps(options, final):
         needed = math.ceil(2 ** ((final.bit_length() - 2) * options.fmap_decay))
         yield (

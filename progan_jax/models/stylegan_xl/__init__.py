@@ -5,10 +5,10 @@ from progan_jax.models.stylegan_xl.embedding import begin
 from progan_jax.models.stylegan_xl.losses import (
     CURVES,
     G_PENALTY,
-    G_TAKES_REALS,
     d_loss,
     files,
     g_loss,
+    g_takes_reals,
     init_loss_state,
     is_zero_sum,
     load_frozen,
@@ -36,7 +36,6 @@ from progan_jax.models.stylegan_xl.options import (
 __all__ = [
     "CURVES",
     "G_PENALTY",
-    "G_TAKES_REALS",
     "IMPORTED",
     "PAPER",
     "RECORD_CLASSES",
@@ -51,6 +50,7 @@ __all__ = [
     "files",
     "fit",
     "g_loss",
+    "g_takes_reals",
     "import_value",
     "init_loss_state",
     "is_zero_sum",

@@ -44,8 +44,6 @@ from progan_jax.models.stylegan_xl.hinge import d_hinge, g_hinge
 from progan_jax.models.stylegan_xl.options import LossOptions, Options
 from progan_jax.models.stylegan_xl.path_length import path_lengths, penalty
 
-G_TAKES_REALS: bool = False  # G's losses take fakes only.
-
 # Charts of a run's report: scalars, and their names in the legend.
 CURVES: Mapping[str, Mapping[str, str]] = {
     "Mean sign of the logits": {
@@ -147,6 +145,12 @@ def make_fakes(
 def init_loss_state(options: LossOptions) -> LossState:
     """Returns the average length of paths, 0 at the start; empty without a penalty."""
     return {"path_length": jnp.zeros([])} if _path_times(options)[0] else {}
+
+
+def g_takes_reals(options: LossOptions) -> bool:
+    """Returns False: G's losses take fakes only."""
+    del options
+    return False
 
 
 def is_zero_sum(options: Options, loss: LossOptions) -> bool:

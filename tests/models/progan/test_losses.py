@@ -65,9 +65,9 @@ def discriminator_loss(
     return loss, aux[0]
 
 
-def generator_loss(score, fakes, labels, options):
-    fakes = Examples(fakes, labels)
-    loss, aux = g_loss({}, inputs(score, None, fakes, None, options))
+def generator_loss(score, fakes, labels, options, reals=None):
+    reals, fakes = Examples(reals, None), Examples(fakes, labels)
+    loss, aux = g_loss({}, inputs(score, reals, fakes, None, options))
     return loss, aux[0]
 
 
@@ -146,7 +146,7 @@ def test_lsgan_draws_real_images_to_zero_and_fakes_to_one_at_a_tenth():
     np.testing.assert_allclose(loss, np.mean(scores_of(fakes) ** 2), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["wgan_gp", "lsgan"])
+@pytest.mark.parametrize("kind", ["wgan_gp", "lsgan", "relativistic"])
 def test_class_terms_are_cross_entropies_of_real_images_and_of_fakes(kind):
     reals, fakes, mix = arrays()
     real_labels, fake_labels = (
@@ -165,8 +165,8 @@ def test_class_terms_are_cross_entropies_of_real_images_and_of_fakes(kind):
     )
     np.testing.assert_allclose(metrics["label_penalty_reals"], of_reals, rtol=1e-5)
     np.testing.assert_allclose(metrics["label_penalty_fakes"], of_fakes, rtol=1e-5)
-    g_plain, _ = generator_loss(quadratic, fakes, None, options)
-    g_full, _ = generator_loss(quadratic, fakes, fake_labels, options)
+    g_plain, _ = generator_loss(quadratic, fakes, None, options, reals)
+    g_full, _ = generator_loss(quadratic, fakes, fake_labels, options, reals)
     np.testing.assert_allclose(g_full - g_plain, 0.25 * of_fakes, rtol=1e-4, atol=1e-5)
 
 

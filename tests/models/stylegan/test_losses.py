@@ -30,7 +30,15 @@ from progan_jax.models.stylegan.losses import (
 from progan_jax.models.stylegan.options import LossOptions, Options
 
 N = 6
-KINDS = ("nonsaturating", "saturating", "wgan", "wgan_gp", "hinge", "hinge_gp")
+KINDS = (
+    "nonsaturating",
+    "saturating",
+    "wgan",
+    "wgan_gp",
+    "hinge",
+    "hinge_gp",
+    "relativistic",
+)
 WEIGHTS = np.random.default_rng(1).normal(size=(1, 4, 4, 1)).astype(np.float32)
 
 
@@ -97,6 +105,8 @@ def expected_d_loss(kind):
     real, fake = scores_of(reals), scores_of(fakes)
     if kind in ("nonsaturating", "saturating"):
         return np.mean(softplus(fake) + softplus(-real))
+    if kind == "relativistic":
+        return np.mean(softplus(fake - real))
     if kind in ("wgan", "wgan_gp"):
         return np.mean(fake - real + 0.001 * real**2)
     return np.mean(np.maximum(0, 1 + fake) + np.maximum(0, 1 - real))
@@ -152,8 +162,12 @@ def test_gradient_penalty_is_taken_between_real_images_and_fakes(kind, target, r
 def test_losses_of_g_are_the_formulas(kind):
     reals, fakes, mix = arrays()
     loss, _ = g_loss({}, inputs(reals, fakes, mix, 1.0, kind=kind))
-    fake = scores_of(fakes)
-    expected = {"nonsaturating": softplus(-fake), "saturating": -softplus(fake)}
+    real, fake = scores_of(reals), scores_of(fakes)
+    expected = {
+        "nonsaturating": softplus(-fake),
+        "saturating": -softplus(fake),
+        "relativistic": softplus(real - fake),
+    }
     np.testing.assert_allclose(loss, np.mean(expected.get(kind, -fake)), rtol=1e-5)
 
 
@@ -226,6 +240,36 @@ def test_fakes_of_d_take_the_real_images_classes_and_those_of_g_random_ones():
     drawn = draw_for_g(keys(), 4, options, LossOptions(), log_probs)
     assert drawn.labels.tolist() == [1, 1, 1, 1]
     assert draw_for_g(keys(), 4, Options(), LossOptions(), ()).labels is None
+
+
+class Flat:
+    """A generator whose images are their classes."""
+
+    num_layers, num_classes, options = 6, 3, Options(style_mixing=0.0)
+
+    def apply(self, variables, z, labels, alpha, numbers, **named):
+        images = jnp.broadcast_to(labels.argmax(1).reshape(-1, 1, 1, 1), (N, 4, 4, 1))
+        return images.astype(jnp.float32), {"stats": {}}
+
+
+def test_fakes_of_g_take_the_classes_of_the_real_images_that_they_are_paired_with():
+    options, loss = Options(num_classes=3), LossOptions(kind="relativistic")
+    draws = draw_for_g(keys(), N, options, loss, (0.0, 0.0, 0.0))
+    assert draws.labels is None
+    reals, fakes, _ = arrays()
+    labels = np.int32([2, 0, 1, 2, 0, 1])
+    of = inputs(reals, fakes, None, 1.0, kind="relativistic")
+    of = of._replace(
+        variables=of.variables._replace(g={"params": {}, "stats": {}}),
+        networks=Networks(Flat(), Quadratic()),
+        reals=Examples(reals, labels),
+        fakes=None,
+        draws=draws,
+    )
+    value, _ = g_loss({}, of)
+    images = np.broadcast_to(labels.reshape(-1, 1, 1, 1), (N, 4, 4, 1))
+    expected = np.mean(softplus(scores_of(reals) - scores_of(images)))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
 def test_a_step_draws_latents_noise_and_where_it_mixes_once():
