@@ -91,7 +91,13 @@ def explain(
         about = [describe_set(config, open_set(config)), ""]
     rows = [_row(config, schedule, s, mesh, compiled) for s in _all_stages(schedule)]
     summary = _summary(config, schedule, mesh.size, compiled)
-    time = textwrap.fill(_time(config, schedule, mesh.size, workdir), _WIDTH)
+    # A path stays in one piece.
+    time = textwrap.fill(
+        _time(config, schedule, mesh.size, workdir),
+        _WIDTH,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     networks = family_of(config).describe(model_options(config)).items()
     lines = [f"{name}: {value}" for name, value in networks]
     table = [_COLUMNS, *rows]
