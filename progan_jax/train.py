@@ -23,6 +23,7 @@ from progan_jax.models.families import Files
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.distributed import StopVote, is_primary, share_json, together
+from progan_jax.runtime.logging import format_kimg
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
 from progan_jax.training.config import (
@@ -332,8 +333,8 @@ class _Run:
         if self.record:
             self.record.close()
         raise DivergedError(
-            f"stopped at {self.nimg / 1000:,.10g} kimg: {limit} updates in a row had a "
-            "loss or gradient that is not finite "
+            f"stopped at {format_kimg(self.nimg / 1000)} kimg: {limit} updates in a "
+            "row had a loss or gradient that is not finite "
             f"(config.train.max_skipped = {limit}); "
             "none was applied, and the state is saved in "
             f"{self.workdir / 'checkpoints'}; look at Health/skipped and Loss/* in "

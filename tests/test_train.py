@@ -234,16 +234,22 @@ def test_optimizers_are_reset_where_each_fade_begins_and_ends(
         assert g_count == d_count == (nimg - last) // 8
 
 
-def test_one_program_is_traced_for_each_resolution_whatever_a_dispatch_runs(
-    finished, tiny_config, tmp_path, monkeypatch
-):
-    traced, run = [], Steps.run
+@pytest.fixture
+def traced(monkeypatch):
+    """Resolutions of the programs that are traced, in order."""
+    found, run = [], Steps.run
 
     def counted(self, *arguments):
-        traced.append(self.generator.resolution)
+        found.append(self.generator.resolution)
         return run(self, *arguments)
 
     monkeypatch.setattr(Steps, "run", counted)
+    return found
+
+
+def test_one_program_is_traced_for_each_resolution_whatever_a_dispatch_runs(
+    finished, tiny_config, tmp_path, traced
+):
     # Ticks of 4 pairs and dispatches of up to 3: each tick ends in a short one.
     tiny_config.runtime.pairs_per_dispatch = 3
     train(tiny_config, tmp_path / "run")
@@ -324,16 +330,9 @@ def test_a_killed_run_with_noise_and_statistics_of_its_batch_continues_bit_for_b
 
 @pytest.mark.slow
 def test_a_killed_run_with_the_relativistic_loss_continues_bit_for_bit(
-    tiny_config, tmp_path, monkeypatch
+    tiny_config, tmp_path, monkeypatch, traced
 ):
     """G's steps take real images then, with noise of their own."""
-    traced, run = [], Steps.run
-
-    def counted(self, *arguments):
-        traced.append(self.generator.resolution)
-        return run(self, *arguments)
-
-    monkeypatch.setattr(Steps, "run", counted)
     tiny_config.model.resolution = 8
     tiny_config.schedule.total_kimg = 0.16
     tiny_config.data.dequantise = True

@@ -49,13 +49,6 @@ def lite0():
     return arrays
 
 
-@functools.cache
-def frozen():
-    """Returns what the family's `load_frozen` would."""
-    params = BACKBONES["lite0"].from_timm(lite0())
-    return {"backbones": {"lite0": params}, "classifier": None}
-
-
 class Pooled(nn.Module):
     """Stands for lite0 where programs would take minutes to compile."""
 

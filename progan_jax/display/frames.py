@@ -14,6 +14,7 @@ from progan_jax.images import tile, upscale_nearest
 from progan_jax.inference.generator import open_snapshot, to_uint8
 from progan_jax.inference.sampling import draw_latents, seed_key, seeded_latents
 from progan_jax.inference.snapshot import list_snapshots, parse_moment
+from progan_jax.runtime.logging import format_kimg
 
 _BATCH = 64
 
@@ -104,7 +105,7 @@ def growth_picture(
         images = to_uint8(generator.sample(num, seed, label))
         row = _enlarge(tile(upscale_nearest(images, final // resolution), num))
         kimg = generator.info["stage"]["nimg"] / 1000
-        text = f"{resolution}x{resolution}   {kimg:,.10g} kimg"
+        text = f"{resolution}x{resolution}   {format_kimg(kimg)} kimg"
         if generator.num_layers:
             text += f"   psi {generator.read_style().truncation_psi:g}"
         rows.append(caption(row, text))

@@ -97,7 +97,7 @@ def score_with_r1_and_r2(
 ) -> tuple[DiscriminatorOutput, DiscriminatorOutput, jax.Array | float, Scalars]:
     """Scores with R1 of the real images and R2 of the fakes.
 
-    Mescheder et al. 2018, section 4.1; Huang et al. 2024, equation 3.
+    Mescheder et al. 2018, section 4.1; Huang et al. 2024.
 
     Args:
       apply: D as a function of images, classes or None, and what the images are.

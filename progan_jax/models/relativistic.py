@@ -1,7 +1,7 @@
 """The relativistic pairing loss: D compares each real image with one fake.
 
-Real image i of a batch is paired with fake i. Source: Huang et al. 2024 (R3GAN),
-section 2.1, after Jolicoeur-Martineau 2019. Its penalties are R1 and R2 of
+Real image i of a batch is paired with fake i. Source: Huang et al. 2024 (R3GAN)
+and its program, after Jolicoeur-Martineau 2019. Its penalties are R1 and R2 of
 `penalties.score_with_r1_and_r2`.
 """
 
@@ -13,7 +13,7 @@ from jax import nn
 
 
 def d_relativistic(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """softplus(-(real - fake)): Huang et al. 2024, equation 2, with D's sign turned.
+    """softplus(-(real - fake)): Huang et al. 2024, with D's sign turned.
 
     Args:
       real: Scores of real images, [N].
@@ -28,8 +28,8 @@ def d_relativistic(real: jax.Array, fake: jax.Array) -> jax.Array:
 def g_relativistic(fake: jax.Array, real: jax.Array) -> jax.Array:
     """softplus(-(fake - real)): D's loss with both in each other's place; returns [N].
 
-    Equation 2 would give G minus D's loss, which saturates; this is what the authors'
-    program does.
+    As one function of both it would give G minus D's loss, which saturates; this is
+    what the authors' program does.
     """
     return nn.softplus(real - fake)
 

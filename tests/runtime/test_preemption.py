@@ -13,12 +13,23 @@ from progan_jax.runtime.preemption import StopRequest, ending_in_a_line
 ROOT = Path(__file__).parents[2]
 
 
+def replaced(signum, handler):
+    """Sets a handler for the time of a test."""
+    before = signal.signal(signum, handler)
+    yield
+    signal.signal(signum, before)
+
+
 @pytest.fixture
 def usual_sighup():
     """The system's own handler: under nohup there is none."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
+    yield from replaced(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def usual_sigint():
+    """Python's own handler: a process in the background has none."""
+    yield from replaced(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.usefixtures("usual_sighup")
@@ -29,14 +40,6 @@ def test_a_signal_becomes_a_request(name):
         os.kill(os.getpid(), getattr(signal, name))
         assert stop
         assert stop.signal_name == name
-
-
-@pytest.fixture
-def usual_sigint():
-    """Python's own handler: a process in the background has none."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("usual_sigint")

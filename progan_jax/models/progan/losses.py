@@ -274,7 +274,7 @@ def _g_lsgan(fake: DiscriminatorOutput) -> jax.Array:
 
 
 def _d_relativistic(apply: _Apply, inputs: LossInputs) -> _Judged:
-    """E[softplus(fake - real)] + R1 + R2: Huang et al. 2024, equations 2 and 3."""
+    """E[softplus(fake - real)] + R1 + R2: Huang et al. 2024."""
     reals, fakes = _examples(inputs)
     real, fake, penalties, terms = score_with_r1_and_r2(
         apply,
@@ -290,7 +290,7 @@ def _d_relativistic(apply: _Apply, inputs: LossInputs) -> _Judged:
 
 
 def _g_relativistic(fake: DiscriminatorOutput, real: DiscriminatorOutput) -> jax.Array:
-    """E[softplus(real - fake)]: Huang et al. 2024, equation 2."""
+    """E[softplus(real - fake)]: Huang et al. 2024."""
     return jnp.mean(g_relativistic(fake.scores, real.scores))
 
 

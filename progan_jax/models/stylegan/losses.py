@@ -321,7 +321,7 @@ def _d_hinge(real: jax.Array, fake: jax.Array, options: LossOptions) -> jax.Arra
 def _d_relativistic(
     real: jax.Array, fake: jax.Array, options: LossOptions
 ) -> jax.Array:
-    """softplus(fake - real), of pairs: Huang et al. 2024, equation 2."""
+    """softplus(fake - real), of pairs: Huang et al. 2024."""
     del options
     return d_relativistic(real, fake)
 
