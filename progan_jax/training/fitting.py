@@ -1,0 +1,167 @@
+"""A schedule that fits into a time, by the measured pace of its stages."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import ml_collections
+
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.training.config import family_of, make_schedule
+from progan_jax.training.schedule import Schedule
+from progan_jax.training.stage import StageProgram
+
+# Share of the time that passes before the last resolution has faded in, ours.
+_GROWTH = 0.5
+
+# Ticks of a run, and those of a snapshot: what is drawn and saved takes a few percent.
+_TICKS, _SNAPSHOT_TICKS = 60, 6
+
+# Shares of the run's length that the average of G's weights and the rise of the
+# learning rates span at most; longer, early networks would still be part of its result.
+_HALF_LIFE, _RAMPUP = 1 / 50, 1 / 100
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What training a stage takes on the devices at hand.
+
+    Attributes:
+      image_sec: Seconds per image shown.
+      compile_sec: Seconds until its steps are compiled, for the first time.
+    """
+
+    image_sec: float
+    compile_sec: float
+
+
+def measure_pace(
+    config: ml_collections.ConfigDict,
+    pyramid: Pyramid,
+    mesh: jax.sharding.Mesh,
+    seconds: float,
+) -> Iterator[tuple[int, Pace]]:
+    """Trains each stage for some seconds, and drops what it has learned.
+
+    The compiled programs are those of the run, and stay in the compilation cache.
+
+    Args:
+      config: Of a run whose schedule reaches every stage.
+      pyramid: The run's images.
+      mesh: Of the run's devices.
+      seconds: Of each stage, at least; one dispatch is always measured.
+
+    Yields:
+      Resolution and pace of each stage.
+    """
+    schedule = make_schedule(config)
+    for stage in schedule.stages():
+        r, nimg = stage.resolution, stage.start_nimg
+        program = StageProgram(config, schedule, r, mesh, pyramid.label_counts)
+        started = time.perf_counter()
+        program.prepare(pyramid)
+        compiled = time.perf_counter()
+        pair_sec = _pair_sec(program, program.create(pyramid), nimg, seconds)
+        program.close()
+        yield r, Pace(pair_sec / schedule.pair_nimg(r), compiled - started)
+
+
+def _pair_sec(program: StageProgram, state: Any, nimg: int, seconds: float) -> float:
+    pairs = program.max_pairs
+    state, done = program.run(state, nimg, pairs)  # The first dispatch is slower.
+    done.block_until_ready()
+    count, started = 0, time.perf_counter()
+    while count == 0 or time.perf_counter() - started < seconds:
+        state, done = program.run(state, nimg, pairs)
+        done.block_until_ready()
+        count += pairs
+    return (time.perf_counter() - started) / count
+
+
+def fit(
+    config: ml_collections.ConfigDict, pace: Mapping[int, Pace], seconds: float
+) -> None:
+    """Gives a run the schedule that its devices train in a time.
+
+    All phases before the last have one length, at most the recipe's. Half of the time
+    passes until the last resolution has faded in; stages that restart take equal times.
+    Lengths of the average, the warm-up and the loss follow from the run's.
+
+    Args:
+      config: Of the run; changed.
+      pace: Of each stage.
+      seconds: Of training, without compiling and saving.
+    """
+    schedule = make_schedule(config)
+    kimg_sec = {r: 1000 * pace[r].image_sec for r in schedule.resolutions}
+    before = config.schedule.total_kimg
+    if family_of(config).RESTARTS:
+        _fit_restarts(config, kimg_sec, seconds)
+    else:
+        _fit_growth(config, schedule, kimg_sec, seconds)
+    total = config.schedule.total_kimg
+    ticks = {r: _rounded(seconds / _TICKS / sec) for r, sec in kimg_sec.items()}
+    config.schedule.rampup_kimg = min(
+        config.schedule.rampup_kimg, _rounded(total * _RAMPUP)
+    )
+    half_life = config.optim.ema_half_life_kimg or total
+    config.optim.ema_half_life_kimg = min(half_life, _rounded(total * _HALF_LIFE))
+    for name, value in config.loss.items():
+        if name.endswith("_kimg"):
+            config.loss[name] = _rounded(value * total / before)
+    config.train.tick_kimg = _table(ticks)
+    config.train.grid_ticks = 2
+    config.train.checkpoint_ticks = config.train.snapshot_ticks = _SNAPSHOT_TICKS
+
+
+def lengthen(
+    config: ml_collections.ConfigDict, nimg: int, image_sec: float, seconds: float
+) -> None:
+    """Gives a run in its last stage as many images as its devices train in a time.
+
+    Args:
+      config: Of the run; its length is changed.
+      nimg: Number of images shown so far.
+      image_sec: Seconds per image of the last stage.
+      seconds: Of training.
+    """
+    config.schedule.total_kimg = _rounded(nimg / 1000 + seconds / image_sec / 1000, 6)
+
+
+def _fit_growth(
+    config: Any, schedule: Schedule, kimg_sec: Mapping[int, float], seconds: float
+) -> None:
+    first, last = schedule.resolutions[0], schedule.resolutions[-1]
+    # Phases of each stage before the last one stabilises: a fade and what follows.
+    phases = dict.fromkeys(schedule.resolutions, 1 + schedule.fades)
+    phases[first], phases[last] = 1, int(schedule.fades)
+    if first == last:
+        phases[first] = 0
+    growth_sec = sum(number * kimg_sec[r] for r, number in phases.items())
+    length = schedule.stabilise_kimg[first]
+    if growth_sec:
+        length = min(length, _GROWTH * seconds / growth_sec)
+    length = _rounded(length)
+    rest = (seconds - length * growth_sec) / kimg_sec[last]
+    config.schedule.stabilise_kimg = f"{length:g}"
+    config.schedule.fade_kimg = f"{length:g}" if schedule.fades else "0"
+    config.schedule.total_kimg = _rounded(length * sum(phases.values()) + rest)
+
+
+def _fit_restarts(config: Any, kimg_sec: Mapping[int, float], seconds: float) -> None:
+    share = seconds / len(kimg_sec)
+    lengths = {r: _rounded(share / sec) for r, sec in kimg_sec.items()}
+    config.schedule.stabilise_kimg = _table(lengths)
+    config.schedule.total_kimg = _rounded(sum(lengths.values()), 6)
+
+
+def _rounded(value: float, digits: int = 3) -> float:
+    return float(f"{value:.{digits}g}")
+
+
+def _table(values: Mapping[int, float]) -> str:
+    """Writes a table by resolution; its first value is for all others."""
+    first, *others = values.items()
+    return ", ".join([f"{first[1]:g}", *(f"{r}:{v:g}" for r, v in others)])

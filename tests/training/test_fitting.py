@@ -1,0 +1,88 @@
+"""Schedules that fit into a time, and the pace that they are fitted by."""
+
+import jax
+import pytest
+
+from progan_jax.data.sources import load_digits
+from progan_jax.runtime.command_line import load_config
+from progan_jax.runtime.mesh import make_mesh
+from progan_jax.training.config import make_schedule
+from progan_jax.training.fitting import Pace, fit, lengthen, measure_pace
+from progan_jax.training.validation import validate
+
+RECIPES = {
+    "progan": "digits",
+    "stylegan": "stylegan_digits",
+    "stylegan_xl": "stylegan_xl:cifar10,tiny,16-32",
+}
+
+
+def seconds_of(config, pace):
+    """Adds up the images of each stage, one resolution after the other."""
+    schedule = make_schedule(config)
+    return sum(
+        (schedule.stage_end(stage) - stage.start_nimg)
+        * pace[stage.resolution].image_sec
+        for stage in schedule.stages()
+    )
+
+
+def pace_of(config, cost):
+    return {r: Pace(cost * r * r, 1.0) for r in make_schedule(config).resolutions}
+
+
+@pytest.mark.parametrize("family", RECIPES)
+@pytest.mark.parametrize("seconds", [60.0, 1200.0, 36000.0])
+def test_a_fitted_schedule_takes_the_time_and_reaches_every_stage(family, seconds):
+    config = load_config(RECIPES[family])
+    pace = pace_of(config, 2e-5)
+    fit(config, pace, seconds)
+    validate(config, 1)
+    schedule = make_schedule(config)
+    assert seconds_of(config, pace) == pytest.approx(seconds, rel=0.05)
+    assert [s.resolution for s in schedule.stages()] == list(schedule.resolutions)
+
+
+def test_half_of_the_time_passes_until_the_last_resolution_has_faded_in():
+    config = load_config("cifar10")
+    pace = pace_of(config, 2e-5)
+    fit(config, pace, 1200.0)
+    schedule = make_schedule(config)
+    config.schedule.total_kimg = schedule.kimg_to_full_resolution()
+    assert seconds_of(config, pace) == pytest.approx(600, rel=0.05)
+
+
+def test_phases_are_no_longer_than_the_recipes():
+    config = load_config("digits")
+    fit(config, pace_of(config, 1e-9), 3600.0)
+    assert config.schedule.stabilise_kimg == "4"
+
+
+def test_a_run_that_does_not_grow_trains_all_the_time():
+    config = load_config("digits", ["--config.schedule.start_resolution=32"])
+    fit(config, {32: Pace(0.01, 1.0)}, 100.0)
+    assert config.schedule.total_kimg == 10
+
+
+def test_what_lasts_for_a_time_lasts_in_proportion():
+    config = load_config("stylegan_xl:cifar10,tiny")
+    blur = config.loss.blur_kimg / config.schedule.total_kimg
+    fit(config, {32: Pace(0.01, 1.0)}, 1000.0)
+    assert config.schedule.total_kimg == 100
+    assert config.loss.blur_kimg == pytest.approx(100 * blur)
+    assert config.optim.ema_half_life_kimg == 2
+
+
+def test_a_lengthened_run_trains_as_many_images_as_the_time_allows():
+    config = load_config("digits")
+    lengthen(config, 46_000, image_sec=0.01, seconds=100)
+    assert config.schedule.total_kimg == 56
+
+
+def test_every_stage_is_measured_by_training_it():
+    config = load_config("digits", ["--config.model.fmap_max=4"])
+    config.schedule.start_resolution, config.model.resolution = 4, 8
+    pyramid, mesh = load_digits(8), make_mesh(jax.devices()[:1])
+    pace = dict(measure_pace(config, pyramid, mesh, seconds=0.05))
+    assert list(pace) == [4, 8]
+    assert all(0 < p.image_sec < 1 and p.compile_sec > 0 for p in pace.values())
