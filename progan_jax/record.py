@@ -226,10 +226,17 @@ class Record:
         see = grids[-1].path if grids else self._workdir
         self.bar.print(f"done: {format_kimg(nimg / 1000)} kimg; see {see}")
 
-    def print_stop(self, nimg: int, signal_name: str) -> None:
+    def draw_stop(self, program: StageProgram, state: TrainState, nimg: int) -> None:
+        """Writes the grid and the snapshot of a run whose time is up."""
+        if nimg:
+            self.draw_fakes(program.sampler, local(state.averaged), nimg)
+            self.write_snapshot(program, state, nimg, self._schedule.phase_at(nimg - 1))
+            self._is_report_due = True
+
+    def print_stop(self, nimg: int, reason: str) -> None:
         """Prints that the run was asked to stop."""
         kimg = format_kimg(nimg / 1000)
-        where = f"{signal_name or 'a stop on another host'} at {kimg} kimg"
+        where = f"{reason or 'a stop on another host'} at {kimg} kimg"
         self.bar.print(f"{where}: state saved; run the same command to continue")
 
     def close(self) -> None:

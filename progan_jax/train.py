@@ -6,6 +6,7 @@ uninterrupted run did.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -58,7 +59,9 @@ from progan_jax.training.workdir import (
 )
 
 
-def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
+def train(
+    config: ml_collections.ConfigDict, workdir: Path, deadline: float = math.inf
+) -> None:
     """Trains a run to its end, from its newest checkpoint if it has one.
 
     With several processes each trains its part; only the primary writes to the folder.
@@ -66,13 +69,14 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     Args:
       config: Configuration of the run; see configs/base.py.
       workdir: Folder of the run; the same folder continues the same run.
+      deadline: Reading of `time.monotonic` at which it stops, with a snapshot.
 
     Raises:
       UserError: if configuration, data or workdir are at fault, before any training.
       DivergedError: if too many updates in a row were not finite.
     """
     try:
-        with StopRequest() as stop:
+        with StopRequest(deadline) as stop:
             _train(config, workdir, stop)
     except BrokenPipeError:  # The reader of the output, such as `head`, has ended.
         raise
@@ -318,7 +322,9 @@ class _Run:
         if self.record is None:
             return
         if stopped:
-            self.record.print_stop(self.nimg, self.stop.signal_name)
+            if self.stop.time_is_up:
+                self.record.draw_stop(self.program, self.state, self.nimg)
+            self.record.print_stop(self.nimg, self.stop.reason)
         else:
             self.record.print_end(self.nimg)
         self.record.close()

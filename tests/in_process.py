@@ -46,8 +46,11 @@ def _take_ours():
     return ours
 
 
-def run_tool(module, *arguments, argument="SOURCE", encoding="utf-8"):
-    """Runs a tool as its command does; returns its exit code and what it prints."""
+def run_tool(module, *arguments, argument="SOURCE", encoding="utf-8", start=run):
+    """Runs a tool as its command does; returns its exit code and what it prints.
+
+    `start` is the tool's own: `run`, or `run_with_overrides`.
+    """
     argv = [module, *map(str, arguments)]
     out, err = (
         io.TextIOWrapper(io.BytesIO(), encoding, errors)
@@ -61,7 +64,7 @@ def run_tool(module, *arguments, argument="SOURCE", encoding="utf-8"):
         contextlib.redirect_stderr(err),
     ):
         try:
-            run(names["main"], argument)
+            start(names["main"], argument)
         except SystemExit as error:
             code = error.code or 0
     texts = []

@@ -1,15 +1,17 @@
-"""Signals to stop (SIGTERM, SIGHUP, Ctrl-C), as a request to the loop or as a line."""
+"""Requests to stop, by signals (SIGTERM, SIGHUP, Ctrl-C) or because time is up."""
 
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
 class StopRequest:
-    """Catches SIGTERM, SIGINT and SIGHUP while it is entered.
+    """Catches SIGTERM, SIGINT and SIGHUP while it is entered, and watches the clock.
 
     A second signal acts as if nothing were caught. Only the main thread may enter.
 
@@ -17,8 +19,10 @@ class StopRequest:
       signal_name: Name of the signal that came, or "".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float = math.inf) -> None:
+        """Requests a stop after a reading of `time.monotonic`, or by a signal."""
         self.signal_name = ""
+        self._deadline = deadline
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -31,7 +35,17 @@ class StopRequest:
         self._restore()
 
     def __bool__(self) -> bool:
-        return bool(self.signal_name)
+        return bool(self.signal_name) or self.time_is_up
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self._deadline
+
+    @property
+    def reason(self) -> str:
+        """Name of the signal that came, "time is up", or "" if there is no request."""
+        return self.signal_name or ("time is up" if self.time_is_up else "")
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         del frame

@@ -1,5 +1,6 @@
 """What the tools that draw from a model share; not a command."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from progan_jax.inference.load import own_folder
 from progan_jax.inference.styles import MOST_PSI
 
 _NUMBERS = {1: "one", 2: "two"}
+
+_MOST_SEEDS = 1_000_000
 
 
 class PsiParser(flags.ArgumentParser[float]):
@@ -32,7 +35,7 @@ class PsiParser(flags.ArgumentParser[float]):
 
 
 def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:
-    """Reads "1,5,9".
+    """Reads "1,5,9" and ranges, as in "0-31,85".
 
     Args:
       flag: The flag's name, with its dashes.
@@ -40,16 +43,28 @@ def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:
       least: Number of seeds at least, 1 or 2.
 
     Raises:
-      UserError: if there are fewer whole numbers from 0 to 2**32 - 1.
+      UserError: if there are fewer whole numbers from 0 to 2**32 - 1, or too many.
     """
-    parts = text.split(",")
-    seeds = [int(part) for part in parts if part.strip().isdecimal()]
-    if len(seeds) != len(parts) or len(seeds) < least or max(seeds) >= 2**32:
+    parts = [
+        re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", p) for p in text.split(",")
+    ]
+    ranges = [range(int(p[1]), int(p[2] or p[1]) + 1) for p in parts if p]
+    if (
+        len(ranges) != len(parts)
+        or not all(ranges)
+        or sum(map(len, ranges)) < least
+        or max(r[-1] for r in ranges) >= 2**32
+    ):
         raise UserError(
             f"{flag}={text} must be {_NUMBERS[least]} or more whole numbers in "
-            f"[0, 2**32), with commas between; write for example {flag}=1,5,9"
+            "[0, 2**32) or ranges of them, with commas between; write for example "
+            f"{flag}=1,5,9 or {flag}=0-31,85"
         )
-    return seeds
+    if sum(map(len, ranges)) > _MOST_SEEDS:
+        raise UserError(
+            f"{flag}={text} must be at most {_MOST_SEEDS:,} seeds; shorten the ranges"
+        )
+    return [seed for numbers in ranges for seed in numbers]
 
 
 def find_label(generator: TrainedGenerator, wanted: str | None) -> int | None:

@@ -19,18 +19,13 @@ After a stop the same command continues. Train with
 
 import os
 import re
-import sys
-import time
 import zipfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from progan_jax.data.names import counted, describe_classes, first_few, printable
+from progan_jax.data.names import counted, printable
 from progan_jax.data.prepared import UNFINISHED
 from progan_jax.errors import UserError, warn
 from progan_jax.files import check_utf_8, local_folder
@@ -44,27 +39,19 @@ from progan_jax.prepare.lmdb_reader import (
     lmdb_name,
     unpack_lmdb,
 )
-from progan_jax.prepare.preview import contact_sheet, estimate, free_bytes
-from progan_jax.prepare.ranking import keep_best, score_images, write_scores
+from progan_jax.prepare.preparing import Limits, prepare
+from progan_jax.prepare.preview import estimate, free_bytes
 from progan_jax.prepare.readers import (
     DigitsReader,
     Reader,
     Subset,
     SyntheticReader,
-    digest_times,
-    fingerprint,
     spread,
 )
 from progan_jax.prepare.stacked_mnist import StackedMnistReader
 from progan_jax.prepare.tfds_reader import TfdsReader
-from progan_jax.prepare.unfinished import alone_in, begin, check_free, choose
-from progan_jax.prepare.writing import (
-    Settings,
-    Shard,
-    finish,
-    write_pyramid,
-    write_skipped,
-)
+from progan_jax.prepare.unfinished import alone_in, check_free
+from progan_jax.prepare.writing import Settings
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.preemption import ending_in_a_line
 
@@ -312,93 +299,8 @@ def _run(source: str) -> None:
     if DRY_RUN.value:
         _print_estimate(reader, folder, settings)
     else:
-        with alone_in(folder):
-            _prepare(source, reader, folder, settings)
-
-
-def _prepare(source: str, reader: Reader, folder: Path, settings: Settings) -> None:
-    started = time.perf_counter()
-    # --strict and --keep may change before the end: finished shards have no bad image
-    # under --strict, and all images have scores.
-    content = {k: v for k, v in asdict(settings).items() if k != "strict"}
-    content |= {"max_images": MAX_IMAGES.value, "images": fingerprint(reader)}
-    identity = content | {"times": digest_times(reader), "source": source}
-    unfinished = begin(folder, identity)
-    _check_room(reader, folder, settings)
-    skipped = list(reader.unread)
-    choose(folder, KEEP.value)
-    if KEEP.value is not None:
-        reader, unscored = _keep_best(reader, folder, unfinished / "scores")
-        skipped += unscored
-    num_unscored = len(skipped)
-    with _bar("written", len(reader)) as bar:
-        shards = write_pyramid(
-            reader, folder, settings, identity, WORKERS.value, bar.update
-        )
-    skipped += [pair for shard in shards for pair in shard.skipped]
-    write_skipped(folder, skipped)
-    if not any(shard.num_images for shard in shards):
-        raise UserError(
-            f"{source}: none of the images can be used; see {folder / 'skipped.csv'}"
-        )
-    _check_classes(reader, shards)
-    write_png(folder / "contact_sheet.png", contact_sheet(reader, settings))
-    content |= {"keep": KEEP.value}
-    finish(folder, reader, settings, content, shards, num_unscored, source)
-    seconds = time.perf_counter() - started
-    print(_summary(folder, reader, shards, len(skipped), seconds))
-
-
-def _check_room(reader: Reader, folder: Path, settings: Settings) -> None:
-    """Raises UserError if the disk is too small for the rest of a set."""
-    needed = estimate(reader, settings)[0] * (KEEP.value or len(reader))
-    needed -= _stored_bytes(folder)
-    if needed > (free := free_bytes(folder)):
-        raise UserError(
-            f"--out: {folder} needs about {needed / 2**20:,.1f} MiB more, and its disk "
-            f"has {free / 2**20:,.1f} MiB free; free some, or choose another folder"
-        )
-
-
-def _stored_bytes(folder: Path) -> int:
-    """Returns the size of a set's files of images, those of all levels."""
-    return sum(file.stat().st_size for file in folder.rglob("*.array_record*"))
-
-
-def _check_classes(reader: Reader, shards: list[Shard]) -> None:
-    """Warns of classes without images; a set with unlabelled images has no classes."""
-    labels = np.concatenate([np.array(shard.labels, np.int64) for shard in shards])
-    unlabelled = int((labels < 0).sum())
-    if unlabelled:
-        if reader.num_classes:
-            warn(f"no class for {counted(unlabelled, 'image')}: the set has no classes")
-        reader.num_classes, reader.class_names = 0, ()
-    counts = np.bincount(labels[labels >= 0], minlength=reader.num_classes)
-    empty = np.flatnonzero(counts[: reader.num_classes] == 0)
-    if len(empty):
-        names = [*(reader.class_names or map(str, range(reader.num_classes)))]
-        warn(
-            f"no images in {len(empty):,} of {reader.num_classes:,} classes: "
-            f"{first_few([names[k] for k in empty])}"
-            + ("; raise --max_images" if MAX_IMAGES.value else "")
-        )
-
-
-def _keep_best(
-    reader: Reader, folder: Path, unfinished: Path
-) -> tuple[Reader, list[tuple[str, str]]]:
-    """Scores all images; returns the best, and names and reasons of bad ones."""
-    strict, workers = STRICT.value, WORKERS.value
-    with _bar("scored", len(reader)) as bar:
-        scores = score_images(reader, unfinished, strict, workers, bar.update)
-    best = keep_best(reader, scores, KEEP.value or len(reader))
-    write_scores(folder / "scores.csv", scores, best)
-    return best, [(s.name, s.reason) for s in scores if s.score is None]
-
-
-def _bar(done: str, total: int) -> tqdm:
-    hidden = not sys.stderr.isatty()
-    return tqdm(desc=done, total=total, unit="img", disable=hidden, leave=False)
+        limits = Limits(WORKERS.value, MAX_IMAGES.value, KEEP.value)
+        print(prepare(source, reader, folder, settings, limits))
 
 
 def _explain(reader: AlignedReader, name: str) -> None:
@@ -425,20 +327,6 @@ def _print_estimate(reader: Reader, folder: Path, settings: Settings) -> None:
         f"{counted(WORKERS.value, 'worker')}, {free / 2**20:,.1f} MiB are free"
         + (", which is TOO LITTLE" if num_bytes > free else "")
         + "; nothing was written"
-    )
-
-
-def _summary(
-    folder: Path, reader: Reader, shards: list[Shard], skipped: int, seconds: float
-) -> str:
-    images = sum(shard.num_images for shard in shards)
-    size = f"{_stored_bytes(folder) / 2**20:,.1f} MiB"
-    return (
-        f"{folder}: {images:,} images, "
-        f"{describe_classes(reader.num_classes, reader.class_names)}, "
-        f"{size} in {seconds:,.1f} s; {skipped:,} skipped"
-        + (f" (see {folder / 'skipped.csv'})" if skipped else "")
-        + f"; look at {folder / 'contact_sheet.png'}"
     )
 
 

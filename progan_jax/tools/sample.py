@@ -1,13 +1,15 @@
 """Writes images of a trained generator.
 
     python -m progan_jax.tools.sample MODEL --num=64 --seed=1 [--class=dog] [--grid]
+    python -m progan_jax.tools.sample MODEL --seeds=0-31,85 [--grid]
     python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --by_class
     python -m progan_jax.tools.sample MODEL --num=8 --seed=1 --classes=tabby,207
     python -m progan_jax.tools.sample MODEL --truncation_psi=1 --noise=fixed
 
 MODEL is any source of progan_jax.load: a run, a snapshot, hf://USER/NAME, a pickle of
 the authors' program, or a network that ships with this package. PNGs are written to
---out: one file per image, or one grid. --by_class draws the same latents in every
+--out: one file per image, or one grid. --seeds draws the first image of each seed, as
+--num=1 --seed=SEED does. --by_class draws the same latents in every
 class, one row each; --classes in those named, with their names beside the rows. The
 default is the folder samples/ of the run, or of the current
 folder if MODEL is not a folder. The last flags are a StyleGAN's.
@@ -34,6 +36,7 @@ from progan_jax.tools.drawing import (
     PsiParser,
     find_label,
     find_labels,
+    read_seeds,
     write_picture,
 )
 
@@ -46,6 +49,8 @@ NUM = flags.DEFINE_integer(
 )
 
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.")
+
+SEEDS = flags.DEFINE_string("seeds", None, "Seeds of one image each, as in 0-31,85.")
 
 CLASS = flags.DEFINE_string(
     "class", None, "Class of all images, by number or name; random if unset."
@@ -91,11 +96,14 @@ def main(model: str) -> None:
     if CLASSES.value is not None:
         print(_write_sheet(model, generator, style, of))
         return
-    name = f"{generator.name.replace('/', '_')}_seed{SEED.value}{of}"
+    seeds = f"seed{SEED.value}" if SEEDS.value is None else f"seeds{SEEDS.value}"
+    name = f"{generator.name.replace('/', '_')}_{seeds}{of}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
     images, columns = _draw(generator, label, style)
     with writing_to("--out", out):
-        done = write_samples(out, images, columns) + _classes(names, label)
+        done = write_samples(out, images, columns, _file_names()) + _classes(
+            names, label
+        )
         print(f"{done}; {style}" if style.noise else done)
 
 
@@ -112,14 +120,24 @@ def _classes(names: Sequence[str], label: int | None) -> str:
     return f"; rows: {list_classes(names)}" if names and BY_CLASS.value else ""
 
 
-def write_samples(out: Path, images: np.ndarray, columns: int | None) -> str:
-    """Writes one PNG per image, or one grid; returns a line with the place."""
+def write_samples(
+    out: Path, images: np.ndarray, columns: int | None, names: Sequence[str] = ()
+) -> str:
+    """Writes one PNG per image, or one grid; returns a line with the place.
+
+    Args:
+      out: Folder, or file of the grid.
+      images: uint8 [N, r, r, channels].
+      columns: Of a grid; None for files, 000000.png and so on by default.
+      names: Of those files, without their suffix.
+    """
     if columns:
         path = out.with_name(out.name.removesuffix(".png") + ".png")
         write_png(path, tile(images, columns))
         return f"{len(images)} images in {path}"
-    for number, image in enumerate(images):
-        write_png(out / f"{number:06d}.png", image)
+    names = names or [f"{number:06d}" for number in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        write_png(out / f"{name}.png", image)
     for left in out.glob("[0-9]" * 6 + ".png"):  # Written before with a larger --num.
         if int(left.stem) >= len(images):
             left.unlink()
@@ -130,10 +148,27 @@ def _check_flags() -> None:
     if NUM.value is not None and NUM.value < 1:
         raise UserError(f"--num={NUM.value} must be at least 1; raise it")
     check_seed("--seed", SEED.value)
+    if SEEDS.value is not None:
+        _check_seeds()
     kinds = {"class": CLASS.value, "classes": CLASSES.value, "by_class": BY_CLASS.value}
     asked = [f"--{name}" for name, value in kinds.items() if value not in (None, False)]
     if len(asked) > 1:
         raise UserError(f"{' and '.join(asked)} exclude each other; give one of them")
+
+
+def _check_seeds() -> None:
+    read_seeds("--seeds", SEEDS.value or "")
+    others = {"num": NUM, "seed": SEED, "by_class": BY_CLASS, "classes": CLASSES}
+    given = [f"--{name}" for name, flag in others.items() if flag.present]
+    if given:
+        raise UserError(f"--seeds and {given[0]} exclude each other; give one of them")
+
+
+def _file_names() -> list[str]:
+    """Returns the names of the images of --seeds; [] without it."""
+    if SEEDS.value is None:
+        return []
+    return [f"seed{seed:04d}" for seed in read_seeds("--seeds", SEEDS.value)]
 
 
 def _write_sheet(model: str, generator: TrainedGenerator, style: Style, of: str) -> str:
@@ -156,9 +191,13 @@ def _draw(
     """Returns images, and the number of columns of their grid, None for no grid."""
     if BY_CLASS.value:
         return _draw_classes(generator, style)
-    num = NUM.value or 64
-    images = to_uint8(generator.sample(num, SEED.value, label, **style._asdict()))
-    return images, math.ceil(math.sqrt(num)) if GRID.value else None
+    if SEEDS.value is None:
+        images = generator.sample(NUM.value or 64, SEED.value, label, **style._asdict())
+    else:
+        seeds = read_seeds("--seeds", SEEDS.value)
+        one = [generator.sample(1, seed, label, **style._asdict()) for seed in seeds]
+        images = np.concatenate(one)
+    return to_uint8(images), math.ceil(math.sqrt(len(images))) if GRID.value else None
 
 
 def _draw_classes(generator: TrainedGenerator, style: Style) -> tuple[np.ndarray, int]:

@@ -19,9 +19,8 @@ _GROWTH = 0.5
 # Ticks of a run, and those of a snapshot: what is drawn and saved takes a few percent.
 _TICKS, _SNAPSHOT_TICKS = 60, 6
 
-# Shares of the run's length that the average of G's weights and the rise of the
-# learning rates span at most; longer, early networks would still be part of its result.
-_HALF_LIFE, _RAMPUP = 1 / 50, 1 / 100
+# Share of the run's length over which the learning rates rise at most.
+_RAMPUP = 1 / 100
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,13 @@ def _pair_sec(program: StageProgram, state: Any, nimg: int, seconds: float) -> f
     return (time.perf_counter() - started) / count
 
 
-def fit(
-    config: ml_collections.ConfigDict, pace: Mapping[int, Pace], seconds: float
-) -> None:
+def fit(config: Any, pace: Mapping[int, Pace], seconds: float) -> None:
     """Gives a run the schedule that its devices train in a time.
 
     All phases before the last have one length, at most the recipe's. Half of the time
     passes until the last resolution has faded in; stages that restart take equal times.
-    Lengths of the average, the warm-up and the loss follow from the run's.
+    The warm-up and the loss's own lengths follow from the run's. The average of G does
+    not, as it is part of the compiled programs; optim.ema_rampup fits it to any length.
 
     Args:
       config: Of the run; changed.
@@ -106,8 +104,6 @@ def fit(
     config.schedule.rampup_kimg = min(
         config.schedule.rampup_kimg, _rounded(total * _RAMPUP)
     )
-    half_life = config.optim.ema_half_life_kimg or total
-    config.optim.ema_half_life_kimg = min(half_life, _rounded(total * _HALF_LIFE))
     for name, value in config.loss.items():
         if name.endswith("_kimg"):
             config.loss[name] = _rounded(value * total / before)
@@ -116,9 +112,7 @@ def fit(
     config.train.checkpoint_ticks = config.train.snapshot_ticks = _SNAPSHOT_TICKS
 
 
-def lengthen(
-    config: ml_collections.ConfigDict, nimg: int, image_sec: float, seconds: float
-) -> None:
+def lengthen(config: Any, nimg: int, image_sec: float, seconds: float) -> None:
     """Gives a run in its last stage as many images as its devices train in a time.
 
     Args:

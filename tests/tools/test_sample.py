@@ -15,6 +15,7 @@ import progan_jax
 from progan_jax.inference.sampling import generator_from_snapshot, seeded_latents
 from progan_jax.inference.snapshot import write_snapshot
 from progan_jax.models.common import init_generator
+from tests.in_process import run_tool
 from tests.styled import write_styled
 from tests.untrained import untrained
 
@@ -41,6 +42,29 @@ def sample(import_tool, monkeypatch):
             tool.main(str(model))
 
     return call
+
+
+def test_seeds_draw_the_first_image_of_each(tiny_config, tmp_path, sample, capsys):
+    run = make_run(tmp_path, tiny_config)
+    sample(run, seeds="3-4,9")
+    folder = run / "samples" / "000001_r008_seeds3-4,9"
+    assert capsys.readouterr() == (f"3 images in {folder}\n", "")
+    for seed in (3, 4, 9):
+        sample(run, num=1, seed=seed, out=str(tmp_path / "one"))
+        one = (tmp_path / "one" / "000000.png").read_bytes()
+        assert (folder / f"seed{seed:04d}.png").read_bytes() == one
+
+
+@pytest.mark.parametrize("other", ["--num=3", "--seed=2", "--by_class", "--classes=1"])
+def test_seeds_exclude_flags_that_choose_other_images(other):
+    done = run_tool(
+        "progan_jax.tools.sample", "cifar10", "--seeds=1", other, argument="MODEL"
+    )
+    flag = other.partition("=")[0]
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: --seeds and {flag} exclude each other; give one of them\n",
+    )
 
 
 def test_images_are_written_one_by_one_and_as_a_grid(

@@ -70,7 +70,6 @@ def test_what_lasts_for_a_time_lasts_in_proportion():
     fit(config, {32: Pace(0.01, 1.0)}, 1000.0)
     assert config.schedule.total_kimg == 100
     assert config.loss.blur_kimg == pytest.approx(100 * blur)
-    assert config.optim.ema_half_life_kimg == 2
 
 
 def test_a_lengthened_run_trains_as_many_images_as_the_time_allows():

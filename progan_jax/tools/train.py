@@ -1,0 +1,333 @@
+"""Trains on a folder of images for a time: prepares it, chooses a recipe, trains.
+
+    python -m progan_jax.tools.train PHOTOS [--minutes=20] [--family=stylegan]
+        [--resolution=64] [--workdir=runs/NAME] [-- --config.FIELD=VALUE ...]
+
+PHOTOS is a folder or a zip file of PNG, JPEG, WebP and BMP files, with a folder for
+each class if there are several, or a set that tools.prepare_data has written. The
+prepared images lie in WORKDIR_data. Family, resolution, widths, augmentation and length
+are chosen by the number and the size of the images, the devices and the time, of which
+a part measures how fast the devices are. The choice is written to WORKDIR.py, a recipe
+that --config takes. After a stop, and after the end, the same command goes on for the
+same time. Without --minutes and --hours it trains an hour on CPUs, and else eight.
+"""
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from progan_jax.data.decoding import BadImage, open_image
+from progan_jax.data.names import counted
+from progan_jax.data.prepared import is_pyramid, read_description
+from progan_jax.data.pyramid import Pyramid
+from progan_jax.display.film import write_film
+from progan_jax.display.frames import timelapse_frames
+from progan_jax.display.pictures import list_grids
+from progan_jax.errors import UserError
+from progan_jax.files import check_utf_8, local_folder
+from progan_jax.models.common import RESOLUTIONS
+from progan_jax.prepare.file_reader import FileReader
+from progan_jax.prepare.preparing import Limits, prepare
+from progan_jax.prepare.readers import Reader, fingerprint, spread
+from progan_jax.prepare.writing import Settings
+from progan_jax.runtime.command_line import run_with_overrides
+from progan_jax.runtime.preemption import ending_in_a_line
+from progan_jax.runtime.xla_log import keep_xla_quiet
+from progan_jax.training.choice import (
+    FEWEST,
+    Images,
+    check_number,
+    choose_config,
+    choose_family,
+    choose_resolution,
+    describe,
+    override,
+    write_recipe,
+)
+
+FAMILY = flags.DEFINE_enum("family", None, list(FEWEST), "Family of models.")
+
+MINUTES = flags.DEFINE_float("minutes", None, "Time of the whole command.")
+
+HOURS = flags.DEFINE_float("hours", None, "The same, in hours.")
+
+RESOLUTION = flags.DEFINE_integer("resolution", None, "Side of the images.")
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; runs/NAME_OF_PHOTOS by default."
+)
+
+_HOURS_ON_CPU, _HOURS = 1.0, 8.0
+
+# Training's share of the time that is left when it starts; grids and checkpoints take
+# the rest. The end, which saves and draws: a share of the whole time, and seconds.
+_TRAINING, _END, _END_SEC = 0.9, 0.03, 5.0
+
+# Each stage is measured for this share of the time, and at most so many seconds.
+_MEASURED, _MOST_MEASURED = 1 / 100, 15.0
+
+# Images whose size is read.
+_SEEN = 64
+
+
+def main(photos: str, overrides: list[str]) -> None:
+    """Prepares, chooses and trains, or continues."""
+    started = time.monotonic()
+    keep_xla_quiet()
+    import jax
+
+    from progan_jax.runtime.compiler import keep_compiled
+
+    on_cpu = jax.default_backend() == "cpu"
+    seconds = _read_time(on_cpu)
+    _check_resolution()
+    keep_compiled()
+    session = _Session(photos, overrides, on_cpu, seconds, started)
+    with ending_in_a_line("the same command continues"):
+        config = session.configure()
+    session.train(config)
+
+
+def _read_time(on_cpu: bool) -> float:
+    """Returns the seconds of --minutes or --hours.
+
+    Raises:
+      UserError: if both are given, or the time is out of range.
+    """
+    if MINUTES.value is not None and HOURS.value is not None:
+        raise UserError("--minutes and --hours exclude each other; give one of them")
+    hours = HOURS.value or (_HOURS_ON_CPU if on_cpu else _HOURS)
+    minutes = 60 * hours if MINUTES.value is None else MINUTES.value
+    flag = "--hours" if HOURS.value is not None else "--minutes"
+    if HOURS.value == 0 or not 1 <= minutes <= 60 * 24 * 365:
+        value = (HOURS if flag == "--hours" else MINUTES).value
+        raise UserError(
+            f"{flag}={value:g} must be from one minute to a year; change it"
+        )
+    return 60 * minutes
+
+
+def _check_resolution() -> None:
+    side = RESOLUTION.value
+    if side is not None and side not in RESOLUTIONS[1:]:
+        raise UserError(
+            f"--resolution={side} must be a power of two from 8 to 1024; change it"
+        )
+
+
+class _Session:
+    """One call of the command."""
+
+    def __init__(
+        self,
+        photos: str,
+        overrides: Sequence[str],
+        on_cpu: bool,
+        seconds: float,
+        started: float,
+    ) -> None:
+        path = local_folder("PHOTOS", photos).absolute()
+        if not path.exists():
+            raise UserError(f"PHOTOS={photos}: there is no {path}; name another")
+        name = path.name.removesuffix(".zip")
+        workdir = local_folder("--workdir", WORKDIR.value or f"runs/{name}")
+        self._photos, self._overrides, self._on_cpu = path, overrides, on_cpu
+        self._seconds, self._end = seconds, started + seconds
+        self._workdir = workdir.absolute()
+        check_utf_8("--workdir", str(self._workdir))
+
+    def configure(self) -> Any:
+        """Returns the run's configuration; prepares and measures what a run needs."""
+        from progan_jax.training.workdir import CONFIG
+
+        begun = (self._workdir / CONFIG).exists()
+        folder, images, family = self._prepare()
+        return self._continue() if begun else self._begin(folder, images, family)
+
+    def train(self, config: Any) -> None:
+        """Trains until the time is up, and prints what there is to see."""
+        from progan_jax.train import train
+
+        train(config, self._workdir, self._end - _END * self._seconds - _END_SEC)
+        self._print_end()
+
+    def _prepare(self) -> tuple[Path, Images, str]:
+        """Returns the prepared set, what is known of its images, and the family."""
+        family = FAMILY.value or self._family_of_run() or choose_family(self._on_cpu)
+        if is_pyramid(self._photos):
+            record, _ = read_description(self._photos)
+            number, side = record["num_images"], record["resolution"]
+            images = Images(number, side, record["num_classes"])
+            check_number(family, images)
+            return self._photos, images, family
+        reader = FileReader(self._photos)
+        images = Images(len(reader), _median_side(reader), reader.num_classes)
+        check_number(family, images)
+        side = RESOLUTION.value or choose_resolution(
+            family, images, self._on_cpu, self._seconds
+        )
+        folder = Path(f"{self._workdir}_data") / reader.name
+        if is_pyramid(folder):
+            _check_same(self._photos, reader, folder)
+        else:
+            self._write_set(reader, folder, side)
+        record, _ = read_description(folder)
+        left = Images(record["num_images"], images.side, record["num_classes"])
+        check_number(family, left)
+        return folder, left, family
+
+    def _family_of_run(self) -> str:
+        from progan_jax.training.workdir import CONFIG, read_config
+
+        if not (self._workdir / CONFIG).exists():
+            return ""
+        return read_config(self._workdir, "--workdir").family
+
+    def _write_set(self, reader: Reader, folder: Path, side: int) -> None:
+        settings = Settings(side, 3, "centre", "none", 128, strict=False)
+        workers = Limits(os.cpu_count() or 1)
+        print(f"preparing {counted(len(reader), 'image')} at {side}x{side}", flush=True)
+        print(prepare(str(self._photos), reader, folder, settings, workers))
+
+    def _begin(self, folder: Path, images: Images, family: str) -> Any:
+        """Chooses, measures, fits and writes the configuration of a new run."""
+        import jax
+
+        from progan_jax.runtime.compiler import set_precision
+        from progan_jax.runtime.mesh import make_mesh
+        from progan_jax.training.fitting import fit, measure_pace
+        from progan_jax.training.start import open_set
+        from progan_jax.training.validation import validate
+
+        recipe, config = choose_config(
+            family, folder, images, self._on_cpu, self._overrides
+        )
+        mesh = make_mesh(jax.devices())
+        validate(config, mesh.size)
+        set_precision(config)
+        pyramid = open_set(config)
+        _check_colours(self._photos, pyramid)
+        pace, seconds = {}, min(_MEASURED * self._seconds, _MOST_MEASURED)
+        print("measuring how fast each resolution trains", flush=True)
+        for r, measured in measure_pace(config, pyramid, mesh, seconds):
+            pace[r] = measured
+            print(
+                f"  {r}x{r}: {1 / measured.image_sec:,.3g} img/s, compiled in "
+                f"{measured.compile_sec:.1f} s",
+                flush=True,
+            )
+        fit(config, pace, self._training_seconds())
+        config = override(config, recipe, self._overrides)
+        self._write_choice(recipe, config)
+        for name, value in describe(config).items():
+            print(f"  {name:<13} {value}")
+        return config
+
+    def _continue(self) -> Any:
+        """Returns the configuration of the folder's run, made longer."""
+        from progan_jax.runtime.compiler import set_precision
+        from progan_jax.runtime.logging import read_rows
+        from progan_jax.training.fitting import lengthen
+        from progan_jax.training.workdir import read_config
+
+        config = read_config(self._workdir, "--workdir")
+        asked = {"family": FAMILY.value, "model.resolution": RESOLUTION.value}
+        begun = {"family": config.family, "model.resolution": config.model.resolution}
+        for field, value in asked.items():
+            if value not in (None, begun[field]):
+                flag = field.rpartition(".")[2]
+                raise UserError(
+                    f"--{flag}={value}: the run in {self._workdir} was begun with "
+                    f"{begun[field]}; leave it out, or choose another --workdir"
+                )
+        set_precision(config)
+        rows = read_rows(self._workdir / "stats.jsonl")
+        last = [r for r in rows if r["Progress/resolution"] == config.model.resolution]
+        if last and last[-1]["Progress/alpha"] == 1:
+            newest = last[-1]
+            image_sec = newest["Timing/sec_per_kimg"] / 1000
+            nimg, seconds = newest["Progress/nimg"], self._training_seconds()
+            lengthen(config, nimg, image_sec, seconds)
+        return config
+
+    def _training_seconds(self) -> float:
+        return max(_TRAINING * (self._end - time.monotonic()), 1.0)
+
+    def _write_choice(self, recipe: str, config: Any) -> None:
+        path = Path(f"{self._workdir}.py")
+        heading = (
+            f"What progan_jax train chose for {self._photos.name}.\n\nCopy it to "
+            "change it, and train the copy with\n    progan_jax --config=COPY.py\n"
+        )
+        try:
+            write_recipe(path, recipe, config, heading)
+        except OSError as error:
+            raise UserError(
+                f"--workdir: {path} cannot be written ({error.strerror}); choose "
+                "another folder"
+            ) from error
+        print(f"chosen, and written to {path}:")
+
+    def _print_end(self) -> None:
+        """Draws the film and prints where everything is."""
+        run = shlex.quote(os.path.relpath(self._workdir))
+        print(f"report: {self._workdir / 'report.html'}")
+        if grids := list_grids(self._workdir / "grids"):
+            film = self._workdir / "videos" / "timelapse.webp"
+            write_film(film, timelapse_frames(grids, hold=1), fps=4)
+            print(f"film: {film}")
+        if (self._workdir / "snapshots").is_dir():
+            print(f"draw more by: progan_jax sample {run} --num=64 --grid")
+
+
+def _median_side(reader: Reader) -> int:
+    """Returns the median of the shorter sides of some images, in pixels.
+
+    Raises:
+      UserError: if none of them can be read.
+    """
+    sides = []
+    for index in spread(reader, min(_SEEN, len(reader))):
+        try:
+            data = reader[index].data
+            with open_image(bytes(data)) as image:
+                sides.append(min(image.size))
+        except BadImage:  # Skipped, and listed, when the set is prepared.
+            continue
+    if not sides:
+        raise UserError(
+            f"PHOTOS: none of {counted(min(_SEEN, len(reader)), 'image')} of "
+            f"{reader.name} can be read; name a folder of images"
+        )
+    return int(np.median(sides))
+
+
+def _check_same(photos: Path, reader: Reader, folder: Path) -> None:
+    """Raises UserError if a prepared set is not of these images."""
+    record, _ = read_description(folder)
+    if record["identity"].get("images") != fingerprint(reader):
+        raise UserError(
+            f"PHOTOS={photos}: its images are not those that {folder} was prepared "
+            "from; choose another --workdir, or remove that folder and the run"
+        )
+
+
+def _check_colours(photos: Path, pyramid: Pyramid) -> None:
+    """Raises UserError if all images are of one colour."""
+    level = pyramid.levels[max(pyramid.levels)]
+    some = level[np.arange(min(_SEEN, len(level)))]
+    if (some == some[0, 0, 0]).all():
+        raise UserError(
+            f"PHOTOS={photos}: its images show one colour and nothing else; name other "
+            "images"
+        )
+
+
+if __name__ == "__main__":
+    run_with_overrides(main, "PHOTOS")

@@ -1,0 +1,168 @@
+"""Training on a folder of images for a time."""
+
+import io
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from progan_jax.inference.load import load
+from progan_jax.runtime.command_line import load_config, run_with_overrides
+from progan_jax.runtime.logging import read_rows
+from progan_jax.training.workdir import read_config
+from tests.in_process import run_tool, tool
+
+TINY = [
+    "--config.model.fmap_max=4",
+    "--config.model.latent_size=8",
+    "--config.train.grid=2x2",
+]
+
+
+def write_photos(folder, number=60, size=(24, 20)):
+    """Writes photographs of noise."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in range(number):
+        pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path):
+    """Trains tiny networks at 8x8 in tmp_path, as if few seconds were left."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(photos, left_sec, *overrides):
+        with tool("progan_jax.tools.train", resolution=8) as names:
+            session = names["_Session"]
+            monkeypatch.setattr(session, "_training_seconds", lambda self: left_sec)
+            given = [*TINY, *overrides]
+            one = session(str(photos), given, True, 3600, time.monotonic())
+            one.train(one.configure())
+
+    return call
+
+
+@pytest.mark.usefixtures("dropped_programs")
+def test_a_folder_becomes_a_trained_generator_and_the_same_command_goes_on(
+    tmp_path, train, capsys
+):
+    photos, run = write_photos(tmp_path / "photos"), tmp_path / "runs" / "photos"
+    train(photos, 1.0)
+    first = read_rows(run / "stats.jsonl")[-1]
+    assert load(run).sample(1, seed=0).shape == (1, 8, 8, 3)
+    assert (run / "report.html").is_file()
+    assert (run / "videos" / "timelapse.webp").is_file()
+    out = capsys.readouterr().out
+    assert "preparing 60 images at 8x8" in out
+    assert out.endswith("draw more by: progan_jax sample runs/photos --num=64 --grid\n")
+    config = load_config(str(run.with_suffix(".py")))
+    assert config.to_dict() == read_config(run, "--workdir").to_dict()
+    assert config.model.fmap_max == 4
+    train(photos, 0.5)
+    again = read_rows(run / "stats.jsonl")[-1]
+    assert again["Progress/nimg"] > first["Progress/nimg"]
+    assert "preparing" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_minutes_are_no_longer_and_leave_a_generator(tmp_path):
+    photos, started = write_photos(tmp_path / "photos"), time.monotonic()
+    command = [sys.executable, "-m", "progan_jax.tools.train", photos, "--minutes=2"]
+    command += ["--resolution=16", "--", *TINY]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert time.monotonic() - started < 132
+        started = time.monotonic()
+        assert load(tmp_path / "runs" / "photos").sample(1, seed=0).shape[1] == 16
+
+
+def refusal(*arguments):
+    """Returns the line of a refusal."""
+    done = run_tool(
+        "progan_jax.tools.train",
+        *arguments,
+        argument="PHOTOS",
+        start=run_with_overrides,
+    )
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0].removeprefix("error: ")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_photos(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--minutes=0"], "--minutes=0 must be from one minute to a year; change it"),
+        (["--hours=0"], "--hours=0 must be from one minute to a year; change it"),
+        (["--minutes=nan"], "--minutes=nan must be from one minute"),
+        (["--minutes=5", "--hours=1"], "--minutes and --hours exclude each other"),
+        (["--family=stylegan"], "--family=stylegan: 60 images, and 200 are needed"),
+        (["--family=stylegan_xl"], "or choose --family=progan"),
+        (["--resolution=48"], "--resolution=48 must be a power of two from 8 to 1024"),
+        (["--", "--config.model.fmaps=1"], "--config has no field 'fmaps'"),
+        (["--workdir=gs://bucket/run"], "--workdir=gs://bucket/run: only mounted"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(photos, flags, expected):
+    assert expected in refusal(photos, *flags)
+    assert not (photos.parent / "runs" / "photos").exists()
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    nowhere = tmp_path / "nowhere"
+    assert refusal(nowhere) == f"PHOTOS={nowhere}: there is no {nowhere}; name another"
+
+
+def test_three_images_are_too_few(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = write_photos(tmp_path / "few", 3)
+    assert refusal(few) == (
+        "--family=progan: 3 images, and 50 are needed, since D memorises fewer; add "
+        "images"
+    )
+
+
+def test_a_folder_without_readable_images_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_photos(tmp_path / "photos", 60)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    assert "none of 60 images" in refusal(folder)
+
+
+def test_images_of_one_colour_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "grey"
+    folder.mkdir()
+    for number in range(60):
+        Image.new("RGB", (16, 16), (90, 90, 90)).save(folder / f"{number}.png")
+    assert "its images show one colour and nothing else" in refusal(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
+    (tmp_path / "file").touch()
+    text = refusal(photos, f"--workdir={tmp_path / 'file' / 'run'}")
+    assert str(tmp_path / "file") in text
+    assert "choose another folder" in text
+
+
+def test_images_that_have_changed_since_are_refused(photos, tmp_path):
+    refusal(photos, "--", "--config.model.fmap_max=0")  # Prepares the set.
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 30)).save(buffer, "PNG")
+    (photos / "another.png").write_bytes(buffer.getvalue())
+    assert "its images are not those that" in refusal(photos)
