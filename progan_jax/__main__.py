@@ -1,6 +1,7 @@
 """The command progan_jax: trains, and runs every tool by its name.
 
-    progan_jax --config=digits        trains; short for progan_jax run --config=digits
+    progan_jax train PHOTOS           trains on a folder of images, for a time
+    progan_jax --config=digits        trains a recipe; short for progan_jax run
     progan_jax COMMAND [ARGUMENTS]    runs one of the commands below
     progan_jax COMMAND --help         explains it
 
@@ -17,6 +18,17 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 
+# Headings of the list of commands; what none of them has comes last.
+_GROUPS = {
+    "Prepare and train": ("train", "run", "prepare_data", "inspect_data", "report"),
+    "Use a trained model": (
+        *("sample", "video", "explore", "edit", "project"),
+        *("style_mix", "truncation", "noise"),
+        *("publish", "export", "import_official"),
+    ),
+    "Measure and reproduce": ("reproduce", "figures", "neighbours"),
+}
+
 
 def commands() -> dict[str, Path]:
     """Returns the files of the commands by their names; nothing is imported."""
@@ -26,12 +38,21 @@ def commands() -> dict[str, Path]:
 
 
 def list_commands() -> str:
-    """Returns a line for each command, from its docstring."""
+    """Returns a line for each command, from its docstring, under headings."""
+    known = commands()
+    grouped = {name for names in _GROUPS.values() for name in names}
+    others = tuple(name for name in known if name not in grouped)
     lines = []
-    for name, path in commands().items():
-        about = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or name
-        lines.append(f"  {name:<18}{about.splitlines()[0]}")
+    for heading, names in (_GROUPS | {"Check and convert": others}).items():
+        lines += ["", f"{heading}:"]
+        lines += [f"  {name:<18}{_about(known[name])}" for name in names]
     return "\n".join(lines)
+
+
+def _about(path: Path) -> str:
+    """Returns the first line of a file's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    return (text or path.stem).splitlines()[0]
 
 
 def main() -> None:
@@ -39,7 +60,7 @@ def main() -> None:
     first = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if first in ("--help", "-h", "help"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # As `head` expects.
-        print(f"{__doc__}\nCommands:\n\n{list_commands()}")
+        print(f"{__doc__}{list_commands()}")
         return
     name = "run" if first.startswith("-") else first
     known = commands()

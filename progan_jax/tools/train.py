@@ -197,10 +197,8 @@ class _Session:
 
     def _begin(self, folder: Path, images: Images, family: str) -> Any:
         """Chooses, measures, fits and writes the configuration of a new run."""
-        import jax
-
         from progan_jax.runtime.compiler import set_precision
-        from progan_jax.runtime.mesh import make_mesh
+        from progan_jax.runtime.mesh import make_mesh, select_devices
         from progan_jax.training.fitting import fit, measure_pace
         from progan_jax.training.start import open_set
         from progan_jax.training.validation import validate
@@ -208,7 +206,7 @@ class _Session:
         recipe, config = choose_config(
             family, folder, images, self._on_cpu, self._overrides
         )
-        mesh = make_mesh(jax.devices())
+        mesh = make_mesh(select_devices(config.runtime.num_devices))
         validate(config, mesh.size)
         set_precision(config)
         pyramid = open_set(config)
