@@ -1,4 +1,4 @@
-"""Processes that answer one request, and are ended when their time is over."""
+"""Processes that are ended when their time is over; some answer one request."""
 
 import contextlib
 import json
@@ -77,6 +77,35 @@ def ask(
             number = signal.Signals(-process.returncode).name
             error = f"ended by {number}" + (f"; {error}" if error else "")
         return Outcome(status, _merge(_text(out)), error)
+
+
+def supervise(
+    command: list[str], seconds: float, grace: float, stop: threading.Event
+) -> str:
+    """Runs a command with this process's output, and asks it to end by SIGTERM.
+
+    It finds this checkout's packages from any folder.
+
+    Args:
+      command: Program and arguments.
+      seconds: Time after which it is asked.
+      grace: Seconds from then until it is killed.
+      stop: It is asked once this is set.
+
+    Returns:
+      "ok", "failed", "timed out" or "stopped".
+    """
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": path}, start_new_session=True
+    )
+    status = _wait(process, seconds, stop)
+    if status in ("timed out", "stopped"):
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+    _end(process)
+    return status
 
 
 def _wait(

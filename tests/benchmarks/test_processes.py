@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import ask
+from benchmarks.processes import ask, supervise
 
 
 def python(code, seconds=30.0, request=None, stop=None):
@@ -84,3 +84,41 @@ def test_one_is_ended_when_the_command_is_to_stop():
     found = python(HANGING, stop=stop)
     assert found.status == "stopped"
     assert is_gone(found.answer["child"])
+
+
+SAVING = """if True:
+    import pathlib, signal, sys, time
+    def save(*_):
+        time.sleep(float(sys.argv[2]))
+        pathlib.Path(sys.argv[1]).write_text("saved")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, save)
+    pathlib.Path(sys.argv[1]).write_text("began")
+    time.sleep(600)"""
+
+
+@pytest.mark.parametrize(("needs", "left"), [(0.2, "saved"), (600.0, "began")])
+def test_one_that_is_over_time_may_save_itself_for_a_while(tmp_path, needs, left):
+    file = tmp_path / "file"
+    command = [sys.executable, "-c", SAVING, str(file), str(needs)]
+    started = time.monotonic()
+    status = supervise(command, 2.0, 2.0, threading.Event())
+    assert (status, file.read_text()) == ("timed out", left)
+    assert time.monotonic() - started < 10
+
+
+def test_one_is_asked_to_end_when_the_command_is_to_stop(tmp_path):
+    stop = threading.Event()
+    threading.Timer(2.0, stop.set).start()
+    command = [sys.executable, "-c", SAVING, str(tmp_path / "file"), "0"]
+    assert supervise(command, 30.0, 5.0, stop) == "stopped"
+    assert (tmp_path / "file").read_text() == "saved"
+
+
+@pytest.mark.parametrize(("code", "status"), [("", "ok"), ("1/0", "failed")])
+def test_one_that_ends_by_itself_has_its_own_status(
+    tmp_path, monkeypatch, code, status
+):
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", f"import benchmarks.processes; {code}"]
+    assert supervise(command, 30.0, 1.0, threading.Event()) == status
