@@ -52,6 +52,14 @@ def peer(build: Callable[[dict[str, Any]], _Pair]) -> Callable[..., _Pair]:
 @peer
 def gan_zoo(request: dict[str, Any]) -> _Pair:
     """Returns a (D, G) pair of pytorch_GAN_zoo as a function of real images."""
+    gan = gan_zoo_at_4x4(request)
+    for width in request["widths"][1:]:
+        gan.addScale(width)
+    return lambda reals: gan.optimizeParameters(reals)
+
+
+def gan_zoo_at_4x4(request: dict[str, Any]) -> Any:
+    """Returns pytorch_GAN_zoo's model, which `addScale` grows."""
     from models.progressive_gan import ProgressiveGAN
 
     def adam(network: torch.nn.Module) -> torch.optim.Optimizer:
@@ -65,10 +73,9 @@ def gan_zoo(request: dict[str, Any]) -> _Pair:
         def getOptimizerG(self) -> torch.optim.Optimizer:
             return adam(self.netG)
 
-    first, *others = request["widths"]
-    gan = Gan(
+    return Gan(
         dimLatentVector=request["latent_size"],
-        depthScale0=first,
+        depthScale0=request["widths"][0],
         miniBatchStdDev=True,
         lossMode="WGANGP",
         lambdaGP=10.0,
@@ -76,9 +83,6 @@ def gan_zoo(request: dict[str, Any]) -> _Pair:
         dimOutput=request["channels"],
         useGPU=True,
     )
-    for width in others:
-        gan.addScale(width)
-    return lambda reals: gan.optimizeParameters(reals)
 
 
 @peer

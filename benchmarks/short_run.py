@@ -8,7 +8,7 @@ measures every stage, fits the schedule into the time that is left, and trains, 
 the project's own functions. DIR is a new or an empty folder; it gets at most 8 files of
 16 MiB each, 64 MiB in all:
 
-    report.html, figures.png    curves and grids; the SWD by images and by time
+    report.html, figures.png    curves and grids; the metrics by images and by time
     fakes.png                   the newest grid
     short_run.json              the pace of the stages, and how long the steps took
     snapshots.tar               the newest and the best snapshot, and grids
@@ -173,7 +173,6 @@ class _Steps:
         if not self._run.exists():
             return
         figures = [f"--runs={self._run}", f"--out={self._work}"]
-        figures.append("--figures=swd_average")
         self._stop.clear()
         draw = "progan_jax.tools.figures"
         if (self._run / "metrics.jsonl").exists():
