@@ -106,8 +106,8 @@ def main(photos: str, overrides: list[str]) -> None:
 
 def _give_up() -> None:
     print(
-        "time is up, before the next resolution was compiled: what is saved and "
-        "compiled is kept; run the same command to continue",
+        "time is up while images were prepared or a program was compiled: what is "
+        "saved is kept; run the same command to continue",
         flush=True,
     )
     os._exit(0)
@@ -228,7 +228,10 @@ class _Session:
         settings = Settings(side, 3, "centre", "none", 128, strict=False)
         workers = Limits(os.cpu_count() or 1)
         print(f"preparing {counted(len(reader), 'image')} at {side}x{side}", flush=True)
-        print(prepare(str(self._photos), reader, folder, settings, workers))
+        try:
+            print(prepare(str(self._photos), reader, folder, settings, workers))
+        except UserError as error:  # Its flag is another one here.
+            raise UserError(str(error).replace("--out:", "--workdir:")) from error
 
     def _begin(self, folder: Path, images: Images, family: str) -> Any:
         """Chooses, measures, fits and writes the configuration of a new run."""
