@@ -37,6 +37,7 @@ from progan_jax.runtime.logging import (
     peak_memory_mib,
 )
 from progan_jax.runtime.mesh import local
+from progan_jax.runtime.writers import Writers
 from progan_jax.training.config import (
     family_of,
     model_options,
@@ -109,6 +110,9 @@ class Record:
             folder.path,
             lambda n: n <= nimg and schedule.is_tick_end(n),
             expected=schedule.ticks_until(nimg),
+            open_writer=lambda rows: Writers(
+                config.train.writers, folder.path, rows, config.to_dict()
+            ),
         )
         self.bar = ProgressBar(schedule.end_nimg(), nimg, schedule.may_end_before)
         self._tick_started = self._maintenance_started = time.perf_counter()
@@ -307,7 +311,8 @@ class Record:
         labels = self._labels(self._grid_indices)
         fakes = sampler.sample(ema, phase.alpha, self._grid_latents, labels)
         name = f"fakes_{moment_name(nimg, phase.resolution)}.png"
-        self._write_grid(name, self._upscale(fakes))
+        grid = self._write_grid(name, self._upscale(fakes))
+        self._log.write_image(nimg, "fakes", grid)
 
     def measure_swd(
         self, sampler: Sampler, ema: Mapping[str, Any], phase: Phase
@@ -405,9 +410,11 @@ class Record:
     def _upscale(self, images: np.ndarray) -> np.ndarray:
         return upscale_nearest(images, self._config.model.resolution // images.shape[1])
 
-    def _write_grid(self, name: str, images: np.ndarray) -> None:
+    def _write_grid(self, name: str, images: np.ndarray) -> np.ndarray:
         self.folder.check()
-        write_png(self._workdir / "grids" / name, tile(images, self._columns))
+        grid = tile(images, self._columns)
+        write_png(self._workdir / "grids" / name, grid)
+        return grid
 
     def _write_report(self) -> None:
         try_to_write_report(self._workdir)

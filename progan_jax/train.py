@@ -26,6 +26,7 @@ from progan_jax.runtime.distributed import StopVote, is_primary, share_json, tog
 from progan_jax.runtime.logging import format_kimg
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
+from progan_jax.runtime.writers import check_writers
 from progan_jax.training.config import (
     family_of,
     loss_options,
@@ -123,6 +124,7 @@ def _open(
         return None
     warn_of_small_groups(config, num_devices)
     check_utf_8("--workdir", str(workdir.absolute()))
+    check_writers(config.train.writers)
     folder = stack.enter_context(exclusive(workdir))
     check_disk(config, workdir, num_devices)
     open_workdir(config, workdir, pyramid.fingerprint, num_devices, files)

@@ -41,6 +41,7 @@ _FREE_FIELDS = (
     "train.checkpoint_ticks",
     "train.keep_checkpoints",
     "train.max_skipped",
+    "train.writers",
     "runtime.pairs_per_dispatch",
     "runtime.compile_ahead",
     "runtime.num_devices",

@@ -18,6 +18,7 @@ from progan_jax.models.families import FAMILIES, Files
 from progan_jax.models.options import Rule, faults
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.distributed import share_json, together
+from progan_jax.runtime.writers import parse_writers
 from progan_jax.training.config import (
     TABLES,
     count_microbatches,
@@ -233,10 +234,14 @@ def field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
             parse_table(get_field(config, field), field, smallest)
         except UserError as error:
             yield str(error)
-    try:
-        parse_policy("config.data.augment", config.data.augment)
-    except UserError as error:
-        yield str(error)
+    for parse in (
+        lambda: parse_policy("config.data.augment", config.data.augment),
+        lambda: parse_writers(config.train.writers),
+    ):
+        try:
+            parse()
+        except UserError as error:
+            yield str(error)
     grid = config.train.grid
     if grid not in ("1080p", "4k") and parse_grid(grid) is None:
         yield (
