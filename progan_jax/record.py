@@ -27,6 +27,7 @@ from progan_jax.inference.snapshot import moment_name, write_snapshot
 from progan_jax.metrics.image_sources import describe_set
 from progan_jax.metrics.swd import swd
 from progan_jax.models.common import to_weights
+from progan_jax.publication import BestOnHub
 from progan_jax.runtime.logging import (
     STAGE_SWD,
     ProgressBar,
@@ -105,6 +106,7 @@ class Record:
         self._grid_latents = self._latents(_GRID_KEY, self._columns * rows)
         self._evaluations: dict[int, Evaluation] = {}
         self._evaluation(schedule.stage_at(nimg))
+        self._hub = self._open_hub() if config.train.push_to_hub else None
         # A run that is made longer drops its last row if its end cut that tick short.
         self._log = RunLog(
             folder.path,
@@ -163,7 +165,8 @@ class Record:
             row |= self.measure_swd(program.sampler, ema, phase)
         started = schedule.tick_start(nimg - 1)
         evaluation = self._evaluation(schedule.stage_at(nimg - 1))
-        if evaluation and is_due(started, nimg, self._config.eval.every_kimg):
+        measures = evaluation and is_due(started, nimg, self._config.eval.every_kimg)
+        if measures:
             self.bar.update(nimg, "measuring")
             snapshot = self.write_snapshot(program, state, nimg, phase)
             row |= evaluation.measure_folder(snapshot)
@@ -171,6 +174,8 @@ class Record:
             row["Progress/plateau"] = float(self.judge_stage(nimg)[0])
         self.folder.check()
         self._log.write(row)
+        if self._hub and measures:
+            self._hub.offer()
         self.bar.print(format_tick(row, schedule.fades, schedule.may_end_before))
         if measures_stage:
             self.bar.print(format_swd(row))
@@ -240,6 +245,8 @@ class Record:
         """Writes what is pending and removes the bar."""
         if self._is_report_due:
             self._write_report()
+        if self._hub:
+            self._hub.close()
         self.bar.close()
         self._log.close()
 
@@ -377,6 +384,11 @@ class Record:
                 side: Evaluation(config, self._workdir, self._pyramid, self._mesh, side)
             }
         return self._evaluations[side]
+
+    def _open_hub(self) -> BestOnHub:
+        train = self._config.train
+        to_open = self._workdir, train.push_to_hub, train.hub_licence, self._origin
+        return BestOnHub(*to_open, lambda line: self.bar.print(line))
 
     @cached_property
     def _remaining(self) -> RemainingTime:

@@ -19,6 +19,7 @@ import numpy as np
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.files import check_utf_8
+from progan_jax.inference.hub import SCHEME, check_login
 from progan_jax.models.families import Files
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
@@ -125,6 +126,8 @@ def _open(
     warn_of_small_groups(config, num_devices)
     check_utf_8("--workdir", str(workdir.absolute()))
     check_writers(config.train.writers)
+    if repository := config.train.push_to_hub:
+        check_login("config.train.push_to_hub", f"{SCHEME}{repository}")
     folder = stack.enter_context(exclusive(workdir))
     check_disk(config, workdir, num_devices)
     open_workdir(config, workdir, pyramid.fingerprint, num_devices, files)

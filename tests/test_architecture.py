@@ -37,7 +37,7 @@ FLOORS = (
     {"prepare"},
     {"metrics", "training"},
     {"display"},
-    {"evaluate", "explain"},
+    {"evaluate", "explain", "publication"},
     {"record"},
     {"train"},
     {"main", "experiments"},

@@ -42,6 +42,8 @@ _FREE_FIELDS = (
     "train.keep_checkpoints",
     "train.max_skipped",
     "train.writers",
+    "train.push_to_hub",
+    "train.hub_licence",
     "runtime.pairs_per_dispatch",
     "runtime.compile_ahead",
     "runtime.num_devices",
