@@ -82,6 +82,12 @@ def get_config(family: str = DEFAULT) -> ml_collections.ConfigDict:
     train.snapshot_networks = False  # Store G and D in snapshots, for init_from.
     train.checkpoint_ticks = 4  # Ticks between checkpoints of the complete state.
     train.keep_checkpoints = 3  # Number of checkpoints kept; all snapshots are kept.
+    # Where rows go besides stats.jsonl: "tensorboard" (if it is installed), "wandb".
+    train.writers = "tensorboard"
+    # USER/NAME of a repository of the Hugging Face Hub that gets every new best
+    # snapshot, and the Hub's identifier of the licence, such as "cc-by-4.0".
+    train.push_to_hub = ""
+    train.hub_licence = ""
     train.max_skipped = (
         100  # Stop after this many consecutive pairs with skipped updates.
     )

@@ -27,6 +27,7 @@ from progan_jax.inference.snapshot import moment_name, write_snapshot
 from progan_jax.metrics.image_sources import describe_set
 from progan_jax.metrics.swd import swd
 from progan_jax.models.common import to_weights
+from progan_jax.publication import BestOnHub
 from progan_jax.runtime.logging import (
     STAGE_SWD,
     ProgressBar,
@@ -37,6 +38,7 @@ from progan_jax.runtime.logging import (
     peak_memory_mib,
 )
 from progan_jax.runtime.mesh import local
+from progan_jax.runtime.writers import Writers
 from progan_jax.training.config import (
     family_of,
     model_options,
@@ -104,11 +106,15 @@ class Record:
         self._grid_latents = self._latents(_GRID_KEY, self._columns * rows)
         self._evaluations: dict[int, Evaluation] = {}
         self._evaluation(schedule.stage_at(nimg))
+        self._hub = self._open_hub() if config.train.push_to_hub else None
         # A run that is made longer drops its last row if its end cut that tick short.
         self._log = RunLog(
             folder.path,
             lambda n: n <= nimg and schedule.is_tick_end(n),
             expected=schedule.ticks_until(nimg),
+            open_writer=lambda rows: Writers(
+                config.train.writers, folder.path, rows, config.to_dict()
+            ),
         )
         self.bar = ProgressBar(schedule.end_nimg(), nimg, schedule.may_end_before)
         self._tick_started = self._maintenance_started = time.perf_counter()
@@ -159,7 +165,8 @@ class Record:
             row |= self.measure_swd(program.sampler, ema, phase)
         started = schedule.tick_start(nimg - 1)
         evaluation = self._evaluation(schedule.stage_at(nimg - 1))
-        if evaluation and is_due(started, nimg, self._config.eval.every_kimg):
+        measures = evaluation and is_due(started, nimg, self._config.eval.every_kimg)
+        if measures:
             self.bar.update(nimg, "measuring")
             snapshot = self.write_snapshot(program, state, nimg, phase)
             row |= evaluation.measure_folder(snapshot)
@@ -167,6 +174,8 @@ class Record:
             row["Progress/plateau"] = float(self.judge_stage(nimg)[0])
         self.folder.check()
         self._log.write(row)
+        if self._hub and measures:
+            self._hub.offer()
         self.bar.print(format_tick(row, schedule.fades, schedule.may_end_before))
         if measures_stage:
             self.bar.print(format_swd(row))
@@ -243,6 +252,8 @@ class Record:
         """Writes what is pending and removes the bar."""
         if self._is_report_due:
             self._write_report()
+        if self._hub:
+            self._hub.close()
         self.bar.close()
         self._log.close()
 
@@ -314,7 +325,8 @@ class Record:
         labels = self._labels(self._grid_indices)
         fakes = sampler.sample(ema, phase.alpha, self._grid_latents, labels)
         name = f"fakes_{moment_name(nimg, phase.resolution)}.png"
-        self._write_grid(name, self._upscale(fakes))
+        grid = self._write_grid(name, self._upscale(fakes))
+        self._log.write_image(nimg, "fakes", grid)
 
     def measure_swd(
         self, sampler: Sampler, ema: Mapping[str, Any], phase: Phase
@@ -380,6 +392,11 @@ class Record:
             }
         return self._evaluations[side]
 
+    def _open_hub(self) -> BestOnHub:
+        train = self._config.train
+        to_open = self._workdir, train.push_to_hub, train.hub_licence, self._origin
+        return BestOnHub(*to_open, lambda line: self.bar.print(line))
+
     @cached_property
     def _remaining(self) -> RemainingTime:
         work = {
@@ -412,9 +429,11 @@ class Record:
     def _upscale(self, images: np.ndarray) -> np.ndarray:
         return upscale_nearest(images, self._config.model.resolution // images.shape[1])
 
-    def _write_grid(self, name: str, images: np.ndarray) -> None:
+    def _write_grid(self, name: str, images: np.ndarray) -> np.ndarray:
         self.folder.check()
-        write_png(self._workdir / "grids" / name, tile(images, self._columns))
+        grid = tile(images, self._columns)
+        write_png(self._workdir / "grids" / name, grid)
+        return grid
 
     def _write_report(self) -> None:
         try_to_write_report(self._workdir)

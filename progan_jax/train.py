@@ -20,6 +20,7 @@ import numpy as np
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.files import check_utf_8
+from progan_jax.inference.hub import SCHEME, check_login
 from progan_jax.models.families import Files
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
@@ -27,6 +28,7 @@ from progan_jax.runtime.distributed import StopVote, is_primary, share_json, tog
 from progan_jax.runtime.logging import format_kimg
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
+from progan_jax.runtime.writers import check_writers
 from progan_jax.training.config import (
     family_of,
     loss_options,
@@ -127,6 +129,9 @@ def _open(
         return None
     warn_of_small_groups(config, num_devices)
     check_utf_8("--workdir", str(workdir.absolute()))
+    check_writers(config.train.writers)
+    if repository := config.train.push_to_hub:
+        check_login("config.train.push_to_hub", f"{SCHEME}{repository}")
     folder = stack.enter_context(exclusive(workdir))
     check_disk(config, workdir, num_devices)
     open_workdir(config, workdir, pyramid.fingerprint, num_devices, files)

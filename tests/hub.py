@@ -32,7 +32,7 @@ def install(monkeypatch, root):
         return str(cache)
 
     class HfApi:
-        def create_repo(self, repo_id, *, exist_ok=False):
+        def create_repo(self, repo_id, *, exist_ok=False, private=None):
             (root / repo_id).mkdir(parents=True, exist_ok=exist_ok)
             return f"https://huggingface.co/{repo_id}"
 

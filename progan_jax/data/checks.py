@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from progan_jax.data.names import first_few
 from progan_jax.data.records import find_feature
 from progan_jax.errors import UserError
 from progan_jax.models.common import RESOLUTIONS
@@ -85,6 +86,12 @@ def preparation(name: str, root: Path) -> str:
         return f"prepare it by the command in configs/{_RECIPES[first]}.py"
     if first not in tfds.list_builders(with_community_datasets=False):
         return "prepare your images by progan_jax.tools.prepare_data"
+    configs = [config.name for config in tfds.builder_cls(first).BUILDER_CONFIGS or []]
+    if configs and "/" not in name:
+        return (
+            f"name one of the configurations of {name} as {name}/CONFIG: "
+            f"{first_few(configs)}"
+        )
     # Not `tfds build`: that command also needs Apache Beam and mlcroissant.
     return (
         "prepare it by: pip install -e '.[tf]' && python -c \"import "

@@ -43,6 +43,12 @@ class IndexStream:
 
         Returns:
           Indices int32 [count] into the set, and mirror bool [count].
+
+        Examples:
+          >>> stream = IndexStream(seed=0, num_images=3, mirror=False)
+          >>> indices, _ = stream.take(0, 6)  # Two epochs.
+          >>> sorted(indices[:3].tolist()), sorted(indices[3:].tolist())
+          ([0, 1, 2], [0, 1, 2])
         """
         indices = np.empty(count, np.int32)
         mirror = np.empty(count, bool)

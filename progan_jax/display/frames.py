@@ -173,6 +173,10 @@ def travel(seeds: Sequence[int], frames: int, latent_size: int) -> np.ndarray:
 
     Returns:
       float32 [frames, 1, latent_size].
+
+    Examples:
+      >>> travel([0, 1], frames=8, latent_size=512).shape
+      (8, 1, 512)
     """
     stops = np.concatenate([seeded_latents(seed, 1, latent_size) for seed in seeds])
     times = np.arange(frames) / frames * len(seeds)
@@ -211,6 +215,11 @@ def slerp(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
       t: Weight of b, 0..1.
 
     Source: Shoemake 1985, for unit vectors.
+
+    Examples:
+      >>> import numpy as np
+      >>> slerp(np.array([2.0, 0.0]), np.array([0.0, 2.0]), 0.5).round(3).tolist()
+      [1.414, 1.414]
     """
     length_a, length_b = np.linalg.norm(a), np.linalg.norm(b)
     unit_a, unit_b = a / length_a, b / length_b

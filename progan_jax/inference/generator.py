@@ -171,6 +171,16 @@ class TrainedGenerator:
 
         Raises:
           UserError: if an argument is invalid, or images are not finite.
+
+        Examples:
+          >>> import numpy as np
+          >>> import progan_jax
+          >>> g = progan_jax.load("cifar10")
+          >>> z = np.random.default_rng(0).standard_normal((4, g.latent_dim))
+          >>> g(z).shape
+          (4, 32, 32, 3)
+          >>> g(z, resolution=8).shape
+          (4, 8, 8, 3)
         """
         latents, labels = self._read_inputs(z, label)
         style = self.read_style(truncation_psi, truncation_cutoff, noise)
@@ -210,6 +220,16 @@ class TrainedGenerator:
 
         Raises:
           UserError: if an argument is invalid, or images are not finite.
+
+        Examples:
+          >>> import numpy as np
+          >>> import progan_jax
+          >>> g = progan_jax.load("cifar10")
+          >>> images = g.sample(4, seed=0)
+          >>> images.shape, str(images.dtype)
+          ((4, 32, 32, 3), 'float32')
+          >>> np.allclose(images[:2], g.sample(2, seed=0), atol=1e-5)
+          True
         """
         if not is_whole(n) or n < 1:
             raise UserError(f"n={n} must be at least 1, and whole; change it")
@@ -481,7 +501,13 @@ def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
 
 
 def to_uint8(images: jax.typing.ArrayLike) -> np.ndarray:
-    """Maps images of any shape from [-1, 1] to uint8 0..255, rounded and clipped."""
+    """Maps images of any shape from [-1, 1] to uint8 0..255, rounded and clipped.
+
+    Examples:
+      >>> import progan_jax
+      >>> progan_jax.to_uint8([-1.2, -1.0, 0.0, 1.0]).tolist()
+      [0, 0, 128, 255]
+    """
     return np.asarray(_quantise(jnp.asarray(images)))
 
 

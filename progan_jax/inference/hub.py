@@ -14,7 +14,9 @@ SCHEME = "hf://"
 
 CARD = "README.md"
 
-_ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
+_NAME = r"[\w.-]+/[\w.-]+"
+
+_ADDRESS = re.compile(rf"hf://({_NAME})(?:@([\w./-]+))?", re.ASCII)
 
 
 def parse_address(field: str, address: str) -> tuple[str, str | None]:
@@ -34,6 +36,15 @@ def parse_address(field: str, address: str) -> tuple[str, str | None]:
             "to download; for any other address, download the file and give its path"
         )
     return match[1], match[2]
+
+
+def check_repository(field: str, name: str) -> None:
+    """Raises UserError unless a name is USER/NAME, or "" for none."""
+    if name and not re.fullmatch(_NAME, name, re.ASCII):
+        raise UserError(
+            f"{field} = {name!r} must be USER/NAME, a repository of the Hub; correct "
+            "it, or leave it out"
+        )
 
 
 def download(field: str, address: str, with_trained: bool = False) -> Path:
@@ -68,13 +79,13 @@ def download(field: str, address: str, with_trained: bool = False) -> Path:
     return folder
 
 
-def upload(field: str, address: str, folder: Path) -> str:
-    """Uploads a folder to a repository, created if missing, and returns its URL.
+def create(field: str, address: str, private: bool | None = None) -> str:
+    """Creates a repository, if it is missing, and returns its URL.
 
     Args:
       field: Name by which the user gave the address, for the messages.
       address: hf://USER/NAME.
-      folder: Folder whose files are uploaded, in one commit.
+      private: Whether a new repository is private; None for the user's default.
 
     Raises:
       UserError: as for `download`, or if the user is not logged in.
@@ -87,16 +98,45 @@ def upload(field: str, address: str, folder: Path) -> str:
         )
     hub = _library(field, address)
     try:
-        api = hub.HfApi()
-        url = api.create_repo(repository, exist_ok=True)
-        api.upload_folder(
+        url = hub.HfApi().create_repo(repository, exist_ok=True, private=private)
+    except Exception as error:  # Its own, and those of the HTTP library it uses.
+        raise _explained(field, address, error) from error
+    return str(url)
+
+
+def check_login(field: str, address: str) -> None:
+    """Raises UserError if the library is not installed, or has no token."""
+    if not _library(field, address).get_token():
+        raise UserError(
+            f"{field}={address}: there is no token of the Hub; log in by 'hf auth "
+            "login', set HF_TOKEN, or leave it out"
+        )
+
+
+def upload(field: str, address: str, folder: Path, private: bool | None = None) -> str:
+    """Uploads a folder to a repository, created if missing, and returns its URL.
+
+    Args:
+      field: See `create`.
+      address: See `create`.
+      folder: Folder whose files are uploaded, in one commit.
+      private: See `create`.
+
+    Raises:
+      UserError: as for `create`.
+    """
+    url = create(field, address, private)
+    repository, _ = parse_address(field, address)
+    hub = _library(field, address)
+    try:
+        hub.HfApi().upload_folder(
             repo_id=repository,
             folder_path=folder,
             commit_message="Publish a generator of progan_jax",
         )
     except Exception as error:  # Its own, and those of the HTTP library it uses.
         raise _explained(field, address, error) from error
-    return str(url)
+    return url
 
 
 def _library(field: str, address: str) -> ModuleType:

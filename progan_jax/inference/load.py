@@ -35,6 +35,11 @@ def load(
 
     Raises:
       UserError: if the source does not exist or cannot be read.
+
+    Examples:
+      >>> import progan_jax
+      >>> progan_jax.load("cifar10")
+      <generator cifar10: 32x32x3 from 128 latents, no classes>
     """
     return open_generator(source, snapshot)
 

@@ -219,7 +219,9 @@ def markdown_text(value: Any) -> str:
     return _MARKUP.sub(r"\\\g<0>", one_line(str(value)))
 
 
-def settle_licence(info: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
+def settle_licence(
+    info: Mapping[str, Any], wanted: str | None, flag: str = "--licence"
+) -> dict[str, Any]:
     """Returns the licence under which a snapshot is published.
 
     A licence in the description stays: it was chosen by whoever trained the weights, or
@@ -228,6 +230,7 @@ def settle_licence(info: Mapping[str, Any], wanted: str | None) -> dict[str, Any
     Args:
       info: The snapshot's description.
       wanted: The Hub's identifier that the user gave, such as "cc-by-4.0", or None.
+      flag: Name by which the user gave it, for the messages.
 
     Returns:
       The field `licence` of the description: its name, and what else is known of it.
@@ -239,7 +242,7 @@ def settle_licence(info: Mapping[str, Any], wanted: str | None) -> dict[str, Any
     if own is not None:
         if wanted not in (None, licence_identifier(own)):
             raise UserError(
-                f"--licence={wanted}: these weights are under {own['name']}, which "
+                f"{flag}={wanted}: these weights are under {own['name']}, which "
                 "cannot be replaced; leave the flag out"
             )
         return dict(own)
@@ -247,7 +250,7 @@ def settle_licence(info: Mapping[str, Any], wanted: str | None) -> dict[str, Any
     if wanted is None or not _IDENTIFIER.fullmatch(wanted) or wanted == "other":
         given = " is missing" if wanted is None else f"={wanted} is unknown"
         raise UserError(
-            f"--licence{given}: give an identifier of the Hub, such as cc-by-4.0; see "
+            f"{flag}{given}: give an identifier of the Hub, such as cc-by-4.0; see "
             "https://huggingface.co/docs/hub/repositories-licenses"
         )
     return {"name": wanted}

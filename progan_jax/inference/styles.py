@@ -143,6 +143,10 @@ def layer_ranges(num_layers: int) -> dict[str, range]:
     by three.
 
     Source: Karras et al. 2019, figure 3.
+
+    Examples:
+      >>> layer_ranges(18)  # 1024x1024
+      {'coarse': range(0, 4), 'middle': range(4, 8), 'fine': range(8, 18)}
     """
     resolutions = num_layers // 2
     coarse = min(2, max(1, resolutions // 3))

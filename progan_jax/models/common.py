@@ -412,7 +412,14 @@ def split_trained(generator: Any, params: Params) -> tuple[Params, Params]:
 
 
 def stage_resolutions(resolution: int, start: int = 4) -> list[int]:
-    """Returns start, 2 * start, ..., resolution."""
+    """Returns start, 2 * start, ..., resolution.
+
+    Examples:
+      >>> stage_resolutions(32)
+      [4, 8, 16, 32]
+      >>> stage_resolutions(64, start=16)
+      [16, 32, 64]
+    """
     return [2**k for k in range(start.bit_length() - 1, resolution.bit_length())]
 
 

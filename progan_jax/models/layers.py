@@ -36,6 +36,12 @@ def minibatch_stddev(x: jax.Array, group_size: int, epsilon: float = 1e-8) -> ja
 
     Source: Karras et al. 2018, section 3. Groups are consecutive images, while those of
     the authors' program are every (N / G)-th: see docs/fidelity.md.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([0.0, 2.0, 5.0, 5.0]).reshape(4, 1, 1, 1)
+      >>> minibatch_stddev(x, group_size=2).round(3).tolist()
+      [1.0, 1.0, 0.0, 0.0]
     """
     n, h, w, c = x.shape
     group = min(group_size, n) if group_size else n
@@ -73,6 +79,10 @@ def num_features(
       fmap_base: Overall multiplier of the number of maps.
       fmap_decay: log2 of the reduction per stage.
       fmap_max: Largest number of maps in any layer.
+
+    Examples:
+      >>> [num_features(stage) for stage in range(10)]
+      [512, 512, 512, 512, 512, 256, 128, 64, 32, 16]
     """
     return min(int(fmap_base / 2 ** (stage * fmap_decay)), fmap_max)
 
@@ -99,6 +109,11 @@ def lerp(old: jax.Array, new: jax.Array, alpha: jax.typing.ArrayLike) -> jax.Arr
 
     Unlike `old + alpha * (new - old)`, this returns `old` and `new` bit for bit at
     alpha = 0 and alpha = 1.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> lerp(jnp.array([1.0]), jnp.array([3.0]), 0.25).tolist()
+      [1.5]
     """
     alpha = jnp.asarray(alpha)
     return (1 - alpha) * old + alpha * new
@@ -120,6 +135,11 @@ def pixel_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
       An array of the shape and dtype of `x`.
 
     Source: Karras et al. 2018, section 4.2.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> pixel_norm(jnp.array([[3.0, -3.0]])).round(3).tolist()
+      [[1.0, -1.0]]
     """
     wide = x.astype(statistics_dtype(x.dtype))
     mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
@@ -127,14 +147,28 @@ def pixel_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
 
 
 def upscale2d(x: jax.Array, factor: int = 2) -> jax.Array:
-    """Nearest-neighbour upsampling of [N, H, W, C] by an integer factor."""
+    """Nearest-neighbour upsampling of [N, H, W, C] by an integer factor.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([[1.0, 2.0]]).reshape(1, 1, 2, 1)
+      >>> upscale2d(x)[0, :, :, 0].tolist()
+      [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]
+    """
     n, h, w, c = x.shape
     x = jnp.broadcast_to(x.reshape(n, h, 1, w, 1, c), (n, h, factor, w, factor, c))
     return x.reshape(n, h * factor, w * factor, c)
 
 
 def downscale2d(x: jax.Array, factor: int = 2) -> jax.Array:
-    """Mean over blocks of factor x factor pixels of [N, H, W, C]."""
+    """Mean over blocks of factor x factor pixels of [N, H, W, C].
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([[1.0, 2.0], [3.0, 6.0]]).reshape(1, 2, 2, 1)
+      >>> downscale2d(x).item()
+      3.0
+    """
     n, h, w, c = x.shape
     x = x.reshape(n, h // factor, factor, w // factor, factor, c)
     return jnp.mean(x, axis=(2, 4))

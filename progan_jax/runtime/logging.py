@@ -1,25 +1,24 @@
-"""The log of a run: stats.jsonl, TensorBoard's files, printed lines, a live bar."""
+"""The log of a run: stats.jsonl, its writers, printed lines, a live bar."""
 
-import importlib.util
 import json
 import math
 import resource
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from progan_jax.errors import UserError, warn
 from progan_jax.files import CHECKSUM, free_name, parse_record, seal, write_whole
-
-Row = Mapping[str, float]
+from progan_jax.runtime.writers import NIMG, Row, Writer
 
 # Apart from Metrics/swd_*, which --mode=eval measures of another number of images.
 STAGE_SWD = "Metrics/stage_swd_"
@@ -29,8 +28,7 @@ _MOST_NIMG = 2**53  # More than any run shows; above it floats skip integers.
 class RunLog:
     """The rows of a run, one for each tick, each exactly once.
 
-    Each row is stored in stats.jsonl with a checksum, and its numbers in TensorBoard's
-    files under tb/ if TensorFlow and TensorBoard are installed (the `tf` extra).
+    Each row is stored in stats.jsonl with a checksum, and then given to a writer.
     Numbers that are not finite are null in stats.jsonl.
 
     Attributes:
@@ -38,7 +36,11 @@ class RunLog:
     """
 
     def __init__(
-        self, workdir: Path, keep: Callable[[int], bool], expected: int
+        self,
+        workdir: Path,
+        keep: Callable[[int], bool],
+        expected: int,
+        open_writer: Callable[[Sequence[Row]], Writer],
     ) -> None:
         """Opens the log; a warning counts the rows that are lost.
 
@@ -46,9 +48,10 @@ class RunLog:
           workdir: The run's folder.
           keep: Whether the row of a tick stays, by the images shown at its end.
           expected: Number of rows that should stay.
+          open_writer: Opens the writer, given the rows that stay.
 
         Raises:
-          UserError: if the rows cannot be read.
+          UserError: if the rows cannot be read, or the writer cannot be opened.
         """
         self._path = workdir / "stats.jsonl"
         read = _read(self._path)
@@ -58,8 +61,7 @@ class RunLog:
         data = b"".join(line + b"\n" for line in kept.values())
         write_whole(self._path, data)
         self._size = len(data)
-        rows = [read.rows[nimg] for nimg in kept]
-        self._writer = _open_tensorboard(workdir / "tb", rows)
+        self._writer = open_writer([read.rows[nimg] for nimg in kept])
 
     def write(self, row: Row) -> None:
         """Appends a row; "Progress/nimg" is its time.
@@ -75,13 +77,15 @@ class RunLog:
                 )
             file.write(_to_line(row))
             self._size = file.tell()
-        if self._writer is not None:
-            _write_scalars(self._writer, row)
+        self._writer.write_scalars(int(row[NIMG]), row)
+
+    def write_image(self, nimg: int, name: str, image: np.ndarray) -> None:
+        """Gives the writer an image uint8 [H, W, C]."""
+        self._writer.write_images(nimg, {name: image[None]})
 
     def close(self) -> None:
         """Writes what is pending."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
     def _warn_of_loss(self, read: "_Read", missing: int, expected: int) -> None:
         # A last line that a kill has cut short is of a tick that is trained again.
@@ -274,26 +278,3 @@ def _to_line(row: Row) -> str:
         if isinstance(value, int | float)
     }
     return json.dumps(seal(finite), allow_nan=False) + "\n"
-
-
-def _open_tensorboard(folder: Path, rows: list[dict[str, Any]]) -> Any:
-    """Opens TensorBoard's writer and writes the rows that are kept.
-
-    Event files cannot be cut, so the folder is rebuilt from the rows.
-    """
-    needed = ("tensorflow", "tensorboard")
-    if not all(map(importlib.util.find_spec, needed)):
-        return None
-    from clu import metric_writers
-
-    shutil.rmtree(folder, ignore_errors=True)
-    writer = metric_writers.SummaryWriter(str(folder))
-    for row in rows:
-        _write_scalars(writer, row)
-    return writer
-
-
-def _write_scalars(writer: Any, row: Row) -> None:
-    numbers = {k: v for k, v in row.items() if v is not None}
-    writer.write_scalars(int(row["Progress/nimg"]), numbers)
-    writer.flush()

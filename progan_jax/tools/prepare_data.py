@@ -4,6 +4,8 @@
 
 SOURCE is one of
     tfds:NAME[/CONFIG]     a prepared TFDS set in --data_dir
+    hf:USER/NAME[:SPLIT]   a set of the Hugging Face Hub, or a folder in one of its
+                           layouts, hf:PATH[:SPLIT]
     lmdb:PATH              an LMDB as LSUN publishes it, or its zip file
     folder:PATH, zip:PATH  PNG, JPEG, WebP and BMP files; classes by folder,
                            dataset.json or --labels
@@ -32,6 +34,7 @@ from progan_jax.files import check_utf_8, local_folder
 from progan_jax.images import write_png
 from progan_jax.prepare.celeba_hq import AlignedReader
 from progan_jax.prepare.file_reader import FileReader
+from progan_jax.prepare.hf_reader import HfReader
 from progan_jax.prepare.lmdb_reader import (
     LMDB_FILES,
     LmdbReader,
@@ -96,11 +99,15 @@ DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of TFDS sets, for tfds:."
 SPLIT = flags.DEFINE_string("split", "train", "Split for tfds:.")
 
 IMAGE_FEATURE = flags.DEFINE_string(
-    "image_feature", "image", "Feature of the images of tfds:."
+    "image_feature",
+    None,
+    'Feature of the images; "image" of tfds:, the only one of type Image of hf:.',
 )
 
 LABEL_FEATURE = flags.DEFINE_string(
-    "label_feature", "label", "Feature of the classes of tfds:."
+    "label_feature",
+    None,
+    'Feature of the classes; "label" of tfds:, the only ClassLabel of hf:.',
 )
 
 MAX_IMAGES = flags.DEFINE_integer(
@@ -132,8 +139,8 @@ _ONLY_FOR = {
     "explain_image": ("celeba_hq",),
     "data_dir": ("tfds",),
     "split": ("tfds",),
-    "image_feature": ("tfds",),
-    "label_feature": ("tfds",),
+    "image_feature": ("tfds", "hf"),
+    "label_feature": ("tfds", "hf"),
 }
 
 
@@ -212,6 +219,8 @@ def _open(source: str, settings: Settings) -> Reader:
         return SyntheticReader(int(rest), settings.resolution)
     if kind == "tfds" and rest:
         return _open_tfds(rest)
+    if kind == "hf" and rest:
+        return HfReader(rest, IMAGE_FEATURE.value, LABEL_FEATURE.value)
     if kind in ("folder", "zip", "lmdb", "celeba_hq", "stacked_mnist") and rest:
         path = local_folder("SOURCE", rest)
         if not path.exists():
@@ -219,7 +228,8 @@ def _open(source: str, settings: Settings) -> Reader:
         return _open_path(kind, path, settings)
     raise UserError(
         f"{source!r} is not a source; write folder:PATH, zip:PATH, lmdb:PATH, "
-        "tfds:NAME, celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
+        "tfds:NAME, hf:USER/NAME, celeba_hq:PATH, stacked_mnist:PATH, digits or "
+        "synthetic:N"
     )
 
 
@@ -238,9 +248,9 @@ def _open_path(kind: str, path: Path, settings: Settings) -> Reader:
 
 
 def _open_tfds(name: str) -> TfdsReader:
-    flag_values = (f.value for f in (DATA_DIR, SPLIT, IMAGE_FEATURE, LABEL_FEATURE))
+    image, label = IMAGE_FEATURE.value or "image", LABEL_FEATURE.value or "label"
     try:
-        return TfdsReader(name, *flag_values)
+        return TfdsReader(name, DATA_DIR.value, SPLIT.value, image, label)
     except UserError as error:
         # Its fields are flags here.
         words = re.sub(r"config\.data\.name = '(.*?)'", r"tfds:\1", str(error))

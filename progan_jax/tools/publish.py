@@ -12,25 +12,15 @@ licence, as the authors' do, keep it. --with_training_nets also publishes G and 
 config.init_from.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from tempfile import gettempdir
-from typing import Any
-
 from absl import flags
 
-from progan_jax.configs import base
-from progan_jax.errors import UserError
-from progan_jax.files import working_folder, writing_to
+from progan_jax.files import writing_to
 from progan_jax.inference.classes import one_line
-from progan_jax.inference.hub import parse_address, upload
 from progan_jax.inference.load import snapshot_folder
-from progan_jax.inference.publish import settle_licence, write_publication
-from progan_jax.inference.snapshot import digest, read_info
-from progan_jax.metrics.ranking import mark_of_metric
-from progan_jax.metrics.scoreboard import Scoreboard
-from progan_jax.models.families import DEFAULT, FAMILIES
-from progan_jax.runtime.command_line import list_fields, run
+from progan_jax.inference.publish import settle_licence
+from progan_jax.inference.snapshot import read_info
+from progan_jax.publication import publish
+from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import keep_compiled
 
 LICENCE = flags.DEFINE_string("licence", None, "The Hub's identifier of the licence.")
@@ -53,56 +43,9 @@ def main(model: str, out: str) -> None:
         snapshot_folder(model, SNAPSHOT.value, names, with_trained) as snapshot,
     ):
         licence = settle_licence(read_info(snapshot), LICENCE.value)
-        place = _publish(snapshot, out, licence)
+        place = publish(snapshot, out, licence, with_trained)
     name = model if "://" in model else snapshot.name
     print(f"{name} is published as {place}; licence {one_line(licence['name'])}")
-
-
-def _publish(snapshot: Path, out: str, licence: dict[str, Any]) -> str:
-    """Publishes a snapshot and returns the folder or the address."""
-    if "://" in out:
-        parse_address("OUT", out)
-        with working_folder(Path(gettempdir()), "progan_jax_publish_") as parent:
-            folder = parent / "model"
-            _write(snapshot, folder, licence, out.rpartition("/")[2], out)
-            return upload("OUT", out, folder)
-    place = Path(out)
-    if place.exists():
-        raise UserError(f"OUT={out} already exists; choose another folder")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with working_folder(place.parent, ".publish") as parent:
-        folder = parent / "model"
-        _write(snapshot, folder, licence, place.name, f"path/to/{place.name}")
-        folder.rename(place)
-    return out
-
-
-def _write(
-    snapshot: Path, folder: Path, licence: dict[str, Any], title: str, source: str
-) -> None:
-    weights, info = digest(snapshot), read_info(snapshot)
-    # The run's folder, if the snapshot is in RUN/snapshots/.
-    records = Scoreboard(snapshot.absolute().parent.parent).records()
-    frozen = info.get("frozen_files", {})
-    write_publication(
-        snapshot,
-        folder,
-        licence,
-        title=title,
-        source=source,
-        with_trained=WITH_TRAINING_NETS.value,
-        records=[
-            record | {"mark": mark_of_metric(record["metric"], frozen)}
-            for record in records
-            if record.get("sha256") == weights
-        ],
-        base=_base_fields(info),
-    )
-
-
-def _base_fields(info: Mapping[str, Any]) -> dict[str, Any] | None:
-    family = info.get("family", DEFAULT)
-    return list_fields(base.get_config(family)) if family in FAMILIES else None
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ same time. Without --minutes and --hours it trains an hour on CPUs, and else eig
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -66,8 +68,15 @@ WORKDIR = flags.DEFINE_string(
 _HOURS_ON_CPU, _HOURS = 1.0, 8.0
 
 # Training's share of the time that is left when it starts; grids and checkpoints take
-# the rest. The end, which saves and draws: a share of the whole time, and seconds.
-_TRAINING, _END, _END_SEC = 0.9, 0.03, 5.0
+# the rest. If compiling has taken most of the time, the schedule is for this share of
+# all of it, and the next call goes on.
+_TRAINING, _LEAST = 0.9, 0.5
+
+# The end, which saves and draws: a share of the whole time, and seconds.
+_END, _END_SEC = 0.03, 5.0
+
+# Times the whole time: whatever is done then is given up. XLA cannot be interrupted.
+_GIVEN_UP = 1.07
 
 # Each stage is measured for this share of the time, and at most so many seconds.
 _MEASURED, _MOST_MEASURED = 1 / 100, 15.0
@@ -89,9 +98,19 @@ def main(photos: str, overrides: list[str]) -> None:
     _check_resolution()
     keep_compiled()
     session = _Session(photos, overrides, on_cpu, seconds, started)
-    with ending_in_a_line("the same command continues"):
-        config = session.configure()
-    session.train(config)
+    with session.ending_in_time():
+        with ending_in_a_line("the same command continues"):
+            config = session.configure()
+        session.train(config)
+
+
+def _give_up() -> None:
+    print(
+        "time is up while images were prepared or a program was compiled: what is "
+        "saved is kept; run the same command to continue",
+        flush=True,
+    )
+    os._exit(0)
 
 
 def _read_time(on_cpu: bool) -> float:
@@ -157,6 +176,22 @@ class _Session:
         train(config, self._workdir, self._end - _END * self._seconds - _END_SEC)
         self._print_end()
 
+    @contextmanager
+    def ending_in_time(self) -> Iterator[None]:
+        """Ends the process if something takes longer than the time.
+
+        Nothing is lost: what is compiled is kept, and before a stage is compiled the
+        state is saved.
+        """
+        left = self._end - time.monotonic() + (_GIVEN_UP - 1) * self._seconds
+        timer = Timer(max(left, 0), _give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _prepare(self) -> tuple[Path, Images, str]:
         """Returns the prepared set, what is known of its images, and the family."""
         family = FAMILY.value or self._family_of_run() or choose_family(self._on_cpu)
@@ -193,7 +228,10 @@ class _Session:
         settings = Settings(side, 3, "centre", "none", 128, strict=False)
         workers = Limits(os.cpu_count() or 1)
         print(f"preparing {counted(len(reader), 'image')} at {side}x{side}", flush=True)
-        print(prepare(str(self._photos), reader, folder, settings, workers))
+        try:
+            print(prepare(str(self._photos), reader, folder, settings, workers))
+        except UserError as error:  # Its flag is another one here.
+            raise UserError(str(error).replace("--out:", "--workdir:")) from error
 
     def _begin(self, folder: Path, images: Images, family: str) -> Any:
         """Chooses, measures, fits and writes the configuration of a new run."""
@@ -255,7 +293,8 @@ class _Session:
         return config
 
     def _training_seconds(self) -> float:
-        return max(_TRAINING * (self._end - time.monotonic()), 1.0)
+        left = self._end - time.monotonic()
+        return max(_TRAINING * left, _LEAST * self._seconds)
 
     def _write_choice(self, recipe: str, config: Any) -> None:
         path = Path(f"{self._workdir}.py")

@@ -100,7 +100,8 @@ def fit(config: Any, pace: Mapping[int, Pace], seconds: float) -> None:
     else:
         _fit_growth(config, schedule, kimg_sec, seconds)
     total = config.schedule.total_kimg
-    ticks = {r: _rounded(seconds / _TICKS / sec) for r, sec in kimg_sec.items()}
+    tick_sec = seconds / _TICKS
+    ticks = {r: max(_rounded(tick_sec / s), 0.001) for r, s in kimg_sec.items()}
     config.schedule.rampup_kimg = min(
         config.schedule.rampup_kimg, _rounded(total * _RAMPUP)
     )

@@ -12,12 +12,14 @@ import ml_collections
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.images import SMALLEST_LEVEL
+from progan_jax.inference.hub import check_repository
 from progan_jax.models.augmentation import parse_policy
 from progan_jax.models.common import RESOLUTIONS
 from progan_jax.models.families import FAMILIES, Files
 from progan_jax.models.options import Rule, faults
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.distributed import share_json, together
+from progan_jax.runtime.writers import parse_writers
 from progan_jax.training.config import (
     TABLES,
     count_microbatches,
@@ -233,10 +235,15 @@ def field_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
             parse_table(get_field(config, field), field, smallest)
         except UserError as error:
             yield str(error)
-    try:
-        parse_policy("config.data.augment", config.data.augment)
-    except UserError as error:
-        yield str(error)
+    for parse in (
+        lambda: parse_policy("config.data.augment", config.data.augment),
+        lambda: parse_writers(config.train.writers),
+        lambda: check_repository("config.train.push_to_hub", config.train.push_to_hub),
+    ):
+        try:
+            parse()
+        except UserError as error:
+            yield str(error)
     grid = config.train.grid
     if grid not in ("1080p", "4k") and parse_grid(grid) is None:
         yield (
@@ -292,6 +299,12 @@ def _joint_faults(config: ml_collections.ConfigDict, num_devices: int) -> Iterat
             f"config.eval.stage_swd_images = {config.eval.stage_swd_images} needs "
             f"images of {SMALLEST_LEVEL}x{SMALLEST_LEVEL} or more, and "
             f"config.model.resolution = {final}; set it to 0"
+        )
+    if config.train.push_to_hub and not (config.eval.best and config.eval.every_kimg):
+        yield (
+            f"config.train.push_to_hub = {config.train.push_to_hub!r} needs a value "
+            "that is measured in training, by which a snapshot is the best; set "
+            "config.eval.best and config.eval.every_kimg, or leave it out"
         )
     yield from _schedule_faults(make_schedule(config))
     yield from batch_faults(config, num_devices)

@@ -292,6 +292,15 @@ def test_unprepared_set_is_refused_with_those_that_are_there(write_bugs, tmp_pat
     )
 
 
+def test_a_set_of_several_configurations_is_prepared_by_one_of_them(tmp_path):
+    assert _error("imagenet_resized", tmp_path).endswith(
+        "or name one of the configurations of imagenet_resized as "
+        "imagenet_resized/CONFIG: 8x8, 16x16, 32x32, 64x64"
+    )
+    one = "imagenet_resized/32x32"
+    assert _error(one, tmp_path).endswith(_preparation(tmp_path, one))
+
+
 @pytest.mark.parametrize(
     ("name", "recipe"),
     [("celeba", "celeba"), ("lsun/cat", "lsun"), ("stacked_mnist", "mnist_modes")],

@@ -114,7 +114,7 @@ def test_the_stand_in_has_the_signatures_and_errors_of_the_library(monkeypatch):
         "me/net", revision=None, allow_patterns=["README.md"]
     )
     inspect.signature(huggingface_hub.HfApi.create_repo).bind(
-        None, "me/net", exist_ok=True
+        None, "me/net", exist_ok=True, private=True
     )
     inspect.signature(huggingface_hub.HfApi.upload_folder).bind(
         None, repo_id="me/net", folder_path=".", commit_message="Publish"

@@ -1,12 +1,11 @@
-import importlib.util
 import io
 import json
 import re
 
+import numpy as np
 import pytest
 
 from progan_jax.errors import UserError, warn
-from progan_jax.runtime import logging as module
 from progan_jax.runtime.logging import (
     ProgressBar,
     RunLog,
@@ -16,10 +15,6 @@ from progan_jax.runtime.logging import (
     format_tick,
     peak_memory_mib,
     read_rows,
-)
-
-HAS_TENSORBOARD = all(
-    importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard")
 )
 
 
@@ -43,15 +38,28 @@ def row(nimg, **changes):
     } | changes
 
 
-@pytest.fixture
-def no_tensorboard(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+class Collected:
+    """A writer that collects what it is given."""
+
+    def __init__(self, rows=()):
+        self.steps, self.images = [int(r["Progress/nimg"]) for r in rows], {}
+        self.is_open = True
+
+    def write_scalars(self, step, scalars):
+        assert scalars["Progress/nimg"] == step
+        self.steps.append(step)
+
+    def write_images(self, step, images):
+        self.images[step] = images
+
+    def close(self):
+        self.is_open = False
 
 
-def write(folder, *nimgs, resume=0, expected=None):
+def write(folder, *nimgs, resume=0, expected=None, open_writer=Collected):
     """Continues after `resume` images, of which each thousand was a tick."""
     expected = resume // 1000 if expected is None else expected
-    log = RunLog(folder, lambda nimg: nimg <= resume, expected)
+    log = RunLog(folder, lambda nimg: nimg <= resume, expected, open_writer)
     for nimg in nimgs:
         log.write(row(nimg))
     log.close()
@@ -62,13 +70,12 @@ def nimgs(path):
 
 
 @pytest.fixture
-def log(tmp_path, no_tensorboard):
+def log(tmp_path):
     """A log of five ticks."""
     write(tmp_path, 1000, 2000, 3000, 4000, 5000)
     return tmp_path / "stats.jsonl"
 
 
-@pytest.mark.usefixtures("no_tensorboard")
 def test_rows_after_the_resume_point_are_dropped_so_that_each_stands_once(
     tmp_path, capsys
 ):
@@ -176,32 +183,35 @@ def test_a_log_that_cannot_be_read_is_one_line(tmp_path):
         read_rows(tmp_path / "stats.jsonl")
 
 
-@pytest.mark.usefixtures("no_tensorboard")
 def test_numbers_that_are_not_finite_are_null(tmp_path):
-    log = RunLog(tmp_path, lambda nimg: True, 0)
+    log = RunLog(tmp_path, lambda nimg: True, 0, Collected)
     log.write(row(1000, **{"Loss/d_loss": float("nan")}))
     log.close()
     (read,) = read_rows(tmp_path / "stats.jsonl")
     assert read["Loss/d_loss"] is None
 
 
-@pytest.mark.usefixtures("no_tensorboard")
-def test_a_missing_tensorboard_is_not_mentioned(tmp_path, capsys):
-    write(tmp_path)
-    assert capsys.readouterr() == ("", "")
-    assert not (tmp_path / "tb").exists()
+def test_the_writer_gets_the_rows_that_stay_and_then_the_new_ones(tmp_path):
+    opened = []
+
+    def open_writer(rows):
+        opened.append(Collected(rows))
+        return opened[-1]
+
+    write(tmp_path, 1000, 2000, 3000, open_writer=open_writer)
+    write(tmp_path, 2000, 4000, resume=1000, open_writer=open_writer)
+    assert [writer.steps for writer in opened] == [
+        [1000, 2000, 3000],
+        [1000, 2000, 4000],
+    ]
+    assert not any(writer.is_open for writer in opened)
 
 
-@pytest.mark.skipif(not HAS_TENSORBOARD, reason="needs the tf extra")
-def test_tensorboard_holds_each_tick_once_after_a_resume(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    write(tmp_path, 1000, 2000, 3000)
-    write(tmp_path, 2000, 3000, resume=1000)
-    events = EventAccumulator(str(tmp_path / "tb"), size_guidance={"tensors": 0})
-    events.Reload()
-    (tag,) = [t for t in events.Tags()["tensors"] if t == "Progress/alpha"]
-    assert [e.step for e in events.Tensors(tag)] == [1000, 2000, 3000]
+def test_an_image_reaches_the_writer_as_a_batch_of_one(tmp_path):
+    writer, image = Collected(), np.zeros((4, 6, 1), np.uint8)
+    log = RunLog(tmp_path, lambda nimg: True, 0, lambda rows: writer)
+    log.write_image(1000, "fakes", image)
+    assert writer.images[1000]["fakes"].shape == (1, 4, 6, 1)
 
 
 def test_a_tick_is_one_line_of_how_far_how_fast_and_how_well():

@@ -3,12 +3,16 @@
 import os
 import zipfile
 
+import datasets
 import lmdb
+import numpy as np
 import pytest
+from PIL import Image
 
+from progan_jax.data.sources import load
 from progan_jax.errors import UserError
 from progan_jax.prepare.writing import Settings
-from tests.in_process import tool
+from tests.in_process import run_tool, tool
 
 EXPECTED = {
     # A file of the folder stands for the folder, and a folder for the file.
@@ -46,7 +50,7 @@ EXPECTED = {
     ),
     "images": (
         "'images' is not a source; write folder:PATH, zip:PATH, lmdb:PATH, tfds:NAME, "
-        "celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
+        "hf:USER/NAME, celeba_hq:PATH, stacked_mnist:PATH, digits or synthetic:N"
     ),
 }
 
@@ -89,3 +93,31 @@ def test_each_source_works_or_ends_in_a_line_that_says_what_to_write(
     checked = source.startswith("lmdb:") and not source.endswith("images.zip")
     assert capsys.readouterr().out.startswith("checking lmdb:" * checked)
     assert answer == EXPECTED[source]
+
+
+def test_a_folder_in_the_hubs_layout_gives_what_the_folder_itself_gives(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        place = tmp_path / "pets" / "train" / name
+        place.mkdir(parents=True)
+        for index in range(3):
+            pixels = random.integers(0, 256, (12, 10, 3), np.uint8)
+            Image.fromarray(pixels).save(place / f"{index}.png")
+    for kind in ("hf", "folder"):
+        done = run_tool(
+            "progan_jax.tools.prepare_data",
+            f"{kind}:{tmp_path / 'pets'}",
+            f"--out={tmp_path}",
+            f"--name={kind}",
+            "--resolution=8",
+            "--workers=2",
+        )
+        assert done.returncode == 0, done.stderr
+        assert "6 images, 2 classes (cat, dog)" in done.stdout
+    hub, folder = (load(k, str(tmp_path), "train", 8, 100) for k in ("hf", "folder"))
+    assert hub.labels.tolist() == folder.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    for side in (4, 8):
+        assert np.array_equal(hub.levels[side][:], folder.levels[side][:])

@@ -156,6 +156,7 @@ def test_images_of_one_colour_are_refused(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
     (tmp_path / "file").touch()
     text = refusal(photos, f"--workdir={tmp_path / 'file' / 'run'}")
+    assert text.startswith("--workdir: ")
     assert str(tmp_path / "file") in text
     assert "choose another folder" in text
 
