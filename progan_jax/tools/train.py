@@ -72,6 +72,9 @@ _HOURS_ON_CPU, _HOURS = 1.0, 8.0
 # all of it, and the next call goes on.
 _TRAINING, _LEAST = 0.9, 0.5
 
+# A run that ends with more than this share of the time left is made longer.
+_SPARE = 0.15
+
 # The end, which saves and draws: a share of the whole time, and seconds.
 _END, _END_SEC = 0.03, 5.0
 
@@ -170,11 +173,29 @@ class _Session:
         return self._continue() if begun else self._begin(folder, images, family)
 
     def train(self, config: Any) -> None:
-        """Trains until the time is up, and prints what there is to see."""
+        """Trains until the time is up, and prints what there is to see.
+
+        If the devices were faster than when they were measured, the run is made longer.
+        """
         from progan_jax.train import train
 
-        train(config, self._workdir, self._end - _END * self._seconds - _END_SEC)
+        deadline = self._end - _END * self._seconds - _END_SEC
+        train(config, self._workdir, deadline)
+        while self._has_ended(config) and self._left() > _SPARE * self._seconds:
+            config = self._continue()
+            train(config, self._workdir, deadline)
         self._print_end()
+
+    def _has_ended(self, config: Any) -> bool:
+        """Returns whether the schedule has ended, rather than a signal the run."""
+        from progan_jax.runtime.logging import last_nimg
+        from progan_jax.training.config import make_schedule
+
+        shown = last_nimg(self._workdir / "stats.jsonl")
+        return shown >= make_schedule(config).end_nimg()
+
+    def _left(self) -> float:
+        return self._end - time.monotonic()
 
     @contextmanager
     def ending_in_time(self) -> Iterator[None]:
@@ -183,7 +204,7 @@ class _Session:
         Nothing is lost: what is compiled is kept, and before a stage is compiled the
         state is saved.
         """
-        left = self._end - time.monotonic() + (_GIVEN_UP - 1) * self._seconds
+        left = self._left() + (_GIVEN_UP - 1) * self._seconds
         timer = Timer(max(left, 0), _give_up)
         timer.daemon = True
         timer.start()
@@ -258,7 +279,7 @@ class _Session:
                 f"{measured.compile_sec:.1f} s",
                 flush=True,
             )
-        fit(config, pace, self._training_seconds())
+        fit(config, pace, max(self._training_seconds(), _LEAST * self._seconds))
         config = override(config, recipe, self._overrides)
         self._write_choice(recipe, config)
         for name, value in describe(config).items():
@@ -293,8 +314,7 @@ class _Session:
         return config
 
     def _training_seconds(self) -> float:
-        left = self._end - time.monotonic()
-        return max(_TRAINING * left, _LEAST * self._seconds)
+        return max(_TRAINING * self._left(), 1.0)
 
     def _write_choice(self, recipe: str, config: Any) -> None:
         path = Path(f"{self._workdir}.py")

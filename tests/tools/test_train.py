@@ -37,12 +37,13 @@ def train(monkeypatch, tmp_path):
     """Trains tiny networks at 8x8 in tmp_path, as if few seconds were left."""
     monkeypatch.chdir(tmp_path)
 
-    def call(photos, left_sec, *overrides):
+    def call(photos, left_sec, lefts=(0.0,)):
         with tool("progan_jax.tools.train", resolution=8) as names:
-            session = names["_Session"]
+            session, left = names["_Session"], iter(lefts)
+            monkeypatch.setitem(names["main"].__globals__, "_LEAST", 0.0)
             monkeypatch.setattr(session, "_training_seconds", lambda self: left_sec)
-            given = [*TINY, *overrides]
-            one = session(str(photos), given, True, 3600, time.monotonic())
+            monkeypatch.setattr(session, "_left", lambda self: next(left))
+            one = session(str(photos), TINY, True, 3600, time.monotonic())
             one.train(one.configure())
 
     return call
@@ -68,6 +69,15 @@ def test_a_folder_becomes_a_trained_generator_and_the_same_command_goes_on(
     again = read_rows(run / "stats.jsonl")[-1]
     assert again["Progress/nimg"] > first["Progress/nimg"]
     assert "preparing" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("dropped_programs")
+def test_a_run_that_ends_long_before_its_time_is_made_longer(tmp_path, train, capsys):
+    photos = write_photos(tmp_path / "photos")
+    train(photos, 0.5, lefts=(3600.0, 3600.0, 0.0))
+    out = capsys.readouterr().out
+    assert out.count("continues from") == 2
+    assert out.count("film: ") == 1
 
 
 @pytest.mark.slow
