@@ -15,6 +15,9 @@ TOOLS := $(VENV)/tools-$(VERSION)
 INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check \
   --constraint constraints/$(if $(filter 3.11,$(VERSION)),py311,py312).txt
 TESTS := tests
+# The page of this clone's origin, for links of the documentation and of PyPI.
+REPOSITORY_URL ?= $(shell git remote get-url origin 2>/dev/null | \
+  sed -nE 's,^(ssh://)?(https://|git@)([^/:@]+)[/:](.+)$$,https://\3/\4,; s,\.git$$,,; /^https:[^@]*$$/p')
 # The authors' numbers, and a run that grows, is killed and resumed.
 QUICK := tests/models/progan/test_networks_golden.py \
   tests/test_train.py::test_a_killed_run_continues_bit_for_bit
@@ -70,12 +73,12 @@ format: setup  ## Formats the code.
 
 docs: setup  ## Builds the pages of docs/ in site/.
 	@$(INSTALL) --editable '.[docs]'
-	@REPOSITORY_URL=$$(git remote get-url origin 2>/dev/null | \
-	  sed -nE 's#^(ssh://)?(https://|git@)([^/:]+)[/:](.+)$$#https://\3/\4#; s#\.git$$##; /^https:/p') \
-	  NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@REPOSITORY_URL=$(REPOSITORY_URL) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-build: setup  ## Builds a wheel in dist/.
-	$(BIN)/python -m build --wheel
+build: setup  ## Builds a wheel and an archive of the source in dist/, and checks them.
+	rm -rf dist
+	REPOSITORY_URL=$(REPOSITORY_URL) $(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:  ## Removes what can be rebuilt; never a run.
 	rm -rf .venv .venv-* .jax_cache build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """Publication of snapshots: by command, or of a run's best one while it trains."""
 
 import shlex
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -35,12 +36,12 @@ def publish(
 
     Args:
       snapshot: The snapshot's folder.
-      out: Folder to create, or hf://USER/NAME.
+      out: Folder or zip file to create, or hf://USER/NAME.
       licence: As returned by `settle_licence`.
       with_trained: Whether G and D of the training are published as well.
 
     Raises:
-      UserError: as for `write_publication` and `upload`, or if the folder exists.
+      UserError: as for `write_publication` and `upload`, or if the place exists.
     """
     if "://" in out:
         parse_address("OUT", out)
@@ -50,11 +51,13 @@ def publish(
             return upload("OUT", out, folder)
     place = Path(out)
     if place.exists():
-        raise UserError(f"OUT={out} already exists; choose another folder")
+        raise UserError(f"OUT={out} already exists; choose another place")
     place.parent.mkdir(parents=True, exist_ok=True)
     with working_folder(place.parent, ".publish") as parent:
         folder = parent / "model"
         _write(snapshot, folder, licence, f"path/to/{place.name}", with_trained)
+        if place.suffix == ".zip":
+            folder = Path(shutil.make_archive(str(folder), "zip", folder))
         folder.rename(place)
     return out
 

@@ -11,15 +11,23 @@ from progan_jax.errors import UserError
 from progan_jax.files import working_folder
 from progan_jax.inference.generator import TrainedGenerator, open_snapshot
 from progan_jax.inference.hub import SCHEME, download
-from progan_jax.inference.snapshot import INFO, find_snapshot, write_snapshot
+from progan_jax.inference.remote import WEB, fetch, is_unpacked, sha256_of, unpack
+from progan_jax.inference.snapshot import (
+    INFO,
+    digest,
+    find_snapshot,
+    write_snapshot,
+)
 from progan_jax.models.families import import_network, import_networks
-from progan_jax.weights.kinds import check_kind
+from progan_jax.weights.kinds import ZIP, check_kind, identify
 
 _SHIPPED = Path(__file__).parents[1] / "pretrained"
 
 
 def load(
-    source: str | os.PathLike[str], snapshot: str | None = None
+    source: str | os.PathLike[str],
+    snapshot: str | None = None,
+    sha256: str | None = None,
 ) -> TrainedGenerator:
     """Returns a trained generator.
 
@@ -28,26 +36,31 @@ def load(
 
     Args:
       source: Name of a network that ships with this package; or a run's folder, of
-        which the newest snapshot is taken; or a snapshot's folder; or a pickle of the
-        authors' program, of which Gs is taken without running code in it; or
-        hf://USER/NAME[@REVISION], a repository of the Hugging Face Hub.
+        which the newest snapshot is taken; or a snapshot's folder, or a zip file of
+        it; or a pickle of the authors' program, of which Gs is taken without running
+        code in it; or the https:// address of a zip file or a pickle, which is
+        downloaded once; or hf://USER/NAME[@REVISION], a repository of the Hugging Face
+        Hub.
       snapshot: One of a run's snapshots, such as "000100.032_r032", or "best".
+      sha256: SHA-256 that the weights of the snapshot must have, in hex, as
+        `tools.publish` prints it, or that of the zip file or pickle.
 
     Raises:
-      UserError: if the source does not exist or cannot be read.
+      UserError: if the source does not exist or cannot be read, or has another SHA-256.
 
     Examples:
       >>> import progan_jax
       >>> progan_jax.load("cifar10")
       <generator cifar10: 32x32x3 from 128 latents, no classes>
     """
-    return open_generator(source, snapshot)
+    return open_generator(source, snapshot, sha256=sha256)
 
 
 def open_generator(
     source: str | os.PathLike[str],
     snapshot: str | None = None,
     names: tuple[str, str] = ("source", "snapshot"),
+    sha256: str | None = None,
 ) -> TrainedGenerator:
     """Returns what `load` returns, with errors in the words of a command line.
 
@@ -55,15 +68,34 @@ def open_generator(
       source: See `load`.
       snapshot: See `load`.
       names: Names by which the user gave source and snapshot, for the messages.
+      sha256: See `load`.
 
     Raises:
       UserError: as for `load`.
     """
     path = locate(source, snapshot, names)
-    if path.is_dir():
-        name = os.fspath(source)
-        return open_snapshot(path, name.removeprefix(SCHEME) if "://" in name else None)
-    return TrainedGenerator(*import_network(path, "Gs"), path.name)
+    name, wanted = os.fspath(source), (sha256 or "").strip().lower()
+    if sha256 is not None and wanted not in _sums(path) and name.startswith(WEB):
+        fetch(name, again=True)  # The cache may have what was there before.
+        path = locate(source, snapshot, names)
+    if sha256 is not None and wanted not in _sums(path):
+        raise UserError(
+            f"sha256={sha256}: {name} has {' and '.join(_sums(path))}; check the sum, "
+            "or do not use what may be damaged or another model"
+        )
+    if not path.is_dir():
+        return TrainedGenerator(*import_network(path, "Gs"), path.name)
+    if name.startswith(SCHEME):
+        return open_snapshot(path, name.removeprefix(SCHEME))
+    is_zip = os.path.isfile(Path(name).expanduser()) or name.startswith(WEB)
+    return open_snapshot(path, Path(name).stem if is_zip else None)
+
+
+def _sums(path: Path) -> list[str]:
+    """Returns the SHA-256 of a file, or of a snapshot's weights and of its zip file."""
+    if not path.is_dir():
+        return [sha256_of(path)]
+    return [digest(path), *([path.name] if is_unpacked(path) else [])]
 
 
 def locate(
@@ -72,7 +104,7 @@ def locate(
     names: tuple[str, str] = ("source", "snapshot"),
     with_trained: bool = False,
 ) -> Path:
-    """Returns a snapshot's folder or an official file, downloaded if necessary.
+    """Returns a snapshot's folder or an official file, downloaded and unpacked.
 
     Args:
       source: See `load`.
@@ -91,7 +123,9 @@ def locate(
         return find_snapshot(path, snapshot, names)
     if snapshot is not None:
         raise UserError(f"{names[1]}={snapshot}: {name} is not a run; leave it out")
-    if "://" in name:
+    if name.startswith(WEB):
+        path = fetch(name)
+    elif "://" in name:
         return download(field, name, with_trained)
     if not os.path.isfile(path):
         raise UserError(
@@ -100,7 +134,7 @@ def locate(
         )
     if path.suffix in (".safetensors", ".json") and (path.parent / INFO).exists():
         raise UserError(f"{field}={path}: name its folder instead, {path.parent}")
-    return path
+    return unpack(path) if identify(path) == ZIP else path
 
 
 @contextmanager

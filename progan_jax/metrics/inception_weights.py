@@ -4,29 +4,24 @@ The published weights are those that pytorch-fid took from the TensorFlow graph.
 prefix, which ends before the last layers, has weights for the taps that it reaches.
 """
 
-import hashlib
-import http.client
 import math
-import sys
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from progan_jax.errors import MissingWeightsError, UserError
-from progan_jax.files import write_whole
 from progan_jax.metrics.inception_graph import (
     LOGITS,
     TAPS,
     convolution_names,
     parameter_shapes,
 )
+from progan_jax.weights.downloads import UnreachableError, download
 from progan_jax.weights.kinds import NPZ, check_kind
 from progan_jax.weights.torch_files import read_pth
 from progan_jax.weights.unpickling import Budget
 from progan_jax.weights.weight_files import (
-    CACHE_VARIABLE,
     Weights,
     cache_dir,
     check_shapes,
@@ -89,8 +84,6 @@ URL = (
 
 # Its first eight digits are in the file's name.
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-
-_TIMEOUT_SEC = 60
 
 
 def load_inception(file: Path | None = None) -> Weights:
@@ -184,23 +177,11 @@ def _find() -> Path:
 
 
 def _download(path: Path) -> Path:
-    print(f"downloading {URL} into {path.parent}", file=sys.stderr)
     try:
-        with urllib.request.urlopen(URL, timeout=_TIMEOUT_SEC) as response:
-            data = response.read()
-    except (OSError, http.client.HTTPException) as error:
+        download(URL, path, SHA256)
+    except UnreachableError as error:
         raise MissingWeightsError(
-            f"there are no Inception weights in {path.parent}, and {URL} cannot be "
-            f"downloaded ({error}); put that file there as {path.name}"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != SHA256:
-        raise UserError(f"the download of {URL} is damaged or changed; try again")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-    except OSError as error:
-        raise UserError(
-            f"{path.parent} cannot be written ({error}); name another folder in "
-            f"{CACHE_VARIABLE}"
+            f"there are no Inception weights in {path.parent}, and {error}, or put "
+            f"that file there as {path.name}"
         ) from error
     return path

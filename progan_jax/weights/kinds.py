@@ -21,6 +21,8 @@ SAFETENSORS = "a safetensors file"
 
 NPZ = "a file of NumPy arrays (.npz)"
 
+ZIP = "a zip archive"
+
 _HEAD = 4096  # Number of bytes that are read.
 
 _STARTS = {
@@ -57,7 +59,7 @@ _FIXES = {
     "a web page": "download the file that the page links to",
     "a git-lfs pointer": "fetch the file with git lfs pull",
     "a gzip archive": "unpack it first",
-    "a zip archive": "unpack it first",
+    ZIP: "unpack it first",
     "a zip archive that is cut or damaged": "download it again",
     "an exported program": "run it with jax.export, as docs/using.md shows",
 }
@@ -119,7 +121,7 @@ def _identify_zip(path: Path) -> str:
         return "a zip archive that is cut or damaged"
     if any(name.endswith("/data.pkl") for name in names):
         return PYTORCH_ZIP
-    return NPZ if names and all(n.endswith(".npy") for n in names) else "a zip archive"
+    return NPZ if names and all(n.endswith(".npy") for n in names) else ZIP
 
 
 def _is_text(head: bytes) -> bool:

@@ -1,10 +1,12 @@
 """The tool, as its user types it."""
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +42,19 @@ def publish(import_tool, monkeypatch):
     return call
 
 
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_a_runs_snapshot_becomes_a_folder_with_its_metrics_and_fields(
     run, tmp_path, publish, capsys
 ):
     out = tmp_path / "made" / "digits"
     publish(run, out, licence="mit", snapshot=NAMES[0])
-    assert capsys.readouterr().out == f"{NAMES[0]} is published as {out}; licence mit\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{NAMES[0]} is published as {out}; licence mit",
+        f"its weights have SHA-256 {sha256(out / 'generator.safetensors')}",
+    ]
     assert progan_jax.load(out).resolution == 4
     card = (out / "README.md").read_text()
     settings = '{"truncation_psi": 1.0, "num_images": 512}'
@@ -55,6 +64,23 @@ def test_a_runs_snapshot_becomes_a_folder_with_its_metrics_and_fields(
     assert "| `model.fmap_max` | `8` | `512` |" in card
     assert "`optim.beta1`" not in card
     assert hub.files(out.parent) == ["digits"]
+
+
+def test_a_name_that_ends_in_zip_becomes_a_zip_file_of_the_folder(
+    run, tmp_path, publish
+):
+    for out in ("digits.zip", "folder"):
+        publish(run, tmp_path / "made" / out, licence="mit")
+    with zipfile.ZipFile(tmp_path / "made" / "digits.zip") as archive:
+        found = {i.filename: archive.read(i) for i in archive.infolist()}
+    folder = tmp_path / "made" / "folder"
+    assert {name for name in found if not name.endswith("/")} == {
+        path.name for path in folder.iterdir()
+    }
+    for name in ("generator.safetensors", "snapshot.json"):
+        assert found[name] == (folder / name).read_bytes()
+    assert b'progan_jax.load("path/to/digits.zip")' in found["README.md"]
+    assert hub.files(tmp_path / "made") == ["digits.zip", "folder"]
 
 
 def test_metrics_that_share_the_discriminators_pretraining_are_marked(
@@ -83,7 +109,7 @@ def test_a_repository_gets_the_newest_snapshot(
     hub.install(monkeypatch, tmp_path / "hub")
     publish(run, "hf://me/digits", licence="cc0-1.0")
     expected = "published as https://huggingface.co/me/digits; licence cc0-1.0"
-    assert capsys.readouterr().out == f"{NAMES[1]} is {expected}\n"
+    assert capsys.readouterr().out.startswith(f"{NAMES[1]} is {expected}\n")
     card = (tmp_path / "hub/me/digits/README.md").read_text()
     assert "# digits\n" in card
     assert 'progan_jax.load("hf://me/digits")' in card
@@ -111,7 +137,7 @@ def test_mistakes_end_in_one_line(run, tmp_path, publish):
 def test_whatever_load_opens_can_be_published(publish, tmp_path, monkeypatch, capsys):
     publish("cifar10", tmp_path / "ours")
     expected = f"cifar10 is published as {tmp_path / 'ours'}; licence apache-2.0\n"
-    assert capsys.readouterr().out == expected
+    assert capsys.readouterr().out.startswith(expected)
     pickle = tmp_path / "theirs.pkl"
     pickle.write_bytes(dumps(golden_networks("fused")))
     publish(pickle, tmp_path / "theirs", with_training_nets=True)
@@ -122,7 +148,7 @@ def test_whatever_load_opens_can_be_published(publish, tmp_path, monkeypatch, ca
     expected = (
         f"hf://me/net is published as {tmp_path / 'again'}; licence CC BY-NC 4.0\n"
     )
-    assert capsys.readouterr().out.endswith(expected)
+    assert expected in capsys.readouterr().out
     images = progan_jax.load(pickle).sample(2, seed=1)
     for folder in ("theirs", "again"):
         found = progan_jax.load(tmp_path / folder).sample(2, seed=1)
