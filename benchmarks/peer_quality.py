@@ -8,7 +8,7 @@ samples, and of those of a run of ours, as a Markdown table.
     --peer_path=DIR                a checkout; --peer_python has PyTorch
     --config=FILE                  a recipe, whose widths, latents and batch it has
     --run=RUN                      a run of ours, measured in the same way
-    --out=DIR                      gets samples.npy and samples.png, the first ones
+    --out=DIR                      gets samples.npz, G.png and average.png
 """
 
 import json
@@ -61,12 +61,14 @@ def main() -> None:
         np.savez(out / "images.npz", **arrays)
     answer = _train(config, out)
     print(json.dumps(answer))
-    samples = np.load(out / "samples.npy")
-    write_png(out / "samples.png", tile(samples[:64], 8))
+    with np.load(out / "samples.npz") as file:
+        samples = {name: file[name] for name in file}
     reals, others = _reals(arrays[str(sides[-1])])
     print("| images | SWD, average | by level |\n|---|---|---|")
     _print_row("real images", reals, others)
-    _print_row("pytorch_GAN_zoo", reals, samples)
+    for name, fakes in samples.items():
+        write_png(out / f"{name}.png", tile(fakes[:64], 8))
+        _print_row(f"pytorch_GAN_zoo, {name}", reals, fakes)
     if RUN.value:
         ours = progan_jax.load(RUN.value).sample(SAMPLES.value, seed=1)
         _print_row(RUN.value, reals, progan_jax.to_uint8(ours))
@@ -81,7 +83,7 @@ def _train(config: Any, out: Path) -> dict[str, Any]:
     program = str(Path(__file__).with_name("peer_training.py"))
     request = peer_request(config, config.model.resolution, SECONDS.value) | {
         "images": str(out.resolve() / "images.npz"),
-        "out": str(out.resolve() / "samples.npy"),
+        "out": str(out.resolve() / "samples.npz"),
         "num_samples": SAMPLES.value,
     }
     command = [PEER_PYTHON.value, program]

@@ -5,9 +5,9 @@ made shorter by one factor. They are computed from the time of a few iterations 
 scale. It runs in one thread, and counts its CPU time.
 
 Reads a request as JSON from the standard input: that of benchmarks/peers.py, and
-"images", an .npz of uint8 [n, r, r, channels] by resolution, "num_samples" and "out", a
-file for as many samples. Prints what it did as JSON. Needs PyTorch and NumPy, and
-nothing of ours: it may run under another Python.
+"images", an .npz of uint8 [n, r, r, channels] by resolution, "num_samples", and "out",
+an .npz for as many samples of "G" and of "average", its moving average. Prints what it
+did as JSON. Needs PyTorch and NumPy, and nothing of ours: another Python may run it.
 """
 
 import contextlib
@@ -102,13 +102,19 @@ def _batch(
 
 
 def _write_samples(gan: Any, request: dict[str, Any]) -> None:
-    count, samples = request["num_samples"], []
+    count, samples = request["num_samples"], {"G": [], "average": []}
     with torch.no_grad():
         for start in range(0, count, 64):
             noise, _ = gan.buildNoiseData(min(64, count - start))
-            samples.append(gan.test(noise, getAvG=True).permute(0, 2, 3, 1).numpy())
-    pixels = np.rint((np.concatenate(samples) + 1) * 127.5)
-    np.save(request["out"], np.clip(pixels, 0, 255).astype(np.uint8))
+            samples["G"].append(_to_uint8(gan.test(noise)))
+            samples["average"].append(_to_uint8(gan.test(noise, getAvG=True)))
+    arrays: dict[str, Any] = {k: np.concatenate(parts) for k, parts in samples.items()}
+    np.savez(request["out"], **arrays)
+
+
+def _to_uint8(images: torch.Tensor) -> np.ndarray:
+    pixels = np.rint((images.permute(0, 2, 3, 1).numpy() + 1) * 127.5)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
 def main() -> None:

@@ -80,6 +80,8 @@ def test_a_few_seconds_of_the_other_program_are_measured(tmp_path):
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[0])
     assert answer["kimg"] > 0 and 1 < answer["cpu_sec"] < 9
-    samples = np.load(tmp_path / "out" / "samples.npy")
-    assert (samples.shape, samples.dtype) == ((16, 16, 16, 3), np.uint8)
-    assert "| pytorch_GAN_zoo | " in done.stdout
+    with np.load(tmp_path / "out" / "samples.npz") as samples:
+        for name in ("G", "average"):
+            assert samples[name].shape == (16, 16, 16, 3)
+            assert samples[name].dtype == np.uint8
+            assert f"| pytorch_GAN_zoo, {name} | " in done.stdout
