@@ -1,8 +1,8 @@
 """Runs and snapshots that earlier commits wrote: a run killed in a fade, by classes.
 
-Each file of tests/golden/run_of_COMMIT.zip has the run's folder, what the commit itself
-ended it with after 80 more pairs (`end`), and a snapshot without classes and training
-networks (`unconditional`).
+Each tests/golden/run_of_*.zip, of a commit or a version, has the run's folder, what the
+commit itself ended it with after 80 more pairs (`end`), and a snapshot without classes
+and training networks (`unconditional`).
 """
 
 import json
@@ -17,11 +17,11 @@ import progan_jax
 from progan_jax.configs import base
 from progan_jax.train import train
 
-COMMITS = ["dc484f9", "868bb8b"]
+RUNS = ["dc484f9", "868bb8b", "0.1.0"]
 FILES = ["generator", "trained_generator", "discriminator"]
 
 
-@pytest.fixture(params=COMMITS)
+@pytest.fixture(params=RUNS)
 def run(request, tmp_path):
     with zipfile.ZipFile(
         Path(__file__).parent / f"golden/run_of_{request.param}.zip"
