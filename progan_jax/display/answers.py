@@ -19,7 +19,8 @@ from progan_jax.errors import UserError
 from progan_jax.images import encode_png, tile
 from progan_jax.inference.classes import name_class
 from progan_jax.inference.editing import move
-from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
+from progan_jax.inference.generator import TrainedGenerator, to_uint8
+from progan_jax.inference.inputs import check_seed
 from progan_jax.inference.sampling import BATCH_SIZE, draw_inputs
 from progan_jax.inference.styles import Style, not_style_based, show_layers
 

@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter1d
 from progan_jax.display.pictures import UNREADABLE, Grid, read_grid
 from progan_jax.errors import warn
 from progan_jax.images import tile, upscale_nearest
-from progan_jax.inference.generator import open_snapshot, to_uint8
+from progan_jax.inference.generator import to_uint8
+from progan_jax.inference.load import open_snapshot
 from progan_jax.inference.sampling import draw_latents, seed_key, seeded_latents
 from progan_jax.inference.snapshot import list_snapshots, parse_moment
 from progan_jax.runtime.logging import format_kimg

@@ -4,7 +4,6 @@ Nothing here needs what training needs: data sets, checkpoints or configurations
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from progan_jax import images as pixels
 from progan_jax.errors import UserError
 from progan_jax.inference.classes import find_class, list_classes, one_line
 from progan_jax.inference.imagenet import NUM_CLASSES, all_names, name_synset
-from progan_jax.inference.inputs import is_whole, read_array
+from progan_jax.inference.inputs import check_seed, is_whole, read_array
 from progan_jax.inference.programs import Programs
 from progan_jax.inference.sampling import (
     BATCH_SIZE,
@@ -24,7 +23,6 @@ from progan_jax.inference.sampling import (
     generator_from_snapshot,
     read_alpha,
 )
-from progan_jax.inference.snapshot import read_snapshot
 from progan_jax.inference.styles import (
     Layers,
     Style,
@@ -38,7 +36,6 @@ from progan_jax.inference.styles import (
 )
 from progan_jax.models.common import Params, Weights, one_hot, to_variables
 from progan_jax.models.families import DEFAULT, FAMILIES, Family
-from progan_jax.runtime.backend import check_devices
 
 Label = jax.typing.ArrayLike | str | Sequence[str]  # One or many, by number or name.
 
@@ -476,30 +473,6 @@ class TrainedGenerator:
         )
 
 
-def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
-    """Returns the generator of a snapshot's folder.
-
-    Args:
-      folder: The snapshot's folder.
-      name: Its name in messages; by default that of the folder.
-
-    Raises:
-      UserError: if the folder has no valid snapshot of a generator, or JAX finds no
-        device.
-    """
-    weights, info = read_snapshot(folder)
-    if info.get("network", "G") != "G":
-        raise UserError(
-            f"snapshot {folder} is of a discriminator, which makes no images; name a "
-            "generator's"
-        )
-    check_devices()
-    try:
-        return TrainedGenerator(weights, info, name or folder.absolute().name)
-    except UserError as error:
-        raise UserError(f"snapshot {folder}: {error}") from error
-
-
 def to_uint8(images: jax.typing.ArrayLike) -> np.ndarray:
     """Maps images of any shape from [-1, 1] to uint8 0..255, rounded and clipped.
 
@@ -509,13 +482,3 @@ def to_uint8(images: jax.typing.ArrayLike) -> np.ndarray:
       [0, 0, 128, 255]
     """
     return np.asarray(_quantise(jnp.asarray(images)))
-
-
-def check_seed(name: str, seed: int) -> None:
-    """Raises UserError unless a seed, which the user gave by a name, is valid."""
-    if not is_whole(seed):
-        raise UserError(
-            f"{name}={seed} must be a whole number in [0, 2**32); change it"
-        )
-    if not 0 <= seed < 2**32:
-        raise UserError(f"{name}={seed} must lie in [0, 2**32); change it")

@@ -40,3 +40,13 @@ def read_array(name: str, values: Any) -> np.ndarray:
             f"{name} is no array of numbers, but of {array.dtype}; give real numbers"
         )
     return array.astype(np.float32)
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Raises UserError unless a seed, which the user gave by a name, is valid."""
+    if not is_whole(seed):
+        raise UserError(
+            f"{name}={seed} must be a whole number in [0, 2**32); change it"
+        )
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{name}={seed} must lie in [0, 2**32); change it")

@@ -9,16 +9,18 @@ from typing import Any
 
 from progan_jax.errors import UserError
 from progan_jax.files import working_folder
-from progan_jax.inference.generator import TrainedGenerator, open_snapshot
+from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.inference.hub import SCHEME, download
 from progan_jax.inference.remote import WEB, fetch, is_unpacked, sha256_of, unpack
 from progan_jax.inference.snapshot import (
     INFO,
     digest,
     find_snapshot,
+    read_snapshot,
     write_snapshot,
 )
 from progan_jax.models.families import import_network, import_networks
+from progan_jax.runtime.backend import check_devices
 from progan_jax.weights.kinds import ZIP, check_kind, identify
 
 _SHIPPED = Path(__file__).parents[1] / "pretrained"
@@ -96,6 +98,30 @@ def _sums(path: Path) -> list[str]:
     if not path.is_dir():
         return [sha256_of(path)]
     return [digest(path), *([path.name] if is_unpacked(path) else [])]
+
+
+def open_snapshot(folder: Path, name: str | None = None) -> TrainedGenerator:
+    """Returns the generator of a snapshot's folder.
+
+    Args:
+      folder: The snapshot's folder.
+      name: Its name in messages; by default that of the folder.
+
+    Raises:
+      UserError: if the folder has no valid snapshot of a generator, or JAX finds no
+        device.
+    """
+    weights, info = read_snapshot(folder)
+    if info.get("network", "G") != "G":
+        raise UserError(
+            f"snapshot {folder} is of a discriminator, which makes no images; name a "
+            "generator's"
+        )
+    check_devices()
+    try:
+        return TrainedGenerator(weights, info, name or folder.absolute().name)
+    except UserError as error:
+        raise UserError(f"snapshot {folder}: {error}") from error
 
 
 def locate(

@@ -14,12 +14,9 @@ from progan_jax.errors import UserError
 from progan_jax.files import write_whole
 from progan_jax.images import grid_shape, tile, write_png
 from progan_jax.inference.classes import list_classes, one_line
-from progan_jax.inference.generator import (
-    TrainedGenerator,
-    open_snapshot,
-    to_uint8,
-)
+from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.hub import CARD
+from progan_jax.inference.load import open_snapshot
 from progan_jax.inference.snapshot import CARRIES, copy_snapshot, read_trained
 
 SAMPLES = "samples.png"

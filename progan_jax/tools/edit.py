@@ -31,7 +31,8 @@ from progan_jax.inference.editing import (
     read_direction,
     write_direction,
 )
-from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
+from progan_jax.inference.generator import TrainedGenerator, to_uint8
+from progan_jax.inference.inputs import check_seed
 from progan_jax.inference.learned_directions import find_direction
 from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.sampling import draw_inputs

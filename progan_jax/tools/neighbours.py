@@ -22,7 +22,8 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import csv_text, write_whole, writing_to
 from progan_jax.images import upscale_nearest, write_png
-from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
+from progan_jax.inference.generator import TrainedGenerator, to_uint8
+from progan_jax.inference.inputs import check_seed
 from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.metrics.image_sources import check_trained_on, chunk_size
 from progan_jax.metrics.inception import InceptionExtractor

@@ -32,7 +32,8 @@ from progan_jax.errors import MissingWeightsError, UserError
 from progan_jax.files import check_writable, write_whole, writing_to
 from progan_jax.images import write_png
 from progan_jax.inference.classes import find_class, list_classes
-from progan_jax.inference.generator import TrainedGenerator, check_seed
+from progan_jax.inference.generator import TrainedGenerator
+from progan_jax.inference.inputs import check_seed
 from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.projection import (
     Projected,

@@ -27,7 +27,8 @@ from progan_jax.errors import UserError
 from progan_jax.files import writing_to
 from progan_jax.images import tile, write_png
 from progan_jax.inference.classes import list_classes, name_class
-from progan_jax.inference.generator import TrainedGenerator, check_seed, to_uint8
+from progan_jax.inference.generator import TrainedGenerator, to_uint8
+from progan_jax.inference.inputs import check_seed
 from progan_jax.inference.load import open_generator, own_folder
 from progan_jax.inference.styles import Style
 from progan_jax.runtime.command_line import run

@@ -183,6 +183,8 @@ class _Session:
         train(config, self._workdir, deadline)
         while self._has_ended(config) and self._left() > _SPARE * self._seconds:
             config = self._continue()
+            if self._has_ended(config):  # At the length that the user gave.
+                break
             train(config, self._workdir, deadline)
         self._print_end()
 
@@ -311,7 +313,8 @@ class _Session:
             image_sec = newest["Timing/sec_per_kimg"] / 1000
             nimg, seconds = newest["Progress/nimg"], self._training_seconds()
             lengthen(config, nimg, image_sec, seconds)
-        return config
+        # Those that a run keeps are compared by `train`.
+        return override(config, f"base:{config.family}", self._overrides)
 
     def _training_seconds(self) -> float:
         return max(_TRAINING * self._left(), 1.0)

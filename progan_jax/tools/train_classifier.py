@@ -22,7 +22,7 @@ from progan_jax.data import sources
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import csv_text, write_whole, writing_to
-from progan_jax.inference.generator import check_seed
+from progan_jax.inference.inputs import check_seed
 from progan_jax.metrics.classifier import (
     ARCHITECTURES,
     SIDES,

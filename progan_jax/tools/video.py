@@ -39,8 +39,8 @@ from progan_jax.display.pictures import list_grids
 from progan_jax.errors import UserError
 from progan_jax.files import local_folder, writing_to
 from progan_jax.images import write_png
-from progan_jax.inference.generator import TrainedGenerator, open_snapshot
-from progan_jax.inference.load import open_generator, own_folder
+from progan_jax.inference.generator import TrainedGenerator
+from progan_jax.inference.load import open_generator, open_snapshot, own_folder
 from progan_jax.inference.sampling import draw_latents, seed_key, seeded_latents
 from progan_jax.inference.snapshot import find_snapshot
 from progan_jax.inference.styles import OR_LOAD, Style

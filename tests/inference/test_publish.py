@@ -13,7 +13,7 @@ from PIL import Image
 
 import progan_jax
 from progan_jax.errors import UserError
-from progan_jax.inference.generator import open_snapshot
+from progan_jax.inference.load import open_snapshot
 from progan_jax.inference.publish import (
     licence_identifier,
     model_card,

@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from progan_jax.errors import UserError
-from progan_jax.inference.generator import open_snapshot, to_uint8
+from progan_jax.inference.generator import to_uint8
+from progan_jax.inference.load import open_snapshot
 from progan_jax.inference.publish import write_publication
 from progan_jax.inference.snapshot import list_snapshots, read_snapshot, write_snapshot
 from progan_jax.metrics.vgg import VGG, VGG19

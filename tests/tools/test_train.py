@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from progan_jax.errors import UserError
 from progan_jax.inference.load import load
 from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.logging import read_rows
@@ -37,13 +38,14 @@ def train(monkeypatch, tmp_path):
     """Trains tiny networks at 8x8 in tmp_path, as if few seconds were left."""
     monkeypatch.chdir(tmp_path)
 
-    def call(photos, left_sec, lefts=(0.0,)):
+    def call(photos, left_sec, *overrides, lefts=(0.0,)):
         with tool("progan_jax.tools.train", resolution=8) as names:
             session, left = names["_Session"], iter(lefts)
             monkeypatch.setitem(names["main"].__globals__, "_LEAST", 0.0)
             monkeypatch.setattr(session, "_training_seconds", lambda self: left_sec)
             monkeypatch.setattr(session, "_left", lambda self: next(left))
-            one = session(str(photos), TINY, True, 3600, time.monotonic())
+            given = [*TINY, *overrides]
+            one = session(str(photos), given, True, 3600, time.monotonic())
             one.train(one.configure())
 
     return call
@@ -69,6 +71,11 @@ def test_a_folder_becomes_a_trained_generator_and_the_same_command_goes_on(
     again = read_rows(run / "stats.jsonl")[-1]
     assert again["Progress/nimg"] > first["Progress/nimg"]
     assert "preparing" not in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"config.optim.beta2 = 0.9, but the run in"):
+        train(photos, 0.5, "--config.optim.beta2=0.9")
+    kimg = again["Progress/kimg"]
+    train(photos, 0.5, f"--config.schedule.total_kimg={kimg}", lefts=(3600.0,))
+    assert read_rows(run / "stats.jsonl")[-1]["Progress/kimg"] == kimg
 
 
 @pytest.mark.usefixtures("dropped_programs")
