@@ -88,7 +88,7 @@ def choose_resolution(family: str, images: Images, on_cpu: bool, seconds: float)
     At most that of the images, and what the devices can train in the time.
     """
     if on_cpu:
-        most = 32 if family == "stylegan_xl" or seconds < 900 else 64
+        most = 32 if family == "stylegan_xl" or seconds < 2700 else 64
     else:
         most = 128 if images.number < 1000 or seconds < 4 * 3600 else 256
     # The largest power of two that is no larger than the images.
