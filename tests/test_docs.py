@@ -176,8 +176,14 @@ def missing_flags(page, text):
     pattern = r"\b(?:progan_jax\.tools\.|progan_jax )(\w+)((?:\\\n|[^\n`|;#])*)"
     for command, rest in re.findall(pattern, text):
         path = ROOT / "progan_jax" / "tools" / f"{command}.py"
+        code = path.read_text() if path.exists() else None
+        takes_fields = code and "run_with_overrides" in code
         for flag in re.findall(r"--(\w+)", rest.partition(" -- ")[0]):
-            if path.exists() and f'"{flag}"' not in path.read_text():
+            if (
+                code
+                and f'"{flag}"' not in code
+                and not (takes_fields and flag == "config")
+            ):
                 yield f"{command} --{flag}"
 
 

@@ -129,6 +129,11 @@ def _load(library: ModuleType, path: str, split: str) -> Any:
         path, config = match[1], match[2]
     try:
         if (folder / "state.json").is_file():  # Of one split, by save_to_disk.
+            if split != "train":
+                raise UserError(
+                    f"hf:{path}: it was written by save_to_disk and holds one split; "
+                    f"leave :{split} out"
+                )
             return library.load_from_disk(path)
         return library.load_dataset(path, config, split=split)
     except Exception as error:  # Its own, and those of the libraries it uses.

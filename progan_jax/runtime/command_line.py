@@ -46,19 +46,19 @@ def run(main: Callable[..., None], *names: str) -> None:
 
 
 def run_with_overrides(main: Callable[[str, list[str]], None], name: str) -> None:
-    """As `run`, for a `main` of one argument and of --config.FIELD=VALUE after "--"."""
+    """As `run`, for a `main` of one argument and of the --config.FIELD=VALUE given."""
 
     def parse(argv: list[str]) -> list[str]:
-        rest = parse_flags(argv)
+        fields = [a for a in argv if re.match(r"--config\.[\w.]+=", a)]
+        rest = parse_flags([a for a in argv if a not in fields])
         if len(rest) < 2 or rest[1].startswith("-"):
-            _fail(f"a {name} is needed before the flags; see --help")
+            _fail(f"{name} is missing: it comes before the flags; see --help")
         for argument in rest[2:]:
-            if not re.match(r"--config\.[\w.]+=", argument):
-                _fail(
-                    f"unexpected argument {argument!r}: after '--' come "
-                    "--config.FIELD=VALUE"
-                )
-        return rest
+            _fail(
+                f"unexpected argument {argument!r}: fields are written "
+                "--config.FIELD=VALUE"
+            )
+        return rest + fields
 
     _run(lambda argv: main(argv[1], argv[2:]), parse)
 

@@ -1,7 +1,7 @@
 """Trains on a folder of images for a time: prepares it, chooses a recipe, trains.
 
     python -m progan_jax.tools.train PHOTOS [--minutes=20] [--family=stylegan]
-        [--resolution=64] [--workdir=runs/NAME] [-- --config.FIELD=VALUE ...]
+        [--resolution=64] [--workdir=runs/NAME] [--config.FIELD=VALUE ...]
 
 PHOTOS is a folder or a zip file of PNG, JPEG, WebP and BMP files, with a folder for
 each class if there are several, or a set that tools.prepare_data has written. The
@@ -17,6 +17,7 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -38,7 +39,7 @@ from progan_jax.prepare.file_reader import FileReader
 from progan_jax.prepare.preparing import Limits, prepare
 from progan_jax.prepare.readers import Reader, fingerprint, spread
 from progan_jax.prepare.writing import Settings
-from progan_jax.runtime.command_line import run_with_overrides
+from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.preemption import ending_in_a_line
 from progan_jax.runtime.xla_log import keep_xla_quiet
 from progan_jax.training.choice import (
@@ -55,9 +56,9 @@ from progan_jax.training.choice import (
 
 FAMILY = flags.DEFINE_enum("family", None, list(FEWEST), "Family of models.")
 
-MINUTES = flags.DEFINE_float("minutes", None, "Time of the whole command.")
+MINUTES = flags.DEFINE_float("minutes", None, "Time of the whole command, in minutes.")
 
-HOURS = flags.DEFINE_float("hours", None, "The same, in hours.")
+HOURS = flags.DEFINE_float("hours", None, "Time of the whole command, in hours.")
 
 RESOLUTION = flags.DEFINE_integer("resolution", None, "Side of the images.")
 
@@ -154,11 +155,21 @@ class _Session:
         seconds: float,
         started: float,
     ) -> None:
-        path = local_folder("PHOTOS", photos).absolute()
+        if photos.startswith(("hf:", "tfds:", "lmdb:", "folder:", "zip:")):
+            raise UserError(
+                f"PHOTOS={photos}: name a folder or a zip file of images; prepare "
+                "other sources by progan_jax prepare_data, and name what it writes"
+            )
+        path = Path(os.path.abspath(local_folder("PHOTOS", photos)))
         if not path.exists():
             raise UserError(f"PHOTOS={photos}: there is no {path}; name another")
         name = path.name.removesuffix(".zip")
         workdir = local_folder("--workdir", WORKDIR.value or f"runs/{name}")
+        if path in Path(os.path.abspath(workdir)).parents and not is_pyramid(path):
+            raise UserError(
+                f"--workdir={workdir} lies in PHOTOS, and its pictures would be taken "
+                f"for images of the set; choose a folder outside of {path}"
+            )
         self._photos, self._overrides, self._on_cpu = path, overrides, on_cpu
         self._seconds, self._end = seconds, started + seconds
         self._workdir = workdir.absolute()
@@ -169,8 +180,10 @@ class _Session:
         from progan_jax.training.workdir import CONFIG
 
         begun = (self._workdir / CONFIG).exists()
-        folder, images, family = self._prepare()
-        return self._continue() if begun else self._begin(folder, images, family)
+        folder, images, family, side = self._prepare()
+        if begun:
+            return self._continue(folder)
+        return self._begin(folder, images, family, side)
 
     def train(self, config: Any) -> None:
         """Trains until the time is up, and prints what there is to see.
@@ -215,30 +228,34 @@ class _Session:
         finally:
             timer.cancel()
 
-    def _prepare(self) -> tuple[Path, Images, str]:
-        """Returns the prepared set, what is known of its images, and the family."""
-        family = FAMILY.value or self._family_of_run() or choose_family(self._on_cpu)
-        if is_pyramid(self._photos):
-            record, _ = read_description(self._photos)
-            number, side = record["num_images"], record["resolution"]
-            images = Images(number, side, record["num_classes"])
-            check_number(family, images)
-            return self._photos, images, family
-        reader = FileReader(self._photos)
-        images = Images(len(reader), _median_side(reader), reader.num_classes)
+    def _prepare(self) -> tuple[Path, Images, str, int]:
+        """Returns the prepared set, what is known of its images, family and side."""
+        is_set = is_pyramid(self._photos)
+        reader = None if is_set else FileReader(self._photos)
+        images = _look_at_set(self._photos) if reader is None else _look_at(reader)
+        family = FAMILY.value or self._family_of_run()
+        family = family or choose_family(self._on_cpu, images.number)
         check_number(family, images)
-        side = RESOLUTION.value or choose_resolution(
-            family, images, self._on_cpu, self._seconds
-        )
-        folder = Path(f"{self._workdir}_data") / reader.name
-        if is_pyramid(folder):
-            _check_same(self._photos, reader, folder)
+        chosen = choose_resolution(family, images, self._on_cpu, self._seconds)
+        if self._overrides:  # A mistake in them is found before the work.
+            load_config(f"base:{family}", self._overrides)
+        if reader is None:
+            folder, side = self._photos, images.side
         else:
-            self._write_set(reader, folder, side)
-        record, _ = read_description(folder)
-        left = Images(record["num_images"], images.side, record["num_classes"])
-        check_number(family, left)
-        return folder, left, family
+            folder = Path(f"{self._workdir}_data") / reader.name
+            if is_pyramid(folder):
+                _check_same(self._photos, reader, folder)
+            else:
+                self._write_set(reader, folder, RESOLUTION.value or chosen)
+            left = _look_at_set(folder)
+            side, images = left.side, replace(left, side=images.side)
+            check_number(family, images)
+        if (RESOLUTION.value or 0) > side:
+            raise UserError(
+                f"--resolution={RESOLUTION.value}: {folder} was prepared at {side}; "
+                "lower it, or remove that folder to prepare the images again"
+            )
+        return folder, images, family, min(side, RESOLUTION.value or chosen)
 
     def _family_of_run(self) -> str:
         from progan_jax.training.workdir import CONFIG, read_config
@@ -256,7 +273,7 @@ class _Session:
         except UserError as error:  # Its flag is another one here.
             raise UserError(str(error).replace("--out:", "--workdir:")) from error
 
-    def _begin(self, folder: Path, images: Images, family: str) -> Any:
+    def _begin(self, folder: Path, images: Images, family: str, side: int) -> Any:
         """Chooses, measures, fits and writes the configuration of a new run."""
         from progan_jax.runtime.compiler import set_precision
         from progan_jax.runtime.mesh import make_mesh, select_devices
@@ -265,7 +282,7 @@ class _Session:
         from progan_jax.training.validation import validate
 
         recipe, config = choose_config(
-            family, folder, images, self._on_cpu, self._overrides
+            family, folder, images, side, self._on_cpu, self._overrides
         )
         mesh = make_mesh(select_devices(config.runtime.num_devices))
         validate(config, mesh.size)
@@ -288,7 +305,7 @@ class _Session:
             print(f"  {name:<13} {value}")
         return config
 
-    def _continue(self) -> Any:
+    def _continue(self, folder: Path | None = None) -> Any:
         """Returns the configuration of the folder's run, made longer."""
         from progan_jax.runtime.compiler import set_precision
         from progan_jax.runtime.logging import read_rows
@@ -296,6 +313,12 @@ class _Session:
         from progan_jax.training.workdir import read_config
 
         config = read_config(self._workdir, "--workdir")
+        begun_with = Path(config.data.data_dir) / config.data.name
+        if folder is not None and folder.resolve() != begun_with.resolve():
+            raise UserError(
+                f"PHOTOS={self._photos}: the run in {self._workdir} was begun with the "
+                f"images in {begun_with}; choose another --workdir"
+            )
         asked = {"family": FAMILY.value, "model.resolution": RESOLUTION.value}
         begun = {"family": config.family, "model.resolution": config.model.resolution}
         for field, value in asked.items():
@@ -346,26 +369,30 @@ class _Session:
             print(f"draw more by: progan_jax sample {run} --num=64 --grid")
 
 
-def _median_side(reader: Reader) -> int:
-    """Returns the median of the shorter sides of some images, in pixels.
+def _look_at_set(folder: Path) -> Images:
+    record, _ = read_description(folder)
+    return Images(record["num_images"], record["resolution"], record["num_classes"])
+
+
+def _look_at(reader: Reader) -> Images:
+    """Reads the sizes of some images.
 
     Raises:
       UserError: if none of them can be read.
     """
-    sides = []
+    sides, why = [], ""
     for index in spread(reader, min(_SEEN, len(reader))):
         try:
-            data = reader[index].data
-            with open_image(bytes(data)) as image:
+            with open_image(bytes(reader[index].data)) as image:
                 sides.append(min(image.size))
-        except BadImage:  # Skipped, and listed, when the set is prepared.
-            continue
+        except BadImage as error:  # Listed when the set is prepared.
+            why = str(error)
     if not sides:
         raise UserError(
             f"PHOTOS: none of {counted(min(_SEEN, len(reader)), 'image')} of "
-            f"{reader.name} can be read; name a folder of images"
+            f"{reader.name} can be read ({why}); name a folder of images"
         )
-    return int(np.median(sides))
+    return Images(len(reader), int(np.median(sides)), reader.num_classes)
 
 
 def _check_same(photos: Path, reader: Reader, folder: Path) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import ml_collections
 
+from progan_jax.data.names import counted
 from progan_jax.errors import UserError
+from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import list_fields, load_config
 
 # Fewest images, by family: with fewer, D has memorised them before G has learned.
@@ -65,9 +67,9 @@ class Images:
         return self.classes > 1 and self.number < _FEWEST_OF_CLASS * self.classes
 
 
-def choose_family(on_cpu: bool) -> str:
-    """Returns the family that is trained if none is named."""
-    return "progan" if on_cpu else "stylegan"
+def choose_family(on_cpu: bool, number: int) -> str:
+    """Returns the family that is trained on so many images if none is named."""
+    return "progan" if on_cpu or number < FEWEST["stylegan"] else "stylegan"
 
 
 def check_number(family: str, images: Images) -> None:
@@ -76,8 +78,8 @@ def check_number(family: str, images: Images) -> None:
         return
     able = [name for name, fewest in FEWEST.items() if images.number >= fewest]
     raise UserError(
-        f"--family={family}: {images.number:,} images, and {FEWEST[family]:,} are "
-        "needed, since D memorises fewer; add images"
+        f"PHOTOS has {counted(images.number, 'image')}, and {family} needs "
+        f"{FEWEST[family]:,}, since D memorises fewer; add images"
         + (f", or choose --family={able[0]}" if able else "")
     )
 
@@ -99,6 +101,7 @@ def choose_config(
     family: str,
     folder: Path,
     images: Images,
+    side: int,
     on_cpu: bool,
     overrides: Sequence[str] = (),
 ) -> tuple[str, ml_collections.ConfigDict]:
@@ -108,22 +111,26 @@ def choose_config(
       family: Family of models.
       folder: The prepared set, DIR/NAME.
       images: What was known before.
+      side: Resolution of the run, at most that of the set.
       on_cpu: Whether the devices are CPUs.
       overrides: Arguments --config.FIELD=VALUE, which come last.
 
     Raises:
       UserError: if a field of `overrides` is at fault.
     """
-    recipe = _recipe(family, folder, images, on_cpu)
+    recipe = _recipe(family, folder, images, side, on_cpu)
     config: Any = load_config(recipe)
     changes: dict[str, Any] = {"data.mirror": True, "optim.ema_rampup": 0.05}
+    if family != "stylegan_xl":  # Its stages are in the recipe's name.
+        changes["model.resolution"] = side
+        start = min(config.schedule.start_resolution, side)
+        changes["schedule.start_resolution"] = start
     if images.number < _MANY:
         changes["data.augment"] = "color,translation,cutout"
     if images.has_albums:
         changes["model.num_classes"] = 0
     if on_cpu and family != "stylegan_xl":
-        start = min(8, config.model.resolution)
-        changes |= _NARROW | {"schedule.start_resolution": start}
+        changes |= _NARROW | {"schedule.start_resolution": min(8, side)}
     if on_cpu and family == "stylegan":
         changes |= _NARROW_STYLE
     if not on_cpu and family == "stylegan_xl":
@@ -170,12 +177,15 @@ def write_recipe(
     )
 
 
-def _recipe(family: str, folder: Path, images: Images, on_cpu: bool) -> str:
+def _recipe(family: str, folder: Path, images: Images, side: int, on_cpu: bool) -> str:
     if family == "stylegan":
         return f"stylegan_folder:{folder}"
     if family == "progan":
         return f"{'folder_small' if images.number < _MANY else 'folder'}:{folder}"
-    return f"stylegan_xl:folder={folder},{'tiny' if on_cpu else 'small'}"
+    if on_cpu:
+        return f"stylegan_xl:folder={folder},tiny,{side}"
+    stages = "-".join(map(str, stage_resolutions(side, min(side, 16))))
+    return f"stylegan_xl:folder={folder},small,{stages}"
 
 
 def describe(config: Any) -> Mapping[str, str]:

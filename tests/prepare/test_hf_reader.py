@@ -193,3 +193,11 @@ def test_every_class_is_in_the_fingerprint(tmp_path):
         save(tmp_path / str(odd), columns, features)
         found.add(fingerprint(HfReader(str(tmp_path / str(odd)))))
     assert len(found) == 20
+
+
+def test_a_set_written_by_save_to_disk_has_one_split(tmp_path):
+    rows = {"image": [{"bytes": png(0), "path": None}]}
+    save(tmp_path / "saved", rows, {"image": datasets.Image()})
+    assert len(HfReader(str(tmp_path / "saved"))) == 1
+    with pytest.raises(UserError, match="holds one split; leave :test out"):
+        HfReader(f"{tmp_path / 'saved'}:test")

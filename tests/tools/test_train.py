@@ -127,16 +127,19 @@ def photos(tmp_path, monkeypatch):
         (["--hours=0"], "--hours=0 must be from one minute to a year; change it"),
         (["--minutes=nan"], "--minutes=nan must be from one minute"),
         (["--minutes=5", "--hours=1"], "--minutes and --hours exclude each other"),
-        (["--family=stylegan"], "--family=stylegan: 60 images, and 200 are needed"),
+        (["--family=stylegan"], "has 60 images, and stylegan needs 200"),
         (["--family=stylegan_xl"], "or choose --family=progan"),
         (["--resolution=48"], "--resolution=48 must be a power of two from 8 to 1024"),
+        (["--config.model.fmaps=1"], "--config has no field 'fmaps'"),
         (["--", "--config.model.fmaps=1"], "--config has no field 'fmaps'"),
+        (["--workdir=photos/run"], "--workdir=photos/run lies in PHOTOS"),
+        (["more"], "unexpected argument 'more': fields are written"),
         (["--workdir=gs://bucket/run"], "--workdir=gs://bucket/run: only mounted"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(photos, flags, expected):
     assert expected in refusal(photos, *flags)
-    assert not (photos.parent / "runs" / "photos").exists()
+    assert [path.name for path in photos.parent.iterdir()] == ["photos"]
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -148,8 +151,7 @@ def test_three_images_are_too_few(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = write_photos(tmp_path / "few", 3)
     assert refusal(few) == (
-        "--family=progan: 3 images, and 50 are needed, since D memorises fewer; add "
-        "images"
+        "PHOTOS has 3 images, and progan needs 50, since D memorises fewer; add images"
     )
 
 
@@ -184,3 +186,20 @@ def test_images_that_have_changed_since_are_refused(photos, tmp_path):
     Image.new("RGB", (30, 30)).save(buffer, "PNG")
     (photos / "another.png").write_bytes(buffer.getvalue())
     assert "its images are not those that" in refusal(photos)
+
+
+def test_a_set_is_not_enlarged_and_a_run_keeps_its_images(photos, tmp_path, train):
+    done = refusal(photos, "--resolution=8", "--config.model.fmap_max=0")
+    assert "config.model.fmap_max" in done
+    prepared = tmp_path / "runs" / "photos_data" / "photos"
+    assert "was prepared at 8; lower it" in refusal(prepared, "--resolution=16")
+    train(prepared, 0.5)
+    assert (tmp_path / "runs" / "photos" / "config.json").exists()
+    other = write_photos(tmp_path / "other", 61)
+    text = refusal(other, f"--workdir={tmp_path / 'runs' / 'photos'}")
+    assert "was begun with the images in" in text
+
+
+@pytest.mark.parametrize("source", ["hf:USER/NAME", "folder:photos"])
+def test_sources_of_prepare_data_are_named_as_such(source):
+    assert "prepare other sources by progan_jax prepare_data" in refusal(source)

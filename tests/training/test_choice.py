@@ -12,6 +12,7 @@ from progan_jax.training.choice import (
     Images,
     check_number,
     choose_config,
+    choose_family,
     choose_resolution,
     describe,
     override,
@@ -38,7 +39,7 @@ def prepared(tmp_path_factory):
 @pytest.mark.parametrize("on_cpu", [True, False])
 @pytest.mark.parametrize("number", [1500, 50_000])
 def test_every_choice_is_a_valid_configuration(family, on_cpu, number, prepared):
-    _, config = choose_config(family, prepared, images(number), on_cpu)
+    _, config = choose_config(family, prepared, images(number), 32, on_cpu)
     validate(config, 1)
     assert config.family == family
     assert describe(config)["family"] == family
@@ -46,7 +47,7 @@ def test_every_choice_is_a_valid_configuration(family, on_cpu, number, prepared)
 
 @pytest.mark.parametrize("family", FEWEST)
 def test_a_written_choice_is_the_same_configuration(family, prepared, tmp_path):
-    recipe, config = choose_config(family, prepared, images(1500), True)
+    recipe, config = choose_config(family, prepared, images(1500), 32, True)
     config.schedule.total_kimg = 12.5
     write_recipe(tmp_path / "chosen.py", recipe, config, "A heading.")
     read = load_config(str(tmp_path / "chosen.py"))
@@ -72,7 +73,7 @@ def test_accelerators_take_more_pixels_with_more_images_and_time():
 
 def test_few_images_are_augmented_and_many_are_not(prepared):
     few, many = (
-        choose_config("progan", prepared, images(n), True)[1].data.augment
+        choose_config("progan", prepared, images(n), 32, True)[1].data.augment
         for n in (600, 20_000)
     )
     assert (few, many) == ("color,translation,cutout", "")
@@ -81,14 +82,14 @@ def test_few_images_are_augmented_and_many_are_not(prepared):
 def test_folders_of_few_images_are_albums_and_not_classes(prepared):
     def classes(number):
         images = Images(number, 64, 10)
-        return choose_config("progan", prepared, images, True)[1].model.num_classes
+        return choose_config("progan", prepared, images, 32, True)[1].model.num_classes
 
     assert (classes(200), classes(300)) == (0, 10)
 
 
 def test_the_users_fields_come_last(prepared):
     given = ["--config.model.fmap_max=8", "--config.data.mirror=false"]
-    recipe, config = choose_config("progan", prepared, images(), True, given)
+    recipe, config = choose_config("progan", prepared, images(), 32, True, given)
     assert (config.model.fmap_max, config.data.mirror) == (8, False)
     config.schedule.total_kimg = 99.0
     again = override(config, recipe, ["--config.schedule.total_kimg=5"])
@@ -98,7 +99,9 @@ def test_the_users_fields_come_last(prepared):
 @pytest.mark.parametrize(("family", "number"), FEWEST.items())
 def test_a_family_refuses_fewer_images_than_it_needs(family, number):
     check_number(family, images(number))
-    with pytest.raises(UserError, match=rf"{family}: \d+ images, and {number:,} are"):
+    with pytest.raises(
+        UserError, match=rf"has \d+ images, and {family} needs {number:,}"
+    ):
         check_number(family, images(number - 1))
 
 
@@ -107,3 +110,17 @@ def test_the_refusal_names_a_family_that_takes_so_few():
         check_number("stylegan_xl", images(100))
     with pytest.raises(UserError, match=r"add images$"):
         check_number("progan", images(3))
+
+
+@pytest.mark.parametrize("family", FEWEST)
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_run_may_stop_below_the_resolution_of_its_set(family, on_cpu, prepared):
+    _, config = choose_config(family, prepared, images(1500), 16, on_cpu)
+    validate(config, 1)
+    assert config.model.resolution == 16
+
+
+def test_few_images_get_a_family_that_takes_them():
+    assert choose_family(on_cpu=False, number=199) == "progan"
+    assert choose_family(on_cpu=False, number=200) == "stylegan"
+    assert choose_family(on_cpu=True, number=200) == "progan"
