@@ -40,7 +40,7 @@ from benchmarks.case_table import case_table
 from benchmarks.cases import DEVICE, Case, cases, config_of
 from benchmarks.deadlines import Budget, process_seconds, run_cases
 from benchmarks.peer_flags import check_peer_path, peer, peer_command, peer_request
-from benchmarks.processes import Outcome, ask
+from benchmarks.processes import Outcome, ask, stop_by_signals
 from progan_jax.errors import UserError, reason, warn
 from progan_jax.files import write_whole, writing_to
 from progan_jax.runtime.command_line import run
@@ -68,14 +68,7 @@ def main() -> None:
             f"at least {_LEAST_MINUTES:g}"
         )
     budget = Budget(60 * MINUTES.value - _MARGIN, taken=process_seconds())
-    stop, signals = threading.Event(), []
-
-    def end(number: int, _: Any) -> None:
-        signals.append(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    stop, signals = stop_by_signals()
     with _open_cache() as (folder, cache):
         record = _Record(budget, cache)
         if JSON.value:

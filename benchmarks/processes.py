@@ -35,6 +35,23 @@ class Outcome:
     error: str = ""
 
 
+def stop_by_signals() -> tuple[threading.Event, list[int]]:
+    """Lets SIGTERM and SIGINT set an event, for the rest of this process.
+
+    Returns:
+      The event, and the numbers of the signals that came.
+    """
+    stop, signals = threading.Event(), []
+
+    def end(number: int, _: Any) -> None:
+        signals.append(number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    return stop, signals
+
+
 def ask(
     command: list[str],
     request: Any,

@@ -19,7 +19,6 @@ the project's own functions. DIR is a new or an empty folder; it gets at most 8 
 """
 
 import json
-import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,7 @@ from absl import flags
 from benchmarks import short_plan
 from benchmarks.carried import pack, unpack
 from benchmarks.deadlines import Budget, process_seconds
-from benchmarks.processes import ask, supervise
+from benchmarks.processes import ask, stop_by_signals, supervise
 from progan_jax.display.pictures import list_grids
 from progan_jax.errors import UserError, reason
 from progan_jax.files import write_json, writing_to
@@ -58,14 +57,7 @@ def main(recipe: str, overrides: Sequence[str]) -> None:
     """Runs all steps, and writes what they leave."""
     budget = Budget(60 * MINUTES.value, taken=process_seconds())
     data, out = _check_paths()
-    stop, signals = threading.Event(), []
-
-    def end(number: int, _: Any) -> None:
-        signals.append(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    stop, signals = stop_by_signals()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         work = Path(folder)
         given = recipe, overrides, work / "data"

@@ -76,7 +76,7 @@ def _extract(path: Path, folder: Path) -> None:
         if len(tops) != 1:
             raise UserError(
                 f"{path} is a zip archive with {len(tops) or 'no'} {INFO}, and must "
-                "have one; unpack it first, or name one of progan_jax.tools.publish"
+                "have one; unpack it first, or name one that progan_jax publish wrote"
             )
         budget = Budget(path.stat().st_size)
         for place, member in zip(places, archive.infolist(), strict=True):

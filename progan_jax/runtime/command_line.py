@@ -53,9 +53,9 @@ def run_with_overrides(main: Callable[[str, list[str]], None], name: str) -> Non
         rest = parse_flags([a for a in argv if a not in fields])
         if len(rest) < 2 or rest[1].startswith("-"):
             _fail(f"{name} is missing: it comes before the flags; see --help")
-        for argument in rest[2:]:
+        if len(rest) > 2:
             _fail(
-                f"unexpected argument {argument!r}: fields are written "
+                f"unexpected argument {rest[2]!r}: fields are written "
                 "--config.FIELD=VALUE"
             )
         return rest + fields

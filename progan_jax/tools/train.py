@@ -17,7 +17,6 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -239,23 +238,31 @@ class _Session:
         chosen = choose_resolution(family, images, self._on_cpu, self._seconds)
         if self._overrides:  # A mistake in them is found before the work.
             load_config(f"base:{family}", self._overrides)
-        if reader is None:
-            folder, side = self._photos, images.side
-        else:
-            folder = Path(f"{self._workdir}_data") / reader.name
-            if is_pyramid(folder):
-                _check_same(self._photos, reader, folder)
-            else:
-                self._write_set(reader, folder, RESOLUTION.value or chosen)
-            left = _look_at_set(folder)
-            side, images = left.side, replace(left, side=images.side)
-            check_number(family, images)
-        if (RESOLUTION.value or 0) > side:
+        wanted, folder = RESOLUTION.value or chosen, self._photos
+        if reader is not None:
+            folder = self._open_set(reader, wanted)
+        # Without the images that could not be read.
+        images = _look_at_set(folder)
+        check_number(family, images)
+        if (RESOLUTION.value or 0) > images.side:
             raise UserError(
-                f"--resolution={RESOLUTION.value}: {folder} was prepared at {side}; "
-                "lower it, or remove that folder to prepare the images again"
+                f"--resolution={wanted}: {folder} was prepared at {images.side}; lower "
+                "it, or remove that folder to prepare the images again"
             )
-        return folder, images, family, min(side, RESOLUTION.value or chosen)
+        return folder, images, family, min(images.side, wanted)
+
+    def _open_set(self, reader: Reader, side: int) -> Path:
+        """Returns the folder of the prepared images, which are prepared if necessary.
+
+        Raises:
+          UserError: if other images were, or they cannot be.
+        """
+        folder = Path(f"{self._workdir}_data") / reader.name
+        if is_pyramid(folder):
+            _check_same(self._photos, reader, folder)
+        else:
+            self._write_set(reader, folder, side)
+        return folder
 
     def _family_of_run(self) -> str:
         from progan_jax.training.workdir import CONFIG, read_config
@@ -319,14 +326,12 @@ class _Session:
                 f"PHOTOS={self._photos}: the run in {self._workdir} was begun with the "
                 f"images in {begun_with}; choose another --workdir"
             )
-        asked = {"family": FAMILY.value, "model.resolution": RESOLUTION.value}
-        begun = {"family": config.family, "model.resolution": config.model.resolution}
-        for field, value in asked.items():
-            if value not in (None, begun[field]):
-                flag = field.rpartition(".")[2]
+        kept = ((FAMILY, config.family), (RESOLUTION, config.model.resolution))
+        for flag, value in kept:
+            if flag.value not in (None, value):
                 raise UserError(
-                    f"--{flag}={value}: the run in {self._workdir} was begun with "
-                    f"{begun[field]}; leave it out, or choose another --workdir"
+                    f"--{flag.name}={flag.value}: the run in {self._workdir} was begun "
+                    f"with {value}; leave it out, or choose another --workdir"
                 )
         set_precision(config)
         rows = read_rows(self._workdir / "stats.jsonl")
