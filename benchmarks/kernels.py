@@ -16,8 +16,8 @@ import jax
 from absl import flags
 
 from benchmarks.kernel_counts import COMPILED, LOWERED, count_compiled, count_lowered
-from benchmarks.results import line
 from benchmarks.stages import CONFIG, choose_stages
+from benchmarks.table_lines import line
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import set_precision

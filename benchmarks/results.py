@@ -13,7 +13,11 @@ from typing import Any
 
 import ml_collections
 
+from benchmarks.case_table import case_table
+from benchmarks.projected_table import projected_table
 from benchmarks.roofline import Floors, Peaks
+from benchmarks.stem_table import stem_table
+from benchmarks.table_lines import Row, line, peaks_line
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import run
 from progan_jax.training.config import make_schedule
@@ -33,8 +37,6 @@ _HEADER = (
     "memory, MiB",
     "compile, s",
 )
-
-Row = dict[str, Any]
 
 
 def table(record: dict[str, Any]) -> Iterator[str]:
@@ -64,14 +66,6 @@ def heading(record: dict[str, Any]) -> Iterator[str]:
     header = [*_HEADER, *of_peer]
     yield line(header)
     yield line(["---"] * len(header))
-
-
-def peaks_line(device: str, dtype: str, peaks: Peaks) -> str:
-    """Returns what is measured on what, and what that can do."""
-    return (
-        f"{device}, {dtype}; measured peaks: {peaks.flops / 1e9:,.1f} GFLOP/s in "
-        f"matrix products, {peaks.bandwidth / 1e9:,.1f} GB/s in copies"
-    )
 
 
 def row_line(record: dict[str, Any], row: Row) -> str:
@@ -121,18 +115,8 @@ def projection(schedule: Schedule, rows: list[Row]) -> str:
     )
 
 
-def line(cells: list[str]) -> str:
-    """Returns a line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
-
-
 def _table_of(record: dict[str, Any]) -> Callable[[dict[str, Any]], Iterator[str]]:
     """Returns the function that yields the lines of a record."""
-    # They import from here.
-    from benchmarks.case_table import case_table
-    from benchmarks.projected_table import projected_table
-    from benchmarks.stem_table import stem_table
-
     if "cases" in record:
         return case_table
     others = {

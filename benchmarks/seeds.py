@@ -13,9 +13,9 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks.results import line
 from benchmarks.several_seeds import measure
 from benchmarks.stages import CONFIG, choose_stages
+from benchmarks.table_lines import line
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import set_precision

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.results import line
+from benchmarks.table_lines import line
 
 _PARTS = ("training", "compile", "rest")
 _HEADER = ("stage", "kimg", *(f"{part}, s" for part in _PARTS), "in all, s")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.results import Row, line
+from benchmarks.table_lines import Row, line
 
 _KINDS = ("forward", "gradient")
 _LOAD = 0.7  # Processes that ran in the minute before, at most.
