@@ -184,12 +184,6 @@ class Penalty(NamedTuple):
     loss: Callable[[Params, LossInputs], tuple[jax.Array, LossOutputs]]
 
 
-def same_loss(options: Any, loss: Any, resolution: int) -> Any:
-    """Returns the options of the losses, for families whose stages share them."""
-    del options, resolution
-    return loss
-
-
 def generate(
     generator: Any,
     variables: dict[str, Any],
@@ -270,6 +264,19 @@ def one_hot(generator: Any, labels: jax.Array | np.ndarray | None) -> jax.Array 
     if labels is None or not generator.num_classes:
         return None
     return jax.nn.one_hot(jnp.asarray(labels), generator.num_classes)
+
+
+def check_labels(labels: jax.Array | None, num_classes: int, network: str) -> None:
+    """Raises ValueError if labels are missing, or given to an unconditional network.
+
+    Args:
+      labels: One-hot [N, num_classes], or None.
+      num_classes: The network's; 0 if it is unconditional.
+      network: What it is, for the message.
+    """
+    if (labels is None) != (num_classes == 0):
+        given = "no labels" if labels is None else "labels"
+        raise ValueError(f"{given} given to a {network} of {num_classes} classes")
 
 
 def score_together(

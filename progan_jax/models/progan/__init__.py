@@ -1,22 +1,18 @@
 """Progressive GAN (Karras et al. 2018), with the interface of a family."""
 
 from progan_jax.models.common import NETWORKS as IMPORTED
-from progan_jax.models.common import same_loss as loss_at
+from progan_jax.models.defaults import begin, files, load_frozen, loss_at, make_fakes
 from progan_jax.models.progan.fit import fit, num_to_fit
 from progan_jax.models.progan.losses import (
     CURVES,
     G_PENALTY,
-    begin,
     d_loss,
     draw_for_d,
     draw_for_g,
-    files,
     g_loss,
     g_takes_reals,
     init_loss_state,
     is_zero_sum,
-    load_frozen,
-    make_fakes,
 )
 from progan_jax.models.progan.official import RECORD_CLASSES, import_value, recognises
 from progan_jax.models.progan.options import (

@@ -20,13 +20,11 @@ from progan_jax.models.common import (
     LossState,
     Params,
     Penalty,
-    Progress,
     Scalars,
-    Variables,
     draw_labels,
-    generate_in_training,
     score_together,
 )
+from progan_jax.models.defaults import make_fakes
 from progan_jax.models.layers import lerp
 from progan_jax.models.penalties import (
     class_penalty,
@@ -114,34 +112,6 @@ def draw_for_g(
     z = jax.random.normal(key_latents, (n, options.latent_size))
     labels = draw_labels(key_labels, n, log_probs) if options.num_classes else None
     return Draws(z, labels, mix=None, numbers=_number(n))
-
-
-def load_frozen(options: Options, loss: LossOptions, blank: bool) -> None:
-    """Returns None: there are no arrays but those that are trained."""
-    del options, loss, blank
-
-
-def files(options: Options, loss: LossOptions) -> dict[str, dict[str, str]]:
-    """Returns {}: there is no frozen network."""
-    del options, loss
-    return {}
-
-
-def begin(options: Options, born: Variables) -> Variables:
-    """Returns the variables as they are drawn: no file has a part in them."""
-    del options
-    return born
-
-
-def make_fakes(
-    generator: Any,
-    variables: dict[str, Any],
-    draws: Draws,
-    labels: jax.Array | None,
-    progress: Progress,
-) -> tuple[jax.Array, dict[str, Any]]:
-    """Returns G's images of a step's draws, and G's stats after the call."""
-    return generate_in_training(generator, variables, draws.z, labels, progress)
 
 
 def init_loss_state(options: LossOptions) -> LossState:

@@ -21,6 +21,7 @@ from progan_jax.models.common import (
     Layer,
     block_layers,
     block_name,
+    check_labels,
     stage_resolutions,
 )
 from progan_jax.models.layers import (
@@ -214,11 +215,7 @@ class Generator(nn.Module):
 
     def _join(self, z: jax.Array, labels: jax.Array | None) -> jax.Array:
         """Normalises latents and labels in the order of either authors' program."""
-        if (labels is None) != (self.num_classes == 0):
-            given = "no labels" if labels is None else "labels"
-            raise ValueError(
-                f"{given} given to a generator of {self.num_classes} classes"
-            )
+        check_labels(labels, self.num_classes, "generator")
         normalize = pixel_norm if self.options.normalize_latents else lambda x: x
         if labels is None:
             return normalize(z)

@@ -1,23 +1,25 @@
 """StyleGAN (Karras et al. 2019), with the interface of a family."""
 
 from progan_jax.models.common import NETWORKS as IMPORTED
-from progan_jax.models.common import same_loss as loss_at
+from progan_jax.models.defaults import (
+    begin,
+    files,
+    fit,
+    load_frozen,
+    loss_at,
+    num_to_fit,
+)
 from progan_jax.models.stylegan.losses import (
     CURVES,
     G_PENALTY,
-    begin,
     d_loss,
     draw_for_d,
     draw_for_g,
-    files,
-    fit,
     g_loss,
     g_takes_reals,
     init_loss_state,
     is_zero_sum,
-    load_frozen,
     make_fakes,
-    num_to_fit,
 )
 from progan_jax.models.stylegan.networks import make_networks
 from progan_jax.models.stylegan.official import (

@@ -23,7 +23,6 @@ from progan_jax.models.common import (
     Penalty,
     Progress,
     Scalars,
-    Variables,
     draw_labels,
     one_hot,
     score_together,
@@ -108,23 +107,6 @@ def draw_for_g(
     return Draws(z, mixed_z, labels, None, _number(n))
 
 
-def load_frozen(options: Options, loss: LossOptions, blank: bool) -> None:
-    """Returns None: there are no arrays but those that are trained."""
-    del options, loss, blank
-
-
-def files(options: Options, loss: LossOptions) -> dict[str, dict[str, str]]:
-    """Returns {}: there is no frozen network."""
-    del options, loss
-    return {}
-
-
-def begin(options: Options, born: Variables) -> Variables:
-    """Returns the variables as they are drawn: no file has a part in them."""
-    del options
-    return born
-
-
 def make_fakes(
     generator: Any,
     variables: dict[str, Any],
@@ -189,18 +171,6 @@ def draw_mixed_from(key: jax.Array, num_layers: int, probability: float) -> jax.
     mixes = jax.random.uniform(key_whether) < probability
     where = jax.random.randint(key_where, (), 1, num_layers)
     return jnp.where(mixes, where, num_layers)
-
-
-def num_to_fit(options: Options, num_images: int) -> int:
-    """Returns 0: D is not fitted to real images."""
-    del options, num_images
-    return 0
-
-
-def fit(discriminator: Any, d_params: Params, images: jax.Array) -> Params:
-    """Returns D's parameters as they are; see `num_to_fit`."""
-    del discriminator, images
-    return d_params
 
 
 def init_loss_state(options: LossOptions) -> LossState:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from progan_jax.models.common import check_labels
 from progan_jax.models.layers import EqualizedDense, pixel_norm, statistics_dtype
 from progan_jax.models.stylegan.options import Options
 from progan_jax.models.stylegan.rectifiers import RECTIFIERS
@@ -35,11 +36,7 @@ class Mapping(nn.Module):
           ValueError: if labels are missing, or given to an unconditional network.
         """
         options = self.options
-        if (labels is None) != (options.num_classes == 0):
-            given = "no labels" if labels is None else "labels"
-            raise ValueError(
-                f"{given} given to a generator of {options.num_classes} classes"
-            )
+        check_labels(labels, options.num_classes, "generator")
         x = z.astype(statistics_dtype(options.dtype))
         with jax.default_matmul_precision("highest"):
             if labels is not None:

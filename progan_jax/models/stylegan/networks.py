@@ -18,6 +18,7 @@ from progan_jax.models.common import (
     Layer,
     block_layers,
     block_name,
+    check_labels,
     stage_resolutions,
 )
 from progan_jax.models.layers import (
@@ -288,11 +289,7 @@ class Discriminator(nn.Module):
         Raises:
           ValueError: if labels are missing, or given to an unconditional network.
         """
-        if (labels is None) != (self.num_classes == 0):
-            given = "no labels" if labels is None else "labels"
-            raise ValueError(
-                f"{given} given to a discriminator of {self.num_classes} classes"
-            )
+        check_labels(labels, self.num_classes, "discriminator")
         x = self._features(images, alpha)
         stddev = self._stddev(x, sets)
         last = _LastBlock(

@@ -1,6 +1,6 @@
 """StyleGAN-XL (Sauer et al. 2022), with the interface of a family."""
 
-from progan_jax.models.stylegan.losses import fit, num_to_fit
+from progan_jax.models.defaults import fit, make_fakes, num_to_fit
 from progan_jax.models.stylegan_xl.embedding import begin
 from progan_jax.models.stylegan_xl.losses import (
     CURVES,
@@ -12,7 +12,6 @@ from progan_jax.models.stylegan_xl.losses import (
     init_loss_state,
     is_zero_sum,
     load_frozen,
-    make_fakes,
 )
 from progan_jax.models.stylegan_xl.losses import draw as draw_for_d
 from progan_jax.models.stylegan_xl.losses import draw as draw_for_g

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from progan_jax.models.augmentation import Draws
-from progan_jax.models.common import Params
+from progan_jax.models.common import Params, check_labels
 from progan_jax.models.stylegan_xl.backbone_inputs import prepare
 from progan_jax.models.stylegan_xl.backbones import BACKBONES, SMALLEST_SIDE, STEP
 from progan_jax.models.stylegan_xl.heads import Head
@@ -138,11 +138,7 @@ class Discriminator(nn.Module):
           train: Whether the call is part of training: then normalisations take the
             batch's statistics, and "stats" change.
         """
-        if (labels is None) != (self.num_classes == 0):
-            given = "no labels" if labels is None else "labels"
-            raise ValueError(
-                f"{given} given to a discriminator of {self.num_classes} classes"
-            )
+        check_labels(labels, self.num_classes, "discriminator")
         pairs = zip(self._branches, features, strict=True)
         return tuple(branch.judge(levels, labels, train) for branch, levels in pairs)
 

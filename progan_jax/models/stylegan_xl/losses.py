@@ -21,12 +21,11 @@ from progan_jax.models.common import (
     LossState,
     Params,
     Penalty,
-    Progress,
     Scalars,
     draw_labels,
-    generate_in_training,
     map_latents,
 )
+from progan_jax.models.defaults import make_fakes
 from progan_jax.models.layers import statistics_dtype
 from progan_jax.models.stylegan.layers import broadcast_w
 from progan_jax.models.stylegan_xl.backbone_weights import (
@@ -129,17 +128,6 @@ def load_frozen(options: Options, loss: LossOptions, blank: bool) -> dict[str, A
     guided = bool(loss.guidance_weight)
     classifier = load(loss.classifier, classifier=True) if guided else None
     return {"backbones": backbones, "classifier": classifier}
-
-
-def make_fakes(
-    generator: Any,
-    variables: dict[str, Any],
-    draws: Draws,
-    labels: jax.Array | None,
-    progress: Progress,
-) -> tuple[jax.Array, dict[str, Any]]:
-    """Returns G's images of a step's draws, and its stats with new averages of w."""
-    return generate_in_training(generator, variables, draws.z, labels, progress)
 
 
 def init_loss_state(options: LossOptions) -> LossState:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from progan_jax.models.common import check_labels
 from progan_jax.models.layers import leaky_relu, pixel_norm, statistics_dtype
 from progan_jax.models.stylegan_xl.dense import Dense
 from progan_jax.models.stylegan_xl.options import Options
@@ -42,11 +43,7 @@ class Mapping(nn.Module):
           ValueError: if labels are missing, or given to an unconditional network.
         """
         options = self.options
-        if (labels is None) != (options.num_classes == 0):
-            given = "no labels" if labels is None else "labels"
-            raise ValueError(
-                f"{given} given to a generator of {options.num_classes} classes"
-            )
+        check_labels(labels, options.num_classes, "generator")
         x = pixel_norm(z.astype(statistics_dtype(options.dtype)))
         if labels is not None:
             x = jnp.concatenate([x, self._embed(labels.astype(x.dtype))], axis=-1)
