@@ -43,7 +43,8 @@ def make_steps(tx=ADAM, num_classes=0, network=None, fused=False, **options):
 def make_state(steps):
     networks = steps.generator, steps.discriminator
     loss_state = progan.init_loss_state(steps.options.loss)
-    state = create_state(jax.random.key(0), *networks, steps.tx.g, loss_state)
+    create = jax.jit(create_state, static_argnums=(1, 2, 3))
+    state = create(jax.random.key(0), *networks, steps.tx.g, loss_state)
     return state.replace(sums=steps.zero_sums(state, N))
 
 

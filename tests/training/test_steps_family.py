@@ -25,7 +25,8 @@ def make(noise=0.0, **options):
     steps = Steps(
         *networks, FAMILY, Optimizers(tx, tx), StepOptions(loss=None, **options)
     )
-    state = create_state(jax.random.key(0), *networks, tx, {"mean": jnp.ones([])})
+    create = jax.jit(create_state, static_argnums=(1, 2, 3))
+    state = create(jax.random.key(0), *networks, tx, {"mean": jnp.ones([])})
     return steps, state.replace(sums=steps.zero_sums(state, N))
 
 
