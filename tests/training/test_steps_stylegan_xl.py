@@ -78,9 +78,8 @@ def start():
     Power iterations then leave them, up to rounding.
     """
     tx = optax.identity()
-    state = create_state(
-        jax.random.key(0), *networks(2), tx, family.init_loss_state(LOSS)
-    )
+    create = jax.jit(create_state, static_argnums=(1, 2, 3))
+    state = create(jax.random.key(0), *networks(2), tx, family.init_loss_state(LOSS))
     stats = traverse_util.flatten_dict(state.d_stats)
     for path, kernel in traverse_util.flatten_dict(state.d_params).items():
         if path[-1] == "kernel" and (*path[:-1], "u") in stats:
