@@ -6,7 +6,7 @@ import pytest
 
 from progan_jax.data.sources import load_digits
 from progan_jax.runtime.compiler import collectives, host_transfers
-from tests.training.test_stage import program, train_over_growth
+from tests.training.test_stage import RELATIVISTIC, program, train_over_growth
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -29,9 +29,11 @@ def config(tiny_stylegan):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, RELATIVISTIC])
 def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
-    config, pyramid, float64, own_emitters
+    config, pyramid, float64, own_emitters, changes
 ):
+    config.update_from_flattened_dict(changes)
     config.model.dtype = "float64"
     one, eight = (arrays(train_over_growth(config, n, pyramid)) for n in (1, 8))
     for path, array in one.items():
