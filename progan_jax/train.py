@@ -21,6 +21,7 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.files import check_utf_8
 from progan_jax.inference.hub import SCHEME, check_login
+from progan_jax.inference.publish import settle_licence
 from progan_jax.models.families import Files
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
@@ -90,10 +91,26 @@ def train(
         ) from error
 
 
+def check_accounts(config: ml_collections.ConfigDict) -> None:
+    """Checks, before any work, what a run needs to send its results elsewhere.
+
+    Raises:
+      UserError: if a library, the key of Weights & Biases, the Hub's token or a licence
+        is missing.
+    """
+    check_writers(config.train.writers)
+    if repository := config.train.push_to_hub:
+        check_login("config.train.push_to_hub", f"{SCHEME}{repository}")
+        if not config.init_from:  # Else the networks may have a licence of their own.
+            licence = config.train.hub_licence or None
+            settle_licence({}, licence, "config.train.hub_licence")
+
+
 def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> None:
     agree_on_config(config)
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
+    together(lambda: check_accounts(config) if is_primary() else None)
     together(lambda: check_begun(config, workdir) if is_primary() else None)
     pyramid = together(lambda: open_set(config))
     agree_on_set(pyramid)
@@ -129,9 +146,6 @@ def _open(
         return None
     warn_of_small_groups(config, num_devices)
     check_utf_8("--workdir", str(workdir.absolute()))
-    check_writers(config.train.writers)
-    if repository := config.train.push_to_hub:
-        check_login("config.train.push_to_hub", f"{SCHEME}{repository}")
     folder = stack.enter_context(exclusive(workdir))
     check_disk(config, workdir, num_devices)
     open_workdir(config, workdir, pyramid.fingerprint, num_devices, files)

@@ -229,6 +229,8 @@ class _Session:
 
     def _prepare(self) -> tuple[Path, Images, str, int]:
         """Returns the prepared set, what is known of its images, family and side."""
+        from progan_jax.train import check_accounts
+
         is_set = is_pyramid(self._photos)
         reader = None if is_set else FileReader(self._photos)
         images = _look_at_set(self._photos) if reader is None else _look_at(reader)
@@ -236,8 +238,8 @@ class _Session:
         family = family or choose_family(self._on_cpu, images.number)
         check_number(family, images)
         chosen = choose_resolution(family, images, self._on_cpu, self._seconds)
-        if self._overrides:  # A mistake in them is found before the work.
-            load_config(f"base:{family}", self._overrides)
+        # A mistake in the fields is found before the work.
+        check_accounts(load_config(f"base:{family}", self._overrides))
         wanted, folder = RESOLUTION.value or chosen, self._photos
         if reader is not None:
             folder = self._open_set(reader, wanted)

@@ -14,7 +14,11 @@ from progan_jax.inference.load import load
 from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.logging import read_rows
 from progan_jax.training.workdir import read_config
+from tests.hub_server import no_token
 from tests.in_process import run_tool, tool
+from tests.wandb_runs import settings
+
+__all__ = ["no_token", "settings"]
 
 TINY = [
     "--config.model.fmap_max=4",
@@ -139,6 +143,29 @@ def photos(tmp_path, monkeypatch):
 )
 def test_mistakes_are_one_line_and_write_nothing(photos, flags, expected):
     assert expected in refusal(photos, *flags)
+    assert [path.name for path in photos.parent.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (["writers=wandb"], "config.train.writers = 'wandb' cannot be used: it has no"),
+        (["push_to_hub=me/net"], "config.train.push_to_hub=hf://me/net: there is no t"),
+    ],
+)
+@pytest.mark.usefixtures("settings", "no_token")
+def test_a_missing_key_or_token_is_a_line_before_images_are_prepared(
+    photos, fields, expected
+):
+    before = {path.name for path in photos.parent.iterdir()}
+    assert expected in refusal(photos, *(f"--config.train.{f}" for f in fields))
+    assert {path.name for path in photos.parent.iterdir()} <= before | {"home"}
+
+
+def test_a_missing_licence_is_a_line_before_images_are_prepared(photos, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_some")
+    text = refusal(photos, "--config.train.push_to_hub=me/net")
+    assert text.startswith("config.train.hub_licence is missing: give an identifier")
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]
 
 
