@@ -318,7 +318,7 @@ class _Session:
         """Returns the configuration of the folder's run, made longer."""
         from progan_jax.runtime.compiler import set_precision
         from progan_jax.runtime.logging import read_rows
-        from progan_jax.training.fitting import lengthen
+        from progan_jax.training.fitting import image_sec_of_run, lengthen
         from progan_jax.training.workdir import read_config
 
         config = read_config(self._workdir, "--workdir")
@@ -337,12 +337,9 @@ class _Session:
                 )
         set_precision(config)
         rows = read_rows(self._workdir / "stats.jsonl")
-        last = [r for r in rows if r["Progress/resolution"] == config.model.resolution]
-        if last and last[-1]["Progress/alpha"] == 1:
-            newest = last[-1]
-            image_sec = newest["Timing/sec_per_kimg"] / 1000
-            nimg, seconds = newest["Progress/nimg"], self._training_seconds()
-            lengthen(config, nimg, image_sec, seconds)
+        if rows:
+            nimg, seconds = rows[-1]["Progress/nimg"], self._training_seconds()
+            lengthen(config, image_sec_of_run(config, rows), nimg, seconds)
         # Those that a run keeps are compared by `train`.
         return override(config, f"base:{config.family}", self._overrides)
 

@@ -1,6 +1,7 @@
 """Training on a folder of images for a time."""
 
 import io
+import json
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from progan_jax.errors import UserError
+from progan_jax.files import seal, write_json
 from progan_jax.inference.load import load
 from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.logging import read_rows
@@ -89,6 +91,25 @@ def test_a_run_that_ends_long_before_its_time_is_made_longer(tmp_path, train, ca
     out = capsys.readouterr().out
     assert out.count("continues from") == 2
     assert out.count("film: ") == 1
+
+
+def test_a_run_that_was_stopped_while_it_grew_gets_the_whole_time(
+    tmp_path, monkeypatch
+):
+    photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
+    config = load_config("digits", ["--config.train.tick_kimg=8,8:4,16:2,32:1"])
+    run.mkdir()
+    write_json(run / "config.json", seal({"config": config.to_dict()}))
+    tick = {"Progress/nimg": 2000, "Progress/resolution": 4}
+    row = seal(tick | {"Timing/sec_per_kimg": 1.0})
+    (run / "stats.jsonl").write_text(json.dumps(row) + "\n")
+    with tool("progan_jax.tools.train", workdir=str(run)) as names:
+        one = names["_Session"](str(photos), [], True, 3600, time.monotonic())
+        monkeypatch.setattr(one, "_training_seconds", lambda: 1000.0)
+        total = one._continue().schedule.total_kimg
+    # 2 kimg are left at 4x4, and 8x8 and 16x16 have 14 and 12; each tick takes 8 s.
+    last = (1000 - 2 * 1 - 14 * 2 - 12 * 4) / 8
+    assert total == pytest.approx(4 + 14 + 12 + last, abs=0.5)
 
 
 @pytest.mark.slow
