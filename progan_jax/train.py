@@ -64,7 +64,7 @@ from progan_jax.training.workdir import (
 
 def train(
     config: ml_collections.ConfigDict, workdir: Path, deadline: float = math.inf
-) -> None:
+) -> str:
     """Trains a run to its end, from its newest checkpoint if it has one.
 
     With several processes each trains its part; only the primary writes to the folder.
@@ -74,6 +74,9 @@ def train(
       workdir: Folder of the run; the same folder continues the same run.
       deadline: Reading of `time.monotonic` at which it stops, with a snapshot.
 
+    Returns:
+      Name of the signal that asked this process to stop, or "".
+
     Raises:
       UserError: if configuration, data or workdir are at fault, before any training.
       DivergedError: if too many updates in a row were not finite.
@@ -81,6 +84,7 @@ def train(
     try:
         with StopRequest(deadline) as stop:
             _train(config, workdir, stop)
+        return stop.signal_name
     except BrokenPipeError:  # The reader of the output, such as `head`, has ended.
         raise
     except OSError as error:

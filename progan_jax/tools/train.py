@@ -39,7 +39,7 @@ from progan_jax.prepare.preparing import Limits, prepare
 from progan_jax.prepare.readers import Reader, fingerprint, spread
 from progan_jax.prepare.writing import Settings
 from progan_jax.runtime.command_line import load_config, run_with_overrides
-from progan_jax.runtime.preemption import ending_in_a_line
+from progan_jax.runtime.preemption import end_in_a_line, ending_in_a_line
 from progan_jax.runtime.xla_log import keep_xla_quiet
 from progan_jax.training.choice import (
     FEWEST,
@@ -77,6 +77,9 @@ _SPARE = 0.15
 
 # The end, which saves and draws: a share of the whole time, and seconds.
 _END, _END_SEC = 0.03, 5.0
+
+# How a signal after training ends the command: with code 0, as one in training does.
+_SAVED = "all is saved; the same command continues", 0
 
 # Times the whole time: whatever is done then is given up. XLA cannot be interrupted.
 _GIVEN_UP = 1.07
@@ -191,14 +194,23 @@ class _Session:
         """
         from progan_jax.train import train
 
-        deadline = self._end - _END * self._seconds - _END_SEC
-        train(config, self._workdir, deadline)
-        while self._has_ended(config) and self._left() > _SPARE * self._seconds:
-            config = self._continue()
-            if self._has_ended(config):  # At the length that the user gave.
-                break
-            train(config, self._workdir, deadline)
-        self._print_end()
+        deadline, todo = self._end - _END * self._seconds - _END_SEC, config
+        while todo is not None:
+            signal = train(todo, self._workdir, deadline)
+            if signal and self._has_ended(todo):  # After the last tick.
+                end_in_a_line(signal, *_SAVED)
+            with ending_in_a_line(*_SAVED):
+                todo = self._longer(todo)
+        with ending_in_a_line(*_SAVED):
+            self._print_end()
+
+    def _longer(self, config: Any) -> Any:
+        """Returns the configuration of a run that is made longer; None if it is not."""
+        if not self._has_ended(config) or self._left() <= _SPARE * self._seconds:
+            return None
+        config = self._continue()
+        # It may have the length that the user gave.
+        return None if self._has_ended(config) else config
 
     def _has_ended(self, config: Any) -> bool:
         """Returns whether the schedule has ended, rather than a signal the run."""

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -91,6 +94,38 @@ def test_a_run_that_ends_long_before_its_time_is_made_longer(tmp_path, train, ca
     out = capsys.readouterr().out
     assert out.count("continues from") == 2
     assert out.count("film: ") == 1
+
+
+def interrupting(monkeypatch, name):
+    """Makes a function send Ctrl-C when it is called, and does what it did."""
+    module, _, attribute = name.rpartition(".")
+    action = resolve_name(name)
+
+    def interrupted(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGINT)
+        return action(*arguments, **named)
+
+    monkeypatch.setattr(resolve_name(module), attribute, interrupted)
+
+
+@pytest.mark.usefixtures("dropped_programs")
+def test_ctrl_c_after_the_last_tick_ends_with_a_line_and_code_0(
+    tmp_path, train, capsys, monkeypatch
+):
+    photos, long = write_photos(tmp_path / "photos"), (3600.0, 3600.0)
+    for name, lefts in (
+        ("progan_jax.training.fitting.lengthen", long),
+        ("progan_jax.record.Record.print_end", long),  # It is not made longer.
+        ("progan_jax.display.film.write_film", (0.0,)),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+            interrupting(patch, name)
+            train(photos, 0.5, lefts=lefts)
+        out, err = capsys.readouterr()
+        assert end.value.code == 0
+        assert err == "stopped by SIGINT; all is saved; the same command continues\n"
+        assert out.count("done: ") == 1
+        assert "film: " not in out
 
 
 def test_a_run_that_was_stopped_while_it_grew_gets_the_whole_time(
