@@ -10,10 +10,13 @@ are chosen by the number and the size of the images, the devices and the time, o
 a part measures how fast the devices are. The choice is written to WORKDIR.py, a recipe
 that --config takes. After a stop, and after the end, the same command goes on for the
 same time. Without --minutes and --hours it trains an hour on CPUs, and else eight.
+What cannot be interrupted, such as a compilation, is given up a little after the time;
+the exit code is 1 then if nothing was trained yet.
 """
 
 import os
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +42,7 @@ from progan_jax.prepare.preparing import Limits, prepare
 from progan_jax.prepare.readers import Reader, fingerprint, spread
 from progan_jax.prepare.writing import Settings
 from progan_jax.runtime.command_line import load_config, run_with_overrides
+from progan_jax.runtime.newest import read_newest
 from progan_jax.runtime.preemption import end_in_a_line, ending_in_a_line
 from progan_jax.runtime.xla_log import keep_xla_quiet
 from progan_jax.training.choice import (
@@ -110,15 +114,6 @@ def main(photos: str, overrides: list[str]) -> None:
         session.train(config)
 
 
-def _give_up() -> None:
-    print(
-        "time is up while images were prepared or a program was compiled: what is "
-        "saved is kept; run the same command to continue",
-        flush=True,
-    )
-    os._exit(0)
-
-
 def _read_time(on_cpu: bool) -> float:
     """Returns the seconds of --minutes or --hours.
 
@@ -129,13 +124,17 @@ def _read_time(on_cpu: bool) -> float:
         raise UserError("--minutes and --hours exclude each other; give one of them")
     hours = HOURS.value or (_HOURS_ON_CPU if on_cpu else _HOURS)
     minutes = 60 * hours if MINUTES.value is None else MINUTES.value
-    flag = "--hours" if HOURS.value is not None else "--minutes"
+    flag = _time_flag()
     if HOURS.value == 0 or not 1 <= minutes <= 60 * 24 * 365:
         value = (HOURS if flag == "--hours" else MINUTES).value
         raise UserError(
             f"{flag}={value:g} must be from one minute to a year; change it"
         )
     return 60 * minutes
+
+
+def _time_flag() -> str:
+    return "--hours" if HOURS.value is not None else "--minutes"
 
 
 def _check_resolution() -> None:
@@ -175,7 +174,11 @@ class _Session:
         self._photos, self._overrides, self._on_cpu = path, overrides, on_cpu
         self._seconds, self._end = seconds, started + seconds
         self._workdir = workdir.absolute()
+        self._doing = "reading the images"
         check_utf_8("--workdir", str(self._workdir))
+
+    def _tell(self, doing: str) -> None:
+        self._doing = doing
 
     def configure(self) -> Any:
         """Returns the run's configuration; prepares and measures what a run needs."""
@@ -196,7 +199,7 @@ class _Session:
 
         deadline, todo = self._end - _END * self._seconds - _END_SEC, config
         while todo is not None:
-            signal = train(todo, self._workdir, deadline)
+            signal = train(todo, self._workdir, deadline, self._tell)
             if signal and self._has_ended(todo):  # After the last tick.
                 end_in_a_line(signal, *_SAVED)
             with ending_in_a_line(*_SAVED):
@@ -231,13 +234,27 @@ class _Session:
         state is saved.
         """
         left = self._left() + (_GIVEN_UP - 1) * self._seconds
-        timer = Timer(max(left, 0), _give_up)
+        timer = Timer(max(left, 0), self._give_up)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+
+    def _give_up(self) -> None:
+        """Ends the process, with code 1 if the run has nothing that was trained."""
+        has_trained = bool(read_newest(self._workdir / "checkpoints"))
+        nothing = "" if has_trained else "nothing is trained yet; "
+        line = (
+            f"time is up while {self._doing}: {nothing}all that was saved is kept; run "
+            f"the same command with more {_time_flag()} to continue"
+        )
+        try:
+            sys.stdout.flush()
+            print(line, file=sys.stderr, flush=True)
+        finally:  # Whoever read the output may be gone.
+            os._exit(0 if has_trained else 1)
 
     def _prepare(self) -> tuple[Path, Images, str, int]:
         """Returns the prepared set, what is known of its images, family and side."""
@@ -288,7 +305,8 @@ class _Session:
     def _write_set(self, reader: Reader, folder: Path, side: int) -> None:
         settings = Settings(side, 3, "centre", "none", 128, strict=False)
         workers = Limits(os.cpu_count() or 1)
-        print(f"preparing {counted(len(reader), 'image')} at {side}x{side}", flush=True)
+        self._tell(f"preparing {counted(len(reader), 'image')} at {side}x{side}")
+        print(self._doing, flush=True)
         try:
             print(prepare(str(self._photos), reader, folder, settings, workers))
         except UserError as error:  # Its flag is another one here.
@@ -312,7 +330,7 @@ class _Session:
         _check_colours(self._photos, pyramid)
         pace, seconds = {}, min(_MEASURED * self._seconds, _MOST_MEASURED)
         print("measuring how fast each resolution trains", flush=True)
-        for r, measured in measure_pace(config, pyramid, mesh, seconds):
+        for r, measured in measure_pace(config, pyramid, mesh, seconds, self._tell):
             pace[r] = measured
             print(
                 f"  {r}x{r}: {1 / measured.image_sec:,.3g} img/s, compiled in "
@@ -375,6 +393,7 @@ class _Session:
 
     def _print_end(self) -> None:
         """Draws the film and prints where everything is."""
+        self._tell("drawing the film")
         run = shlex.quote(os.path.relpath(self._workdir))
         print(f"report: {self._workdir / 'report.html'}")
         if grids := list_grids(self._workdir / "grids"):

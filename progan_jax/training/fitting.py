@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -44,6 +44,7 @@ def measure_pace(
     pyramid: Pyramid,
     mesh: jax.sharding.Mesh,
     seconds: float,
+    tell: Callable[[str], None],
 ) -> Iterator[tuple[int, Pace]]:
     """Trains each stage for some seconds, and drops what it has learned.
 
@@ -54,6 +55,7 @@ def measure_pace(
       pyramid: The run's images.
       mesh: Of the run's devices.
       seconds: Of each stage, at least; one dispatch is always measured.
+      tell: Takes what is being done, such as "compiling 64x64".
 
     Yields:
       Resolution and pace of each stage.
@@ -62,9 +64,11 @@ def measure_pace(
     for stage in schedule.stages():
         r, nimg = stage.resolution, stage.start_nimg
         program = StageProgram(config, schedule, r, mesh, pyramid.label_counts)
+        tell(f"compiling {r}x{r}")
         started = time.perf_counter()
         program.prepare(pyramid)
         compiled = time.perf_counter()
+        tell(f"measuring {r}x{r}")
         pair_sec = _pair_sec(program, program.create(pyramid), nimg, seconds)
         program.close()
         yield r, Pace(pair_sec / schedule.pair_nimg(r), compiled - started)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from progan_jax.files import seal, write_json
 from progan_jax.inference.load import load
 from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.logging import read_rows
+from progan_jax.runtime.newest import note_newest
 from progan_jax.training.workdir import read_config
 from tests.hub_server import no_token
 from tests.in_process import run_tool, tool
@@ -50,6 +52,10 @@ def train(monkeypatch, tmp_path):
     def call(photos, left_sec, *overrides, lefts=(0.0,)):
         with tool("progan_jax.tools.train", resolution=8) as names:
             session, left = names["_Session"], iter(lefts)
+            tell = session._tell
+            monkeypatch.setattr(
+                session, "_tell", lambda *a: call.told.append(a[1]) or tell(*a)
+            )
             monkeypatch.setitem(names["main"].__globals__, "_LEAST", 0.0)
             monkeypatch.setattr(session, "_training_seconds", lambda self: left_sec)
             monkeypatch.setattr(session, "_left", lambda self: next(left))
@@ -57,6 +63,7 @@ def train(monkeypatch, tmp_path):
             one = session(str(photos), given, True, 3600, time.monotonic())
             one.train(one.configure())
 
+    call.told = []
     return call
 
 
@@ -70,6 +77,11 @@ def test_a_folder_becomes_a_trained_generator_and_the_same_command_goes_on(
     assert load(run).sample(1, seed=0).shape == (1, 8, 8, 3)
     assert (run / "report.html").is_file()
     assert (run / "videos" / "timelapse.webp").is_file()
+    assert list(dict.fromkeys(train.told)) == [
+        *("preparing 60 images at 8x8", "compiling 8x8", "measuring 8x8"),
+        *("opening the images", "drawing 8x8", "training 8x8"),
+        *("drawing and saving 8x8", "drawing the film"),
+    ]
     out = capsys.readouterr().out
     assert "preparing 60 images at 8x8" in out
     assert out.endswith("draw more by: progan_jax sample runs/photos --num=64 --grid\n")
@@ -145,6 +157,33 @@ def test_a_run_that_was_stopped_while_it_grew_gets_the_whole_time(
     # 2 kimg are left at 4x4, and 8x8 and 16x16 have 14 and 12; each tick takes 8 s.
     last = (1000 - 2 * 1 - 14 * 2 - 12 * 4) / 8
     assert total == pytest.approx(4 + 14 + 12 + last, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("saved", "code", "expected"),
+    [
+        (None, 1, "nothing is trained yet; all that was saved is kept; run the"),
+        (0, 1, "nothing is trained yet; all that was saved is kept; run the"),
+        (2048, 0, "all that was saved is kept; run the"),
+    ],
+)
+def test_what_outlasts_the_time_is_given_up_with_its_name(
+    photos, saved, code, expected, monkeypatch, capsys
+):
+    codes = queue.Queue()
+    monkeypatch.setattr(os, "_exit", codes.put)
+    run = photos.parent / "run"
+    if saved is not None:
+        run.mkdir()
+        note_newest(run / "checkpoints", saved)
+    with tool("progan_jax.tools.train", workdir=str(run), hours=0.1) as names:
+        started = time.monotonic() - 1.07 * 360
+        one = names["_Session"](str(photos), [], True, 360, started)
+        one._tell("compiling 64x64")
+        with one.ending_in_time():
+            assert codes.get(timeout=60) == code
+    line = f"time is up while compiling 64x64: {expected} same command with more --hour"
+    assert capsys.readouterr().err == f"{line}s to continue\n"
 
 
 @pytest.mark.slow

@@ -137,6 +137,8 @@ def test_every_stage_is_measured_by_training_it():
     config = load_config("digits", ["--config.model.fmap_max=4"])
     config.schedule.start_resolution, config.model.resolution = 4, 8
     pyramid, mesh = load_digits(8), make_mesh(jax.devices()[:1])
-    pace = dict(measure_pace(config, pyramid, mesh, seconds=0.05))
+    said = []
+    pace = dict(measure_pace(config, pyramid, mesh, 0.05, said.append))
     assert list(pace) == [4, 8]
     assert all(0 < p.image_sec < 1 and p.compile_sec > 0 for p in pace.values())
+    assert said == ["compiling 4x4", "measuring 4x4", "compiling 8x8", "measuring 8x8"]
