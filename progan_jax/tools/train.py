@@ -39,6 +39,7 @@ from progan_jax.files import check_utf_8, local_folder
 from progan_jax.models.common import RESOLUTIONS
 from progan_jax.prepare.file_reader import FileReader
 from progan_jax.prepare.preparing import Limits, prepare
+from progan_jax.prepare.processes import KilledError
 from progan_jax.prepare.readers import Reader, fingerprint, spread
 from progan_jax.prepare.writing import Settings
 from progan_jax.runtime.command_line import load_config, run_with_overrides
@@ -309,6 +310,15 @@ class _Session:
         print(self._doing, flush=True)
         try:
             print(prepare(str(self._photos), reader, folder, settings, workers))
+        except KilledError as error:
+            kind = "folder" if self._photos.is_dir() else "zip"
+            source = shlex.quote(f"{kind}:{self._photos}")
+            raise UserError(
+                f"PHOTOS={self._photos}: the system killed a process that prepared its "
+                "images, perhaps for lack of memory; prepare them in one process by: "
+                f"progan_jax prepare_data {source} --resolution={side} --workers=1 "
+                f"--out=DIR, and train DIR/{reader.name}"
+            ) from error
         except UserError as error:  # Its flag is another one here.
             raise UserError(str(error).replace("--out:", "--workdir:")) from error
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from progan_jax.data.prepared import is_pyramid
 from progan_jax.errors import UserError
 from progan_jax.files import seal, write_json
 from progan_jax.inference.load import load
+from progan_jax.prepare.processes import KilledError
 from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.logging import read_rows
 from progan_jax.runtime.newest import note_newest
@@ -300,6 +303,22 @@ def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
     assert text.startswith("--workdir: ")
     assert str(tmp_path / "file") in text
     assert "choose another folder" in text
+
+
+def test_a_killed_process_is_a_line_with_what_needs_less_memory(photos, monkeypatch):
+    def kill(*arguments):
+        raise KilledError("--workers=2: the system killed a process; lower --workers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("progan_jax.prepare.writing.call_for_each", kill)
+        text = refusal(photos, "--resolution=8")
+    assert text.startswith(f"PHOTOS={photos}: the system killed a process that prepar")
+    _, _, advice = text.partition(" by: progan_jax prepare_data ")
+    command, _, name = advice.partition(" --out=DIR, and train DIR/")
+    arguments = *shlex.split(command), "--out=runs"
+    done = run_tool("progan_jax.tools.prepare_data", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert is_pyramid(photos.parent / "runs" / name)
 
 
 def test_images_that_have_changed_since_are_refused(photos, tmp_path):
