@@ -26,7 +26,9 @@ def main() -> None:
     set_precision(config)
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
-    paces = measure_pace(config, open_set(config), mesh, request["seconds"])
+    paces = measure_pace(
+        config, open_set(config), mesh, request["seconds"], lambda doing: None
+    )
     for resolution, pace in paces:
         print(json.dumps({resolution: astuple(pace)}), flush=True)
 

@@ -1,9 +1,7 @@
 """Configurations of benchmarks.short_run: new ones, and those of runs that go on."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,7 @@ from progan_jax.runtime.command_line import load_config
 from progan_jax.runtime.logging import last_nimg
 from progan_jax.runtime.newest import read_newest
 from progan_jax.training.choice import override
-from progan_jax.training.config import make_schedule
-from progan_jax.training.fitting import Pace, fit, lengthen
+from progan_jax.training.fitting import Pace, fit, lengthen, stages_ahead
 from progan_jax.training.workdir import read_config
 
 # Name of the set that the images are prepared as.
@@ -112,24 +109,8 @@ def fit_longer(
     config: Any, pace: Mapping[int, Pace], nimg: int, seconds: float
 ) -> None:
     """Lengthens a run that has shown `nimg` images by what fits into some seconds."""
-    endless = dataclasses.replace(make_schedule(config), total_kimg=math.inf)
-    stages = endless.stages()
-    # More than the last one if the run has been stopped before that.
-    ahead = [
-        (stage, following.start_nimg)
-        for stage, following in pairwise(stages)
-        if following.start_nimg > nimg
-    ]
-    left = _training_sec(len(ahead) + 1, seconds)
-    for stage, end in ahead:
-        images = end - max(nimg, stage.start_nimg)
-        left -= images * pace[stage.resolution].image_sec
-    last = stages[-1]
-    begun, image_sec = max(nimg, last.start_nimg), pace[last.resolution].image_sec
-    total = config.schedule.total_kimg
-    lengthen(config, begun, image_sec, max(left, 0.0))
-    # No less: it may not have reached its last stage, or even its own end.
-    config.schedule.total_kimg = max(config.schedule.total_kimg, total)
+    left = _training_sec(len(stages_ahead(config, nimg)), seconds)
+    lengthen(config, {r: of.image_sec for r, of in pace.items()}, nimg, left)
     _spread_evaluations(config, nimg)
 
 

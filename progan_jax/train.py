@@ -7,7 +7,7 @@ uninterrupted run did.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import DivergedError, UserError
 from progan_jax.files import check_utf_8
 from progan_jax.inference.hub import SCHEME, check_login
+from progan_jax.inference.publish import settle_licence
 from progan_jax.models.families import Files
 from progan_jax.record import Record
 from progan_jax.runtime.checkpoint import Checkpoints
@@ -61,9 +62,16 @@ from progan_jax.training.workdir import (
 )
 
 
+def _ignore(text: str) -> None:
+    del text
+
+
 def train(
-    config: ml_collections.ConfigDict, workdir: Path, deadline: float = math.inf
-) -> None:
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    deadline: float = math.inf,
+    tell: Callable[[str], None] = _ignore,
+) -> str:
     """Trains a run to its end, from its newest checkpoint if it has one.
 
     With several processes each trains its part; only the primary writes to the folder.
@@ -72,6 +80,10 @@ def train(
       config: Configuration of the run; see configs/base.py.
       workdir: Folder of the run; the same folder continues the same run.
       deadline: Reading of `time.monotonic` at which it stops, with a snapshot.
+      tell: Takes what is being done, such as "compiling 64x64".
+
+    Returns:
+      Name of the signal that asked this process to stop, or "".
 
     Raises:
       UserError: if configuration, data or workdir are at fault, before any training.
@@ -79,7 +91,8 @@ def train(
     """
     try:
         with StopRequest(deadline) as stop:
-            _train(config, workdir, stop)
+            _train(config, workdir, stop, tell)
+        return stop.signal_name
     except BrokenPipeError:  # The reader of the output, such as `head`, has ended.
         raise
     except OSError as error:
@@ -90,10 +103,32 @@ def train(
         ) from error
 
 
-def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> None:
+def check_accounts(config: ml_collections.ConfigDict) -> None:
+    """Checks, before any work, what a run needs to send its results elsewhere.
+
+    Raises:
+      UserError: if a library, the key of Weights & Biases, the Hub's token or a licence
+        is missing.
+    """
+    check_writers(config.train.writers)
+    if repository := config.train.push_to_hub:
+        check_login("config.train.push_to_hub", f"{SCHEME}{repository}")
+        if not config.init_from:  # Else the networks may have a licence of their own.
+            licence = config.train.hub_licence or None
+            settle_licence({}, licence, "config.train.hub_licence")
+
+
+def _train(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    stop: StopRequest,
+    tell: Callable[[str], None],
+) -> None:
+    tell("opening the images")
     agree_on_config(config)
     mesh = make_mesh(select_devices(config.runtime.num_devices))
     validate(config, mesh.size)
+    together(lambda: check_accounts(config) if is_primary() else None)
     together(lambda: check_begun(config, workdir) if is_primary() else None)
     pyramid = together(lambda: open_set(config))
     agree_on_set(pyramid)
@@ -108,7 +143,7 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
         saved = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=keep))
         try:
             given = config, workdir, mesh, pyramid, files
-            _Run(*given, saved, stop, initial, folder).run()
+            _Run(*given, saved, stop, tell, initial, folder).run()
         except (OSError, UserError):
             # If the folder itself is gone, report that instead.
             if folder:
@@ -129,9 +164,6 @@ def _open(
         return None
     warn_of_small_groups(config, num_devices)
     check_utf_8("--workdir", str(workdir.absolute()))
-    check_writers(config.train.writers)
-    if repository := config.train.push_to_hub:
-        check_login("config.train.push_to_hub", f"{SCHEME}{repository}")
     folder = stack.enter_context(exclusive(workdir))
     check_disk(config, workdir, num_devices)
     open_workdir(config, workdir, pyramid.fingerprint, num_devices, files)
@@ -154,11 +186,13 @@ class _Run:
         files: Files,
         checkpoints: Checkpoints,
         stop: StopRequest,
+        tell: Callable[[str], None],
         initial: Initial | None,
         folder: RunFolder | None,
     ) -> None:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.pyramid, self.checkpoints, self.stop = pyramid, checkpoints, stop
+        self.tell = tell
         self.schedule = make_schedule(config)
         self.next = NextProgram(config, mesh, pyramid, self._program)
         restored = checkpoints.restore_newest(
@@ -192,6 +226,7 @@ class _Run:
         if self.record:
             self.record.greet(self.nimg)
             if self.nimg == 0:
+                self._show("drawing")
                 self.record.draw_start(self.program, self.state)
                 if self.config.init_from:
                     self._save(wait=True)
@@ -226,13 +261,12 @@ class _Run:
         self.nimg += num_pairs * shown
         self.tick_shown += num_pairs * shown
         self._check_skipped(previous_in_row)
-        self._show(f"{r}x{r}")
+        self._show("training")
         return in_row
 
     def _prepare(self) -> None:
         """Loads the real images, compiles the steps and starts the tick's clock."""
-        r = self.program.resolution
-        self._show(f"compiling {r}x{r}")
+        self._show("compiling")
         self.program.prepare(self.pyramid)
         self.next.start(self.schedule, self.nimg)
         if self.record:
@@ -277,6 +311,7 @@ class _Run:
 
     def _end_tick(self) -> None:
         """Reports, draws and saves what is due at the end of a tick."""
+        self._show("drawing and saving")
         if self.record:
             self.record.folder.check()
             # A row after a checkpoint proves that the checkpoint was on the disk.
@@ -319,6 +354,7 @@ class _Run:
             self.record.follow(self.schedule, self.nimg)
 
     def _finish(self) -> None:
+        self._show("drawing and saving")
         self.program.close()
         stopped = not self._is_done()
         if stopped:
@@ -371,8 +407,12 @@ class _Run:
         }
         self.checkpoints.save(self.nimg, self.state, meta, wait=wait)
 
-    def _show(self, text: str) -> None:
+    def _show(self, doing: str) -> None:
+        """Says what is done at the program's resolution."""
+        side = f"{self.program.resolution}x{self.program.resolution}"
+        self.tell(f"{doing} {side}")
         if self.record:
+            text = side if doing == "training" else f"{doing} {side}"
             self.record.bar.update(self.nimg, text)
 
     def _program(self, resolution: int) -> StageProgram:

@@ -7,6 +7,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub.constants
+import pytest
+
+
+@pytest.fixture
+def no_token(monkeypatch, tmp_path):
+    """The library, without a token of the user's."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no"))
 
 
 class Server(ThreadingHTTPServer):

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import re
+from configparser import ConfigParser
 from contextlib import redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
@@ -250,6 +251,27 @@ def test_what_a_page_refers_to_exists(page, check):
 def test_a_broken_reference_is_found(check):
     for example in CHECKS[check]:
         assert len(list(check(ROOT / "docs" / "x.md", example))) == 1, example
+
+
+_INSTALLED = re.compile(r"pip install((?: (?!and\b|or\b|then\b)['\w][\w.'\[\]-]*)+)")
+
+
+def installed(text):
+    """Yields what the text says to install by name; a clone is installed as it is."""
+    joined = re.sub(r'"\s*\n\s*f?"', "", text)  # Strings of several lines.
+    for names in _INSTALLED.findall(joined):
+        yield from names.replace("'", "").rstrip(".").split()
+
+
+def test_what_to_install_are_libraries_of_an_index_that_the_extras_name():
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = "\n".join(setup["options.extras_require"].values()).split("\n")
+    extras = {re.split(r"[<>=;]", line)[0] for line in lines}
+    sources = [*(ROOT / "progan_jax").rglob("*.py"), *(ROOT / "configs").glob("*.py")]
+    named = {p: set(installed(p.read_text("utf-8"))) for p in [*sources, *PAGES]}
+    assert {p: names - extras for p, names in named.items() if names - extras} == {}
+    assert len(set.union(*named.values())) >= 9
 
 
 def leaves(nav):

@@ -12,10 +12,10 @@ from progan_jax.inference.hub import check_login
 from progan_jax.inference.snapshot import INFO, digest, write_best
 from progan_jax.publication import BestOnHub
 from progan_jax.train import train
-from tests.hub_server import serving
+from tests.hub_server import no_token, serving
 from tests.measured_run import NAMES, run
 
-__all__ = ["run"]
+__all__ = ["no_token", "run"]
 
 FILES = ["README.md", "generator.safetensors", "samples.png", "snapshot.json"]
 
@@ -136,13 +136,12 @@ def test_a_licence_is_needed_and_that_of_the_origin_stays(run, server):
     assert "--licence" not in open_hub(run, licence="", origin=own)._command(run)
 
 
-def test_without_a_token_or_the_library_a_line_comes_first(monkeypatch, tmp_path):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no"))
+@pytest.mark.usefixtures("no_token")
+def test_without_a_token_or_the_library_a_line_comes_first(monkeypatch):
     with pytest.raises(UserError, match=r"there is no token of the Hub; log in by 'hf"):
         check_login("config.train.push_to_hub", "hf://me/net")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"not installed; pip install 'progan_jax\[hub"):
+    with pytest.raises(UserError, match=r"not installed; pip install huggingface_hub$"):
         check_login("config.train.push_to_hub", "hf://me/net")
 
 

@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 wrote, which docs/versions.md promises to read."""
+"""Files of earlier versions, which docs/versions.md promises to read."""
 
 import json
 import zipfile
@@ -13,10 +13,16 @@ from progan_jax.data.sources import load
 from progan_jax.inference.sampling import seeded_latents
 from progan_jax.metrics.scoreboard import Scoreboard
 from progan_jax.models.families import FAMILIES
-from progan_jax.runtime.command_line import list_fields
+from progan_jax.prepare.readers import DigitsReader, Subset
+from progan_jax.prepare.writing import Settings, finish, write_pyramid
+from progan_jax.runtime.command_line import list_fields, load_config
 from progan_jax.training.stored_config import complete_config
 
-FILES = Path(__file__).parent / "golden" / "files_of_0.1.0.zip"
+GOLDEN = Path(__file__).parent / "golden"
+
+FILES = GOLDEN / "files_of_0.1.0.zip"
+
+RECIPES = GOLDEN / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,29 @@ def test_a_configuration_is_complete_and_keeps_its_values(stored, family):
                 assert completed[f"{group}.{name}"] == value
         else:
             assert completed[group] == values
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """A folder with the set that the stored recipes name."""
+    folder = tmp_path_factory.mktemp("sets")
+    reader, settings = Subset(DigitsReader(16), range(40)), Settings(16)
+    photos = folder / "photos"
+    shards = write_pyramid(reader, photos, settings, {}, 1, lambda num_images: None)
+    finish(photos, reader, settings, {}, shards)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in RECIPES.glob("*.txt")))
+def test_a_recipe_that_train_wrote_has_the_same_fields(name, sets):
+    def stored(suffix):
+        path = RECIPES / f"{name}{suffix}"
+        return path.read_text("utf-8").replace("/sets", str(sets))
+
+    recipe = sets / f"{name}.py"
+    recipe.write_text(stored(".txt"), "utf-8")
+    fields, now = json.loads(stored(".json")), list_fields(load_config(str(recipe)))
+    assert {field: now[field] for field in fields} == fields
 
 
 def test_measured_values_are_found_again(stored):

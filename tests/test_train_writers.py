@@ -7,9 +7,10 @@ from progan_jax.errors import UserError
 from progan_jax.runtime import writers
 from progan_jax.runtime.logging import read_rows
 from progan_jax.train import train
+from tests.hub_server import no_token
 from tests.wandb_runs import offline, settings, starts
 
-__all__ = ["offline", "settings"]
+__all__ = ["no_token", "offline", "settings"]
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -73,8 +74,18 @@ def test_a_missing_key_ends_in_a_line_before_anything_is_written(
     tiny_config.train.writers = "tensorboard,wandb"
     with pytest.raises(UserError, match=r"config.train.writers = 'wandb' cannot be us"):
         train(tiny_config, tmp_path / "new")
-    left = [path.name for path in (tmp_path / "new").rglob("*")]
-    assert left in ([], [".lock"])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("field", ["writers", "push_to_hub"])
+@pytest.mark.usefixtures("settings", "no_token")
+def test_a_missing_key_or_token_comes_before_the_images_are_opened(
+    field, tiny_config, tmp_path
+):
+    tiny_config.train[field] = {"writers": "wandb", "push_to_hub": "me/net"}[field]
+    tiny_config.data.name, tiny_config.data.data_dir = "nothing", str(tmp_path)
+    with pytest.raises(UserError, match=f"^config.train.{field}"):
+        train(tiny_config, tmp_path / "new")
 
 
 def test_an_unknown_writer_is_a_line(tiny_config, tmp_path):

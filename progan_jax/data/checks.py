@@ -94,7 +94,8 @@ def preparation(name: str, root: Path) -> str:
         )
     # Not `tfds build`: that command also needs Apache Beam and mlcroissant.
     return (
-        "prepare it by: pip install -e '.[tf]' && python -c \"import "
+        "prepare it by: pip install tensorflow-cpu importlib_resources && "
+        'python -c "import '
         f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{root}', "
         "file_format='array_record').download_and_prepare()\""
     )

@@ -38,8 +38,7 @@ def import_gradio() -> Any:
         return importlib.import_module("gradio")
     except ImportError as error:
         raise UserError(
-            "the page needs gradio, which is not installed; pip install "
-            "'progan_jax[explore]'"
+            "the page needs gradio, which is not installed; pip install gradio"
         ) from error
 
 

@@ -123,5 +123,5 @@ def _import_ffmpeg(path: Path) -> Any:
     except ImportError as error:
         raise UserError(
             f"--out={path}: MP4 needs imageio-ffmpeg; install it with: pip install "
-            "'progan_jax[video]', or let the name end in .webp or .gif"
+            "imageio-ffmpeg, or let the name end in .webp or .gif"
         ) from error

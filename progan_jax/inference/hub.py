@@ -146,7 +146,7 @@ def _library(field: str, address: str) -> ModuleType:
     except ImportError as error:
         raise UserError(
             f"{field}={address}: huggingface_hub is not installed; pip install "
-            "'progan_jax[hub]'"
+            "huggingface_hub"
         ) from error
     return huggingface_hub
 

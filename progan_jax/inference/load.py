@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -75,16 +76,9 @@ def open_generator(
     Raises:
       UserError: as for `load`.
     """
-    path = locate(source, snapshot, names)
-    name, wanted = os.fspath(source), (sha256 or "").strip().lower()
-    if sha256 is not None and wanted not in _sums(path) and name.startswith(WEB):
-        fetch(name, again=True)  # The cache may have what was there before.
-        path = locate(source, snapshot, names)
-    if sha256 is not None and wanted not in _sums(path):
-        raise UserError(
-            f"sha256={sha256}: {name} has {' and '.join(_sums(path))}; check the sum, "
-            "or do not use what may be damaged or another model"
-        )
+    name = os.fspath(source)
+    path = locate(source, snapshot, names, sha256=sha256)
+    _check_sum(name, sha256, path)
     if not path.is_dir():
         return TrainedGenerator(*import_network(path, "Gs"), path.name)
     if name.startswith(SCHEME):
@@ -93,8 +87,21 @@ def open_generator(
     return open_snapshot(path, Path(name).stem if is_zip else None)
 
 
+def _check_sum(name: str, sha256: str | None, path: Path) -> None:
+    """Raises UserError if a file or a snapshot's folder has another SHA-256."""
+    if sha256 is None or sha256.strip().lower() in (sums := _sums(path)):
+        return
+    raise UserError(
+        f"sha256={sha256}: {name} has {' and '.join(sums)}; check the sum, or do not "
+        "use what may be damaged or another model"
+    )
+
+
 def _sums(path: Path) -> list[str]:
     """Returns the SHA-256 of a file, or of a snapshot's weights and of its zip file."""
+    if not path.is_dir() and identify(path) == ZIP:
+        with suppress(UserError):  # Of one that is damaged there is no other.
+            path = unpack(path)
     if not path.is_dir():
         return [sha256_of(path)]
     return [digest(path), *([path.name] if is_unpacked(path) else [])]
@@ -129,6 +136,7 @@ def locate(
     snapshot: str | None = None,
     names: tuple[str, str] = ("source", "snapshot"),
     with_trained: bool = False,
+    sha256: str | None = None,
 ) -> Path:
     """Returns a snapshot's folder or an official file, downloaded and unpacked.
 
@@ -137,9 +145,10 @@ def locate(
       snapshot: See `load`.
       names: See `open_generator`.
       with_trained: See `hub.download`.
+      sha256: See `load`; only a download that has it is kept.
 
     Raises:
-      UserError: if the source does not exist.
+      UserError: if the source does not exist, or such a download is refused.
     """
     name, field = os.fspath(source), names[0]
     path = _SHIPPED / name if name in list_shipped() else Path(name)
@@ -150,7 +159,7 @@ def locate(
     if snapshot is not None:
         raise UserError(f"{names[1]}={snapshot}: {name} is not a run; leave it out")
     if name.startswith(WEB):
-        path = fetch(name)
+        path = fetch(name, partial(_check_sum, name, sha256))
     elif "://" in name:
         return download(field, name, with_trained)
     if not os.path.isfile(path):

@@ -8,6 +8,7 @@ import hashlib
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from progan_jax.errors import UserError, reason
@@ -23,23 +24,34 @@ WEB = ("https://", "http://")  # How addresses begin.
 _MEMBERS = {INFO, CARD, *WEIGHTS.values(), *TRAINED.values()}
 
 
-def fetch(url: str, again: bool = False) -> Path:
+def fetch(url: str, check: Callable[[Path], None]) -> Path:
     """Returns the file of an address, downloaded unless the cache has it.
+
+    A cached file that is refused may be what was there before: the address is asked
+    again. A new one that is refused is not kept.
 
     Args:
       url: Begins with one of `WEB`.
-      again: Whether it is downloaded even then.
+      check: Takes a file, and raises UserError to refuse it.
 
     Raises:
-      UserError: if it cannot be downloaded or stored.
+      UserError: if it cannot be downloaded or stored, or is refused.
     """
     name = re.sub(r"[^\w.-]", "_", url.split("?")[0].rstrip("/").rpartition("/")[2])
     # The name is for people: other addresses may end in the same one.
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     path = _models() / key / (name or "model")
-    if again or not path.exists():
-        download(url, path)
+    if not path.exists() or _is_refused(path, check):
+        download(url, path, check=check)
     return path
+
+
+def _is_refused(path: Path, check: Callable[[Path], None]) -> bool:
+    try:
+        check(path)
+    except UserError:
+        return True
+    return False
 
 
 def unpack(path: Path) -> Path:

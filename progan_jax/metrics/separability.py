@@ -132,7 +132,7 @@ def import_machine() -> Any:
     except ImportError as error:
         raise MissingWeightsError(
             "config.eval.metrics: ls needs scikit-learn; install it with: pip install "
-            "'progan_jax[separability]'"
+            "scikit-learn"
         ) from error
     return LinearSVC
 

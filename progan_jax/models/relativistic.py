@@ -37,8 +37,10 @@ def g_relativistic(fake: jax.Array, real: jax.Array) -> jax.Array:
 def advised_gamma(resolution: int) -> float:
     """Returns a weight of R1 and R2 to begin with: 2 at 64x64, as the side squared.
 
-    The authors' program begins with 2 for FFHQ at 64x64. The same function of an image
-    of twice the side has a fourth of the squared gradient.
+    The authors' program begins with 2 for FFHQ at 64x64, and with 0.5 for ImageNet at
+    32x32. The same function of an image of twice the side has a fourth of the squared
+    gradient; that gamma grows with the square of the side is also the rule of Karras
+    et al. 2020 (StyleGAN2-ADA) for R1. See docs/fidelity.md, "The relativistic loss".
     """
     return 2 * (resolution / 64) ** 2
 

@@ -94,8 +94,7 @@ def _library(source: str) -> ModuleType:
         import datasets
     except ImportError as error:
         raise UserError(
-            f"hf:{source}: the library datasets is not installed; pip install "
-            "'progan_jax[hf]'"
+            f"hf:{source}: the library datasets is not installed; pip install datasets"
         ) from error
     return datasets
 

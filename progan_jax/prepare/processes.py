@@ -16,6 +16,10 @@ _T = TypeVar("_T")
 _function: Callable[[int], Any]  # Of a worker process.
 
 
+class KilledError(UserError):
+    """A process that the system has killed; fewer may do."""
+
+
 def call_for_each(
     function: Callable[[int], _T], numbers: Sequence[int], workers: int
 ) -> Iterator[_T]:
@@ -27,7 +31,7 @@ def call_for_each(
       workers: Number of processes; 1 calls the function in this one.
 
     Raises:
-      UserError: if the system kills a process.
+      KilledError: if the system kills a process.
     """
     if workers == 1:
         yield from map(function, numbers)
@@ -41,7 +45,7 @@ def call_for_each(
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise UserError(
+            raise KilledError(
                 f"--workers={workers}: the system killed a process, perhaps for lack "
                 "of memory; lower --workers, and run the same command again"
             ) from error

@@ -45,7 +45,7 @@ def explain_missing_devices(error: Exception) -> str | None:
     return (
         f"{' '.join(given) or 'JAX'}: there is no such device{reason}; there is "
         f"{_kinds_without_variable() or 'none'}; unset the variable, or install what "
-        "the device needs, as in pip install 'progan_jax[cuda]'"
+        "the device needs, as in pip install 'jax[cuda13]'"
     )
 
 

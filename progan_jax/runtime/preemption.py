@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 
 class StopRequest:
@@ -70,22 +71,27 @@ class _Interruption(StopRequest):
 
 
 @contextmanager
-def ending_in_a_line(fix: str) -> Iterator[None]:
-    """Lets a signal to stop end the process with one line and 128 + its number.
+def ending_in_a_line(fix: str, code: int | None = None) -> Iterator[None]:
+    """Lets a signal to stop end the process with one line.
 
     A second signal acts as usual. Only the main thread may enter.
 
     Args:
       fix: What the user can do then.
+      code: Exit code; None for 128 + the signal's number, of work that is incomplete.
     """
     signals = _Interruption()
     try:
         with signals:
             yield
     except _Stopped:
-        name = signals.signal_name
-        print(f"stopped by {name}; {fix}", file=sys.stderr)
-        sys.exit(128 + signal.Signals[name])
+        end_in_a_line(signals.signal_name, fix, code)
+
+
+def end_in_a_line(signal_name: str, fix: str, code: int | None = None) -> NoReturn:
+    """Ends the process as `ending_in_a_line` does, after a signal that came before."""
+    print(f"stopped by {signal_name}; {fix}", file=sys.stderr)
+    sys.exit(128 + signal.Signals[signal_name] if code is None else code)
 
 
 def _caught() -> list[signal.Signals]:

@@ -41,7 +41,7 @@ def topology_devices(topology: str) -> list[Any]:
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             f"--topology={topology}: compiling for a TPU needs libtpu, which is not "
-            "installed; run pip install 'progan_jax[tpu]'"
+            "installed; run pip install 'jax[tpu]'"
         )
     jax.config.update("jax_platforms", "cpu")
     os.environ.update(_NO_TPU_HERE)

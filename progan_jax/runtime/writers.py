@@ -240,7 +240,7 @@ def check_writers(names: str) -> None:
 def _refused(name: str, problem: str) -> UserError:
     return UserError(
         f"{FIELD} = {name!r} cannot be used: {problem}; pip install "
-        "'progan_jax[wandb]' and log in by 'wandb login', set WANDB_MODE=offline, or "
+        "wandb and log in by 'wandb login', set WANDB_MODE=offline, or "
         "leave it out"
     )
 

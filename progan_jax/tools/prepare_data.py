@@ -3,7 +3,8 @@
     python -m progan_jax.tools.prepare_data SOURCE --out=DIR --resolution=R
 
 SOURCE is one of
-    tfds:NAME[/CONFIG]     a prepared TFDS set in --data_dir
+    tfds:NAME[/CONFIG]     a set of TFDS, which prepares it in --data_dir if it is not
+                           there; or any TFDS set that is
     hf:USER/NAME[:SPLIT]   a set of the Hugging Face Hub, or a folder in one of its
                            layouts, hf:PATH[:SPLIT]
     lmdb:PATH              an LMDB as LSUN publishes it, or its zip file
@@ -29,6 +30,7 @@ from absl import flags
 
 from progan_jax.data.names import counted, printable
 from progan_jax.data.prepared import UNFINISHED
+from progan_jax.data.sources import tfds_root
 from progan_jax.errors import UserError, warn
 from progan_jax.files import check_utf_8, local_folder
 from progan_jax.images import write_png
@@ -52,6 +54,7 @@ from progan_jax.prepare.readers import (
     spread,
 )
 from progan_jax.prepare.stacked_mnist import StackedMnistReader
+from progan_jax.prepare.tfds_builder import build, is_missing
 from progan_jax.prepare.tfds_reader import TfdsReader
 from progan_jax.prepare.unfinished import alone_in, check_free
 from progan_jax.prepare.writing import Settings
@@ -250,6 +253,14 @@ def _open_path(kind: str, path: Path, settings: Settings) -> Reader:
 def _open_tfds(name: str) -> TfdsReader:
     image, label = IMAGE_FEATURE.value or "image", LABEL_FEATURE.value or "label"
     try:
+        root = tfds_root(DATA_DIR.value)
+        if is_missing(name, root):
+            if DRY_RUN.value:
+                raise UserError(
+                    f"--dry_run: tfds:{name} is not in {root} yet, and its images "
+                    "cannot be counted; omit --dry_run"
+                )
+            build(name, root)
         return TfdsReader(name, DATA_DIR.value, SPLIT.value, image, label)
     except UserError as error:
         # Its fields are flags here.

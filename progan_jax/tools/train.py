@@ -10,10 +10,13 @@ are chosen by the number and the size of the images, the devices and the time, o
 a part measures how fast the devices are. The choice is written to WORKDIR.py, a recipe
 that --config takes. After a stop, and after the end, the same command goes on for the
 same time. Without --minutes and --hours it trains an hour on CPUs, and else eight.
+What cannot be interrupted, such as a compilation, is given up a little after the time;
+the exit code is 1 then if nothing was trained yet.
 """
 
 import os
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,10 +39,12 @@ from progan_jax.files import check_utf_8, local_folder
 from progan_jax.models.common import RESOLUTIONS
 from progan_jax.prepare.file_reader import FileReader
 from progan_jax.prepare.preparing import Limits, prepare
+from progan_jax.prepare.processes import KilledError
 from progan_jax.prepare.readers import Reader, fingerprint, spread
 from progan_jax.prepare.writing import Settings
 from progan_jax.runtime.command_line import load_config, run_with_overrides
-from progan_jax.runtime.preemption import ending_in_a_line
+from progan_jax.runtime.newest import read_newest
+from progan_jax.runtime.preemption import end_in_a_line, ending_in_a_line
 from progan_jax.runtime.xla_log import keep_xla_quiet
 from progan_jax.training.choice import (
     FEWEST,
@@ -78,6 +83,9 @@ _SPARE = 0.15
 # The end, which saves and draws: a share of the whole time, and seconds.
 _END, _END_SEC = 0.03, 5.0
 
+# How a signal after training ends the command: with code 0, as one in training does.
+_SAVED = "all is saved; the same command continues", 0
+
 # Times the whole time: whatever is done then is given up. XLA cannot be interrupted.
 _GIVEN_UP = 1.07
 
@@ -107,15 +115,6 @@ def main(photos: str, overrides: list[str]) -> None:
         session.train(config)
 
 
-def _give_up() -> None:
-    print(
-        "time is up while images were prepared or a program was compiled: what is "
-        "saved is kept; run the same command to continue",
-        flush=True,
-    )
-    os._exit(0)
-
-
 def _read_time(on_cpu: bool) -> float:
     """Returns the seconds of --minutes or --hours.
 
@@ -126,13 +125,17 @@ def _read_time(on_cpu: bool) -> float:
         raise UserError("--minutes and --hours exclude each other; give one of them")
     hours = HOURS.value or (_HOURS_ON_CPU if on_cpu else _HOURS)
     minutes = 60 * hours if MINUTES.value is None else MINUTES.value
-    flag = "--hours" if HOURS.value is not None else "--minutes"
+    flag = _time_flag()
     if HOURS.value == 0 or not 1 <= minutes <= 60 * 24 * 365:
         value = (HOURS if flag == "--hours" else MINUTES).value
         raise UserError(
             f"{flag}={value:g} must be from one minute to a year; change it"
         )
     return 60 * minutes
+
+
+def _time_flag() -> str:
+    return "--hours" if HOURS.value is not None else "--minutes"
 
 
 def _check_resolution() -> None:
@@ -172,7 +175,11 @@ class _Session:
         self._photos, self._overrides, self._on_cpu = path, overrides, on_cpu
         self._seconds, self._end = seconds, started + seconds
         self._workdir = workdir.absolute()
+        self._doing = "reading the images"
         check_utf_8("--workdir", str(self._workdir))
+
+    def _tell(self, doing: str) -> None:
+        self._doing = doing
 
     def configure(self) -> Any:
         """Returns the run's configuration; prepares and measures what a run needs."""
@@ -191,14 +198,23 @@ class _Session:
         """
         from progan_jax.train import train
 
-        deadline = self._end - _END * self._seconds - _END_SEC
-        train(config, self._workdir, deadline)
-        while self._has_ended(config) and self._left() > _SPARE * self._seconds:
-            config = self._continue()
-            if self._has_ended(config):  # At the length that the user gave.
-                break
-            train(config, self._workdir, deadline)
-        self._print_end()
+        deadline, todo = self._end - _END * self._seconds - _END_SEC, config
+        while todo is not None:
+            signal = train(todo, self._workdir, deadline, self._tell)
+            if signal and self._has_ended(todo):  # After the last tick.
+                end_in_a_line(signal, *_SAVED)
+            with ending_in_a_line(*_SAVED):
+                todo = self._longer(todo)
+        with ending_in_a_line(*_SAVED):
+            self._print_end()
+
+    def _longer(self, config: Any) -> Any:
+        """Returns the configuration of a run that is made longer; None if it is not."""
+        if not self._has_ended(config) or self._left() <= _SPARE * self._seconds:
+            return None
+        config = self._continue()
+        # It may have the length that the user gave.
+        return None if self._has_ended(config) else config
 
     def _has_ended(self, config: Any) -> bool:
         """Returns whether the schedule has ended, rather than a signal the run."""
@@ -219,7 +235,7 @@ class _Session:
         state is saved.
         """
         left = self._left() + (_GIVEN_UP - 1) * self._seconds
-        timer = Timer(max(left, 0), _give_up)
+        timer = Timer(max(left, 0), self._give_up)
         timer.daemon = True
         timer.start()
         try:
@@ -227,8 +243,24 @@ class _Session:
         finally:
             timer.cancel()
 
+    def _give_up(self) -> None:
+        """Ends the process, with code 1 if the run has nothing that was trained."""
+        has_trained = bool(read_newest(self._workdir / "checkpoints"))
+        nothing = "" if has_trained else "nothing is trained yet; "
+        line = (
+            f"time is up while {self._doing}: {nothing}all that was saved is kept; run "
+            f"the same command with more {_time_flag()} to continue"
+        )
+        try:
+            sys.stdout.flush()
+            print(line, file=sys.stderr, flush=True)
+        finally:  # Whoever read the output may be gone.
+            os._exit(0 if has_trained else 1)
+
     def _prepare(self) -> tuple[Path, Images, str, int]:
         """Returns the prepared set, what is known of its images, family and side."""
+        from progan_jax.train import check_accounts
+
         is_set = is_pyramid(self._photos)
         reader = None if is_set else FileReader(self._photos)
         images = _look_at_set(self._photos) if reader is None else _look_at(reader)
@@ -236,8 +268,8 @@ class _Session:
         family = family or choose_family(self._on_cpu, images.number)
         check_number(family, images)
         chosen = choose_resolution(family, images, self._on_cpu, self._seconds)
-        if self._overrides:  # A mistake in them is found before the work.
-            load_config(f"base:{family}", self._overrides)
+        # A mistake in the fields is found before the work.
+        check_accounts(load_config(f"base:{family}", self._overrides))
         wanted, folder = RESOLUTION.value or chosen, self._photos
         if reader is not None:
             folder = self._open_set(reader, wanted)
@@ -274,9 +306,19 @@ class _Session:
     def _write_set(self, reader: Reader, folder: Path, side: int) -> None:
         settings = Settings(side, 3, "centre", "none", 128, strict=False)
         workers = Limits(os.cpu_count() or 1)
-        print(f"preparing {counted(len(reader), 'image')} at {side}x{side}", flush=True)
+        self._tell(f"preparing {counted(len(reader), 'image')} at {side}x{side}")
+        print(self._doing, flush=True)
         try:
             print(prepare(str(self._photos), reader, folder, settings, workers))
+        except KilledError as error:
+            kind = "folder" if self._photos.is_dir() else "zip"
+            source = shlex.quote(f"{kind}:{self._photos}")
+            raise UserError(
+                f"PHOTOS={self._photos}: the system killed a process that prepared its "
+                "images, perhaps for lack of memory; prepare them in one process by: "
+                f"progan_jax prepare_data {source} --resolution={side} --workers=1 "
+                f"--out=DIR, and train DIR/{reader.name}"
+            ) from error
         except UserError as error:  # Its flag is another one here.
             raise UserError(str(error).replace("--out:", "--workdir:")) from error
 
@@ -298,7 +340,7 @@ class _Session:
         _check_colours(self._photos, pyramid)
         pace, seconds = {}, min(_MEASURED * self._seconds, _MOST_MEASURED)
         print("measuring how fast each resolution trains", flush=True)
-        for r, measured in measure_pace(config, pyramid, mesh, seconds):
+        for r, measured in measure_pace(config, pyramid, mesh, seconds, self._tell):
             pace[r] = measured
             print(
                 f"  {r}x{r}: {1 / measured.image_sec:,.3g} img/s, compiled in "
@@ -316,7 +358,7 @@ class _Session:
         """Returns the configuration of the folder's run, made longer."""
         from progan_jax.runtime.compiler import set_precision
         from progan_jax.runtime.logging import read_rows
-        from progan_jax.training.fitting import lengthen
+        from progan_jax.training.fitting import image_sec_of_run, lengthen
         from progan_jax.training.workdir import read_config
 
         config = read_config(self._workdir, "--workdir")
@@ -335,12 +377,9 @@ class _Session:
                 )
         set_precision(config)
         rows = read_rows(self._workdir / "stats.jsonl")
-        last = [r for r in rows if r["Progress/resolution"] == config.model.resolution]
-        if last and last[-1]["Progress/alpha"] == 1:
-            newest = last[-1]
-            image_sec = newest["Timing/sec_per_kimg"] / 1000
-            nimg, seconds = newest["Progress/nimg"], self._training_seconds()
-            lengthen(config, nimg, image_sec, seconds)
+        if rows:
+            nimg, seconds = rows[-1]["Progress/nimg"], self._training_seconds()
+            lengthen(config, image_sec_of_run(config, rows), nimg, seconds)
         # Those that a run keeps are compared by `train`.
         return override(config, f"base:{config.family}", self._overrides)
 
@@ -364,6 +403,7 @@ class _Session:
 
     def _print_end(self) -> None:
         """Draws the film and prints where everything is."""
+        self._tell("drawing the film")
         run = shlex.quote(os.path.relpath(self._workdir))
         print(f"report: {self._workdir / 'report.html'}")
         if grids := list_grids(self._workdir / "grids"):

@@ -1,8 +1,11 @@
 """A schedule that fits into a time, by the measured pace of its stages."""
 
+import dataclasses
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -10,7 +13,7 @@ import ml_collections
 
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.training.config import family_of, make_schedule
-from progan_jax.training.schedule import Schedule
+from progan_jax.training.schedule import Schedule, Stage
 from progan_jax.training.stage import StageProgram
 
 # Share of the time that passes before the last resolution has faded in, ours.
@@ -41,6 +44,7 @@ def measure_pace(
     pyramid: Pyramid,
     mesh: jax.sharding.Mesh,
     seconds: float,
+    tell: Callable[[str], None],
 ) -> Iterator[tuple[int, Pace]]:
     """Trains each stage for some seconds, and drops what it has learned.
 
@@ -51,6 +55,7 @@ def measure_pace(
       pyramid: The run's images.
       mesh: Of the run's devices.
       seconds: Of each stage, at least; one dispatch is always measured.
+      tell: Takes what is being done, such as "compiling 64x64".
 
     Yields:
       Resolution and pace of each stage.
@@ -59,9 +64,11 @@ def measure_pace(
     for stage in schedule.stages():
         r, nimg = stage.resolution, stage.start_nimg
         program = StageProgram(config, schedule, r, mesh, pyramid.label_counts)
+        tell(f"compiling {r}x{r}")
         started = time.perf_counter()
         program.prepare(pyramid)
         compiled = time.perf_counter()
+        tell(f"measuring {r}x{r}")
         pair_sec = _pair_sec(program, program.create(pyramid), nimg, seconds)
         program.close()
         yield r, Pace(pair_sec / schedule.pair_nimg(r), compiled - started)
@@ -113,16 +120,62 @@ def fit(config: Any, pace: Mapping[int, Pace], seconds: float) -> None:
     config.train.checkpoint_ticks = config.train.snapshot_ticks = _SNAPSHOT_TICKS
 
 
-def lengthen(config: Any, nimg: int, image_sec: float, seconds: float) -> None:
-    """Gives a run in its last stage as many images as its devices train in a time.
+def stages_ahead(config: Any, nimg: int) -> list[Stage]:
+    """Returns the stages that a run of any length trains after its first images.
+
+    Args:
+      config: Of the run.
+      nimg: Number of images shown so far.
+    """
+    stages = dataclasses.replace(make_schedule(config), total_kimg=math.inf).stages()
+    ended = sum(following.start_nimg <= nimg for following in stages[1:])
+    return stages[ended:]
+
+
+def lengthen(
+    config: Any, image_sec: Mapping[int, float], nimg: int, seconds: float
+) -> None:
+    """Gives a run as many images as its devices train in a time, and no fewer.
+
+    The stages before the last one have their lengths, and it has what they leave.
 
     Args:
       config: Of the run; its length is changed.
+      image_sec: Seconds per image, by resolution of the stages that are ahead.
       nimg: Number of images shown so far.
-      image_sec: Seconds per image of the last stage.
       seconds: Of training.
     """
-    config.schedule.total_kimg = _rounded(nimg / 1000 + seconds / image_sec / 1000, 6)
+    ahead = stages_ahead(config, nimg)
+    for stage, following in pairwise(ahead):
+        shown = following.start_nimg - max(nimg, stage.start_nimg)
+        seconds -= shown * image_sec[stage.resolution]
+    begun = max(nimg, ahead[-1].start_nimg)
+    images = begun + max(seconds, 0) / image_sec[ahead[-1].resolution]
+    schedule = config.schedule
+    schedule.total_kimg = max(_rounded(images / 1000, 6), schedule.total_kimg)
+
+
+def image_sec_of_run(
+    config: Any, rows: Sequence[Mapping[str, Any]]
+) -> dict[int, float]:
+    """Returns the seconds per image of a run's stages, by resolution.
+
+    A stage that has no tick yet has its pace from the length of its ticks, which `fit`
+    chooses so that those of all stages take equal times.
+
+    Args:
+      config: Of the run.
+      rows: Of its ticks, oldest first; at least one.
+    """
+    schedule = make_schedule(config)
+    measured = {
+        row["Progress/resolution"]: row["Timing/sec_per_kimg"] / 1000 for row in rows
+    }
+    newest = rows[-1]["Progress/resolution"]
+    tick_sec = measured[newest] * schedule.tick_kimg[newest]
+    return {
+        r: tick_sec / schedule.tick_kimg[r] for r in schedule.resolutions
+    } | measured
 
 
 def _fit_growth(

@@ -4,7 +4,7 @@ import hashlib
 import http.client
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from progan_jax.errors import UserError, reason
@@ -24,18 +24,24 @@ class ChangedError(UserError):
     """A file whose SHA-256 is not the expected one."""
 
 
-def download(url: str, path: Path, sha256: str | None = None) -> None:
-    """Downloads a file.
+def download(
+    url: str,
+    path: Path,
+    sha256: str | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Downloads a file, and replaces an older one only by one that is accepted.
 
     Args:
       url: Its address.
       path: Where it is stored, which nothing but the complete file ever is.
       sha256: Its SHA-256, in hex; None if that is unknown.
+      check: Takes the complete file, and raises UserError to refuse it.
 
     Raises:
       UnreachableError: if it cannot be downloaded completely.
       ChangedError: if its SHA-256 is another one.
-      UserError: if it cannot be stored.
+      UserError: if it cannot be stored, or is refused.
     """
     print(f"downloading {url} into {path.parent}", file=sys.stderr)
     digest = hashlib.sha256()
@@ -52,6 +58,8 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
                     f"{digest.hexdigest()}, and not {sha256}; try again, or check the "
                     "address"
                 )
+            if check is not None:
+                check(folder / path.name)
             move_whole(folder / path.name, path)
     except OSError as error:
         raise UserError(

@@ -259,7 +259,8 @@ def test_data_dir_is_by_default_that_of_tfds(write_bugs, monkeypatch):
 
 def _preparation(data_dir, name="cifar10"):
     return (
-        "prepare it by: pip install -e '.[tf]' && python -c \"import "
+        "prepare it by: pip install tensorflow-cpu importlib_resources && "
+        'python -c "import '
         f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{data_dir}', "
         "file_format='array_record').download_and_prepare()\""
     )

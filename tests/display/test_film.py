@@ -92,7 +92,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", without_ffmpeg)
-    with pytest.raises(UserError, match=r"pip install 'progan_jax\[video\]'"):
+    with pytest.raises(UserError, match=r"pip install imageio-ffmpeg, or"):
         check_encoder(tmp_path / "film.mp4")
 
 

@@ -105,7 +105,7 @@ def test_an_endpoint_that_does_not_answer_is_reported_in_one_line(
 
 def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"not installed; pip install 'progan_jax\[hub"):
+    with pytest.raises(UserError, match=r"not installed; pip install huggingface_hub$"):
         download("source", "hf://me/net")
 
 

@@ -103,6 +103,33 @@ def test_a_new_file_at_an_address_is_downloaded_when_its_sum_is_given(run, serve
     assert len(server.asked) == 2
 
 
+def test_a_download_with_another_sum_leaves_the_cached_file(run, server):
+    first, second = (run / "snapshots" / name for name in NAMES)
+    url = f"{server.url}/digits.zip"
+    pack(first, server.folder / "digits.zip")
+    assert progan_jax.load(url).resolution == 4
+    pack(second, server.folder / "digits.zip")
+    found = sha256(second / "generator.safetensors")
+    with pytest.raises(UserError, match=rf"^sha256=0: {url} has {found} and .*; check"):
+        progan_jax.load(url, sha256="0")
+    assert progan_jax.load(url).resolution == 4
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_first_download_with_another_sum_is_not_kept(run, server, cache, whole):
+    path = server.folder / "digits.zip"
+    pack(run / "snapshots" / NAMES[0], path)
+    if not whole:
+        path.write_bytes(path.read_bytes()[:-40])
+    url = f"{server.url}/digits.zip"
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"{sha256(path)}; check the sum, or do"):
+            progan_jax.load(url, sha256="0")
+    assert len(server.asked) == 2
+    assert not list(cache.rglob("digits.zip"))
+
+
 def test_a_repository_of_the_hub_is_compared_with_the_sum(run, tmp_path, monkeypatch):
     hub.install(monkeypatch, tmp_path / "hub")
     shutil.copytree(run / "snapshots" / NAMES[0], tmp_path / "hub/me/net")

@@ -138,3 +138,26 @@ def test_both_penalties_are_needed_and_what_others_read_is_refused(family):
 
 def test_gamma_begins_as_the_authors_do_at_64_and_grows_with_the_square_of_the_side():
     assert [advised_gamma(r) for r in (64, 32, 256)] == [2, 0.5, 32]
+
+
+# The first and the last gamma of R3GAN's presets, by set and side.
+PRESETS = {
+    ("ImageNet", 32): (0.5, 0.05),
+    ("FFHQ", 64): (2, 0.2),
+    ("FFHQ", 256): (150, 15),
+}
+
+
+@pytest.mark.parametrize(("preset", "gammas"), PRESETS.items())
+def test_gamma_is_one_that_the_authors_train_with(preset, gammas):
+    first, last = gammas
+    assert last <= advised_gamma(preset[1]) <= first
+
+
+def test_gamma_grows_as_that_of_stylegan2_ada():
+    def auto(resolution, batch=32):
+        return 0.0002 * resolution**2 / batch
+
+    for side in (16, 32, 128, 1024):
+        ratio = advised_gamma(side) / advised_gamma(64)
+        assert ratio == pytest.approx(auto(side) / auto(64))

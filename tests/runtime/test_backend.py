@@ -45,7 +45,7 @@ def test_training_names_the_variables_before_it_writes_anything(tmp_path):
     assert done.stderr == (
         "error: JAX_PLATFORMS=cuda CUDA_VISIBLE_DEVICES=: there is no such device; "
         "there is 8 x cpu; unset the variable, or install what the device needs, as in "
-        "pip install 'progan_jax[cuda]'\n"
+        "pip install 'jax[cuda13]'\n"
     )
     assert not run.exists()
 

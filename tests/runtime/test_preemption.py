@@ -61,6 +61,17 @@ def test_under_nohup_the_end_of_a_terminal_does_not_count():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.parametrize(("given", "code"), [((), 143), ((0,), 0)])
+def test_a_signal_ends_the_process_with_a_line(given, code, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end, ending_in_a_line("all is saved", *given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert end.value.code == code
+    assert capsys.readouterr().err == "stopped by SIGTERM; all is saved\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def wait_for(path):
     end = time.monotonic() + 60
     while not path.exists():

@@ -32,9 +32,7 @@ def aot_tpu(*arguments):
 
 def test_without_libtpu_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(tpu.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        UserError, match=r"needs libtpu.*pip install 'progan_jax\[tpu\]"
-    ):
+    with pytest.raises(UserError, match=r"needs libtpu.*pip install 'jax\[tpu\]"):
         topology_devices("v5e:4x4")
 
 

@@ -42,7 +42,7 @@ def explore(import_tool, monkeypatch):
 
 
 def test_without_gradio_one_line_says_what_to_install(run, explore):
-    message = r"^the page needs gradio, which is not installed; pip install 'progan_jax"
+    message = r"^the page needs gradio, which is not installed; pip install gradio"
     with pytest.raises(UserError, match=message):
         explore(run, None)
 

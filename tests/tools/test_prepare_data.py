@@ -257,9 +257,14 @@ def test_folders_that_array_record_cannot_open_are_refused():
         ),
         ("lmdb:/", ["--resolution=8", "--labels=x"], "--labels is for folder: and zip"),
         (
-            "tfds:cifar10",
+            "tfds:cifar11",
             ["--resolution=32", "--data_dir=/usr"],
-            "tfds:cifar10: there is no such set in --data_dir = '/usr' (there:",
+            "tfds:cifar11: there is no such set in --data_dir = '/usr', and TFDS has",
+        ),
+        (
+            "tfds:cifar10",
+            ["--resolution=32", "--dry_run", "--data_dir=/usr"],
+            "--dry_run: tfds:cifar10 is not in /usr yet, and its images cannot be co",
         ),
     ],
 )

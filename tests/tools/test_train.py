@@ -1,20 +1,34 @@
 """Training on a folder of images for a time."""
 
 import io
+import json
+import os
+import queue
+import shlex
+import signal
 import subprocess
 import sys
 import time
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from progan_jax.data.prepared import is_pyramid
 from progan_jax.errors import UserError
+from progan_jax.files import seal, write_json
 from progan_jax.inference.load import load
+from progan_jax.prepare.processes import KilledError
 from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.logging import read_rows
+from progan_jax.runtime.newest import note_newest
 from progan_jax.training.workdir import read_config
+from tests.hub_server import no_token
 from tests.in_process import run_tool, tool
+from tests.wandb_runs import settings
+
+__all__ = ["no_token", "settings"]
 
 TINY = [
     "--config.model.fmap_max=4",
@@ -41,6 +55,10 @@ def train(monkeypatch, tmp_path):
     def call(photos, left_sec, *overrides, lefts=(0.0,)):
         with tool("progan_jax.tools.train", resolution=8) as names:
             session, left = names["_Session"], iter(lefts)
+            tell = session._tell
+            monkeypatch.setattr(
+                session, "_tell", lambda *a: call.told.append(a[1]) or tell(*a)
+            )
             monkeypatch.setitem(names["main"].__globals__, "_LEAST", 0.0)
             monkeypatch.setattr(session, "_training_seconds", lambda self: left_sec)
             monkeypatch.setattr(session, "_left", lambda self: next(left))
@@ -48,6 +66,7 @@ def train(monkeypatch, tmp_path):
             one = session(str(photos), given, True, 3600, time.monotonic())
             one.train(one.configure())
 
+    call.told = []
     return call
 
 
@@ -61,6 +80,11 @@ def test_a_folder_becomes_a_trained_generator_and_the_same_command_goes_on(
     assert load(run).sample(1, seed=0).shape == (1, 8, 8, 3)
     assert (run / "report.html").is_file()
     assert (run / "videos" / "timelapse.webp").is_file()
+    assert list(dict.fromkeys(train.told)) == [
+        *("preparing 60 images at 8x8", "compiling 8x8", "measuring 8x8"),
+        *("opening the images", "drawing 8x8", "training 8x8"),
+        *("drawing and saving 8x8", "drawing the film"),
+    ]
     out = capsys.readouterr().out
     assert "preparing 60 images at 8x8" in out
     assert out.endswith("draw more by: progan_jax sample runs/photos --num=64 --grid\n")
@@ -85,6 +109,84 @@ def test_a_run_that_ends_long_before_its_time_is_made_longer(tmp_path, train, ca
     out = capsys.readouterr().out
     assert out.count("continues from") == 2
     assert out.count("film: ") == 1
+
+
+def interrupting(monkeypatch, name):
+    """Makes a function send Ctrl-C when it is called, and does what it did."""
+    module, _, attribute = name.rpartition(".")
+    action = resolve_name(name)
+
+    def interrupted(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGINT)
+        return action(*arguments, **named)
+
+    monkeypatch.setattr(resolve_name(module), attribute, interrupted)
+
+
+@pytest.mark.usefixtures("dropped_programs")
+def test_ctrl_c_after_the_last_tick_ends_with_a_line_and_code_0(
+    tmp_path, train, capsys, monkeypatch
+):
+    photos, long = write_photos(tmp_path / "photos"), (3600.0, 3600.0)
+    for name, lefts in (
+        ("progan_jax.training.fitting.lengthen", long),
+        ("progan_jax.record.Record.print_end", long),  # It is not made longer.
+        ("progan_jax.display.film.write_film", (0.0,)),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+            interrupting(patch, name)
+            train(photos, 0.5, lefts=lefts)
+        out, err = capsys.readouterr()
+        assert end.value.code == 0
+        assert err == "stopped by SIGINT; all is saved; the same command continues\n"
+        assert out.count("done: ") == 1
+        assert "film: " not in out
+
+
+def test_a_run_that_was_stopped_while_it_grew_gets_the_whole_time(
+    tmp_path, monkeypatch
+):
+    photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
+    config = load_config("digits", ["--config.train.tick_kimg=8,8:4,16:2,32:1"])
+    run.mkdir()
+    write_json(run / "config.json", seal({"config": config.to_dict()}))
+    tick = {"Progress/nimg": 2000, "Progress/resolution": 4}
+    row = seal(tick | {"Timing/sec_per_kimg": 1.0})
+    (run / "stats.jsonl").write_text(json.dumps(row) + "\n")
+    with tool("progan_jax.tools.train", workdir=str(run)) as names:
+        one = names["_Session"](str(photos), [], True, 3600, time.monotonic())
+        monkeypatch.setattr(one, "_training_seconds", lambda: 1000.0)
+        total = one._continue().schedule.total_kimg
+    # 2 kimg are left at 4x4, and 8x8 and 16x16 have 14 and 12; each tick takes 8 s.
+    last = (1000 - 2 * 1 - 14 * 2 - 12 * 4) / 8
+    assert total == pytest.approx(4 + 14 + 12 + last, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("saved", "code", "expected"),
+    [
+        (None, 1, "nothing is trained yet; all that was saved is kept; run the"),
+        (0, 1, "nothing is trained yet; all that was saved is kept; run the"),
+        (2048, 0, "all that was saved is kept; run the"),
+    ],
+)
+def test_what_outlasts_the_time_is_given_up_with_its_name(
+    photos, saved, code, expected, monkeypatch, capsys
+):
+    codes = queue.Queue()
+    monkeypatch.setattr(os, "_exit", codes.put)
+    run = photos.parent / "run"
+    if saved is not None:
+        run.mkdir()
+        note_newest(run / "checkpoints", saved)
+    with tool("progan_jax.tools.train", workdir=str(run), hours=0.1) as names:
+        started = time.monotonic() - 1.07 * 360
+        one = names["_Session"](str(photos), [], True, 360, started)
+        one._tell("compiling 64x64")
+        with one.ending_in_time():
+            assert codes.get(timeout=60) == code
+    line = f"time is up while compiling 64x64: {expected} same command with more --hour"
+    assert capsys.readouterr().err == f"{line}s to continue\n"
 
 
 @pytest.mark.slow
@@ -142,6 +244,29 @@ def test_mistakes_are_one_line_and_write_nothing(photos, flags, expected):
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (["writers=wandb"], "config.train.writers = 'wandb' cannot be used: it has no"),
+        (["push_to_hub=me/net"], "config.train.push_to_hub=hf://me/net: there is no t"),
+    ],
+)
+@pytest.mark.usefixtures("settings", "no_token")
+def test_a_missing_key_or_token_is_a_line_before_images_are_prepared(
+    photos, fields, expected
+):
+    before = {path.name for path in photos.parent.iterdir()}
+    assert expected in refusal(photos, *(f"--config.train.{f}" for f in fields))
+    assert {path.name for path in photos.parent.iterdir()} <= before | {"home"}
+
+
+def test_a_missing_licence_is_a_line_before_images_are_prepared(photos, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_some")
+    text = refusal(photos, "--config.train.push_to_hub=me/net")
+    assert text.startswith("config.train.hub_licence is missing: give an identifier")
+    assert [path.name for path in photos.parent.iterdir()] == ["photos"]
+
+
 def test_a_missing_folder_is_named(tmp_path):
     nowhere = tmp_path / "nowhere"
     assert refusal(nowhere) == f"PHOTOS={nowhere}: there is no {nowhere}; name another"
@@ -178,6 +303,22 @@ def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
     assert text.startswith("--workdir: ")
     assert str(tmp_path / "file") in text
     assert "choose another folder" in text
+
+
+def test_a_killed_process_is_a_line_with_what_needs_less_memory(photos, monkeypatch):
+    def kill(*arguments):
+        raise KilledError("--workers=2: the system killed a process; lower --workers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("progan_jax.prepare.writing.call_for_each", kill)
+        text = refusal(photos, "--resolution=8")
+    assert text.startswith(f"PHOTOS={photos}: the system killed a process that prepar")
+    _, _, advice = text.partition(" by: progan_jax prepare_data ")
+    command, _, name = advice.partition(" --out=DIR, and train DIR/")
+    arguments = *shlex.split(command), "--out=runs"
+    done = run_tool("progan_jax.tools.prepare_data", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert is_pyramid(photos.parent / "runs" / name)
 
 
 def test_images_that_have_changed_since_are_refused(photos, tmp_path):
