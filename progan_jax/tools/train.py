@@ -70,6 +70,9 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/NAME_OF_PHOTOS by default."
 )
 
+# Of the fields that decide how images are prepared and which recipe is chosen.
+_FLAG_OF = {"family": "--family"}
+
 _HOURS_ON_CPU, _HOURS = 1.0, 8.0
 
 # Training's share of the time that is left when it starts; grids and checkpoints take
@@ -107,6 +110,7 @@ def main(photos: str, overrides: list[str]) -> None:
     on_cpu = jax.default_backend() == "cpu"
     seconds = _read_time(on_cpu)
     _check_resolution()
+    _check_flags(overrides)
     keep_compiled()
     session = _Session(photos, overrides, on_cpu, seconds, started)
     with session.ending_in_time():
@@ -144,6 +148,14 @@ def _check_resolution() -> None:
         raise UserError(
             f"--resolution={side} must be a power of two from 8 to 1024; change it"
         )
+
+
+def _check_flags(overrides: Sequence[str]) -> None:
+    """Raises UserError if a field is given that only a flag of the command can set."""
+    for text in overrides:
+        field, _, value = text.partition("=")
+        if flag := _FLAG_OF.get(field.removeprefix("--config.")):
+            raise UserError(f"{text}: train chooses it; write {flag}={value}")
 
 
 class _Session:

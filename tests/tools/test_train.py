@@ -238,6 +238,7 @@ def photos(tmp_path, monkeypatch):
         (["--family=stylegan_xl"], "or choose --family=progan"),
         (["--resolution=48"], "--resolution=48 must be a power of two from 8 to 1024"),
         (["--config.model.fmaps=1"], "--config has no field 'fmaps'"),
+        (["--config.family=stylegan"], "train chooses it; write --family=stylegan"),
         (["--", "--config.model.fmaps=1"], "--config has no field 'fmaps'"),
         (["--workdir=photos/run"], "--workdir=photos/run lies in PHOTOS"),
         (["more"], "unexpected argument 'more': fields are written"),
