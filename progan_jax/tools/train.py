@@ -15,6 +15,7 @@ the exit code is 1 then if nothing was trained yet.
 """
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -71,7 +72,7 @@ WORKDIR = flags.DEFINE_string(
 )
 
 # Of the fields that decide how images are prepared and which recipe is chosen.
-_FLAG_OF = {"family": "--family"}
+_FLAG_OF = {"family": "--family", "model.resolution": "--resolution"}
 
 _HOURS_ON_CPU, _HOURS = 1.0, 8.0
 
@@ -348,11 +349,12 @@ class _Session:
         except KilledError as error:
             kind = "folder" if self._photos.is_dir() else "zip"
             source = shlex.quote(f"{kind}:{self._photos}")
+            name = re.sub(r"^-|[^\w-]", "_", reader.name)
             raise UserError(
                 f"PHOTOS={self._photos}: the system killed a process that prepared its "
                 "images, perhaps for lack of memory; prepare them in one process by: "
                 f"progan_jax prepare_data {source} --resolution={side} --workers=1 "
-                f"--out=DIR, and train DIR/{reader.name}"
+                f"--out=DIR --name={name}, and train DIR/{name}"
             ) from error
         except UserError as error:  # Its flag is another one here.
             raise UserError(str(error).replace("--out:", "--workdir:")) from error

@@ -239,6 +239,10 @@ def photos(tmp_path, monkeypatch):
         (["--resolution=48"], "--resolution=48 must be a power of two from 8 to 1024"),
         (["--config.model.fmaps=1"], "--config has no field 'fmaps'"),
         (["--config.family=stylegan"], "train chooses it; write --family=stylegan"),
+        (["--config.model.resolution=128"], "chooses it; write --resolution=128"),
+        (["--config.data.mirror"], "--config.data.mirror: fields are written --config"),
+        (["--noconfig.data.mirror"], "such as --config.data.mirror=false"),
+        (["--config.model.fmap_max", "4"], "are written --config.FIELD=VALUE, such"),
         (["--", "--config.model.fmaps=1"], "--config has no field 'fmaps'"),
         (["--workdir=photos/run"], "--workdir=photos/run lies in PHOTOS"),
         (["more"], "unexpected argument 'more': fields are written"),
@@ -311,7 +315,12 @@ def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
     assert "choose another folder" in text
 
 
-def test_a_killed_process_is_a_line_with_what_needs_less_memory(photos, monkeypatch):
+@pytest.mark.parametrize("name", ["photos", "my photos.v2", "-2024"])
+def test_a_killed_process_is_a_line_with_what_needs_less_memory(
+    photos, name, monkeypatch
+):
+    photos = photos.rename(photos.with_name(name))
+
     def kill(*arguments):
         raise KilledError("--workers=2: the system killed a process; lower --workers")
 
@@ -320,8 +329,8 @@ def test_a_killed_process_is_a_line_with_what_needs_less_memory(photos, monkeypa
         text = refusal(photos, "--resolution=8")
     assert text.startswith(f"PHOTOS={photos}: the system killed a process that prepar")
     _, _, advice = text.partition(" by: progan_jax prepare_data ")
-    command, _, name = advice.partition(" --out=DIR, and train DIR/")
-    arguments = *shlex.split(command), "--out=runs"
+    command, _, name = advice.partition(", and train DIR/")
+    arguments = shlex.split(command.replace("--out=DIR", "--out=runs"))
     done = run_tool("progan_jax.tools.prepare_data", *arguments)
     assert done.returncode == 0, done.stderr
     assert is_pyramid(photos.parent / "runs" / name)
