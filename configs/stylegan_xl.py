@@ -18,9 +18,13 @@ in_embeddings/tf_efficientnet_lite0.pkl; without it they are random. Run it with
     python -m progan_jax.main --config=configs/stylegan_xl.py:cifar10,tiny
 """
 
+import re
+from pathlib import Path
+
 import ml_collections
 
 from progan_jax.configs import base, folder
+from progan_jax.data.prepared import is_pyramid
 from progan_jax.errors import UserError
 from progan_jax.inference.imagenet import NUM_CLASSES, class_number
 from progan_jax.models.common import RESOLUTIONS
@@ -36,6 +40,14 @@ CIFAR10_ROWS = "404,817,15,281,353,207,30,339,510,867"
 WIDTHS = ("full", "small", "tiny")
 
 _SIDES = set(map(str, RESOLUTIONS))
+
+_SIDE = f"(?:{'|'.join(_SIDES)})"
+
+# A path may have commas: what can be WIDTH and STAGES at its end is not of it.
+_FOLDER = re.compile(
+    rf"(folder=.*?)(?:,(?:{'|'.join(WIDTHS)}))?(?:,{_SIDE}(?:-{_SIDE})*)?",
+    re.DOTALL,
+)
 
 _LAZY_G, _LAZY_D = 4 / 5, 16 / 17  # Of Adam: Karras et al. 2020, appendix B.
 
@@ -150,7 +162,7 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
 
 def _split(argument: str) -> tuple[str, str, list[int]]:
     """Splits SET[,WIDTH][,STAGES]."""
-    name, *rest = argument.split(",")
+    name, *rest = _split_at_commas(argument)
     known = ", ".join([*CLASSES, "folder=DIR/NAME"])
     if name not in CLASSES and not name.startswith("folder="):
         raise UserError(
@@ -166,3 +178,19 @@ def _split(argument: str) -> tuple[str, str, list[int]]:
             "two from 4 to 1024 such as 16-32; choose such"
         )
     return name, width, list(map(int, sides))
+
+
+def _split_at_commas(argument: str) -> list[str]:
+    """Splits at commas, but not at those in the path of a folder.
+
+    If there is no set, but one at the path up to a comma, something wrong follows it.
+    """
+    parts, match = argument.split(","), _FOLDER.fullmatch(argument)
+    if match is None:
+        return parts
+    most = match[1].count(",") + 1
+    for number in range(most, 0, -1):
+        name = ",".join(parts[:number])
+        if is_pyramid(Path(name.removeprefix("folder=")).expanduser()):
+            return [name, *parts[number:]]
+    return [match[1], *parts[most:]]

@@ -80,6 +80,11 @@ def marked_fields(kind: type[Any], mark: str) -> set[str]:
     return {f.name for f in dataclasses.fields(kind) if f.metadata[mark]}
 
 
+def has_all(kind: type[Any], values: Mapping[str, Any]) -> bool:
+    """Returns whether there is a value of each field."""
+    return all(field.name in values for field in dataclasses.fields(kind))
+
+
 def faults(kind: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields the name of each field with an invalid value, and the rule it violates."""
     for field in dataclasses.fields(kind):

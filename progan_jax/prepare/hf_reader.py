@@ -1,7 +1,7 @@
 """A reader of image sets of the Hugging Face Hub, or of folders in one of its layouts.
 
 `datasets` is imported when it is first used; the extra "hf" installs it. It downloads
-into its own cache, and runs no code of a repository.
+into its own cache, and runs no code of a repository; versions that may are refused.
 """
 
 import re
@@ -16,6 +16,8 @@ from progan_jax.data.decoding import BadImage, check_bytes
 from progan_jax.data.names import first_few
 from progan_jax.errors import UserError, reason
 from progan_jax.prepare.readers import Item, Reader
+
+_LEAST_VERSION = 4  # From it on the library runs no code of a repository.
 
 _REPOSITORY = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?:/([\w.-]+))?", re.ASCII)
 
@@ -37,8 +39,8 @@ class HfReader(Reader):
             one; "" for no classes.
 
         Raises:
-          UserError: if the library is not installed, the set cannot be read, or it has
-            no such split or features.
+          UserError: if the library is not installed or too old, the set cannot be read,
+            or it has no such split or features.
         """
         library = _library(source)
         path, split = _split_off(source)
@@ -96,6 +98,12 @@ def _library(source: str) -> ModuleType:
         raise UserError(
             f"hf:{source}: the library datasets is not installed; pip install datasets"
         ) from error
+    if int(datasets.__version__.partition(".")[0]) < _LEAST_VERSION:
+        raise UserError(
+            f"hf:{source}: datasets {datasets.__version__} is installed, and versions "
+            f"before {_LEAST_VERSION} may run code of a repository; pip install "
+            f"'datasets>={_LEAST_VERSION}'"
+        )
     return datasets
 
 

@@ -50,7 +50,14 @@ def run_with_overrides(main: Callable[[str, list[str]], None], name: str) -> Non
 
     def parse(argv: list[str]) -> list[str]:
         fields = [a for a in argv if re.match(r"--config\.[\w.]+=", a)]
-        rest = parse_flags([a for a in argv if a not in fields])
+        others = [a for a in argv if a not in fields]
+        for argument in others:
+            if re.match(r"--?(no)?config\.", argument):
+                _fail(
+                    f"{argument}: fields are written --config.FIELD=VALUE, such as "
+                    "--config.data.mirror=false"
+                )
+        rest = parse_flags(others)
         if len(rest) < 2 or rest[1].startswith("-"):
             _fail(f"{name} is missing: it comes before the flags; see --help")
         if len(rest) > 2:

@@ -260,7 +260,7 @@ def _open_tfds(name: str) -> TfdsReader:
                     f"--dry_run: tfds:{name} is not in {root} yet, and its images "
                     "cannot be counted; omit --dry_run"
                 )
-            build(name, root)
+            build(name, root, SPLIT.value, image)
         return TfdsReader(name, DATA_DIR.value, SPLIT.value, image, label)
     except UserError as error:
         # Its fields are flags here.

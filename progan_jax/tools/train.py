@@ -15,6 +15,7 @@ the exit code is 1 then if nothing was trained yet.
 """
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -70,6 +71,9 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/NAME_OF_PHOTOS by default."
 )
 
+# Of the fields that decide how images are prepared and which recipe is chosen.
+_FLAG_OF = {"family": "--family", "model.resolution": "--resolution"}
+
 _HOURS_ON_CPU, _HOURS = 1.0, 8.0
 
 # Training's share of the time that is left when it starts; grids and checkpoints take
@@ -107,6 +111,7 @@ def main(photos: str, overrides: list[str]) -> None:
     on_cpu = jax.default_backend() == "cpu"
     seconds = _read_time(on_cpu)
     _check_resolution()
+    _check_flags(overrides)
     keep_compiled()
     session = _Session(photos, overrides, on_cpu, seconds, started)
     with session.ending_in_time():
@@ -144,6 +149,14 @@ def _check_resolution() -> None:
         raise UserError(
             f"--resolution={side} must be a power of two from 8 to 1024; change it"
         )
+
+
+def _check_flags(overrides: Sequence[str]) -> None:
+    """Raises UserError if a field is given that only a flag of the command can set."""
+    for text in overrides:
+        field, _, value = text.partition("=")
+        if flag := _FLAG_OF.get(field.removeprefix("--config.")):
+            raise UserError(f"{text}: train chooses it; write {flag}={value}")
 
 
 class _Session:
@@ -185,11 +198,10 @@ class _Session:
         """Returns the run's configuration; prepares and measures what a run needs."""
         from progan_jax.training.workdir import CONFIG
 
-        begun = (self._workdir / CONFIG).exists()
-        folder, images, family, side = self._prepare()
-        if begun:
-            return self._continue(folder)
-        return self._begin(folder, images, family, side)
+        if not (self._workdir / CONFIG).exists():
+            return self._begin(*self._prepare(FAMILY.value))
+        folder, *_ = self._prepare(self._check_kept())
+        return self._continue(folder)
 
     def train(self, config: Any) -> None:
         """Trains until the time is up, and prints what there is to see.
@@ -257,14 +269,35 @@ class _Session:
         finally:  # Whoever read the output may be gone.
             os._exit(0 if has_trained else 1)
 
-    def _prepare(self) -> tuple[Path, Images, str, int]:
-        """Returns the prepared set, what is known of its images, family and side."""
+    def _check_kept(self) -> str:
+        """Returns the family of the folder's run.
+
+        Raises:
+          UserError: if --family or --resolution are not those that it was begun with.
+        """
+        from progan_jax.training.workdir import read_config
+
+        config = read_config(self._workdir, "--workdir")
+        kept = ((FAMILY, config.family), (RESOLUTION, config.model.resolution))
+        for flag, value in kept:
+            if flag.value not in (None, value):
+                raise UserError(
+                    f"--{flag.name}={flag.value}: the run in {self._workdir} was begun "
+                    f"with {value}; leave it out, or choose another --workdir"
+                )
+        return config.family
+
+    def _prepare(self, family: str | None) -> tuple[Path, Images, str, int]:
+        """Returns the prepared set, what is known of its images, family and side.
+
+        Args:
+          family: Family of models; None to choose it by the images.
+        """
         from progan_jax.train import check_accounts
 
         is_set = is_pyramid(self._photos)
         reader = None if is_set else FileReader(self._photos)
         images = _look_at_set(self._photos) if reader is None else _look_at(reader)
-        family = FAMILY.value or self._family_of_run()
         family = family or choose_family(self._on_cpu, images.number)
         check_number(family, images)
         chosen = choose_resolution(family, images, self._on_cpu, self._seconds)
@@ -279,7 +312,7 @@ class _Session:
         if (RESOLUTION.value or 0) > images.side:
             raise UserError(
                 f"--resolution={wanted}: {folder} was prepared at {images.side}; lower "
-                "it, or remove that folder to prepare the images again"
+                f"it, or {self._larger_set(folder)}"
             )
         return folder, images, family, min(images.side, wanted)
 
@@ -296,12 +329,15 @@ class _Session:
             self._write_set(reader, folder, side)
         return folder
 
-    def _family_of_run(self) -> str:
-        from progan_jax.training.workdir import CONFIG, read_config
+    def _larger_set(self, folder: Path) -> str:
+        """Returns what gives a larger set than that of a folder."""
+        from progan_jax.training.workdir import CONFIG
 
-        if not (self._workdir / CONFIG).exists():
-            return ""
-        return read_config(self._workdir, "--workdir").family
+        if folder == self._photos:
+            return "name another set"
+        if (self._workdir / CONFIG).exists():
+            return "choose another --workdir"
+        return "remove that folder to prepare the images again"
 
     def _write_set(self, reader: Reader, folder: Path, side: int) -> None:
         settings = Settings(side, 3, "centre", "none", 128, strict=False)
@@ -313,11 +349,12 @@ class _Session:
         except KilledError as error:
             kind = "folder" if self._photos.is_dir() else "zip"
             source = shlex.quote(f"{kind}:{self._photos}")
+            name = re.sub(r"^-|[^\w-]", "_", reader.name)
             raise UserError(
                 f"PHOTOS={self._photos}: the system killed a process that prepared its "
                 "images, perhaps for lack of memory; prepare them in one process by: "
                 f"progan_jax prepare_data {source} --resolution={side} --workers=1 "
-                f"--out=DIR, and train DIR/{reader.name}"
+                f"--out=DIR --name={name}, and train DIR/{name}"
             ) from error
         except UserError as error:  # Its flag is another one here.
             raise UserError(str(error).replace("--out:", "--workdir:")) from error
@@ -368,13 +405,6 @@ class _Session:
                 f"PHOTOS={self._photos}: the run in {self._workdir} was begun with the "
                 f"images in {begun_with}; choose another --workdir"
             )
-        kept = ((FAMILY, config.family), (RESOLUTION, config.model.resolution))
-        for flag, value in kept:
-            if flag.value not in (None, value):
-                raise UserError(
-                    f"--{flag.name}={flag.value}: the run in {self._workdir} was begun "
-                    f"with {value}; leave it out, or choose another --workdir"
-                )
         set_precision(config)
         rows = read_rows(self._workdir / "stats.jsonl")
         if rows:

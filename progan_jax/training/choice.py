@@ -162,15 +162,16 @@ def write_recipe(
       path: Python file to write.
       recipe: NAME:ARGUMENT of the recipe that it starts from.
       config: The configuration.
-      heading: Its docstring.
+      heading: Its docstring, of any characters.
     """
     name, _, argument = recipe.partition(":")
     before = list_fields(load_config(recipe))
     changed = {k: v for k, v in list_fields(config).items() if v != before[k]}
+    docstring = heading.replace("\\", r"\\").replace('"', r"\"")
     lines = [f"    config.{field} = {value!r}" for field, value in changed.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        f'"""{heading}"""\n\nfrom progan_jax.configs import {name}\n\n\n'
+        f'"""{docstring}"""\n\nfrom progan_jax.configs import {name}\n\n\n'
         f"def get_config():\n    config = {name}.get_config({argument!r})\n"
         + "\n".join([*lines, "    return config\n"]),
         encoding="utf-8",

@@ -16,7 +16,7 @@ from progan_jax.inference.hub import check_repository
 from progan_jax.models.augmentation import parse_policy
 from progan_jax.models.common import RESOLUTIONS
 from progan_jax.models.families import FAMILIES, Files
-from progan_jax.models.options import Rule, faults
+from progan_jax.models.options import Rule, faults, has_all
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.distributed import share_json, together
 from progan_jax.runtime.writers import parse_writers
@@ -258,6 +258,12 @@ def _option_faults(config: ml_collections.ConfigDict) -> Iterator[str]:
     family = family_of(config)
     for group, kind in (("model", family.Options), ("loss", family.LossOptions)):
         values: Any = config[group]
+        if not has_all(kind, values):
+            yield (
+                f"config.family = {config.family!r} does not fit config.{group}, since "
+                "a recipe's family cannot be changed; choose a recipe of that family"
+            )
+            return
         for name, fault in faults(kind, values):
             yield f"config.{group}.{name} = {values[name]!r} {fault}"
 

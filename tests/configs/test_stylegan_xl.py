@@ -255,3 +255,28 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     message = refusal("stylegan_xl", f"folder={tmp_path / 'none'},tiny")
     assert "is not a folder" in message
     assert "name the folder of a prepared set" in refusal("stylegan_xl", "folder=")
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [("huge", "huge"), ("huge,32", "huge"), ("32,tiny", "tiny"), ("tiny,4,8", "8")],
+)
+def test_what_follows_a_prepared_set_must_be_width_or_stages(tmp_path, given, wrong):
+    message = refusal("stylegan_xl", f"folder={prepared(tmp_path)},{given}")
+    assert f"{wrong!r} must be WIDTH or STAGES" in message
+
+
+@pytest.mark.parametrize(
+    ("rest", "side"), [("", 16), (",tiny", 32), (",64", 64), (",tiny,16-32", 32)]
+)
+@pytest.mark.parametrize("name", ["Holiday, 2024", "small,32,of"])
+def test_a_path_may_have_commas(tmp_path, name, rest, side):
+    folder = tmp_path / name
+    prepared(tmp_path).rename(folder)
+    config = load("stylegan_xl", f"folder={folder}{rest}")
+    assert config.data.name == name
+    assert config.model.resolution == side
+    assert (config.model.fmap_max == 64) == ("tiny" in rest)
+    missing = f"{tmp_path / 'none'}, 2024"
+    message = refusal("stylegan_xl", f"folder={missing}{rest}")
+    assert f"--config=FILE:{missing}: it is not a folder" in message

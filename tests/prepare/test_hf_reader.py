@@ -176,6 +176,20 @@ def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
         HfReader("me/none")
 
 
+def test_versions_that_run_code_of_a_repository_are_refused(folder, monkeypatch):
+    for version in ("4.0.0", "4.0.1.dev0", "10.2.0"):
+        monkeypatch.setattr(datasets, "__version__", version)
+        assert len(HfReader(str(folder))) == 6
+    for version in ("3.6.0", "2.14.4.dev0"):
+        monkeypatch.setattr(datasets, "__version__", version)
+        with pytest.raises(UserError) as error:
+            HfReader("me/none")
+        assert str(error.value) == (
+            f"hf:me/none: datasets {version} is installed, and versions before 4 may "
+            "run code of a repository; pip install 'datasets>=4'"
+        )
+
+
 def test_a_changed_file_of_the_folder_changes_what_continues_a_preparation(folder):
     before = digest_times(HfReader(str(folder)))
     assert before == digest_times(HfReader(str(folder)))

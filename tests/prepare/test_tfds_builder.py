@@ -60,6 +60,33 @@ class FlatPixels(FlatColours):
         return pixels(number)
 
 
+class Sentences(FlatColours):
+    """A set without images."""
+
+    VERSION = tfds.core.Version("1.2.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+
+class ListedColours(FlatColours):
+    """The same, with the splits that TFDS lists of a set before the download."""
+
+    VERSION = tfds.core.Version("1.2.0")
+
+    def _info(self):
+        info = super()._info()
+        template = tfds.core.ShardedFileTemplate(
+            "/nowhere", "{DATASET}-{SPLIT}.{FILEFORMAT}", self.name, "train", "x"
+        )
+        train = tfds.core.SplitInfo(
+            name="train", shard_lengths=[6], num_bytes=0, filename_template=template
+        )
+        info.set_splits(tfds.core.splits.SplitDict([train]))
+        return info
+
+
 @pytest.fixture(autouse=True)
 def preparing(monkeypatch):
     """What TFDS needs to prepare: importlib_resources, of which Python has a copy."""
@@ -90,6 +117,8 @@ def test_a_set_that_is_not_there_is_built_by_its_own_builder(tmp_path):
         ("nonsense_of_ours", r"TFDS has none of that name; name another set, or"),
         ("lsun", r"lsun has configurations; name one as lsun/CONFIG: \w+"),
         ("lsun/clowns", r"lsun has configurations; name one as lsun/CONFIG: \w+"),
+        ("mnist/", r"mnist has no configurations; write tfds:mnist$"),
+        ("lsun/", r"lsun has configurations; name one as lsun/CONFIG: \w+"),
         ("mnist/small", r"mnist has no configurations; write tfds:mnist$"),
     ],
 )
@@ -98,6 +127,54 @@ def test_a_name_that_tfds_does_not_know_is_a_line(name, expected, tmp_path):
         is_missing(name, tmp_path / "sets")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "sets").exists()
+
+
+def test_a_slash_after_the_name_of_a_set_that_is_there_is_refused(tmp_path):
+    build("flat_colours", tmp_path, "train", "image")
+    with pytest.raises(UserError, match=r"; write tfds:flat_colours$"):
+        is_missing("flat_colours/", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "expected"),
+    [
+        ("sentences", [], "tfds:sentences: its features (text) have no 'image'"),
+        ("sentences", ["--image_feature=text"], "its 'text' is no image, and must be"),
+        (
+            "flat_colours",
+            ["--image_feature=picture"],
+            "tfds:flat_colours: its features (image, label) have no 'picture'",
+        ),
+        (
+            "listed_colours",
+            ["--split=trian"],
+            "--split = 'trian': listed_colours has no images in such a split; choose "
+            "one of: train",
+        ),
+    ],
+)
+def test_what_a_set_does_not_have_is_a_line_before_the_download(
+    name, flags, expected, tmp_path
+):
+    arguments = "--resolution=8", f"--data_dir={tmp_path}", f"--out={tmp_path / 'out'}"
+    done = run_tool(TOOL, f"tfds:{name}", *arguments, *flags)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert expected in line
+    assert "TFDS downloads" not in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_library_that_a_builder_imports_is_named_with_its_installation(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError) as error:
+        is_missing("sift1m", tmp_path)
+    assert str(error.value) == (
+        "tfds:sift1m: TFDS needs h5py to prepare it, which is not installed; pip "
+        "install h5py"
+    )
 
 
 def test_without_a_network_a_line_names_what_to_check(tmp_path, monkeypatch):
@@ -118,7 +195,7 @@ def test_without_a_network_a_line_names_what_to_check(tmp_path, monkeypatch):
 def test_what_has_to_be_downloaded_by_hand_is_a_line(tmp_path):
     expected = r"cannot prepare it \(Manual directory .* does not exist or is empty"
     with pytest.raises(UserError, match=expected) as error:
-        build("celeb_a_hq/64", tmp_path)
+        build("celeb_a_hq/64", tmp_path, "train", "image")
     assert "\n" not in str(error.value)
 
 
@@ -129,5 +206,5 @@ def test_a_missing_library_is_named_with_its_installation(tmp_path, monkeypatch)
         "installed; pip install importlib_resources tensorflow-cpu"
     )
     with pytest.raises(UserError) as error:
-        build("flat_pixels", tmp_path)
+        build("flat_pixels", tmp_path, "train", "image")
     assert str(error.value) == expected

@@ -111,6 +111,13 @@ def test_a_run_that_ends_long_before_its_time_is_made_longer(tmp_path, train, ca
     assert out.count("film: ") == 1
 
 
+def begin(run, *overrides):
+    """Writes what a run of the digits at 32x32 has when it begins."""
+    run.mkdir(parents=True)
+    config = load_config("digits", overrides).to_dict()
+    write_json(run / "config.json", seal({"config": config}))
+
+
 def interrupting(monkeypatch, name):
     """Makes a function send Ctrl-C when it is called, and does what it did."""
     module, _, attribute = name.rpartition(".")
@@ -147,9 +154,7 @@ def test_a_run_that_was_stopped_while_it_grew_gets_the_whole_time(
     tmp_path, monkeypatch
 ):
     photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
-    config = load_config("digits", ["--config.train.tick_kimg=8,8:4,16:2,32:1"])
-    run.mkdir()
-    write_json(run / "config.json", seal({"config": config.to_dict()}))
+    begin(run, "--config.train.tick_kimg=8,8:4,16:2,32:1")
     tick = {"Progress/nimg": 2000, "Progress/resolution": 4}
     row = seal(tick | {"Timing/sec_per_kimg": 1.0})
     (run / "stats.jsonl").write_text(json.dumps(row) + "\n")
@@ -233,6 +238,11 @@ def photos(tmp_path, monkeypatch):
         (["--family=stylegan_xl"], "or choose --family=progan"),
         (["--resolution=48"], "--resolution=48 must be a power of two from 8 to 1024"),
         (["--config.model.fmaps=1"], "--config has no field 'fmaps'"),
+        (["--config.family=stylegan"], "train chooses it; write --family=stylegan"),
+        (["--config.model.resolution=128"], "chooses it; write --resolution=128"),
+        (["--config.data.mirror"], "--config.data.mirror: fields are written --config"),
+        (["--noconfig.data.mirror"], "such as --config.data.mirror=false"),
+        (["--config.model.fmap_max", "4"], "are written --config.FIELD=VALUE, such"),
         (["--", "--config.model.fmaps=1"], "--config has no field 'fmaps'"),
         (["--workdir=photos/run"], "--workdir=photos/run lies in PHOTOS"),
         (["more"], "unexpected argument 'more': fields are written"),
@@ -305,7 +315,12 @@ def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
     assert "choose another folder" in text
 
 
-def test_a_killed_process_is_a_line_with_what_needs_less_memory(photos, monkeypatch):
+@pytest.mark.parametrize("name", ["photos", "my photos.v2", "-2024"])
+def test_a_killed_process_is_a_line_with_what_needs_less_memory(
+    photos, name, monkeypatch
+):
+    photos = photos.rename(photos.with_name(name))
+
     def kill(*arguments):
         raise KilledError("--workers=2: the system killed a process; lower --workers")
 
@@ -314,8 +329,8 @@ def test_a_killed_process_is_a_line_with_what_needs_less_memory(photos, monkeypa
         text = refusal(photos, "--resolution=8")
     assert text.startswith(f"PHOTOS={photos}: the system killed a process that prepar")
     _, _, advice = text.partition(" by: progan_jax prepare_data ")
-    command, _, name = advice.partition(" --out=DIR, and train DIR/")
-    arguments = *shlex.split(command), "--out=runs"
+    command, _, name = advice.partition(", and train DIR/")
+    arguments = shlex.split(command.replace("--out=DIR", "--out=runs"))
     done = run_tool("progan_jax.tools.prepare_data", *arguments)
     assert done.returncode == 0, done.stderr
     assert is_pyramid(photos.parent / "runs" / name)
@@ -339,6 +354,34 @@ def test_a_set_is_not_enlarged_and_a_run_keeps_its_images(photos, tmp_path, trai
     other = write_photos(tmp_path / "other", 61)
     text = refusal(other, f"--workdir={tmp_path / 'runs' / 'photos'}")
     assert "was begun with the images in" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "begun"),
+    [("--family=stylegan", "progan"), ("--resolution=16", 32), ("--resolution=64", 32)],
+)
+def test_a_begun_run_refuses_another_family_and_resolution_before_any_work(
+    photos, given, begun
+):
+    run = photos.parent / "runs" / "photos"
+    begin(run)
+    text = refusal(photos, given)
+    assert text == (
+        f"{given}: the run in {run} was begun with {begun}; leave it out, or choose "
+        "another --workdir"
+    )
+    assert [path.name for path in run.parent.iterdir()] == ["photos"]
+
+
+def test_a_larger_set_replaces_a_smaller_one_only_before_a_run_is_begun(photos):
+    refusal(photos, "--resolution=8", "--config.model.fmap_max=0")  # Prepares the set.
+    text = refusal(photos, "--resolution=32")
+    assert text.endswith("lower it, or remove that folder to prepare the images again")
+    begin(photos.parent / "runs" / "photos")
+    text = refusal(photos, "--resolution=32")
+    assert text.endswith("lower it, or choose another --workdir")
+    text = refusal(photos.parent / "runs/photos_data/photos", "--resolution=32")
+    assert text.endswith("lower it, or name another set")
 
 
 @pytest.mark.parametrize("source", ["hf:USER/NAME", "folder:photos"])

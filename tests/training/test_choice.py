@@ -1,5 +1,7 @@
 """What is chosen for a set of images."""
 
+import ast
+
 import pytest
 
 from progan_jax.errors import UserError
@@ -52,6 +54,29 @@ def test_a_written_choice_is_the_same_configuration(family, prepared, tmp_path):
     write_recipe(tmp_path / "chosen.py", recipe, config, "A heading.")
     read = load_config(str(tmp_path / "chosen.py"))
     assert list_fields(read) == list_fields(config)
+
+
+@pytest.mark.parametrize(
+    "name", ['q"""q', 'ends with "', r"back\N{x}", "back\\", "it's", "Grüße, 2024"]
+)
+def test_a_written_choice_takes_any_name_of_a_folder(name, prepared, tmp_path):
+    folder = tmp_path / name
+    folder.symlink_to(prepared)
+    recipe, config = choose_config("progan", folder, images(1500), 32, True)
+    write_recipe(tmp_path / "chosen.py", recipe, config, name)
+    read = load_config(str(tmp_path / "chosen.py"))
+    assert list_fields(read) == list_fields(config)
+    source = (tmp_path / "chosen.py").read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(source), clean=False) == name
+
+
+@pytest.mark.parametrize("family", FEWEST)
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_the_path_of_a_set_may_have_commas(family, on_cpu, prepared, tmp_path):
+    folder = tmp_path / "Holiday, 2024,tiny"
+    folder.symlink_to(prepared)
+    _, config = choose_config(family, folder, images(1500), 32, on_cpu)
+    assert (config.data.name, config.model.resolution) == (folder.name, 32)
 
 
 @pytest.mark.parametrize(

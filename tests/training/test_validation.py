@@ -79,6 +79,15 @@ def test_a_bad_value_is_one_line_with_field_value_and_rule(
     assert words in line
 
 
+@pytest.mark.parametrize("family", ["stylegan", "stylegan_xl"])
+def test_another_family_than_the_recipes_is_one_line(tiny_config, family):
+    tiny_config.family = family
+    assert faults(tiny_config) == [
+        f"config.family = {family!r} does not fit config.model, since a recipe's "
+        "family cannot be changed; choose a recipe of that family"
+    ]
+
+
 def test_all_faults_are_reported_at_once(tiny_config):
     set_field(tiny_config, "model.resolution", 33)
     set_field(tiny_config, "loss.kind", "hinge")
