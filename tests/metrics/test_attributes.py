@@ -89,7 +89,7 @@ def test_no_folder_or_an_empty_one_is_one_line(tmp_path):
 def test_a_missing_scikit_learn_is_as_missing_weights_are(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.svm", None)
     options = MeasureOptions(("ls",), num_images=16, attributes=str(folder))
-    with pytest.raises(MissingWeightsError, match="pip install scikit-learn$"):
+    with pytest.raises(MissingWeightsError, match=r"pip install scikit-learn$"):
         Measurer(make_fakes().reals, options)
 
 

@@ -282,6 +282,7 @@ def write_attribute(folder, side=16):
     return f"--config.eval.attributes={folder}"
 
 
+@pytest.mark.slow
 def test_without_scikit_learn_or_lpips_their_columns_say_so(
     reproduce, table_of_latents, tmp_path, monkeypatch, capsys
 ):

@@ -102,6 +102,7 @@ def test_a_folder_becomes_a_trained_generator_and_the_same_command_goes_on(
     assert read_rows(run / "stats.jsonl")[-1]["Progress/kimg"] == kimg
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("dropped_programs")
 def test_a_run_that_ends_long_before_its_time_is_made_longer(tmp_path, train, capsys):
     photos = write_photos(tmp_path / "photos")

@@ -109,8 +109,8 @@ def strengthen_noise(monkeypatch):
     ("devices", "microbatch", "simultaneous", "changes"),
     [
         (1, "8", False, {}),
-        (2, "4", True, {}),
-        (2, "4", False, NOISY),
+        pytest.param(2, "4", True, {}, marks=pytest.mark.slow),
+        pytest.param(2, "4", False, NOISY, marks=pytest.mark.slow),
         (2, "4", False, RELATIVISTIC | AUGMENTED),
     ],
 )
@@ -176,7 +176,7 @@ def assert_same_training(one, other):
 @pytest.mark.parametrize(
     ("simultaneous", "group", "changes"),
     [
-        (False, 4, {}),
+        pytest.param(False, 4, {}, marks=pytest.mark.slow),
         pytest.param(True, 0, {}, marks=pytest.mark.slow),
         pytest.param(False, 4, AUGMENTED, marks=pytest.mark.slow),
         pytest.param(False, 4, RELATIVISTIC, marks=pytest.mark.slow),

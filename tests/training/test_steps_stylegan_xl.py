@@ -230,7 +230,9 @@ def test_the_penalty_moves_g_and_its_average_length_and_nothing_of_d():
     np.testing.assert_allclose(again.loss_state["path_length"], expected, 1e-5)
 
 
-@pytest.mark.parametrize("augment", [(), POLICIES])
+@pytest.mark.parametrize(
+    "augment", [pytest.param((), marks=pytest.mark.slow), POLICIES]
+)
 def test_gradients_of_parts_of_whole_groups_are_those_of_the_batch(augment):
     """The averages of D's normalisation alone show how a batch was split."""
     after = [make(n, augment=augment)[0](start(), examples()) for n in (1, 2)]

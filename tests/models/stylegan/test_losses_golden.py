@@ -58,7 +58,15 @@ GRADIENTS = [
 
 all_lods = pytest.mark.parametrize("lod", LODS)
 r1_lods = pytest.mark.parametrize("lod", [0.0, 0.3, 1.0, 1.5])
-both_nets = pytest.mark.parametrize("net", OPTIONS)
+
+
+def slow_if_fused(net, *others):
+    """Leaves the fused layers' losses to the slow tests: their networks are tested."""
+    marks = [pytest.mark.slow] * (net == "fused")
+    return pytest.param(net, *others, marks=marks)
+
+
+both_nets = pytest.mark.parametrize("net", [slow_if_fused(net) for net in OPTIONS])
 
 
 def data(net, resolution):
@@ -182,7 +190,7 @@ def test_the_loss_with_r1_differs_from_that_without_by_its_golden_squares(net, l
         assert expected > 1e-3
 
 
-@pytest.mark.parametrize(("net", "name", "lod"), GRADIENTS)
+@pytest.mark.parametrize(("net", "name", "lod"), [slow_if_fused(*g) for g in GRADIENTS])
 def test_gradients_are_the_authors(net, name, lod):
     ours = jax.device_get(results(net, lod)[0][name][1])
     flat = {
