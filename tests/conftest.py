@@ -13,20 +13,13 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 # Before JAX is imported: it reads them once.
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Programs run for seconds at most: optimising them, and XLA's newer way of writing out
-# loops, would take more than half of all time; that flag is gone since JAX 0.12. In 32
-# parts programs take an eighth longer, and each worker has one core.
+# loops, would take more than half of all time. The last flag is gone since JAX 0.12.
 os.environ["XLA_FLAGS"] = " ".join(
     (
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
-        *filter(
-            is_known,
-            [
-                "--xla_cpu_use_fusion_emitters=false",
-                "--xla_cpu_parallel_codegen_split_count=1",
-            ],
-        ),
+        *filter(is_known, ["--xla_cpu_use_fusion_emitters=false"]),
     )
 )
 # Commands that tests start share the cache, and keep out of the user's.
