@@ -30,6 +30,11 @@ from progan_jax.runtime.logging import format_kimg
 from progan_jax.runtime.mesh import make_mesh, select_devices
 from progan_jax.runtime.preemption import StopRequest
 from progan_jax.runtime.writers import check_writers
+from progan_jax.training.agreement import (
+    agree_on_config,
+    agree_on_files,
+    agree_on_set,
+)
 from progan_jax.training.config import (
     family_of,
     loss_options,
@@ -47,12 +52,7 @@ from progan_jax.training.start import (
     start_from,
 )
 from progan_jax.training.state import TrainState, forgive, split_key
-from progan_jax.training.validation import (
-    agree_on_config,
-    agree_on_files,
-    agree_on_set,
-    validate,
-)
+from progan_jax.training.validation import validate
 from progan_jax.training.workdir import (
     RunFolder,
     check_begun,

@@ -23,10 +23,11 @@ from progan_jax.runtime.command_line import run
 from progan_jax.runtime.compiler import collectives, flops, memory, set_precision
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.runtime.tpu import hbm_bytes, topology_devices
+from progan_jax.training.batch_faults import batch_faults
 from progan_jax.training.config import make_schedule, most_devices
 from progan_jax.training.schedule import Schedule
 from progan_jax.training.stage import StageProgram
-from progan_jax.training.validation import batch_faults, validate
+from progan_jax.training.validation import validate
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 

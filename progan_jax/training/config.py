@@ -4,6 +4,7 @@ The fields are documented in configs/base.py.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -291,6 +292,17 @@ def count_microbatches(per_device_batch: int, microbatch: int) -> int:
     One part if `microbatch` is 0, or not smaller than the device's batch.
     """
     return -(-per_device_batch // microbatch) if microbatch else 1
+
+
+def named_values(options: Any, names: Sequence[str]) -> str:
+    """Returns options of the networks with their values, as a message names them.
+
+    Args:
+      options: The family's `Options`.
+      names: Fields of `config.model`.
+    """
+    values = [f"config.model.{name} = {getattr(options, name)!r}" for name in names]
+    return " and ".join(values)
 
 
 def parse_grid(text: str) -> tuple[int, int] | None:

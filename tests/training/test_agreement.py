@@ -4,8 +4,8 @@ import pytest
 
 from progan_jax.data.sources import load_digits
 from progan_jax.errors import UserError
-from progan_jax.training import validation
-from progan_jax.training.validation import (
+from progan_jax.training import agreement
+from progan_jax.training.agreement import (
     agree_on_config,
     agree_on_files,
     agree_on_set,
@@ -17,7 +17,7 @@ def says(monkeypatch):
     """Sets what process 0 gave."""
 
     def say(change):
-        monkeypatch.setattr(validation, "share_json", change)
+        monkeypatch.setattr(agreement, "share_json", change)
 
     return say
 
