@@ -15,7 +15,6 @@ the exit code is 1 then if nothing was trained yet.
 """
 
 import os
-import re
 import shlex
 import sys
 import time
@@ -25,31 +24,22 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-import numpy as np
 from absl import flags
 
-from progan_jax.data.decoding import BadImage, open_image
-from progan_jax.data.names import counted
-from progan_jax.data.prepared import is_pyramid, read_description
-from progan_jax.data.pyramid import Pyramid
+from progan_jax.data.prepared import is_pyramid
 from progan_jax.display.film import write_film
 from progan_jax.display.frames import timelapse_frames
 from progan_jax.display.pictures import list_grids
 from progan_jax.errors import UserError
 from progan_jax.files import check_utf_8, local_folder
 from progan_jax.models.common import RESOLUTIONS
-from progan_jax.prepare.file_reader import FileReader
-from progan_jax.prepare.preparing import Limits, prepare
-from progan_jax.prepare.processes import KilledError
-from progan_jax.prepare.readers import Reader, fingerprint, spread
-from progan_jax.prepare.writing import Settings
+from progan_jax.prepare.photos import Images, Photos, check_colours, look_at_set
 from progan_jax.runtime.command_line import load_config, run_with_overrides
 from progan_jax.runtime.newest import read_newest
 from progan_jax.runtime.preemption import end_in_a_line, ending_in_a_line
 from progan_jax.runtime.xla_log import keep_xla_quiet
 from progan_jax.training.choice import (
     FEWEST,
-    Images,
     check_number,
     choose_config,
     choose_family,
@@ -95,9 +85,6 @@ _GIVEN_UP = 1.07
 
 # Each stage is measured for this share of the time, and at most so many seconds.
 _MEASURED, _MOST_MEASURED = 1 / 100, 15.0
-
-# Images whose size is read.
-_SEEN = 64
 
 
 def main(photos: str, overrides: list[str]) -> None:
@@ -199,8 +186,8 @@ class _Session:
         from progan_jax.training.workdir import CONFIG
 
         if not (self._workdir / CONFIG).exists():
-            return self._begin(*self._prepare(FAMILY.value))
-        folder, *_ = self._prepare(self._check_kept())
+            return self._begin(*self._prepare(FAMILY.value, RESOLUTION.value))
+        folder, *_ = self._prepare(*self._check_kept())
         return self._continue(folder)
 
     def train(self, config: Any) -> None:
@@ -269,8 +256,8 @@ class _Session:
         finally:  # Whoever read the output may be gone.
             os._exit(0 if has_trained else 1)
 
-    def _check_kept(self) -> str:
-        """Returns the family of the folder's run.
+    def _check_kept(self) -> tuple[str, int]:
+        """Returns family and resolution of the folder's run.
 
         Raises:
           UserError: if --family or --resolution are not those that it was begun with.
@@ -285,29 +272,30 @@ class _Session:
                     f"--{flag.name}={flag.value}: the run in {self._workdir} was begun "
                     f"with {value}; leave it out, or choose another --workdir"
                 )
-        return config.family
+        return config.family, config.model.resolution
 
-    def _prepare(self, family: str | None) -> tuple[Path, Images, str, int]:
+    def _prepare(
+        self, family: str | None, side: int | None
+    ) -> tuple[Path, Images, str, int]:
         """Returns the prepared set, what is known of its images, family and side.
 
         Args:
           family: Family of models; None to choose it by the images.
+          side: Resolution to train at; None to choose it by images and time.
         """
         from progan_jax.train import check_accounts
 
-        is_set = is_pyramid(self._photos)
-        reader = None if is_set else FileReader(self._photos)
-        images = _look_at_set(self._photos) if reader is None else _look_at(reader)
+        photos = Photos(self._photos)
+        images = photos.look()
         family = family or choose_family(self._on_cpu, images.number)
         check_number(family, images)
         chosen = choose_resolution(family, images, self._on_cpu, self._seconds)
         # A mistake in the fields is found before the work.
         check_accounts(load_config(f"base:{family}", self._overrides))
-        wanted, folder = RESOLUTION.value or chosen, self._photos
-        if reader is not None:
-            folder = self._open_set(reader, wanted)
+        wanted = side or chosen
+        folder = photos.prepare(Path(f"{self._workdir}_data"), wanted, self._tell)
         # Without the images that could not be read.
-        images = _look_at_set(folder)
+        images = look_at_set(folder)
         check_number(family, images)
         if (RESOLUTION.value or 0) > images.side:
             raise UserError(
@@ -315,19 +303,6 @@ class _Session:
                 f"it, or {self._larger_set(folder)}"
             )
         return folder, images, family, min(images.side, wanted)
-
-    def _open_set(self, reader: Reader, side: int) -> Path:
-        """Returns the folder of the prepared images, which are prepared if necessary.
-
-        Raises:
-          UserError: if other images were, or they cannot be.
-        """
-        folder = Path(f"{self._workdir}_data") / reader.name
-        if is_pyramid(folder):
-            _check_same(self._photos, reader, folder)
-        else:
-            self._write_set(reader, folder, side)
-        return folder
 
     def _larger_set(self, folder: Path) -> str:
         """Returns what gives a larger set than that of a folder."""
@@ -338,26 +313,6 @@ class _Session:
         if (self._workdir / CONFIG).exists():
             return "choose another --workdir"
         return "remove that folder to prepare the images again"
-
-    def _write_set(self, reader: Reader, folder: Path, side: int) -> None:
-        settings = Settings(side, 3, "centre", "none", 128, strict=False)
-        workers = Limits(os.cpu_count() or 1)
-        self._tell(f"preparing {counted(len(reader), 'image')} at {side}x{side}")
-        print(self._doing, flush=True)
-        try:
-            print(prepare(str(self._photos), reader, folder, settings, workers))
-        except KilledError as error:
-            kind = "folder" if self._photos.is_dir() else "zip"
-            source = shlex.quote(f"{kind}:{self._photos}")
-            name = re.sub(r"^-|[^\w-]", "_", reader.name)
-            raise UserError(
-                f"PHOTOS={self._photos}: the system killed a process that prepared its "
-                "images, perhaps for lack of memory; prepare them in one process by: "
-                f"progan_jax prepare_data {source} --resolution={side} --workers=1 "
-                f"--out=DIR --name={name}, and train DIR/{name}"
-            ) from error
-        except UserError as error:  # Its flag is another one here.
-            raise UserError(str(error).replace("--out:", "--workdir:")) from error
 
     def _begin(self, folder: Path, images: Images, family: str, side: int) -> Any:
         """Chooses, measures, fits and writes the configuration of a new run."""
@@ -374,7 +329,7 @@ class _Session:
         validate(config, mesh.size)
         set_precision(config)
         pyramid = open_set(config)
-        _check_colours(self._photos, pyramid)
+        check_colours(self._photos, pyramid)
         pace, seconds = {}, min(_MEASURED * self._seconds, _MOST_MEASURED)
         print("measuring how fast each resolution trains", flush=True)
         for r, measured in measure_pace(config, pyramid, mesh, seconds, self._tell):
@@ -442,53 +397,6 @@ class _Session:
             print(f"film: {film}")
         if (self._workdir / "snapshots").is_dir():
             print(f"draw more by: progan_jax sample {run} --num=64 --grid")
-
-
-def _look_at_set(folder: Path) -> Images:
-    record, _ = read_description(folder)
-    return Images(record["num_images"], record["resolution"], record["num_classes"])
-
-
-def _look_at(reader: Reader) -> Images:
-    """Reads the sizes of some images.
-
-    Raises:
-      UserError: if none of them can be read.
-    """
-    sides, why = [], ""
-    for index in spread(reader, min(_SEEN, len(reader))):
-        try:
-            with open_image(bytes(reader[index].data)) as image:
-                sides.append(min(image.size))
-        except BadImage as error:  # Listed when the set is prepared.
-            why = str(error)
-    if not sides:
-        raise UserError(
-            f"PHOTOS: none of {counted(min(_SEEN, len(reader)), 'image')} of "
-            f"{reader.name} can be read ({why}); name a folder of images"
-        )
-    return Images(len(reader), int(np.median(sides)), reader.num_classes)
-
-
-def _check_same(photos: Path, reader: Reader, folder: Path) -> None:
-    """Raises UserError if a prepared set is not of these images."""
-    record, _ = read_description(folder)
-    if record["identity"].get("images") != fingerprint(reader):
-        raise UserError(
-            f"PHOTOS={photos}: its images are not those that {folder} was prepared "
-            "from; choose another --workdir, or remove that folder and the run"
-        )
-
-
-def _check_colours(photos: Path, pyramid: Pyramid) -> None:
-    """Raises UserError if all images are of one colour."""
-    level = pyramid.levels[max(pyramid.levels)]
-    some = level[np.arange(min(_SEEN, len(level)))]
-    if (some == some[0, 0, 0]).all():
-        raise UserError(
-            f"PHOTOS={photos}: its images show one colour and nothing else; name other "
-            "images"
-        )
 
 
 if __name__ == "__main__":

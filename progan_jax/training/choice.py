@@ -5,7 +5,6 @@ everything that is not named here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import ml_collections
 from progan_jax.data.names import counted
 from progan_jax.errors import UserError
 from progan_jax.models.common import stage_resolutions
+from progan_jax.prepare.photos import Images
 from progan_jax.runtime.command_line import list_fields, load_config
 
 # Fewest images, by family: with fewer, D has memorised them before G has learned.
@@ -21,9 +21,6 @@ FEWEST = {"progan": 50, "stylegan": 200, "stylegan_xl": 1000}
 
 # Sets with fewer images are augmented.
 _MANY = 10_000
-
-# Fewest images of a class, on average; folders with fewer are taken for albums.
-_FEWEST_OF_CLASS = 25
 
 # Two cores train 110 images/s of 32x32, and 27 of 64x64, at these widths.
 _NARROW = {
@@ -45,26 +42,6 @@ _NARROW_STYLE = {
     "model.mapping_lr_multiplier": 0.1,
     "model.style_mixing": 0.5,
 }
-
-
-@dataclass(frozen=True)
-class Images:
-    """What is known of a set before it is prepared.
-
-    Attributes:
-      number: Number of images.
-      side: Median of their shorter sides, in pixels.
-      classes: Number of classes, 0 if there are none.
-    """
-
-    number: int
-    side: int
-    classes: int
-
-    @property
-    def has_albums(self) -> bool:
-        """Whether its folders have too few images to be classes."""
-        return self.classes > 1 and self.number < _FEWEST_OF_CLASS * self.classes
 
 
 def choose_family(on_cpu: bool, number: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan_jax.data.prepared import is_pyramid
+from progan_jax.data.prepared import is_pyramid, read_description
 from progan_jax.errors import UserError
 from progan_jax.files import seal, write_json
 from progan_jax.inference.load import load
@@ -383,6 +383,15 @@ def test_a_larger_set_replaces_a_smaller_one_only_before_a_run_is_begun(photos):
     assert text.endswith("lower it, or choose another --workdir")
     text = refusal(photos.parent / "runs/photos_data/photos", "--resolution=32")
     assert text.endswith("lower it, or name another set")
+
+
+def test_a_removed_set_of_a_begun_run_is_prepared_at_the_runs_own_side(photos):
+    """A chosen side depends on the time, which the second call may have less of."""
+    run = photos.parent / "runs" / "photos"
+    begin(run)
+    assert "was begun with the images in" in refusal(photos, "--minutes=1")
+    record, _ = read_description(photos.parent / "runs/photos_data/photos")
+    assert record["resolution"] == 32
 
 
 @pytest.mark.parametrize("source", ["hf:USER/NAME", "folder:photos"])

@@ -5,13 +5,13 @@ import ast
 import pytest
 
 from progan_jax.errors import UserError
+from progan_jax.prepare.photos import Images
 from progan_jax.prepare.preparing import Limits, prepare
 from progan_jax.prepare.readers import DigitsReader, Subset
 from progan_jax.prepare.writing import Settings
 from progan_jax.runtime.command_line import list_fields, load_config
 from progan_jax.training.choice import (
     FEWEST,
-    Images,
     check_number,
     choose_config,
     choose_family,
