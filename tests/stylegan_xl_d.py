@@ -193,6 +193,12 @@ def channels_first(x):
     return np.asarray(x).transpose(0, 3, 1, 2)
 
 
+def projected(case, images, **drawn):
+    """Returns the features of a case's D; compiled once for both kinds of passes."""
+    project = compiled(discriminator(case), method="project")
+    return project(d_variables(case), images, frozen=frozen(case), **drawn)
+
+
 @functools.cache
 def compiled(network, **settings):
     def apply(variables, *inputs, **named):

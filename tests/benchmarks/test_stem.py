@@ -117,7 +117,8 @@ def test_the_first_call_is_not_timed():
 def test_bfloat16_errs_at_every_level_by_little():
     images = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3), minval=-1)
     network, image = EfficientNetLite0(), jnp.zeros((1, 64, 64, 3))
-    params = network.init(jax.random.key(1), image, method="features")["params"]
+    init = jax.jit(network.init, static_argnames="method")
+    params = init(jax.random.key(1), image, method="features")["params"]
     levels = errors(params, images, 64)
     assert [level.shape for level in levels] == [
         "16x16x24",

@@ -29,8 +29,8 @@ def gradients(remat, dtype, **changes):
     z = jax.random.normal(keys[0], (4, 8), dtype)
     reals = jax.random.normal(keys[1], (4, 8, 8, 3), dtype)
     mix = jax.random.uniform(keys[2], (4, 1, 1, 1), dtype)
-    g_params = g.init(keys[3], z, alpha=0.5)["params"]
-    d_params = d.init(keys[4], reals, alpha=0.5)["params"]
+    g_params = jax.jit(g.init)(keys[3], z, alpha=0.5)["params"]
+    d_params = jax.jit(d.init)(keys[4], reals, alpha=0.5)["params"]
     # With noise, too, of strength 0.1.
     loss, state = LossOptions(noise_coefficient=0.4), {"fake_scores": jnp.ones([])}
     draws = Draws(z, None, mix, jnp.arange(4))
@@ -94,5 +94,5 @@ def test_layers_and_their_first_values_are_the_same():
     key, z = jax.random.key(0), jnp.zeros((1, 8))
     anew = dataclasses.replace(NARROW, remat="blocks")
     networks = [make_networks(options, 8)[0] for options in (NARROW, anew)]
-    one, other = (network.init(key, z, alpha=1.0) for network in networks)
+    one, other = (jax.jit(network.init)(key, z, alpha=1.0) for network in networks)
     jax.tree.map(np.testing.assert_array_equal, one, other)

@@ -20,6 +20,7 @@ from tests.stylegan_xl_d import (
     images,
     labels,
     our_layout,
+    projected,
 )
 from tests.stylegan_xl_golden import assert_close, below, golden, meta
 
@@ -42,14 +43,13 @@ every_branch = pytest.mark.parametrize(("case", "name"), BRANCHES)
 def passes(case):
     """Returns the logits of two passes in training and one after, and the variables."""
     d, variables, outputs = discriminator(case), d_variables(case), []
-    inputs, weights = (images(case), labels(case)), frozen(case)
+    inputs = projected(case, images(case)), labels(case)
     for _ in range(2):
-        logits, changed = compiled(d, train=True, mutable=("stats",))(
-            variables, *inputs, frozen=weights
-        )
+        train = compiled(d, method="judge", train=True, mutable=("stats",))
+        logits, changed = train(variables, *inputs)
         variables = variables | changed
         outputs.append(logits)
-    last = compiled(d, train=False)(variables, *inputs, frozen=weights)
+    last = compiled(d, method="judge", train=False)(variables, *inputs)
     return [*outputs, last], variables
 
 
@@ -82,15 +82,11 @@ def test_training_changes_the_stats_as_the_authors(case):
 
 
 def test_logits_of_augmented_images_are_the_authors():
-    d, weights = discriminator("D16c"), frozen("D16c")
-    names = backbones("D16c")
+    d, names = discriminator("D16c"), backbones("D16c")
     drawn = {o: draws(f"D16c/diffaug/draw/{t}") for o, t in names.items()}
-    logits, _ = compiled(d, train=True, mutable=("stats",))(
-        d_variables("D16c"),
-        images("D16c"),
-        labels("D16c"),
-        frozen=weights,
-        draws=drawn,
+    features = projected("D16c", images("D16c"), draws=drawn)
+    logits, _ = compiled(d, method="judge", train=True, mutable=("stats",))(
+        d_variables("D16c"), features, labels("D16c")
     )
     for ours, theirs in zip(logits, names.values(), strict=True):
         assert_close(ours, golden()[f"D16c/diffaug/logits_train/{theirs}"], 1e-4)
