@@ -163,7 +163,9 @@ def shared_programs(monkeypatch):
         make(self, config, schedule, resolution, mesh, label_counts, blank)
         fields = config.to_dict()
         # What runs the programs, and does not go into them.
-        del fields["train"], fields["eval"], fields["schedule"]["total_kimg"]
+        del fields["train"], fields["eval"], fields["data"]["data_dir"]
+        for length in ("stabilise_kimg", "fade_kimg", "total_kimg"):
+            del fields["schedule"][length]
         self.key = (
             json.dumps(fields, sort_keys=True),
             resolution,
