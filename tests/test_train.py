@@ -247,17 +247,6 @@ def traced(monkeypatch):
     return found
 
 
-def test_one_program_is_traced_for_each_resolution_whatever_a_dispatch_runs(
-    finished, tiny_config, tmp_path, traced
-):
-    # Ticks of 4 pairs and dispatches of up to 3: each tick ends in a short one.
-    tiny_config.runtime.pairs_per_dispatch = 3
-    train(tiny_config, tmp_path / "run")
-    assert traced == [4, 8, 16]
-    # Nor does the number of pairs in a dispatch change the run.
-    assert_same_run(tiny_config, finished, tmp_path / "run")
-
-
 # Dispatches are of 4 pairs; the run has 10: stable 4x4 (2), fade to 8x8 (2), stable
 # (2), fade to 16x16 (2), stable (2), of which the first of a new quantum may be short.
 @pytest.mark.parametrize("after", [1, 4, 8])
@@ -275,21 +264,23 @@ def test_a_killed_run_continues_bit_for_bit(
     assert_same_run(tiny_config, finished, workdir)
 
 
-def test_sigterm_saves_and_the_run_continues_bit_for_bit(
-    finished, tiny_config, tmp_path, monkeypatch, capsys
+def test_sigterm_saves_and_one_program_for_each_resolution_continues_bit_for_bit(
+    finished, tiny_config, tmp_path, monkeypatch, capsys, traced
 ):
     workdir = tmp_path / "run"
-    tiny_config.runtime.pairs_per_dispatch = 1
+    # Ticks of 4 pairs and dispatches of up to 3: each tick ends in a short one.
+    tiny_config.runtime.pairs_per_dispatch = 3
     with monkeypatch.context() as patch:
-        interrupt(patch, 14, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        interrupt(patch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
         train(tiny_config, workdir)
-    # Stopped between two ticks: exactly where the dispatch ended.
-    assert (workdir / "checkpoints" / "112").is_dir()
-    assert "SIGTERM at 0.112 kimg: state saved" in capsys.readouterr().out
+    # Stopped between the ticks that end at 80 and 112, where the dispatch ended.
+    assert (workdir / "checkpoints" / "104").is_dir()
+    assert "SIGTERM at 0.104 kimg: state saved" in capsys.readouterr().out
     train(tiny_config, workdir)
     printed = capsys.readouterr()
     assert "row(s)" not in printed.out
     assert printed.err == ""
+    assert traced == [4, 8, 16]  # Whatever a dispatch runs.
     # A tick that was cut in two reports its sums once, over both parts.
     assert_same_run(tiny_config, finished, workdir)
 

@@ -87,20 +87,21 @@ def load_digits(resolution: int) -> Pyramid:
     Source: Alpaydin and Kaynak 1998; see digits.md beside the file.
     """
     with np.load(_DIGITS) as digits:
-        images = np.stack([_scale_digit(x, resolution) for x in digits["images"]])
+        images = _scale_digits(digits["images"], resolution)
         labels = digits["labels"].astype(np.int32)
     names = tuple(map(str, range(10)))
     return build_pyramid("digits", images[..., None], labels, 10, names)
 
 
-def _scale_digit(digit: np.ndarray, resolution: int) -> np.ndarray:
-    """Scales values 0..16 of [8, 8] to bytes of [resolution, resolution]."""
+def _scale_digits(digits: np.ndarray, resolution: int) -> np.ndarray:
+    """Scales values 0..16 of [N, 8, 8] to bytes of [N, resolution, resolution]."""
     # The strokes touch the border: an empty pixel on all sides lets them end softly.
     # Bicubic, since Lanczos leaves faint ghosts of the strokes in the black.
-    bright = np.pad(digit * (255 / 16), 1).astype(np.float32)
-    size = (resolution, resolution)
-    scaled = Image.fromarray(bright).resize(size, Image.Resampling.BICUBIC)
-    return np.clip(np.rint(np.asarray(scaled)), 0, 255).astype(np.uint8)
+    around = ((0, 0), (1, 1), (1, 1))
+    bright = np.pad(digits * (255 / 16), around).astype(np.float32)
+    size, kind = (resolution, resolution), Image.Resampling.BICUBIC
+    scaled = np.stack([Image.fromarray(x).resize(size, kind) for x in bright])
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def load_tfds(

@@ -1,5 +1,6 @@
 """Estimate of the time that is left of a run."""
 
+import functools
 import math
 import time
 from collections.abc import Mapping
@@ -47,11 +48,12 @@ def pair_work(
     return StageWork(len(generator.layers()), flops, images)
 
 
+@functools.cache
 def matmul_rate(dtype: str) -> float:
     """Measures a device's multiplications and additions of a matrix product, per sec.
 
     Products follow one another in one program, so that the time of calling it does not
-    count. It takes some hundredths of a second.
+    count. It takes some hundredths of a second, once in a process.
     """
     side, products = (512, 8) if jax.default_backend() == "cpu" else (4096, 16)
 

@@ -7,6 +7,7 @@ A.1, and the authors' programs, whose level of detail is lod = log2(R / r) + 1 -
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class Schedule:
     open_ended: bool = False
     ended_nimg: int = 0
 
-    @property
+    @functools.cached_property
     def resolutions(self) -> tuple[int, ...]:
         """Resolutions of the stages, from the first to the last one."""
         doubled = stage_resolutions(self.resolution, self.start_resolution)

@@ -221,7 +221,7 @@ def test_twenty_pairs_with_growth_are_the_same_on_eight_devices(
             marks=pytest.mark.slow,
         ),
         ("resident", False, 4, {"model.minibatch_discrimination": 4}),
-        ("resident", False, 4, AUGMENTED),
+        pytest.param("resident", False, 4, AUGMENTED, marks=pytest.mark.slow),
     ],
 )
 def test_compiled_steps_have_no_collective_but_all_reduce(

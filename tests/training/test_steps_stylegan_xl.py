@@ -231,7 +231,7 @@ def test_the_penalty_moves_g_and_its_average_length_and_nothing_of_d():
 
 
 @pytest.mark.parametrize(
-    "augment", [pytest.param((), marks=pytest.mark.slow), POLICIES]
+    "augment", [(), pytest.param(POLICIES, marks=pytest.mark.slow)]
 )
 def test_gradients_of_parts_of_whole_groups_are_those_of_the_batch(augment):
     """The averages of D's normalisation alone show how a batch was split."""
@@ -244,6 +244,7 @@ def test_gradients_of_parts_of_whole_groups_are_those_of_the_batch(augment):
     assert_close(*(spectral(s.d_stats) for s in after), 1e-4)
 
 
+@pytest.mark.slow
 def test_groups_of_another_size_have_other_gradients():
     """So that groups cannot be ignored unnoticed."""
     after = [make(group=group)[0](start(), examples()) for group in (2, 4)]
@@ -254,6 +255,7 @@ def test_groups_of_another_size_have_other_gradients():
     assert difference > 0.05 * optax.tree.norm(moved[0])
 
 
+@pytest.mark.slow
 def test_gradients_of_parts_are_the_mean_of_those_of_each_part_by_itself():
     state, gradients = unconverged(), []
     before, stats = state.trained, state.trained.stats
