@@ -41,8 +41,9 @@ def train(request: dict[str, Any], images: Mapping[str, np.ndarray]) -> dict[str
             gan.grow()
         count = _iterations(schedule, scale, factor)
         fade = round(schedule.fade * factor) if scale > schedule.start else 0
+        every = max(fade // schedule.jumps, 1)
         for i in range(count):
-            if i <= fade and i % max(fade // schedule.jumps, 1) == 0:
+            if i == fade or (i < fade and i % every == 0):
                 gan.fade(i / fade if fade else 1.0)
             gan.step(_batch(images, scale, request["batch"], rng))
         kimg += count * request["batch"] / 1000
