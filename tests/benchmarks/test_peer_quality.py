@@ -77,10 +77,18 @@ def all_flags(names, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("peer", "recipe", "reason"),
     [
-        ("rosinality", "folder", "--peer=rosinality is not trained; name gan_zoo or"),
-        ("gan_zoo", "stylegan_folder", "name style_based_gan"),
-        ("style_based_gan", "folder", "no steps of config.family = 'progan'; name gan"),
-        ("gan_zoo", "folder", "config.model.resolution = 8 has no SWD; set 16 or more"),
+        ("rosinality", "cifar10", "--peer=rosinality is not trained; name gan_zoo or"),
+        ("gan_zoo", "stylegan_digits", "name style_based_gan"),
+        (
+            "style_based_gan",
+            "cifar10",
+            "no steps of config.family = 'progan'; name gan",
+        ),
+        (
+            "gan_zoo",
+            "cifar10",
+            "config.model.resolution = 8 has no SWD; set 16 or more",
+        ),
     ],
 )
 def test_a_program_that_cannot_be_compared_is_refused(
