@@ -7,6 +7,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks.checkouts import PEER_PATH, PEER_PYTHON, check_checkout
+from progan_jax.errors import UserError
 from progan_jax.models.layers import num_features
 from progan_jax.training.config import make_schedule
 
@@ -14,7 +15,7 @@ _PROGRAM = Path(__file__).with_name("peers.py")
 _DEFAULT = "gan_zoo"  # Of --peer_path alone.
 
 # By the family that they train.
-PEERS_OF = {"progan": ("gan_zoo", "rosinality"), "stylegan": ("style_based_gan",)}
+_PEERS_OF = {"progan": ("gan_zoo", "rosinality"), "stylegan": ("style_based_gan",)}
 
 
 def peer_names() -> list[str]:
@@ -38,6 +39,16 @@ def peer() -> str | None:
 def check_peer_path() -> None:
     """Raises UserError unless the flags name a program and a folder that is there."""
     check_checkout(peer(), "benchmarks/peers.py")
+
+
+def check_family(family: str) -> None:
+    """Raises UserError unless the peer trains this family of models."""
+    peers = _PEERS_OF.get(family, ())
+    if peer() not in peers:
+        raise UserError(
+            f"--peer={peer()} has no steps of config.family = {family!r}; name "
+            f"{' or '.join(peers) or 'no peer'}"
+        )
 
 
 def peer_command() -> list[str]:

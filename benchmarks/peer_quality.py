@@ -1,11 +1,14 @@
 """What another program learns in a time: `python -m benchmarks.peer_quality`.
 
-Trains pytorch_GAN_zoo on a set that prepare_data wrote, by benchmarks/peer_training.py,
+Trains another program on a set that prepare_data wrote, by benchmarks/peer_training.py,
 in one thread for --seconds of CPU time; prints the sliced Wasserstein distance of its
 samples, and of those of a run of ours, as a Markdown table.
 
     --data_dir=DIR --data=NAME     the prepared set
-    --peer_path=DIR                a checkout; --peer_python has PyTorch
+    --peer=NAME                    gan_zoo (pytorch_GAN_zoo) for recipes of Progressive
+                                   GAN, style_based_gan (style-based-gan-pytorch) for
+                                   those of StyleGAN
+    --peer_path=DIR                its checkout; --peer_python has PyTorch
     --config=FILE                  a recipe, whose widths, latents and batch it has
     --run=RUN                      a run of ours, measured in the same way
     --out=DIR                      gets samples.npz, G.png and average.png
@@ -21,14 +24,14 @@ from absl import flags
 from ml_collections import config_flags
 
 import progan_jax
-from benchmarks.checkouts import PEER_PYTHON
-from benchmarks.peer_flags import check_peer_path, peer_request
+from benchmarks.checkouts import PEER_PATH, PEER_PYTHON
+from benchmarks.peer_flags import check_family, check_peer_path, peer, peer_request
 from benchmarks.processes import ask
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.prepared import load_prepared
 from progan_jax.errors import UserError
 from progan_jax.files import writing_to
-from progan_jax.images import tile, write_png
+from progan_jax.images import SMALLEST_LEVEL, tile, write_png
 from progan_jax.metrics.swd import swd
 from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import run
@@ -41,6 +44,12 @@ RUN = flags.DEFINE_string("run", None, "A run of ours.")
 OUT = flags.DEFINE_string("out", None, "Folder for the samples.")
 SAMPLES = flags.DEFINE_integer("samples", 2048, "Number of images measured.", 16)
 
+# By the name of --peer.
+_TITLES = {
+    "gan_zoo": "pytorch_GAN_zoo",
+    "style_based_gan": "style-based-gan-pytorch",
+}
+
 # Wall time at most, on a machine whose cores other programs use as well.
 _MOST_SLOWER, _START_SEC = 20, 300.0
 
@@ -48,10 +57,16 @@ _MOST_SLOWER, _START_SEC = 20, 300.0
 def main() -> None:
     """Trains, measures and prints."""
     check_peer_path()
-    for flag in (CONFIG, DATA_DIR, DATA, OUT):
+    for flag in (CONFIG, DATA_DIR, DATA, OUT, PEER_PATH):
         if not flag.value:
             raise UserError(f"--{flag.name} is missing: see --help")
     config: Any = CONFIG.value
+    title = _title(config)
+    if config.model.resolution < SMALLEST_LEVEL:
+        raise UserError(
+            f"config.model.resolution = {config.model.resolution} has no SWD; set "
+            f"{SMALLEST_LEVEL} or more"
+        )
     folder, out = Path(DATA_DIR.value or "") / (DATA.value or ""), Path(OUT.value or "")
     levels = load_prepared(folder, "train", config.model.resolution).levels
     with writing_to("--out", out):
@@ -68,10 +83,31 @@ def main() -> None:
     _print_row("real images", reals, others)
     for name, fakes in samples.items():
         write_png(out / f"{name}.png", tile(fakes[:64], 8))
-        _print_row(f"pytorch_GAN_zoo, {name}", reals, fakes)
+        _print_row(f"{title}, {name}", reals, fakes)
     if RUN.value:
-        ours = progan_jax.load(RUN.value).sample(SAMPLES.value, seed=1)
-        _print_row(RUN.value, reals, progan_jax.to_uint8(ours))
+        _print_row(RUN.value, reals, _ours(RUN.value))
+
+
+def _title(config: Any) -> str:
+    """Returns the other program's title.
+
+    Raises:
+      UserError: if it is not of the recipe's family, or is not trained here.
+    """
+    check_family(config.family)
+    if peer() not in _TITLES:
+        raise UserError(
+            f"--peer={peer()} is not trained; name {' or '.join(_TITLES)}, by --peer"
+        )
+    return _TITLES[peer() or ""]
+
+
+def _ours(run: str) -> np.ndarray:
+    """Returns samples of a run, uint8, not truncated, as the other's are not."""
+    generator = progan_jax.load(run)
+    psi = 1.0 if generator.num_layers else None
+    images = generator.sample(SAMPLES.value, seed=1, truncation_psi=psi)
+    return progan_jax.to_uint8(images)
 
 
 def _train(config: Any, out: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Trains pytorch_GAN_zoo for some seconds; `benchmarks.peer_quality` starts it.
+"""Trains another program for some seconds; `benchmarks.peer_quality` starts it.
 
-Its networks, steps and fades grow by the iterations of its standard configuration, all
-made shorter by one factor. They are computed from the time of a few iterations at each
+Its networks, steps and fades grow by the iterations of its standard schedule, all made
+shorter by one factor. They are computed from the time of a few iterations at each
 scale. It runs in one thread, and counts its CPU time.
 
 Reads a request as JSON from the standard input: that of benchmarks/peers.py, and
@@ -13,6 +13,7 @@ did as JSON. Needs PyTorch and NumPy, and nothing of ours: another Python may ru
 import contextlib
 import json
 import os
+import random
 import sys
 import time
 import warnings
@@ -21,34 +22,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers import gan_zoo_at_4x4
-from torch.nn.functional import avg_pool2d, interpolate
+from trained_peers import PROGRAMS, Schedule, Trained
 
-# Iterations at 4x4 and at each larger scale, and those of a fade, in its
-# models/trainer/standard_configurations/pgan_config.py.
-_FIRST, _OTHERS, _FADE = 48_000, 96_000, 600 * 32
-_JUMPS = 600  # Changes of alpha in a fade.
 _TIMED = 4  # Iterations at each scale.
 
 
 def train(request: dict[str, Any], images: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Trains, writes samples, and returns iterations and seconds by scale."""
+    """Trains, writes samples, and returns kimg and seconds."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    random.seed(0)
     rng = np.random.default_rng(0)
     factor = _factor(request, images, rng)
-    gan, kimg, started = gan_zoo_at_4x4(request), 0.0, time.process_time()
-    for scale, width in enumerate(request["widths"]):
-        if scale:
-            gan.addScale(width)
-        side, count = 4 << scale, _iterations(scale, factor)
-        fade = round(_FADE * factor) if scale else 0
+    gan, kimg, started = PROGRAMS[request["peer"]](request), 0.0, time.process_time()
+    schedule = gan.schedule
+    for scale in _scales(schedule, request):
+        if scale > schedule.start:
+            gan.grow()
+        count = _iterations(schedule, scale, factor)
+        fade = round(schedule.fade * factor) if scale > schedule.start else 0
+        every = max(fade // schedule.jumps, 1)
         for i in range(count):
-            # Its alpha is the weight of what was there before.
-            alpha = max(1 - i / fade, 0.0) if fade else 0.0
-            if i <= fade and i % max(fade // _JUMPS, 1) == 0:
-                _fade(gan, alpha)
-            gan.optimizeParameters(_batch(images, side, request["batch"], rng, alpha))
+            if i == fade or (i < fade and i % every == 0):
+                gan.fade(i / fade if fade else 1.0)
+            gan.step(_batch(images, scale, request["batch"], rng))
         kimg += count * request["batch"] / 1000
     seconds = time.process_time() - started
     _write_samples(gan, request)
@@ -59,55 +56,44 @@ def _factor(
     request: dict[str, Any], images: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> float:
     """Returns the share of the standard iterations that the seconds are enough for."""
-    gan, total = gan_zoo_at_4x4(request), 0.0
-    for scale, width in enumerate(request["widths"]):
-        if scale:
-            gan.addScale(width)
-        batch = _batch(images, 4 << scale, request["batch"], rng, 0.0)
-        gan.optimizeParameters(batch)
+    gan, total = PROGRAMS[request["peer"]](request), 0.0
+    for scale in _scales(gan.schedule, request):
+        if scale > gan.schedule.start:
+            gan.grow()
+        batch = _batch(images, scale, request["batch"], rng)
+        gan.step(batch)
         started = time.process_time()
         for _ in range(_TIMED):
-            gan.optimizeParameters(batch)
+            gan.step(batch)
         each = (time.process_time() - started) / _TIMED
-        total += each * _iterations(scale, 1.0)
+        total += each * _iterations(gan.schedule, scale, 1.0)
     return request["seconds"] / total
 
 
-def _fade(gan: Any, alpha: float) -> None:
-    """Does what its `updateAlpha` does, which fails without a GPU."""
-    for network in (gan.getOriginalG(), gan.getOriginalD(), gan.getOriginalAvgG()):
-        network.setNewAlpha(alpha)
-    gan.config.alpha = alpha
+def _scales(schedule: Schedule, request: dict[str, Any]) -> range:
+    return range(schedule.start, len(request["widths"]))
 
 
-def _iterations(scale: int, factor: float) -> int:
-    return max(round((_OTHERS if scale else _FIRST) * factor), 1)
+def _iterations(schedule: Schedule, scale: int, factor: float) -> int:
+    standard = schedule.others if scale > schedule.start else schedule.first
+    return max(round(standard * factor), 1)
 
 
 def _batch(
-    images: Mapping[str, np.ndarray],
-    side: int,
-    number: int,
-    rng: np.random.Generator,
-    alpha: float,
+    images: Mapping[str, np.ndarray], scale: int, number: int, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Returns real images, faded as its trainer does, [n, channels, side, side]."""
-    level = images[str(side)]
+    """Returns real images [n, channels, side, side] in [-1, 1]."""
+    level = images[str(4 << scale)]
     chosen = level[rng.integers(0, len(level), number)]
-    reals = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 127.5 - 1
-    if alpha:
-        low = interpolate(avg_pool2d(reals, 2), scale_factor=2)
-        reals = alpha * low + (1 - alpha) * reals
-    return reals
+    return torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _write_samples(gan: Any, request: dict[str, Any]) -> None:
+def _write_samples(gan: Trained, request: dict[str, Any]) -> None:
     count, samples = request["num_samples"], {"G": [], "average": []}
     with torch.no_grad():
         for start in range(0, count, 64):
-            noise, _ = gan.buildNoiseData(min(64, count - start))
-            samples["G"].append(_to_uint8(gan.test(noise)))
-            samples["average"].append(_to_uint8(gan.test(noise, getAvG=True)))
+            for name, images in gan.sample(min(64, count - start)).items():
+                samples[name].append(_to_uint8(images))
     arrays: dict[str, Any] = {k: np.concatenate(parts) for k, parts in samples.items()}
     np.savez(request["out"], **arrays)
 

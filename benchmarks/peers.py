@@ -10,8 +10,8 @@ ours two more small layers.
     rosinality  github.com/rosinality/progressive-gan-pytorch: its networks in the steps
                 of its train.py, which cannot be imported
 
-    style_based_gan  github.com/rosinality/style-based-gan-pytorch: its networks, which
-                have the paper's widths, in the steps of its train.py with R1 and mixing
+    style_based_gan  github.com/rosinality/style-based-gan-pytorch: its networks, in the
+                steps of its train.py with R1 and mixing
 
 Another program is one more function here under `@peer`: it takes the request (widths
 from 4x4 up, latent_size, channels, batch, dtype, and path, which is on sys.path) and
@@ -38,8 +38,6 @@ from torch.nn.functional import softplus
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _Pair = Callable[[torch.Tensor], None]
-# Of feature maps from 4x4 to 1024x1024.
-_PAPER_WIDTHS = [512, 512, 512, 512, 256, 128, 64, 32, 16]
 PEERS: dict[str, Callable[[dict[str, Any]], _Pair]] = {}
 
 
@@ -164,53 +162,124 @@ def _rosinality_network(request: dict[str, Any], kind: str) -> torch.nn.Module:
 @peer
 def style_based_gan(request: dict[str, Any]) -> _Pair:
     """Returns a pair of style-based-gan-pytorch as a function of real images."""
-    import model
+    return StyleBasedGan(request, len(request["widths"]) - 1).step
 
-    # Its widths cannot be chosen. Its discriminator holds all of them.
-    if request["widths"] != _PAPER_WIDTHS[: len(request["widths"])]:
-        raise ValueError(f"its widths are {_PAPER_WIDTHS}, the paper's")
-    size, step = request["latent_size"], len(request["widths"]) - 1
-    g, average = (model.StyledGenerator(size).to(DEVICE) for _ in range(2))
-    d = model.Discriminator(from_rgb_activate=True).to(DEVICE)
-    groups = [
-        {"params": g.generator.parameters()},
-        {"params": g.style.parameters(), "lr": 0.001 * 0.01},
-    ]
-    g_adam, d_adam = (
-        torch.optim.Adam(parameters, lr=0.001, betas=(0.0, 0.99))
-        for parameters in (groups, d.parameters())
-    )
 
-    def draw(n: int) -> torch.Tensor:
-        count = 2 if random.random() < 0.9 else 1
-        codes = [torch.randn(n, size, device=DEVICE) for _ in range(count)]
-        return g(codes, step=step, alpha=1)
+class StyleBasedGan:
+    """What style-based-gan-pytorch's train.py, which cannot be imported, trains.
 
-    def update_d(reals: torch.Tensor) -> None:
-        _freeze(g, d)
-        d_adam.zero_grad()
+    Attributes:
+      g: Its StyledGenerator, with the widths, latents and channels of the request; its
+        eight layers of mapping are as wide as the latents.
+      average: The moving average of g, which begins with it.
+      scale: Number of doublings of the resolution from 4x4; may be set.
+      alpha: Weight of that scale's layers against the scale before; may be set.
+    """
+
+    def __init__(self, request: dict[str, Any], scale: int):
+        self.scale, self.alpha = scale, 1.0
+        self._latent_size = request["latent_size"]
+        self.g, self.average = (_styled_generator(request) for _ in range(2))
+        self.average.load_state_dict(self.g.state_dict())
+        self._d = _style_discriminator(request)
+        groups = [
+            {"params": self.g.generator.parameters()},
+            {"params": self.g.style.parameters(), "lr": 0.001 * 0.01},
+        ]
+        self._g_adam, self._d_adam = (
+            torch.optim.Adam(parameters, lr=0.001, betas=(0.0, 0.99))
+            for parameters in (groups, self._d.parameters())
+        )
+
+    def sample(self, network: torch.nn.Module, codes: int, number: int) -> torch.Tensor:
+        """Returns images of g or of its average, by one code each or by two mixed."""
+        size = (number, self._latent_size)
+        given = [torch.randn(size, device=DEVICE) for _ in range(codes)]
+        return network(given, step=self.scale, alpha=self.alpha)
+
+    def step(self, reals: torch.Tensor) -> None:
+        """Trains D, then G, and moves the average."""
+        self._update_d(reals)
+        self._update_g(len(reals))
+
+    def _draw(self, number: int) -> torch.Tensor:
+        # At 4x4 there is no layer at which a second code could begin.
+        mixed = self.scale > 0 and random.random() < 0.9
+        return self.sample(self.g, 2 if mixed else 1, number)
+
+    def _score(self, images: torch.Tensor) -> torch.Tensor:
+        return self._d(images, self.scale, self.alpha)
+
+    def _update_d(self, reals: torch.Tensor) -> None:
+        _freeze(self.g, self._d)
+        self._d_adam.zero_grad()
         reals = reals.clone().requires_grad_()
-        scores = d(reals, step, 1)
+        scores = self._score(reals)
         softplus(-scores).mean().backward(retain_graph=True)
         (slope,) = torch.autograd.grad(scores.sum(), reals, create_graph=True)
         (5 * slope.flatten(1).square().sum(1).mean()).backward()
-        softplus(d(draw(len(reals)), step, 1)).mean().backward()
-        d_adam.step()
+        softplus(self._score(self._draw(len(reals)))).mean().backward()
+        self._d_adam.step()
 
-    def update_g(reals: torch.Tensor) -> None:
-        _freeze(d, g)
-        g_adam.zero_grad()
-        softplus(-d(draw(len(reals)), step, 1)).mean().backward()
-        g_adam.step()
+    def _update_g(self, number: int) -> None:
+        _freeze(self._d, self.g)
+        self._g_adam.zero_grad()
+        softplus(-self._score(self._draw(number))).mean().backward()
+        self._g_adam.step()
+        pairs = zip(self.average.parameters(), self.g.parameters(), strict=True)
         with torch.no_grad():
-            for mean, value in zip(average.parameters(), g.parameters(), strict=True):
+            for mean, value in pairs:
                 mean.mul_(0.999).add_(value, alpha=0.001)
 
-    def pair(reals: torch.Tensor) -> None:
-        update_d(reals)
-        update_g(reals)
 
-    return pair
+def _styled_generator(request: dict[str, Any]) -> torch.nn.Module:
+    """Builds its generator of its blocks with the request's widths and latents."""
+    import model
+
+    widths, size = request["widths"], request["latent_size"]
+    block, styled = model.StyledConvBlock, model.StyledGenerator(size)
+    network = styled.generator
+    network.progression = torch.nn.ModuleList(
+        [block(widths[0], widths[0], 3, 1, style_dim=size, initial=True)]
+        + [
+            block(a, b, 3, 1, style_dim=size, upsample=True, fused=_is_fused(scale))
+            for scale, (a, b) in enumerate(pairwise(widths), 1)
+        ]
+    )
+    network.to_rgb = torch.nn.ModuleList(
+        model.EqualConv2d(width, request["channels"], 1) for width in widths
+    )
+    return styled.to(DEVICE)
+
+
+def _style_discriminator(request: dict[str, Any]) -> torch.nn.Module:
+    """Builds its discriminator of its blocks with the request's widths."""
+    import model
+
+    down, channels = request["widths"][::-1], request["channels"]
+    network = model.Discriminator(from_rgb_activate=True)
+    scales = range(len(down) - 1, 0, -1)
+    network.progression = torch.nn.ModuleList(
+        [
+            model.ConvBlock(a, b, 3, 1, downsample=True, fused=_is_fused(scale))
+            for scale, (a, b) in zip(scales, pairwise(down), strict=True)
+        ]
+        + [model.ConvBlock(down[-1] + 1, down[-1], 3, 1, 4, 0)]
+    )
+    network.from_rgb = torch.nn.ModuleList(
+        torch.nn.Sequential(
+            model.EqualConv2d(channels, width, 1), torch.nn.LeakyReLU(0.2)
+        )
+        for width in down
+    )
+    network.n_layer = len(down)
+    network.linear = model.EqualLinear(down[-1], 1)
+    return network.to(DEVICE)
+
+
+def _is_fused(scale: int) -> bool:
+    """Returns whether its layers resample and convolve at once: from 128x128 on."""
+    return 4 << scale >= 128
 
 
 def _freeze(frozen: torch.nn.Module, trained: torch.nn.Module) -> None:

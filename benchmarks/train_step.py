@@ -27,7 +27,7 @@ from absl import flags
 
 from benchmarks.checkouts import PEER_PATH, PEER_PYTHON
 from benchmarks.peer_flags import (
-    PEERS_OF,
+    check_family,
     check_peer_path,
     peer,
     peer_command,
@@ -115,12 +115,7 @@ def _check_peer(config: Any) -> None:
 
 def _train_as_the_peer(config: Any) -> list[str]:
     """Sets the fields in which the peers differ; returns those that it changed."""
-    peers = PEERS_OF.get(config.family, ())
-    if peer() not in peers:
-        raise UserError(
-            f"--peer={peer()} has no steps of config.family = {config.family!r}; name "
-            f"{' or '.join(peers) or 'no peer'}"
-        )
+    check_family(config.family)
     fields = _AS_THE_PEERS[config.family]
     other = {k: v for k, v in fields.items() if get_field(config, k) != v}
     config.update_from_flattened_dict(other)

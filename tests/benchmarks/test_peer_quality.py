@@ -1,7 +1,6 @@
 """What another program learns: the sets that are compared, and a few seconds of it."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,11 +13,16 @@ from absl import flags
 from progan_jax.errors import UserError
 from progan_jax.prepare.readers import SyntheticReader
 from progan_jax.prepare.writing import Settings, finish, write_pyramid
+from progan_jax.runtime.command_line import load_config
+from tests.benchmarks.in_pytorch import (
+    GAN_ZOO,
+    PYTHON,
+    STYLE_BASED_GAN,
+    needs_style_based_gan,
+)
 from tests.in_process import tool
 
 ROOT = Path(__file__).parents[2]
-GAN_ZOO = os.environ.get("PROGAN_JAX_TEST_GAN_ZOO", "")
-PYTHON = os.environ.get("PROGAN_JAX_TEST_PYTORCH", sys.executable)
 
 
 @pytest.fixture
@@ -62,18 +66,72 @@ def test_impossible_flags_are_one_line_each(names, monkeypatch, given, reason):
         names["main"]()
 
 
+@pytest.fixture
+def all_flags(names, tmp_path, monkeypatch):
+    """Sets all flags that are needed, but --peer and --config."""
+    given = {"data_dir": "/x", "data": "x", "out": "/x", "peer_path": str(tmp_path)}
+    for name, value in given.items():
+        monkeypatch.setattr(flags.FLAGS[name], "value", value)
+
+
+@pytest.mark.parametrize(
+    ("peer", "recipe", "reason"),
+    [
+        ("rosinality", "cifar10", "--peer=rosinality is not trained; name gan_zoo or"),
+        ("gan_zoo", "stylegan_digits", "name style_based_gan"),
+        (
+            "style_based_gan",
+            "cifar10",
+            "no steps of config.family = 'progan'; name gan",
+        ),
+        (
+            "gan_zoo",
+            "cifar10",
+            "config.model.resolution = 8 has no SWD; set 16 or more",
+        ),
+    ],
+)
+def test_a_program_that_cannot_be_compared_is_refused(
+    names, all_flags, monkeypatch, peer, recipe, reason
+):
+    config = load_config(recipe)
+    config.model.resolution = 8
+    monkeypatch.setattr(flags.FLAGS["config"], "value", config)
+    monkeypatch.setattr(flags.FLAGS["peer"], "value", peer)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        names["main"]()
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not GAN_ZOO, reason="PROGAN_JAX_TEST_GAN_ZOO names no checkout")
-def test_a_few_seconds_of_the_other_program_are_measured(tmp_path):
+@pytest.mark.parametrize(
+    ("peer", "checkout", "recipe", "title"),
+    [
+        pytest.param(
+            *("gan_zoo", GAN_ZOO, "folder", "pytorch_GAN_zoo"),
+            marks=pytest.mark.skipif(
+                not GAN_ZOO, reason="PROGAN_JAX_TEST_GAN_ZOO names no checkout"
+            ),
+        ),
+        pytest.param(
+            *("style_based_gan", STYLE_BASED_GAN, "stylegan_folder"),
+            "style-based-gan-pytorch",
+            marks=needs_style_based_gan,
+        ),
+    ],
+)
+def test_a_few_seconds_of_the_other_program_are_measured(
+    tmp_path, peer, checkout, recipe, title
+):
     reader, settings = SyntheticReader(64, 16), Settings(16)
     folder = tmp_path / "noise"
     shards = write_pyramid(reader, folder, settings, {}, 1, lambda shard: None)
     finish(folder, reader, settings, {}, shards)
     command = [
         *(sys.executable, "-m", "benchmarks.peer_quality", f"--data_dir={tmp_path}"),
-        *("--data=noise", f"--config=configs/folder.py:{folder}", "--seconds=3"),
+        *("--data=noise", f"--config=configs/{recipe}.py:{folder}", "--seconds=3"),
         *("--config.model.fmap_max=4", "--config.model.latent_size=4"),
-        *(f"--peer_path={GAN_ZOO}", f"--peer_python={PYTHON}", "--samples=16"),
+        *("--config.schedule.batch_size=16", f"--peer={peer}", "--samples=16"),
+        *(f"--peer_path={checkout}", f"--peer_python={PYTHON}"),
         f"--out={tmp_path / 'out'}",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -84,4 +142,4 @@ def test_a_few_seconds_of_the_other_program_are_measured(tmp_path):
         for name in ("G", "average"):
             assert samples[name].shape == (16, 16, 16, 3)
             assert samples[name].dtype == np.uint8
-            assert f"| pytorch_GAN_zoo, {name} | " in done.stdout
+            assert f"| {title}, {name} | " in done.stdout
