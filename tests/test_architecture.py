@@ -51,6 +51,7 @@ HEAVY = {
 }
 
 
+@cache
 def imports(path):
     """Returns the modules that a file imports, anywhere in it."""
     found = set()

@@ -106,7 +106,7 @@ def score_ascent(steps, state, z):
 
 
 # Compiled once for the tests that want no other options.
-STEPS = make_steps()
+STEPS = make_steps(max_skipped=3)
 D_STEP = jax.jit(STEPS.d_step)
 G_STEP = jax.jit(STEPS.g_step, static_argnums=2)
 RUN = jax.jit(STEPS.run)
@@ -181,21 +181,13 @@ def test_run_of_many_pairs_is_the_pairs_one_by_one():
 
 
 def test_short_runs_are_the_same_program():
-    traces = 0
-
-    def counted(*arguments):
-        nonlocal traces
-        traces += 1
-        return STEPS.run(*arguments)
-
-    run = jax.jit(counted)
     for num_pairs in (4, 3, 1):
-        state, _ = run(
+        state, _ = RUN(
             make_state(STEPS), make_batches(), make_controls(*[1.0] * num_pairs)
         )
         assert state.pairs == num_pairs
         assert state.sums["d_steps"] == state.sums["g_steps"] == num_pairs
-    assert traces == 1
+    assert RUN._cache_size() == 1  # Other tests run it, too.
 
 
 def test_d_repeats_show_new_real_images_and_average_each_time():
@@ -238,11 +230,9 @@ def test_a_good_pair_ends_a_row_of_skipped_ones():
 
 
 def test_run_gives_up_after_the_allowed_row():
-    steps = make_steps(max_skipped=3)
-    state, in_row = jax.jit(steps.run)(
-        make_state(steps), make_batches(), make_controls(*[np.nan] * 4)
-    )
-    assert in_row == state.pairs == 3
+    nan = make_controls(*[np.nan] * 4)
+    state, in_row = RUN(make_state(STEPS), make_batches(), nan)
+    assert in_row == state.pairs == STEPS.options.max_skipped == 3
 
 
 def test_steps_of_a_pair_depend_on_the_pairs_number_alone():
@@ -256,8 +246,15 @@ def test_steps_of_a_pair_depend_on_the_pairs_number_alone():
     assert differ(one.g_params, other.g_params)
 
 
-@pytest.mark.parametrize("fake_labels", ["random", "reals"])
-@pytest.mark.parametrize("simultaneous", [False, True])
+@pytest.mark.parametrize(
+    ("simultaneous", "fake_labels"),
+    [
+        (False, "random"),
+        (True, "reals"),
+        pytest.param(False, "reals", marks=pytest.mark.slow),
+        pytest.param(True, "random", marks=pytest.mark.slow),
+    ],
+)
 def test_conditional_steps_train_both_networks(fake_labels, simultaneous):
     loss = LossOptions(fake_labels=fake_labels)
     steps = make_steps(num_classes=3, loss=loss, simultaneous=simultaneous)
@@ -272,12 +269,18 @@ def test_conditional_steps_train_both_networks(fake_labels, simultaneous):
 @pytest.mark.parametrize(
     "steps",
     [
-        make_steps(loss=LossOptions(kind="lsgan")),
         make_steps(network={"dtype": "bfloat16"}),
         make_steps(fused=True),
-        make_steps(network={"equalized": False}),
+        # Rows of the ablation train with these in tests/test_variants.py.
+        *(
+            pytest.param(make_steps(**options), marks=pytest.mark.slow)
+            for options in (
+                {"loss": LossOptions(kind="lsgan")},
+                {"network": {"equalized": False}},
+            )
+        ),
     ],
-    ids=["lsgan", "bfloat16", "fused", "unequalized"],
+    ids=["bfloat16", "fused", "lsgan", "unequalized"],
 )
 def test_other_losses_and_networks_train_both(steps):
     before = make_state(steps)
