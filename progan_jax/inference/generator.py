@@ -174,9 +174,9 @@ class TrainedGenerator:
           >>> import progan_jax
           >>> g = progan_jax.load("cifar10")
           >>> z = np.random.default_rng(0).standard_normal((4, g.latent_dim))
-          >>> g(z).shape
+          >>> g(z, "ship").shape
           (4, 32, 32, 3)
-          >>> g(z, resolution=8).shape
+          >>> g(z, [0, 3, 8, 9], resolution=8).shape
           (4, 8, 8, 3)
         """
         latents, labels = self._read_inputs(z, label)

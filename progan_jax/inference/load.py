@@ -54,7 +54,7 @@ def load(
     Examples:
       >>> import progan_jax
       >>> progan_jax.load("cifar10")
-      <generator cifar10: 32x32x3 from 128 latents, no classes>
+      <generator cifar10: 32x32x3 from 128 latents, 10 classes>
     """
     return open_generator(source, snapshot, sha256=sha256)
 
