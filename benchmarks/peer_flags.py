@@ -15,7 +15,7 @@ _PROGRAM = Path(__file__).with_name("peers.py")
 _DEFAULT = "gan_zoo"  # Of --peer_path alone.
 
 # By the family that they train.
-_PEERS_OF = {"progan": ("gan_zoo", "rosinality"), "stylegan": ("style_based_gan",)}
+PEERS_OF = {"progan": ("gan_zoo", "rosinality"), "stylegan": ("style_based_gan",)}
 
 
 def peer_names() -> list[str]:
@@ -43,7 +43,7 @@ def check_peer_path() -> None:
 
 def check_family(family: str) -> None:
     """Raises UserError unless the peer trains this family of models."""
-    peers = _PEERS_OF.get(family, ())
+    peers = PEERS_OF.get(family, ())
     if peer() not in peers:
         raise UserError(
             f"--peer={peer()} has no steps of config.family = {family!r}; name "
