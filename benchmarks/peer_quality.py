@@ -32,6 +32,7 @@ from progan_jax.data.prepared import load_prepared
 from progan_jax.errors import UserError
 from progan_jax.files import writing_to
 from progan_jax.images import SMALLEST_LEVEL, tile, write_png
+from progan_jax.inference.generator import Generator
 from progan_jax.metrics.swd import swd
 from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import run
@@ -67,6 +68,7 @@ def main() -> None:
             f"config.model.resolution = {config.model.resolution} has no SWD; set "
             f"{SMALLEST_LEVEL} or more"
         )
+    ours = progan_jax.load(RUN.value) if RUN.value else None
     folder, out = Path(DATA_DIR.value or "") / (DATA.value or ""), Path(OUT.value or "")
     levels = load_prepared(folder, "train", config.model.resolution).levels
     with writing_to("--out", out):
@@ -84,8 +86,8 @@ def main() -> None:
     for name, fakes in samples.items():
         write_png(out / f"{name}.png", tile(fakes[:64], 8))
         _print_row(f"{title}, {name}", reals, fakes)
-    if RUN.value:
-        _print_row(RUN.value, reals, _ours(RUN.value))
+    if ours is not None:
+        _print_row(RUN.value or "", reals, _untruncated(ours))
 
 
 def _title(config: Any) -> str:
@@ -102,9 +104,8 @@ def _title(config: Any) -> str:
     return _TITLES[peer() or ""]
 
 
-def _ours(run: str) -> np.ndarray:
-    """Returns samples of a run, uint8, not truncated, as the other's are not."""
-    generator = progan_jax.load(run)
+def _untruncated(generator: Generator) -> np.ndarray:
+    """Returns samples of ours, uint8, not truncated, as the other's are not."""
     psi = 1.0 if generator.num_layers else None
     images = generator.sample(SAMPLES.value, seed=1, truncation_psi=psi)
     return progan_jax.to_uint8(images)

@@ -162,6 +162,8 @@ class _Session:
                 f"PHOTOS={photos}: name a folder or a zip file of images; prepare "
                 "other sources by progan_jax prepare_data, and name what it writes"
             )
+        if not photos:
+            raise UserError("PHOTOS is empty; name a folder or a zip file of images")
         path = Path(os.path.abspath(local_folder("PHOTOS", photos)))
         if not path.exists():
             raise UserError(f"PHOTOS={photos}: there is no {path}; name another")
@@ -172,6 +174,8 @@ class _Session:
                 f"--workdir={workdir} lies in PHOTOS, and its pictures would be taken "
                 f"for images of the set; choose a folder outside of {path}"
             )
+        if workdir.exists() and not workdir.is_dir():
+            raise UserError(f"--workdir={workdir} is a file; choose a folder")
         self._photos, self._overrides, self._on_cpu = path, overrides, on_cpu
         self._seconds, self._end = seconds, started + seconds
         self._workdir = workdir.absolute()
@@ -283,15 +287,12 @@ class _Session:
           family: Family of models; None to choose it by the images.
           side: Resolution to train at; None to choose it by images and time.
         """
-        from progan_jax.train import check_accounts
-
         photos = Photos(self._photos)
         images = photos.look()
         family = family or choose_family(self._on_cpu, images.number)
         check_number(family, images)
         chosen = choose_resolution(family, images, self._on_cpu, self._seconds)
-        # A mistake in the fields is found before the work.
-        check_accounts(load_config(f"base:{family}", self._overrides))
+        self._check_fields(family)
         wanted = side or chosen
         folder = photos.prepare(Path(f"{self._workdir}_data"), wanted, self._tell)
         # Without the images that could not be read.
@@ -303,6 +304,19 @@ class _Session:
                 f"it, or {self._larger_set(folder)}"
             )
         return folder, images, family, min(images.side, wanted)
+
+    def _check_fields(self, family: str) -> None:
+        """Raises UserError, before any work, if a field is invalid by itself."""
+        from progan_jax.evaluate import parse_metrics
+        from progan_jax.train import check_accounts
+        from progan_jax.training.validation import field_faults
+
+        config = load_config(f"base:{family}", self._overrides)
+        config.data.name = self._photos.name
+        if found := list(field_faults(config)):
+            raise UserError(*found)
+        parse_metrics(config.eval.metrics)
+        check_accounts(config)
 
     def _larger_set(self, folder: Path) -> str:
         """Returns what gives a larger set than that of a folder."""

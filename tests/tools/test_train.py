@@ -37,6 +37,10 @@ TINY = [
 ]
 
 
+# Each is valid, and both together are not: found once the images are prepared.
+LATE = ["--config.optim.simultaneous=true", "--config.optim.d_repeats=2"]
+
+
 def write_photos(folder, number=60, size=(24, 20)):
     """Writes photographs of noise."""
     folder.mkdir()
@@ -240,6 +244,9 @@ def photos(tmp_path, monkeypatch):
         (["--family=stylegan_xl"], "or choose --family=progan"),
         (["--resolution=48"], "--resolution=48 must be a power of two from 8 to 1024"),
         (["--config.model.fmaps=1"], "--config has no field 'fmaps'"),
+        (["--config.model.fmap_max=0"], "config.model.fmap_max = 0 must be at least 1"),
+        (["--config.data.augment=some"], "config.data.augment = 'some'"),
+        (["--config.eval.metrics=some"], "config.eval.metrics = 'some': there is no"),
         (["--config.family=stylegan"], "train chooses it; write --family=stylegan"),
         (["--config.model.resolution=128"], "chooses it; write --resolution=128"),
         (["--config.data.mirror"], "--config.data.mirror: fields are written --config"),
@@ -282,6 +289,13 @@ def test_a_missing_licence_is_a_line_before_images_are_prepared(photos, monkeypa
 def test_a_missing_folder_is_named(tmp_path):
     nowhere = tmp_path / "nowhere"
     assert refusal(nowhere) == f"PHOTOS={nowhere}: there is no {nowhere}; name another"
+
+
+def test_no_photos_and_a_file_for_the_run_are_refused(photos):
+    text = "PHOTOS is empty; name a folder or a zip file of images"
+    assert refusal("") == text
+    (photos.parent / "it").touch()
+    assert refusal(photos, "--workdir=it") == "--workdir=it is a file; choose a folder"
 
 
 def test_three_images_are_too_few(tmp_path, monkeypatch):
@@ -339,7 +353,7 @@ def test_a_killed_process_is_a_line_with_what_needs_less_memory(
 
 
 def test_images_that_have_changed_since_are_refused(photos, tmp_path):
-    refusal(photos, "--", "--config.model.fmap_max=0")  # Prepares the set.
+    refusal(photos, "--", *LATE)  # Prepares the set.
     buffer = io.BytesIO()
     Image.new("RGB", (30, 30)).save(buffer, "PNG")
     (photos / "another.png").write_bytes(buffer.getvalue())
@@ -347,8 +361,8 @@ def test_images_that_have_changed_since_are_refused(photos, tmp_path):
 
 
 def test_a_set_is_not_enlarged_and_a_run_keeps_its_images(photos, tmp_path, train):
-    done = refusal(photos, "--resolution=8", "--config.model.fmap_max=0")
-    assert "config.model.fmap_max" in done
+    done = refusal(photos, "--resolution=8", *LATE)
+    assert "config.optim.d_repeats" in done
     prepared = tmp_path / "runs" / "photos_data" / "photos"
     assert "was prepared at 8; lower it" in refusal(prepared, "--resolution=16")
     train(prepared, 0.5)
@@ -376,7 +390,7 @@ def test_a_begun_run_refuses_another_family_and_resolution_before_any_work(
 
 
 def test_a_larger_set_replaces_a_smaller_one_only_before_a_run_is_begun(photos):
-    refusal(photos, "--resolution=8", "--config.model.fmap_max=0")  # Prepares the set.
+    refusal(photos, "--resolution=8", *LATE)  # Prepares the set.
     text = refusal(photos, "--resolution=32")
     assert text.endswith("lower it, or remove that folder to prepare the images again")
     begin(photos.parent / "runs" / "photos")
