@@ -32,7 +32,7 @@ from progan_jax.data.prepared import load_prepared
 from progan_jax.errors import UserError
 from progan_jax.files import writing_to
 from progan_jax.images import SMALLEST_LEVEL, tile, write_png
-from progan_jax.inference.generator import Generator
+from progan_jax.inference.generator import TrainedGenerator
 from progan_jax.metrics.swd import swd
 from progan_jax.models.common import stage_resolutions
 from progan_jax.runtime.command_line import run
@@ -104,7 +104,7 @@ def _title(config: Any) -> str:
     return _TITLES[peer() or ""]
 
 
-def _untruncated(generator: Generator) -> np.ndarray:
+def _untruncated(generator: TrainedGenerator) -> np.ndarray:
     """Returns samples of ours, uint8, not truncated, as the other's are not."""
     psi = 1.0 if generator.num_layers else None
     images = generator.sample(SAMPLES.value, seed=1, truncation_psi=psi)

@@ -13,8 +13,8 @@ from tests.stylegan_xl_d import (
     d_path,
     d_variables,
     discriminator,
+    frozen,
     our_layout,
-    projected,
 )
 from tests.stylegan_xl_golden import assert_close, below, golden
 
@@ -30,13 +30,15 @@ def step():
     d, variables = discriminator("D16c"), d_variables("D16c")
     sets = [("stem/image", "stem/class"), ("loss/reals", "loss/real_class")]
     images = [blur(channels_last(golden()[k]), blur_sigma(_NIMG)) for k, _ in sets]
-    features = [projected("D16c", x) for x in images]
     labels = [golden()[k].astype(np.int32) for _, k in sets]
 
-    def loss(params):
+    def loss(params, weights):
         given, logits = variables | {"params": params}, []
-        for x, y in zip(features, labels, strict=True):
-            out, changed = d.apply(given, x, y, method="judge", mutable=["stats"])
+        for x, y in zip(images, labels, strict=True):
+            features = d.apply(given, x, weights, method="project")
+            out, changed = d.apply(
+                given, features, y, method="judge", mutable=["stats"]
+            )
             given = given | changed
             logits.append(out)
         fakes, reals = logits
@@ -44,7 +46,7 @@ def step():
 
     with jax.default_matmul_precision("highest"):
         run = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        (value, rest), gradients = run(variables["params"])
+        (value, rest), gradients = run(variables["params"], frozen("D16c"))
     return value, *rest, gradients
 
 
