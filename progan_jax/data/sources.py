@@ -100,7 +100,8 @@ def _scale_digits(digits: np.ndarray, resolution: int) -> np.ndarray:
     around = ((0, 0), (1, 1), (1, 1))
     bright = np.pad(digits * (255 / 16), around).astype(np.float32)
     size, kind = (resolution, resolution), Image.Resampling.BICUBIC
-    scaled = np.stack([Image.fromarray(x).resize(size, kind) for x in bright])
+    resized = (Image.fromarray(x).resize(size, kind) for x in bright)
+    scaled = np.stack([np.asarray(image) for image in resized])
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
