@@ -25,7 +25,13 @@ from ml_collections import config_flags
 
 import progan_jax
 from benchmarks.checkouts import PEER_PATH, PEER_PYTHON
-from benchmarks.peer_flags import check_family, check_peer_path, peer, peer_request
+from benchmarks.peer_flags import (
+    PEERS_OF,
+    check_family,
+    check_peer_path,
+    peer,
+    peer_request,
+)
 from benchmarks.processes import ask
 from progan_jax.data.index_stream import IndexStream
 from progan_jax.data.prepared import load_prepared
@@ -98,9 +104,8 @@ def _title(config: Any) -> str:
     """
     check_family(config.family)
     if peer() not in _TITLES:
-        raise UserError(
-            f"--peer={peer()} is not trained; name {' or '.join(_TITLES)}, by --peer"
-        )
+        (other,) = _TITLES.keys() & PEERS_OF[config.family]
+        raise UserError(f"--peer={peer()} is not trained; choose --peer={other}")
     return _TITLES[peer() or ""]
 
 

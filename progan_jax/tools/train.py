@@ -312,7 +312,7 @@ class _Session:
         from progan_jax.training.validation import field_faults
 
         config = load_config(f"base:{family}", self._overrides)
-        config.data.name = self._photos.name
+        config.data.name = self._photos.name  # Any name will do.
         if found := list(field_faults(config)):
             raise UserError(*found)
         parse_metrics(config.eval.metrics)

@@ -77,7 +77,11 @@ def all_flags(names, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("peer", "recipe", "reason"),
     [
-        ("rosinality", "cifar10", "--peer=rosinality is not trained; name gan_zoo or"),
+        (
+            "rosinality",
+            "cifar10",
+            "--peer=rosinality is not trained; choose --peer=gan_zoo",
+        ),
         ("gan_zoo", "stylegan_digits", "name style_based_gan"),
         (
             "style_based_gan",

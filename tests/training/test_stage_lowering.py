@@ -73,6 +73,16 @@ def place(convolution):
 KINDS = "forward", "gradient of the image", "gradient of the kernel"
 
 
+def test_lengths_of_phases_and_of_the_run_are_no_part_of_a_program(tiny_config):
+    """So that runs of other lengths may share it, as they do in these tests."""
+    one = lower(tiny_config, 8, "cpu").as_text()
+    tiny_config.schedule.stabilise_kimg, tiny_config.schedule.fade_kimg = "3", "5"
+    tiny_config.schedule.total_kimg = 70.0
+    assert lower(tiny_config, 8, "cpu").as_text() == one
+    tiny_config.schedule.batch_size = "16"
+    assert lower(tiny_config, 8, "cpu").as_text() != one
+
+
 def check(found):
     """Asserts that convolutions are of the three kinds, and some of each."""
     kinds = [kind(each) for each in found]
