@@ -92,8 +92,8 @@ def _check_sum(name: str, sha256: str | None, path: Path) -> None:
     if sha256 is None or sha256.strip().lower() in (sums := _sums(path)):
         return
     raise UserError(
-        f"sha256={sha256}: {name} has {' and '.join(sums)}; check the sum, as "
-        "it may be damaged, or another model"
+        f"sha256={sha256}: {name} has {' and '.join(sums)}; check the sum: the model "
+        "may be damaged, or another one"
     )
 
 
