@@ -78,7 +78,8 @@ def open_generator(
     """
     name = os.fspath(source)
     path = locate(source, snapshot, names, sha256=sha256)
-    _check_sum(name, sha256, path)
+    if not name.startswith(WEB):  # Else `locate` has compared it.
+        _check_sum(name, sha256, path)
     if not path.is_dir():
         return TrainedGenerator(*import_network(path, "Gs"), path.name)
     if name.startswith(SCHEME):

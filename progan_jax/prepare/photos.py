@@ -57,10 +57,10 @@ class Photos:
           path: What PHOTOS names; absolute.
 
         Raises:
-          UserError: if there are no images.
+          UserError: if there are no images, or a prepared set among them.
         """
         self._path = path
-        self._reader = None if is_pyramid(path) else FileReader(path)
+        self._reader = None if is_pyramid(path) else _open_files(path)
 
     def look(self) -> Images:
         """Returns what is known of the images; reads the sizes of some.
@@ -111,6 +111,17 @@ class Photos:
             ) from error
         except UserError as error:  # Its flag is another one here.
             raise UserError(str(error).replace("--out:", "--workdir:")) from error
+
+
+def _open_files(path: Path) -> FileReader:
+    within = path.iterdir() if path.is_dir() else ()
+    for folder in within:
+        if folder.is_dir() and is_pyramid(folder):
+            raise UserError(
+                f"PHOTOS={path}: it holds a prepared set, whose files are not "
+                f"photographs; name {folder}"
+            )
+    return FileReader(path)
 
 
 def look_at_set(folder: Path) -> Images:

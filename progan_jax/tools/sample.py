@@ -82,6 +82,8 @@ OUT = flags.DEFINE_string("out", None, "Folder for the PNGs; of one PNG, its nam
 
 _COLUMNS = 8  # Of a row for each class, by default.
 
+_MOST = 10**6  # Images of one call.
+
 
 def main(model: str) -> None:
     """Draws images and writes them."""
@@ -148,6 +150,11 @@ def write_samples(
 def _check_flags() -> None:
     if NUM.value is not None and NUM.value < 1:
         raise UserError(f"--num={NUM.value} must be at least 1; raise it")
+    if (NUM.value or 0) > _MOST:
+        raise UserError(
+            f"--num={NUM.value} must be at most {_MOST:,}, as files are numbered with "
+            "six digits; lower it, and draw others by another --seed"
+        )
     check_seed("--seed", SEED.value)
     if SEEDS.value is not None:
         _check_seeds()

@@ -309,6 +309,7 @@ class _Session:
         """Raises UserError, before any work, if a field is invalid by itself."""
         from progan_jax.evaluate import parse_metrics
         from progan_jax.train import check_accounts
+        from progan_jax.training.start import check_initial
         from progan_jax.training.validation import field_faults
 
         config = load_config(f"base:{family}", self._overrides)
@@ -317,6 +318,7 @@ class _Session:
             raise UserError(*found)
         parse_metrics(config.eval.metrics)
         check_accounts(config)
+        check_initial(config)
 
     def _larger_set(self, folder: Path) -> str:
         """Returns what gives a larger set than that of a folder."""

@@ -55,6 +55,16 @@ class Initial:
     origin: dict[str, Any]
 
 
+def check_initial(config: ml_collections.ConfigDict) -> None:
+    """Raises UserError if `config.init_from` names nothing that can be opened."""
+    if config.init_from:
+        _locate(config)
+
+
+def _locate(config: Any) -> Path:
+    return locate(config.init_from, names=(_FIELD, "snapshot"), with_trained=True)
+
+
 def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | None:
     """Returns the networks to start from; None without any, or after the start.
 
@@ -71,7 +81,7 @@ def open_initial(config: ml_collections.ConfigDict, workdir: Path) -> Initial | 
     if any(path.name.isdigit() for path in checkpoints.glob("*")):
         return None
     source: Any = config.init_from
-    path = locate(source, names=(_FIELD, "snapshot"), with_trained=True)
+    path = _locate(config)
     networks, info, weights = _read_file(path) if path.is_file() else _read_folder(path)
     if _is_stem(config, info):
         # A new stage has a D of its own, and the average of the stage before.

@@ -185,6 +185,7 @@ def test_a_stylegans_settings_are_kept_apart_and_printed(tmp_path, sample, capsy
         (0, {"classes": "1"}, "--classes=1: this generator has no classes"),
         (3, {"classes": "1", "class": "1"}, "--class and --classes exclude each oth"),
         (0, {"num": 0}, "--num=0 must be at least 1; raise it"),
+        (0, {"num": 10**9}, "--num=1000000000 must be at most 1,000,000, as files"),
         (0, {"snapshot": "000009_r004"}, "--snapshot=000009_r004: "),
         (0, {"truncation_psi": 1.0}, "--truncation_psi=1.0 is for style-based generat"),
         (0, {"noise": "fixed"}, "--noise=fixed is for style-based generators, and "),

@@ -247,6 +247,7 @@ def photos(tmp_path, monkeypatch):
         (["--config.model.fmap_max=0"], "config.model.fmap_max = 0 must be at least 1"),
         (["--config.data.augment=some"], "config.data.augment = 'some'"),
         (["--config.eval.metrics=some"], "config.eval.metrics = 'some': there is no"),
+        (["--config.init_from=none"], "config.init_from=none: there is no such file"),
         (["--config.family=stylegan"], "train chooses it; write --family=stylegan"),
         (["--config.model.resolution=128"], "chooses it; write --resolution=128"),
         (["--config.data.mirror"], "--config.data.mirror: fields are written --config"),
@@ -296,6 +297,12 @@ def test_no_photos_and_a_file_for_the_run_are_refused(photos):
     assert refusal("") == text
     (photos.parent / "it").touch()
     assert refusal(photos, "--workdir=it") == "--workdir=it is a file; choose a folder"
+
+
+def test_the_folder_above_a_prepared_set_is_refused_with_the_name_of_the_set(photos):
+    refusal(photos, *LATE)
+    above = photos.parent / "runs" / "photos_data"
+    assert refusal(above).endswith(f"are not photographs; name {above / 'photos'}")
 
 
 def test_three_images_are_too_few(tmp_path, monkeypatch):
