@@ -1,7 +1,7 @@
 """The compiled programs of a trained generator, one for each use and batch size."""
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -82,7 +82,7 @@ class Programs:
         key = (batch, 0, False, None)
         if key not in self._samplers:
             self._samplers[key] = Sampler(
-                self.network, batch_size=batch, finish=lambda w: w, draw=map_latents
+                self.network, batch_size=batch, finish=_keep, draw=map_latents
             )
         return self._samplers[key].sample(variables, self.alpha, latents, labels)
 
@@ -97,7 +97,7 @@ class Programs:
             network, draw = self.network.clone(resolution=made), generate
             if noise is not None:
                 network, draw = network.clone(noise_mode=noise), synthesise
-            finish = partial(_pool, made // side)
+            finish = _pooling(made // side)
             self._samplers[key] = Sampler(
                 network, batch_size=batch, finish=finish, draw=draw
             )
@@ -107,6 +107,15 @@ class Programs:
 def _fill(count: int) -> int:
     """Returns the power of two up to which batches are padded: few are compiled."""
     return 1 << (count - 1).bit_length()
+
+
+def _keep(w: jax.Array) -> jax.Array:
+    return w
+
+
+@cache  # Equal functions would be compiled anew.
+def _pooling(factor: int) -> Callable[[jax.Array], jax.Array]:
+    return partial(_pool, factor)
 
 
 def _pool(factor: int, images: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -150,16 +150,15 @@ class Sampler:
           batched: Sharding of the batch axis over several devices; None for one.
           compiler_options: Additional options of XLA.
           finish: Applied to the images [N, r, r, C] on the device.
-          draw: `models.common.generate`, or another function of its arguments.
+          draw: `models.common.generate`, or another function of its arguments. Samplers
+            of equal networks, `finish` and `draw` share their compiled programs.
         """
         devices = batched.num_devices if batched else 1
         self.generator = generator
         self.batch_size = -(-batch_size // devices) * devices
         self._batched, self._has_warned = batched, False
-        self._call = jax.jit(
-            partial(_draw, draw, generator, finish),
-            compiler_options=dict(compiler_options or {}),
-        )
+        options = tuple((compiler_options or {}).items())
+        self._call = _compiled(draw, generator, finish, options)
 
     def sample(
         self,
@@ -217,6 +216,18 @@ class Sampler:
                 "trained generator about 1; its weights are damaged, or the run had "
                 "diverged"
             )
+
+
+@lru_cache(maxsize=32)
+def _compiled(
+    draw: Callable[..., jax.Array],
+    generator: Any,
+    finish: Callable[[jax.Array], jax.Array],
+    options: tuple[tuple[str, bool | str], ...],
+) -> Any:
+    """Returns one program for all snapshots of a network."""
+    run = partial(_draw, draw, generator, finish)
+    return jax.jit(run, compiler_options=dict(options))
 
 
 def _draw(

@@ -1,8 +1,8 @@
 """Images to be measured, in chunks: real ones in random order, or fakes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import jax
@@ -165,10 +165,15 @@ def open_fakes(
     draw = generate
     if latents > 1:
         check_layers(name, generator, latents)
-        draw = partial(generate_mixed, latents=latents)
+        draw = _mixing(latents)
     sampler = Sampler(generator, batched=batched, draw=draw)
     variables, alpha = to_variables(weights), info["stage"]["alpha"]
     return Fakes(sampler, variables, alpha, reals, name)
+
+
+@cache  # Equal functions would be compiled anew.
+def _mixing(latents: int) -> Callable[..., jax.Array]:
+    return partial(generate_mixed, latents=latents)
 
 
 def check_snapshot(name: str, info: Mapping[str, Any], reals: Reals) -> None:

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from progan_jax.inference import programs
 from progan_jax.inference.generator import TrainedGenerator, to_uint8
 from progan_jax.inference.sampling import Sampler, draw_latents, generator_from_snapshot
 from progan_jax.inference.snapshot import read_snapshot, write_snapshot
-from progan_jax.models.common import init_generator
+from progan_jax.models.common import generate, init_generator
 from progan_jax.models.progan import mode_test
 from progan_jax.models.progan.networks import Generator
 from progan_jax.models.progan.options import Options
@@ -56,10 +57,41 @@ def test_classes_are_the_ones_asked_for_and_none_past_the_last():
     assert len(np.unique(images, axis=0)) == 4
 
 
+def test_equal_networks_are_compiled_once():
+    g, params = make()
+    traced = []
+
+    def finish(images):
+        traced.append(images.shape)
+        return images
+
+    for network, batch in ((g, 4), (g.clone(), 4), (g.clone(), 2), (g.clone(), 2)):
+        sampler = Sampler(network, batch_size=batch, finish=finish)
+        sampler.sample({"params": params}, 1.0, latents(3))
+    assert traced == [(4, 8, 8, 3), (2, 8, 8, 3)]
+
+
 def snapshot(config):
     info = {"stage": {"resolution": 8, "alpha": 0.5}, "options": config.model.to_dict()}
     generator = generator_from_snapshot(info)
     return untrained(init_generator, generator), info
+
+
+def test_another_snapshot_takes_the_program_of_the_first(tiny_config, monkeypatch):
+    traced = []
+
+    def count(network, *inputs):
+        traced.append(network)
+        return generate(network, *inputs)
+
+    monkeypatch.setattr(programs, "generate", count)
+    params, info = snapshot(tiny_config)
+    others = jax.tree.map(lambda x: x + 0.1, params)
+    first, second = (
+        TrainedGenerator(p, info, "name").sample(3, 0) for p in (params, others)
+    )
+    assert len(traced) == 1
+    assert np.abs(first - second).max() > 0.01
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
