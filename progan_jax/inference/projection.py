@@ -146,76 +146,24 @@ def project(
 _ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
 
 
-class _Search:
-    """The compiled functions of a search."""
+@dataclass(frozen=True)
+class _Programs:
+    """Functions that are compiled once for all searches of equal networks."""
 
-    def __init__(
-        self,
-        generator: TrainedGenerator,
-        distance: Distance,
-        options: ProjectionOptions,
-    ) -> None:
-        self._network = network = fix_noise(generator.network)
-        self._variables, self._alpha = generator.variables, np.float32(generator.alpha)
-        self._distance, self._options = distance, options
-        self._name = generator.name
-        self._map = jax.jit(partial(network.apply, method="mapping"))
-        self._update = jax.jit(self._take_step)
-        self._look = jax.jit(self._compare)
+    network: Any
+    alpha: float
+    per_layer: bool
+    noise_weight: float
 
-    def estimate(self, label: int | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the mean of w [1, w_size], and its deviation in one dimension."""
-        network, count = self._network, self._options.latents
-        latents = seeded_latents(self._options.seed, count, network.latent_size)
-        mapped = []
-        for start in range(0, count, _MAPPED_AT_ONCE):
-            z = latents[start : start + _MAPPED_AT_ONCE]
-            classes = None if label is None else jnp.full(len(z), label)
-            labels = one_hot(network, classes)
-            mapped.append(np.asarray(self._map(self._variables, z, labels)))
-        w = np.concatenate(mapped).astype(np.float64)
-        mean, deviation = w.mean(axis=0, keepdims=True), w.std(axis=0)
-        size = math.sqrt(np.mean(deviation**2))
-        return jnp.asarray(mean, jnp.float32), jnp.float32(size)
+    @partial(jax.jit, static_argnums=0)
+    def map(
+        self, variables: dict[str, Any], z: jax.Array, labels: jax.Array | None
+    ) -> jax.Array:
+        w: Any = self.network.apply(variables, z, labels, method="mapping")
+        return w
 
-    def start(self, mean: jax.Array) -> dict[str, Any]:
-        """Returns what is searched for: w in deviations from the mean, and noise."""
-        layers = self._network.num_layers if self._options.per_layer else 1
-        noise = {}
-        if self._options.noise:
-            key = jax.random.fold_in(seed_key(self._options.seed), self._options.steps)
-            stored = sorted(stored_noise(self._variables).items())
-            for index, (path, value) in enumerate(stored):
-                own = jax.random.fold_in(key, index)
-                noise[path] = jax.random.normal(own, value.shape)
-        return {"w": jnp.zeros((layers, mean.shape[1])), "noise": noise}
-
-    def update(self, *inputs: Any) -> tuple[Any, Any]:
-        """Returns parameters and moments after a step."""
-        return self._update(self._variables, self._distance, *inputs)
-
-    def look(
-        self,
-        params: dict[str, Any],
-        mean: jax.Array,
-        deviation: jax.Array,
-        goal: jax.Array,
-        step: int,
-    ) -> Projected:
-        """Returns a state, without noise on w."""
-        inputs = self._variables, self._distance, params, mean, deviation, goal
-        w, image, found = self._look(*inputs)
-        if not np.isfinite(found):
-            raise NotFiniteError(
-                f"{self._name}: its images are not finite after {step} steps; lower "
-                "the learning rate, or choose another snapshot"
-            )
-        layers = self._network.num_layers, w.shape[1]
-        noise = {path: np.asarray(value) for path, value in params["noise"].items()}
-        whole = np.broadcast_to(np.asarray(w), layers).copy()
-        return Projected(step, whole, noise, float(found), round_bytes(image))
-
-    def _compare(
+    @partial(jax.jit, static_argnums=0)
+    def compare(
         self,
         variables: dict[str, Any],
         distance: Distance,
@@ -224,13 +172,15 @@ class _Search:
         deviation: jax.Array,
         goal: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns w, its image, and the distance."""
         w = mean + deviation * params["w"]
         variables = with_noise(variables, params["noise"])
-        rows = w[None] if self._options.per_layer else w
-        image = draw(self._network, variables, rows, self._alpha)
+        rows = w[None] if self.per_layer else w
+        image = draw(self.network, variables, rows, np.float32(self.alpha))
         return w, image[0], distance(shrink(image), goal)[0]
 
-    def _take_step(
+    @partial(jax.jit, static_argnums=0)
+    def take_step(
         self,
         variables: dict[str, Any],
         distance: Distance,
@@ -242,22 +192,92 @@ class _Search:
         rates: jax.Array,
         key: jax.Array,
     ) -> tuple[Any, Any]:
+        """Returns parameters and moments after a step."""
         rate, strength = rates
         size = math.sqrt(mean.shape[1])  # From the whole w to one of its dimensions.
         added = size * strength * jax.random.normal(key, params["w"].shape)
 
         def loss(params: dict[str, Any]) -> jax.Array:
             moved = params | {"w": params["w"] + added}
-            _, _, found = self._compare(
+            _, _, found = self.compare(
                 variables, distance, moved, mean, deviation, goal
             )
             alike = sum(map(_likeness, params["noise"].values()), jnp.float32(0))
-            return found + self._options.noise_weight * alike
+            return found + self.noise_weight * alike
 
         steps, moments = _ADAM.update(jax.grad(loss)(params), moments)
         params = jax.tree.map(lambda x, step: x - rate * step, params, steps)
         noise = {path: _normalise(x) for path, x in params["noise"].items()}
         return params | {"noise": noise}, moments
+
+
+class _Search:
+    """A search, and what its programs take."""
+
+    def __init__(
+        self,
+        generator: TrainedGenerator,
+        distance: Distance,
+        options: ProjectionOptions,
+    ) -> None:
+        self._network = network = fix_noise(generator.network)
+        self._given = generator.variables, distance
+        self._name, self._options = generator.name, options
+        self._programs = _Programs(
+            network, generator.alpha, options.per_layer, options.noise_weight
+        )
+
+    def estimate(self, label: int | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the mean of w [1, w_size], and its deviation in one dimension."""
+        network, count = self._network, self._options.latents
+        latents = seeded_latents(self._options.seed, count, network.latent_size)
+        mapped = []
+        for start in range(0, count, _MAPPED_AT_ONCE):
+            z = latents[start : start + _MAPPED_AT_ONCE]
+            classes = None if label is None else jnp.full(len(z), label)
+            labels = one_hot(network, classes)
+            mapped.append(np.asarray(self._programs.map(self._given[0], z, labels)))
+        w = np.concatenate(mapped).astype(np.float64)
+        mean, deviation = w.mean(axis=0, keepdims=True), w.std(axis=0)
+        size = math.sqrt(np.mean(deviation**2))
+        return jnp.asarray(mean, jnp.float32), jnp.float32(size)
+
+    def start(self, mean: jax.Array) -> dict[str, Any]:
+        """Returns what is searched for: w in deviations from the mean, and noise."""
+        layers = self._network.num_layers if self._options.per_layer else 1
+        noise = {}
+        if self._options.noise:
+            key = jax.random.fold_in(seed_key(self._options.seed), self._options.steps)
+            stored = sorted(stored_noise(self._given[0]).items())
+            for index, (path, value) in enumerate(stored):
+                own = jax.random.fold_in(key, index)
+                noise[path] = jax.random.normal(own, value.shape)
+        return {"w": jnp.zeros((layers, mean.shape[1])), "noise": noise}
+
+    def update(self, *inputs: Any) -> tuple[Any, Any]:
+        """Returns parameters and moments after a step."""
+        return self._programs.take_step(*self._given, *inputs)
+
+    def look(
+        self,
+        params: dict[str, Any],
+        mean: jax.Array,
+        deviation: jax.Array,
+        goal: jax.Array,
+        step: int,
+    ) -> Projected:
+        """Returns a state, without noise on w."""
+        inputs = params, mean, deviation, goal
+        w, image, found = self._programs.compare(*self._given, *inputs)
+        if not np.isfinite(found):
+            raise NotFiniteError(
+                f"{self._name}: its images are not finite after {step} steps; lower "
+                "the learning rate, or choose another snapshot"
+            )
+        layers = self._network.num_layers, w.shape[1]
+        noise = {path: np.asarray(value) for path, value in params["noise"].items()}
+        whole = np.broadcast_to(np.asarray(w), layers).copy()
+        return Projected(step, whole, noise, float(found), round_bytes(image))
 
 
 def _likeness(noise: jax.Array) -> jax.Array:

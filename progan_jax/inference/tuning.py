@@ -8,7 +8,7 @@ the constants are those of StyleGAN-XL's program (Sauer et al. 2022).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -107,8 +107,84 @@ def tune(
             yield tuning.look(params, step + 1)
 
 
+@dataclass(frozen=True)
+class _Programs:
+    """Functions that are compiled once for all tunings of equal networks."""
+
+    network: Any
+    alpha: float
+    options: TuningOptions
+    label: int | None
+
+    @property
+    def adam(self) -> optax.GradientTransformation:
+        return optax.adam(self.options.learning_rate)
+
+    @partial(jax.jit, static_argnums=0)
+    def compare(
+        self,
+        before: dict[str, Any],
+        distance: Distance,
+        pivot: jax.Array,
+        goal: jax.Array,
+        params: Params,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the pivot's image, its distance, and its squared difference."""
+        image = self._draw(before | {"params": params}, pivot)
+        seen = shrink(image)
+        square = jnp.mean(jnp.square(seen - goal)) / 127.5**2
+        return image[0], distance(seen, goal)[0], square
+
+    @partial(jax.jit, static_argnums=0)
+    def take_step(
+        self,
+        before: dict[str, Any],
+        distance: Distance,
+        pivot: jax.Array,
+        goal: jax.Array,
+        params: Params,
+        moments: Any,
+        key: jax.Array,
+    ) -> tuple[Params, Any]:
+        """Returns parameters and moments after a step."""
+        near = self._draw_near(before, pivot, key)
+        held = shrink(self._draw(before, near))
+
+        def loss(params: Params) -> jax.Array:
+            _, found, square = self.compare(before, distance, pivot, goal, params)
+            moved = shrink(self._draw(before | {"params": params}, near))
+            change = distance(moved, held)[0]
+            # Roich et al. 2021, sections 3.2 and 3.3.
+            pixels = self.options.pixel_weight * square
+            return found + pixels + self.options.space_weight * change
+
+        steps, moments = self.adam.update(jax.grad(loss)(params), moments, params)
+        moved: Any = optax.apply_updates(params, steps)
+        return moved, moments
+
+    def _draw(self, variables: dict[str, Any], w: jax.Array) -> jax.Array:
+        return draw(self.network, variables, w, np.float32(self.alpha))
+
+    def _draw_near(
+        self, before: dict[str, Any], pivot: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """Returns a w [1, num_layers, w_size] at the radius, towards a random one."""
+        network = self.network.clone(
+            truncation_psi=self.options.space_psi,
+            truncation_cutoff=self.network.num_layers,
+        )
+        z = jax.random.normal(key, (1, network.latent_size))
+        classes = None if self.label is None else jnp.full(1, self.label)
+        labels = one_hot(network, classes)
+        w = network.apply(before, z, labels, method="mapping")
+        way = network.apply(before, w, labels, method="truncate") - pivot
+        # Roich et al. 2021, section 3.3: the length is over all layers.
+        length = jnp.sqrt(jnp.sum(jnp.square(way)) + 1e-12)
+        return pivot + self.options.space_radius * way / length
+
+
 class _Tuning:
-    """The compiled functions of a tuning, and what they take.
+    """A tuning, and what its programs take.
 
     Attributes:
       variables: Those of G before, with the noise of the search.
@@ -124,28 +200,24 @@ class _Tuning:
         options: TuningOptions,
         label: int | None,
     ) -> None:
-        self._network = fix_noise(generator.network)
-        self._truncated = self._network.clone(
-            truncation_psi=options.space_psi,
-            truncation_cutoff=self._network.num_layers,
-        )
+        # Neither of them is compiled.
+        fixed = replace(options, steps=0, seed=0)
+        network = fix_noise(generator.network)
+        self._programs = _Programs(network, generator.alpha, fixed, label)
+        self._name, self._seed = generator.name, options.seed
         self.variables = with_noise(generator.variables, pivot.noise)
-        self.adam = optax.adam(options.learning_rate)
-        self._alpha, self._options = np.float32(generator.alpha), options
-        self._name, self._label = generator.name, label
+        self.adam = self._programs.adam
         goal = shrink(jnp.asarray(target, jnp.float32)[None])
-        given = self.variables, distance, jnp.asarray(pivot.w)[None], goal
-        self._update = partial(jax.jit(self._take_step), *given)
-        self._look = partial(jax.jit(self._compare), *given)
+        self._given = self.variables, distance, jnp.asarray(pivot.w)[None], goal
 
     def update(self, params: Params, moments: Any, step: int) -> tuple[Params, Any]:
         """Returns parameters and moments after a step."""
-        key = jax.random.fold_in(seed_key(self._options.seed), step)
-        return self._update(params, moments, key)
+        key = jax.random.fold_in(seed_key(self._seed), step)
+        return self._programs.take_step(*self._given, params, moments, key)
 
     def look(self, params: Params, step: int) -> Tuned:
         """Returns a state."""
-        image, found, _ = self._look(params)
+        image, found, _ = self._programs.compare(*self._given, params)
         if not np.isfinite(found):
             raise NotFiniteError(
                 f"{self._name}: its images are not finite after {step} steps of "
@@ -153,57 +225,3 @@ class _Tuning:
             )
         variables = self.variables | {"params": params}
         return Tuned(step, variables, float(found), round_bytes(image))
-
-    def _compare(
-        self,
-        before: dict[str, Any],
-        distance: Distance,
-        pivot: jax.Array,
-        goal: jax.Array,
-        params: Params,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns the pivot's image, its distance, and its squared difference."""
-        image = draw(self._network, before | {"params": params}, pivot, self._alpha)
-        seen = shrink(image)
-        square = jnp.mean(jnp.square(seen - goal)) / 127.5**2
-        return image[0], distance(seen, goal)[0], square
-
-    def _take_step(
-        self,
-        before: dict[str, Any],
-        distance: Distance,
-        pivot: jax.Array,
-        goal: jax.Array,
-        params: Params,
-        moments: Any,
-        key: jax.Array,
-    ) -> tuple[Params, Any]:
-        near = self._draw_near(before, pivot, key)
-        held = shrink(draw(self._network, before, near, self._alpha))
-
-        def loss(params: Params) -> jax.Array:
-            _, found, square = self._compare(before, distance, pivot, goal, params)
-            after = before | {"params": params}
-            moved = shrink(draw(self._network, after, near, self._alpha))
-            change = distance(moved, held)[0]
-            # Roich et al. 2021, sections 3.2 and 3.3.
-            pixels = self._options.pixel_weight * square
-            return found + pixels + self._options.space_weight * change
-
-        steps, moments = self.adam.update(jax.grad(loss)(params), moments, params)
-        moved: Any = optax.apply_updates(params, steps)
-        return moved, moments
-
-    def _draw_near(
-        self, before: dict[str, Any], pivot: jax.Array, key: jax.Array
-    ) -> jax.Array:
-        """Returns a w [1, num_layers, w_size] at the radius, towards a random one."""
-        network = self._truncated
-        z = jax.random.normal(key, (1, network.latent_size))
-        classes = None if self._label is None else jnp.full(1, self._label)
-        labels = one_hot(network, classes)
-        w = network.apply(before, z, labels, method="mapping")
-        way = network.apply(before, w, labels, method="truncate") - pivot
-        # Roich et al. 2021, section 3.3: the length is over all layers.
-        length = jnp.sqrt(jnp.sum(jnp.square(way)) + 1e-12)
-        return pivot + self._options.space_radius * way / length

@@ -92,6 +92,19 @@ def test_one_seed_gives_one_result(generator):
     assert not np.array_equal(first.w, other.w)
 
 
+def test_another_search_takes_the_programs_of_the_first(generator):
+    target, traced = target_of(generator), []
+
+    def count(one, other):
+        traced.append(one.shape)
+        return mean_square(one, other)
+
+    for seed, steps in ((0, 2), (1, 3)):
+        options = ProjectionOptions(steps=steps, seed=seed, **FEW)
+        list(project(make_generator(), target, Partial(count), options))
+    assert len(traced) == 1
+
+
 def test_layers_have_a_w_of_their_own_only_if_asked_for(generator):
     target = target_of(generator)
     one, own = (

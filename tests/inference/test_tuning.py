@@ -65,6 +65,21 @@ def test_the_pivots_image_comes_nearer_and_the_generator_stays(generator):
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
+def test_another_tuning_takes_the_programs_of_the_first(generator):
+    pivot, traced, numbers = pivot_of(generator), [], []
+
+    def count(one, other):
+        traced.append(one.shape)
+        return mean_square(one, other)
+
+    for seed, steps in ((0, 2), (1, 3)):
+        options = TuningOptions(**FAST, steps=steps, seed=seed)
+        moved = pivot._replace(w=pivot.w + seed)
+        list(tune(make_generator(), moved, target(), Partial(count), options))
+        numbers.append(len(traced))
+    assert numbers == [2, 2]  # Of the pivot's image, and of one near it.
+
+
 def test_all_of_the_synthesis_moves_and_nothing_else(generator):
     tuned = last_of(generator, pivot_of(generator))
     moved = jax.tree.map(
