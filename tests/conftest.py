@@ -166,11 +166,9 @@ def shared_programs(monkeypatch):
         del fields["train"], fields["eval"], fields["data"]["data_dir"]
         for length in ("stabilise_kimg", "fade_kimg", "total_kimg"):
             del fields["schedule"][length]
-        self.key = (
-            json.dumps(fields, sort_keys=True),
+        anywhere = (
             resolution,
             tuple(mesh.devices.flat),
-            tuple(label_counts),
             jax.config.jax_enable_x64,
             # What tests replace.
             Steps.run,
@@ -179,10 +177,15 @@ def shared_programs(monkeypatch):
             stage.scale_by_authors_adam,
             ablation._CALM,
         )
+        self.key = json.dumps(fields, sort_keys=True), tuple(label_counts), *anywhere
         first = PROGRAMS.setdefault(self.key, self)
         self.sampler = first.sampler
-        for name in ("create", "grow", "fit", "run", "reset_optimizers", "reset_sums"):
+        for name in ("grow", "fit", "run", "reset_optimizers", "reset_sums"):
             setattr(self, f"_{name}", getattr(first, f"_{name}"))
+        # A first state does not depend on lengths, rates, batches and data.
+        steps, stages = self.steps, tuple(schedule.resolutions)
+        born = steps.generator, steps.discriminator, steps.options.loss, stages
+        self._create = PROGRAMS.setdefault((*born, *anywhere), self)._create
 
     def compile_once(self, shape):
         if (self.key, shape) not in COMPILED:
