@@ -35,7 +35,7 @@ class PsiParser(flags.ArgumentParser[float]):
 
 
 def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:
-    """Reads "1,5,9" and ranges, as in "0-31,85".
+    """Reads "1,5,9" and ranges, as in "0-31,85"; repeated seeds count once.
 
     Args:
       flag: The flag's name, with its dashes.
@@ -52,7 +52,7 @@ def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:
     if (
         len(ranges) != len(parts)
         or not all(ranges)
-        or sum(map(len, ranges)) < least
+        or len({seed for r in ranges for seed in r[:2]}) < least
         or max(r[-1] for r in ranges) >= 2**32
     ):
         raise UserError(
@@ -64,7 +64,7 @@ def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:
         raise UserError(
             f"{flag}={text} must be at most {_MOST_SEEDS:,} seeds; shorten the ranges"
         )
-    return [seed for numbers in ranges for seed in numbers]
+    return list(dict.fromkeys(seed for numbers in ranges for seed in numbers))
 
 
 def find_label(generator: TrainedGenerator, wanted: str | None) -> int | None:

@@ -15,6 +15,7 @@ default is the folder samples/ of the run, or of the current
 folder if MODEL is not a folder. The last flags are a StyleGAN's.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,8 @@ _COLUMNS = 8  # Of a row for each class, by default.
 
 _MOST = 10**6  # Images of one call.
 
+_LONGEST = 60  # Characters of --seeds in a file's name.
+
 
 def main(model: str) -> None:
     """Draws images and writes them."""
@@ -99,15 +102,32 @@ def main(model: str) -> None:
     if CLASSES.value is not None:
         print(_write_sheet(model, generator, style, of))
         return
-    seeds = f"seed{SEED.value}" if SEEDS.value is None else f"seeds{SEEDS.value}"
-    name = f"{generator.name.replace('/', '_')}_{seeds}{of}"
+    name = f"{generator.name.replace('/', '_')}_{_seeds()}{of}"
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
     images, columns = _draw(generator, label, style)
     with writing_to("--out", out):
+        if not OUT.value and SEEDS.value is None:
+            _remove_others(out, len(images))
         done = write_samples(out, images, columns, _file_names()) + _classes(
             names, label
         )
         print(f"{done}; {style}" if style.noise else done)
+
+
+def _remove_others(folder: Path, number: int) -> None:
+    """Removes what a call with a larger --num wrote into its own folder."""
+    for image in folder.glob("[0-9]" * 6 + ".png"):
+        if int(image.stem) >= number:
+            image.unlink()
+
+
+def _seeds() -> str:
+    """Returns the part of a file's name for the seeds, of few characters."""
+    if SEEDS.value is None:
+        return f"seed{SEED.value}"
+    if len(SEEDS.value) <= _LONGEST:
+        return f"seeds{SEEDS.value}"
+    return f"seeds_{hashlib.sha256(SEEDS.value.encode()).hexdigest()[:8]}"
 
 
 def _suffix(psi: float | None, cutoff: int | None, noise: str | None) -> str:
@@ -141,9 +161,6 @@ def write_samples(
     names = names or [f"{number:06d}" for number in range(len(images))]
     for name, image in zip(names, images, strict=True):
         write_png(out / f"{name}.png", image)
-    for left in out.glob("[0-9]" * 6 + ".png"):  # Written before with a larger --num.
-        if int(left.stem) >= len(images):
-            left.unlink()
     return f"{len(images)} images in {out}"
 
 

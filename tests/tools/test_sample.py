@@ -100,6 +100,26 @@ def test_images_of_another_class_or_number_are_kept_apart(
     }
 
 
+@pytest.mark.parametrize("flags", [{"num": 1}, {"seeds": "1-2"}])
+def test_other_images_in_a_named_folder_stay(tiny_config, tmp_path, sample, flags):
+    run, out = make_run(tmp_path, tiny_config), tmp_path / "own"
+    out.mkdir()
+    (out / "000007.png").write_bytes(b"mine")
+    sample(run, out=str(out), **flags)
+    assert (out / "000007.png").read_bytes() == b"mine"
+
+
+def test_many_seeds_have_a_short_name_and_repeated_ones_count_once(
+    tiny_config, tmp_path, sample, capsys
+):
+    run = make_run(tmp_path, tiny_config)
+    sample(run, seeds=",".join(["7"] * 200))
+    (folder,) = (run / "samples").iterdir()
+    assert len(folder.name) < 60
+    assert [path.name for path in folder.iterdir()] == ["seed0007.png"]
+    assert capsys.readouterr().out == f"1 images in {folder}\n"
+
+
 def test_a_class_is_drawn_by_its_name_which_is_printed(
     tiny_config, tmp_path, sample, capsys
 ):
