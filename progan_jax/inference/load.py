@@ -1,6 +1,7 @@
 """Trained generators by their source: a run, a snapshot, a file or a network."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -77,6 +78,13 @@ def open_generator(
       UserError: as for `load`.
     """
     name = os.fspath(source)
+    if not name:
+        raise UserError(f"{names[0]} is empty; name a run, a file or a network")
+    if sha256 is not None and not re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(sha256)):
+        raise UserError(
+            f"sha256={sha256} must be 64 hexadecimal digits; copy the whole sum, and "
+            "nothing else"
+        )
     path = locate(source, snapshot, names, sha256=sha256)
     if not name.startswith(WEB):  # Else `locate` has compared it.
         _check_sum(name, sha256, path)

@@ -67,13 +67,25 @@ def test_an_address_is_downloaded_once(run, server):
     assert g.name == "digits"
 
 
+OTHER = "0" * 64
+
+
 def test_a_pickle_of_the_authors_is_opened_by_its_address(server):
     path = server.folder / "theirs.pkl"
     path.write_bytes(dumps(golden_networks("fused")))
     g = progan_jax.load(f"{server.url}/theirs.pkl", sha256=sha256(path))
     assert g.resolution == 16
-    with pytest.raises(UserError, match=rf"^sha256=0: .* has {sha256(path)}; check"):
-        progan_jax.load(path, sha256="0")
+    with pytest.raises(
+        UserError, match=rf"^sha256={OTHER}: .* has {sha256(path)}; check"
+    ):
+        progan_jax.load(path, sha256=OTHER)
+
+
+@pytest.mark.parametrize("other", ["", "0", f"sha256:{OTHER}", OTHER[1:], 5])
+def test_what_is_no_sum_is_refused_before_a_download(server, other):
+    with pytest.raises(UserError, match=f"^sha256={other} must be 64 hexadecimal dig"):
+        progan_jax.load(f"{server.url}/digits.zip", sha256=other)
+    assert not server.asked
 
 
 def test_the_sum_may_be_that_of_the_weights_or_of_the_zip_file(run, server):
@@ -110,8 +122,10 @@ def test_a_download_with_another_sum_leaves_the_cached_file(run, server):
     assert progan_jax.load(url).resolution == 4
     pack(second, server.folder / "digits.zip")
     found = sha256(second / "generator.safetensors")
-    with pytest.raises(UserError, match=rf"^sha256=0: {url} has {found} and .*; check"):
-        progan_jax.load(url, sha256="0")
+    with pytest.raises(
+        UserError, match=rf"^sha256={OTHER}: {url} has {found} and .*; check"
+    ):
+        progan_jax.load(url, sha256=OTHER)
     assert progan_jax.load(url).resolution == 4
     assert len(server.asked) == 2
 
@@ -125,7 +139,7 @@ def test_a_first_download_with_another_sum_is_not_kept(run, server, cache, whole
     url = f"{server.url}/digits.zip"
     for _ in range(2):
         with pytest.raises(UserError, match=rf"{sha256(path)}; check the sum: "):
-            progan_jax.load(url, sha256="0")
+            progan_jax.load(url, sha256=OTHER)
     assert len(server.asked) == 2
     assert not list(cache.rglob("digits.zip"))
 
@@ -135,8 +149,9 @@ def test_a_repository_of_the_hub_is_compared_with_the_sum(run, tmp_path, monkeyp
     shutil.copytree(run / "snapshots" / NAMES[0], tmp_path / "hub/me/net")
     weights = sha256(tmp_path / "hub/me/net/generator.safetensors")
     assert progan_jax.load("hf://me/net", sha256=weights).resolution == 4
-    with pytest.raises(UserError, match=f"sha256=1: hf://me/net has {weights}; check"):
-        progan_jax.load("hf://me/net", sha256="1")
+    text = f"sha256={OTHER}: hf://me/net has {weights}; check"
+    with pytest.raises(UserError, match=text):
+        progan_jax.load("hf://me/net", sha256=OTHER)
 
 
 def hostile(path, kind, snapshot):
