@@ -7,13 +7,19 @@ from typing import Any
 import jax
 import numpy as np
 from flax import traverse_util
+from jax.tree_util import Partial, all_leaves
 
 from progan_jax.models.layers import downscale2d
 
-# Distance of two batches of images, float [n, h, w, C] in 0..255, as [n]; a pytree.
+# Distance of two batches of images, float [n, h, w, C] in 0..255, as [n].
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
 
 _LARGEST = 256  # Larger images are compared by the means over their blocks.
+
+
+def as_argument(distance: Distance) -> Distance:
+    """Returns a distance as a pytree, which compiled functions take."""
+    return Partial(distance) if all_leaves([distance]) else distance
 
 
 def fix_noise(network: Any) -> Any:

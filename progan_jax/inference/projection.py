@@ -12,7 +12,7 @@ of w, so that they fit networks of any scale.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ import optax
 from progan_jax.errors import NotFiniteError
 from progan_jax.inference.fixed import (
     Distance,
+    as_argument,
     draw,
     fix_noise,
     round_bytes,
@@ -116,7 +117,8 @@ def project(
     Args:
       generator: A style-based one.
       target: uint8 [r, r, C] of the generator's resolution.
-      distance: What is to become small.
+      distance: What is to become small: a function of two batches of images, float
+        [n, h, w, C] in 0..255, to [n], or a pytree that is called as one.
       options: How to search.
       label: Class of the image, for a generator with classes.
       every: Number of updates from one yielded state to the next; the last one is
@@ -146,24 +148,24 @@ def project(
 _ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
 
 
-@dataclass(frozen=True)
 class _Programs:
     """Functions that are compiled once for all searches of equal networks."""
 
-    network: Any
-    alpha: float
-    per_layer: bool
-    noise_weight: float
+    def __init__(
+        self, network: Any, alpha: float, per_layer: bool, noise_weight: float
+    ) -> None:
+        self.network, self.alpha = network, np.float32(alpha)
+        self.per_layer, self.noise_weight = per_layer, noise_weight
+        self.map, self.compare = jax.jit(self._map), jax.jit(self._compare)
+        self.take_step = jax.jit(self._take_step)
 
-    @partial(jax.jit, static_argnums=0)
-    def map(
+    def _map(
         self, variables: dict[str, Any], z: jax.Array, labels: jax.Array | None
     ) -> jax.Array:
         w: Any = self.network.apply(variables, z, labels, method="mapping")
         return w
 
-    @partial(jax.jit, static_argnums=0)
-    def compare(
+    def _compare(
         self,
         variables: dict[str, Any],
         distance: Distance,
@@ -176,11 +178,10 @@ class _Programs:
         w = mean + deviation * params["w"]
         variables = with_noise(variables, params["noise"])
         rows = w[None] if self.per_layer else w
-        image = draw(self.network, variables, rows, np.float32(self.alpha))
+        image = draw(self.network, variables, rows, self.alpha)
         return w, image[0], distance(shrink(image), goal)[0]
 
-    @partial(jax.jit, static_argnums=0)
-    def take_step(
+    def _take_step(
         self,
         variables: dict[str, Any],
         distance: Distance,
@@ -211,6 +212,10 @@ class _Programs:
         return params | {"noise": noise}, moments
 
 
+# Some of them, as each keeps its network, and the distances it was called with.
+_programs = lru_cache(maxsize=8)(_Programs)
+
+
 class _Search:
     """A search, and what its programs take."""
 
@@ -221,9 +226,9 @@ class _Search:
         options: ProjectionOptions,
     ) -> None:
         self._network = network = fix_noise(generator.network)
-        self._given = generator.variables, distance
+        self._given = generator.variables, as_argument(distance)
         self._name, self._options = generator.name, options
-        self._programs = _Programs(
+        self._programs = _programs(
             network, generator.alpha, options.per_layer, options.noise_weight
         )
 

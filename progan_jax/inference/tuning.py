@@ -9,7 +9,7 @@ the constants are those of StyleGAN-XL's program (Sauer et al. 2022).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ import optax
 from progan_jax.errors import NotFiniteError
 from progan_jax.inference.fixed import (
     Distance,
+    as_argument,
     draw,
     fix_noise,
     round_bytes,
@@ -86,7 +87,7 @@ def tune(
       generator: A style-based one; it is not changed.
       pivot: What `projection.project` found.
       target: uint8 [r, r, C] of the generator's resolution.
-      distance: What is to become small.
+      distance: What is to become small; see `projection.project`.
       options: How to tune.
       label: Class of the image, for a generator with classes.
       every: Number of updates from one yielded state to the next; the last one is
@@ -107,21 +108,19 @@ def tune(
             yield tuning.look(params, step + 1)
 
 
-@dataclass(frozen=True)
 class _Programs:
     """Functions that are compiled once for all tunings of equal networks."""
 
-    network: Any
-    alpha: float
-    options: TuningOptions
-    label: int | None
+    def __init__(
+        self, network: Any, alpha: float, options: TuningOptions, label: int | None
+    ) -> None:
+        self.network, self.alpha = network, np.float32(alpha)
+        self.options, self.label = options, label
+        self.adam = optax.adam(options.learning_rate)
+        self.compare = jax.jit(self._compare)
+        self.take_step = jax.jit(self._take_step)
 
-    @property
-    def adam(self) -> optax.GradientTransformation:
-        return optax.adam(self.options.learning_rate)
-
-    @partial(jax.jit, static_argnums=0)
-    def compare(
+    def _compare(
         self,
         before: dict[str, Any],
         distance: Distance,
@@ -135,8 +134,7 @@ class _Programs:
         square = jnp.mean(jnp.square(seen - goal)) / 127.5**2
         return image[0], distance(seen, goal)[0], square
 
-    @partial(jax.jit, static_argnums=0)
-    def take_step(
+    def _take_step(
         self,
         before: dict[str, Any],
         distance: Distance,
@@ -163,7 +161,7 @@ class _Programs:
         return moved, moments
 
     def _draw(self, variables: dict[str, Any], w: jax.Array) -> jax.Array:
-        return draw(self.network, variables, w, np.float32(self.alpha))
+        return draw(self.network, variables, w, self.alpha)
 
     def _draw_near(
         self, before: dict[str, Any], pivot: jax.Array, key: jax.Array
@@ -181,6 +179,10 @@ class _Programs:
         # Roich et al. 2021, section 3.3: the length is over all layers.
         length = jnp.sqrt(jnp.sum(jnp.square(way)) + 1e-12)
         return pivot + self.options.space_radius * way / length
+
+
+# Some of them, as each keeps its network, and the distances it was called with.
+_programs = lru_cache(maxsize=8)(_Programs)
 
 
 class _Tuning:
@@ -203,12 +205,13 @@ class _Tuning:
         # Neither of them is compiled.
         fixed = replace(options, steps=0, seed=0)
         network = fix_noise(generator.network)
-        self._programs = _Programs(network, generator.alpha, fixed, label)
+        self._programs = _programs(network, generator.alpha, fixed, label)
         self._name, self._seed = generator.name, options.seed
         self.variables = with_noise(generator.variables, pivot.noise)
         self.adam = self._programs.adam
         goal = shrink(jnp.asarray(target, jnp.float32)[None])
-        self._given = self.variables, distance, jnp.asarray(pivot.w)[None], goal
+        pinned = jnp.asarray(pivot.w)[None]
+        self._given = self.variables, as_argument(distance), pinned, goal
 
     def update(self, params: Params, moments: Any, step: int) -> tuple[Params, Any]:
         """Returns parameters and moments after a step."""

@@ -101,7 +101,7 @@ def test_another_search_takes_the_programs_of_the_first(generator):
 
     for seed, steps in ((0, 2), (1, 3)):
         options = ProjectionOptions(steps=steps, seed=seed, **FEW)
-        list(project(make_generator(), target, Partial(count), options))
+        list(project(make_generator(), target, count, options))
     assert len(traced) == 1
 
 

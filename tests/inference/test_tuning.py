@@ -75,7 +75,7 @@ def test_another_tuning_takes_the_programs_of_the_first(generator):
     for seed, steps in ((0, 2), (1, 3)):
         options = TuningOptions(**FAST, steps=steps, seed=seed)
         moved = pivot._replace(w=pivot.w + seed)
-        list(tune(make_generator(), moved, target(), Partial(count), options))
+        list(tune(make_generator(), moved, target(), count, options))
         numbers.append(len(traced))
     assert numbers == [2, 2]  # Of the pivot's image, and of one near it.
 
