@@ -41,6 +41,7 @@ from progan_jax.training.config import (
     make_schedule,
     model_options,
 )
+from progan_jax.training.disk import check_disk
 from progan_jax.training.schedule import Stage
 from progan_jax.training.stage import NextProgram, StageProgram, warn_of_small_groups
 from progan_jax.training.start import (
@@ -56,7 +57,6 @@ from progan_jax.training.validation import validate
 from progan_jax.training.workdir import (
     RunFolder,
     check_begun,
-    check_disk,
     exclusive,
     open_workdir,
 )

@@ -1,10 +1,9 @@
-"""The folder of a run: its record in config.json, its owner, and its disk space."""
+"""The folder of a run: its record in config.json, and its owner."""
 
 import copy
 import json
 import os
 import shlex
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +35,9 @@ from progan_jax.runtime.newest import (
 )
 from progan_jax.training.config import (
     get_field,
-    make_networks,
     make_schedule,
     stddev_groups,
 )
-from progan_jax.training.costs import stage_cost
 from progan_jax.training.stored_config import complete_config, is_free
 
 CONFIG = "config.json"
@@ -145,17 +142,25 @@ def open_workdir(
         record = read_record(workdir, "--workdir")
         _check_same_run(config, workdir, record, fingerprint, groups)
         _check_same_files(workdir, record["frozen_files"], files or {})
-    elif any(not entry.name.startswith(".") for entry in workdir.iterdir()):
-        raise UserError(
-            f"--workdir={workdir}: it is in use and holds no {CONFIG} of a run; "
-            "choose a new or an empty folder"
-        )
+    else:
+        check_unused(workdir)
     record["config"], record["frozen_files"] = config.to_dict(), files or {}
     record["starts"].append(environment())
     try:
         write_json(path, seal(record))
     except OSError as error:
         raise _unwritable(workdir, error) from error
+
+
+def check_unused(workdir: Path) -> None:
+    """Raises UserError if a folder has files, and is not that of a run."""
+    if (workdir / CONFIG).exists() or not workdir.is_dir():
+        return
+    if any(not entry.name.startswith(".") for entry in workdir.iterdir()):
+        raise UserError(
+            f"--workdir={workdir}: it is in use and holds no {CONFIG} of a run; "
+            "choose a new or an empty folder"
+        )
 
 
 def read_config(
@@ -283,41 +288,6 @@ def check_same_config(
                 "--workdir, or continue with "
                 + shlex.quote(f"--config.{field}={before}")
             )
-
-
-def check_disk(
-    config: ml_collections.ConfigDict, workdir: Path, num_devices: int
-) -> None:
-    """Checks that the run's checkpoints and snapshots fit on the disk.
-
-    Raises:
-      UserError: if not.
-    """
-    schedule = make_schedule(config)
-    last = schedule.resolutions[-1]
-    per_device = schedule.batch_size[last] // num_devices
-    cost = stage_cost(*make_networks(config, last, per_device), per_device)
-    # While a new one is written there is one more than are kept.
-    checkpoints = (config.train.keep_checkpoints + 1) * cost.state_bytes
-    ticks = schedule.ticks_until(schedule.end_nimg())
-    carried = cost.g_params
-    if config.train.snapshot_networks:
-        carried += cost.g_params + cost.d_params
-    snapshots = 4 * carried * (ticks // config.train.snapshot_ticks + 1)
-    parent = next(
-        p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists()
-    )
-    free = shutil.disk_usage(parent).free
-    # What a continued run has already written is not written again.
-    written = sum(f.stat().st_size for f in workdir.rglob("*") if f.is_file())
-    needed = max(checkpoints + snapshots - written, cost.state_bytes)
-    if free < needed:
-        raise UserError(
-            f"--workdir={workdir}: its disk has {_mib(free)} free and the run needs "
-            f"about {_mib(needed)} ({config.train.keep_checkpoints} + 1 checkpoints of "
-            f"{_mib(cost.state_bytes)}, and snapshots); free some, choose another "
-            "folder, or lower config.train.keep_checkpoints"
-        )
 
 
 def _unwritable(workdir: Path, error: OSError) -> UserError:
@@ -492,7 +462,3 @@ def _is_shallow(value: Any, most: int) -> bool:
         return True
     inner = value.values() if isinstance(value, dict) else value
     return most > 0 and all(_is_shallow(v, most - 1) for v in inner)
-
-
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**20:,.0f} MiB"

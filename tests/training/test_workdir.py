@@ -1,4 +1,3 @@
-import collections
 import contextlib
 import copy
 import errno
@@ -19,10 +18,8 @@ from progan_jax.configs import base
 from progan_jax.errors import UserError
 from progan_jax.runtime.command_line import list_fields
 from progan_jax.runtime.newest import note_newest
-from progan_jax.training import workdir as module
 from progan_jax.training.workdir import (
     check_begun,
-    check_disk,
     check_same_config,
     config_of_run,
     exclusive,
@@ -702,39 +699,6 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
         exclusive(tmp_path / "run"),
     ):
         raise AssertionError("entered")
-
-
-def disk_of(free_mib, monkeypatch):
-    usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(
-        module.shutil, "disk_usage", lambda path: usage(0, 0, int(free_mib * 2**20))
-    )
-
-
-def test_a_disk_without_room_is_refused(tiny_config, tmp_path, monkeypatch):
-    tiny_config.model.fmap_base = 8192
-    tiny_config.model.fmap_max = 512
-    disk_of(100, monkeypatch)
-    with pytest.raises(UserError) as error:
-        check_disk(tiny_config, tmp_path / "run", 1)
-    message = str(error.value)
-    assert "has 100 MiB free and the run needs about" in message
-    assert "lower config.train.keep_checkpoints" in message
-    assert "\n" not in message
-
-
-def test_what_a_run_has_written_needs_no_room_again(tiny_config, workdir, monkeypatch):
-    tiny_config.train.keep_checkpoints = 50
-    disk_of(1, monkeypatch)
-    with pytest.raises(UserError, match="has 1 MiB free"):
-        check_disk(tiny_config, workdir, 1)
-    (workdir / "checkpoints").write_bytes(bytes(5 * 2**20))
-    check_disk(tiny_config, workdir, 1)
-
-
-def test_a_disk_with_room_passes(tiny_config, tmp_path, monkeypatch):
-    disk_of(100, monkeypatch)
-    check_disk(tiny_config, tmp_path / "deep" / "new" / "run", 1)
 
 
 def test_a_run_begun_without_classes_names_what_continues_without_them(
