@@ -35,6 +35,7 @@ from progan_jax.runtime.logging import (
     format_kimg,
     format_swd,
     format_tick,
+    last_nimg,
     peak_memory_mib,
 )
 from progan_jax.runtime.mesh import local
@@ -240,7 +241,7 @@ class Record:
         if nimg:
             self.draw_fakes(program.sampler, local(state.averaged), nimg)
             self.write_snapshot(program, state, nimg, self._schedule.phase_at(nimg - 1))
-            self._is_report_due = True
+            self._is_report_due = bool(last_nimg(self._workdir / "stats.jsonl"))
 
     def print_stop(self, nimg: int, reason: str) -> None:
         """Prints that the run was asked to stop."""

@@ -131,8 +131,8 @@ class FileReader(Reader):
             return kept.values()
         except (OSError, *BAD_ZIP) as error:
             raise UserError(
-                f"{self._path}: cannot be read ({error}); name a folder or a zip file "
-                "of images that can"
+                f"{self._path} cannot be read ({error}); name a folder or a whole zip "
+                "file of images"
             ) from error
 
     def _classes(self, table: Path | None, dataset: str | None) -> Classes:

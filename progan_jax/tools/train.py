@@ -81,7 +81,7 @@ _END, _END_SEC = 0.03, 5.0
 _SAVED = "all is saved; the same command continues", 0
 
 # Times the whole time: whatever is done then is given up. XLA cannot be interrupted.
-_GIVEN_UP = 1.07
+_GIVEN_UP = 1.04
 
 # Each stage is measured for this share of the time, and at most so many seconds.
 _MEASURED, _MOST_MEASURED = 1 / 100, 15.0
@@ -157,6 +157,8 @@ class _Session:
         seconds: float,
         started: float,
     ) -> None:
+        from progan_jax.training.workdir import CONFIG
+
         if photos.startswith(("hf:", "tfds:", "lmdb:", "folder:", "zip:")):
             raise UserError(
                 f"PHOTOS={photos}: name a folder or a zip file of images; prepare "
@@ -176,6 +178,11 @@ class _Session:
             )
         if workdir.exists() and not workdir.is_dir():
             raise UserError(f"--workdir={workdir} is a file; choose a folder")
+        if (path / CONFIG).exists():
+            raise UserError(
+                f"PHOTOS={photos}: it is the folder of a run; name the images that the "
+                "run was begun with"
+            )
         self._photos, self._overrides, self._on_cpu = path, overrides, on_cpu
         self._seconds, self._end = seconds, started + seconds
         self._workdir = workdir.absolute()
@@ -287,7 +294,10 @@ class _Session:
           family: Family of models; None to choose it by the images.
           side: Resolution to train at; None to choose it by images and time.
         """
+        from progan_jax.training.workdir import check_unused
+
         photos = Photos(self._photos)
+        check_unused(self._workdir)
         images = photos.look()
         family = family or choose_family(self._on_cpu, images.number)
         check_number(family, images)
@@ -406,7 +416,8 @@ class _Session:
         """Draws the film and prints where everything is."""
         self._tell("drawing the film")
         run = shlex.quote(os.path.relpath(self._workdir))
-        print(f"report: {self._workdir / 'report.html'}")
+        if (self._workdir / "report.html").exists():
+            print(f"report: {self._workdir / 'report.html'}")
         if grids := list_grids(self._workdir / "grids"):
             film = self._workdir / "videos" / "timelapse.webp"
             write_film(film, timelapse_frames(grids, hold=1), fps=4)

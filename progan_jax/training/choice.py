@@ -56,7 +56,7 @@ def check_number(family: str, images: Images) -> None:
     able = [name for name, fewest in FEWEST.items() if images.number >= fewest]
     raise UserError(
         f"PHOTOS has {counted(images.number, 'image')}, and {family} needs "
-        f"{FEWEST[family]:,}, since D memorises fewer; add images"
+        f"{FEWEST[family]:,}, as its discriminator memorises fewer; add images"
         + (f", or choose --family={able[0]}" if able else "")
     )
 

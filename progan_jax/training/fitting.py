@@ -118,6 +118,7 @@ def fit(config: Any, pace: Mapping[int, Pace], seconds: float) -> None:
     config.train.tick_kimg = _table(ticks)
     config.train.grid_ticks = 2
     config.train.checkpoint_ticks = config.train.snapshot_ticks = _SNAPSHOT_TICKS
+    _end_on_a_tick(config)
 
 
 def stages_ahead(config: Any, nimg: int) -> list[Stage]:
@@ -151,8 +152,23 @@ def lengthen(
         seconds -= shown * image_sec[stage.resolution]
     begun = max(nimg, ahead[-1].start_nimg)
     images = begun + max(seconds, 0) / image_sec[ahead[-1].resolution]
-    schedule = config.schedule
-    schedule.total_kimg = max(_rounded(images / 1000, 6), schedule.total_kimg)
+    before = config.schedule.total_kimg
+    config.schedule.total_kimg = _rounded(images / 1000, 6)
+    if config.schedule.total_kimg > before:
+        _end_on_a_tick(config)
+    config.schedule.total_kimg = max(config.schedule.total_kimg, before)
+
+
+def _end_on_a_tick(config: Any) -> None:
+    """Shortens a run by less than a tick, so that its last one is complete.
+
+    A longer run then has the ticks that this one had.
+    """
+    schedule = make_schedule(config)
+    stage = schedule.stages()[-1]
+    length = schedule.tick_end(stage.start_nimg) - stage.start_nimg
+    ticks = max((schedule.end_nimg() - stage.start_nimg) // length, 1)
+    config.schedule.total_kimg = (stage.start_nimg + ticks * length) / 1000
 
 
 def image_sec_of_run(

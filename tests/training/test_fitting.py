@@ -37,6 +37,15 @@ def pace_of(config, cost):
     return {r: Pace(cost * r * r, 1.0) for r in make_schedule(config).resolutions}
 
 
+def assert_last_tick_is_complete(config, most):
+    """Checks the length in kimg, which is less than a tick below the most."""
+    schedule = make_schedule(config)
+    end, first = schedule.end_nimg(), schedule.stages()[-1].start_nimg
+    length = schedule.tick_end(first) - first
+    assert (end - first) % length == 0
+    assert most - length / 1000 < end / 1000 <= most
+
+
 @pytest.mark.parametrize("family", RECIPES)
 @pytest.mark.parametrize("seconds", [60.0, 1200.0, 36000.0])
 def test_a_fitted_schedule_takes_the_time_and_reaches_every_stage(family, seconds):
@@ -67,21 +76,21 @@ def test_phases_are_no_longer_than_the_recipes():
 def test_a_run_that_does_not_grow_trains_all_the_time():
     config = load_config("digits", ["--config.schedule.start_resolution=32"])
     fit(config, {32: Pace(0.01, 1.0)}, 100.0)
-    assert config.schedule.total_kimg == 10
+    assert_last_tick_is_complete(config, 10)
 
 
 def test_what_lasts_for_a_time_lasts_in_proportion():
     config = load_config("stylegan_xl:cifar10,tiny")
     blur = config.loss.blur_kimg / config.schedule.total_kimg
     fit(config, {32: Pace(0.01, 1.0)}, 1000.0)
-    assert config.schedule.total_kimg == 100
+    assert_last_tick_is_complete(config, 100)
     assert config.loss.blur_kimg == pytest.approx(100 * blur)
 
 
 def test_a_lengthened_run_trains_as_many_images_as_the_time_allows():
     config = load_config("digits")
     lengthen(config, {32: 0.01}, 46_000, seconds=100)
-    assert config.schedule.total_kimg == 56
+    assert_last_tick_is_complete(config, 56)
 
 
 def fitted(seconds=1200.0):
@@ -109,6 +118,17 @@ def test_a_run_that_is_stopped_anywhere_is_lengthened_by_the_time(share):
     assert seconds_after(config, image_sec, nimg) == pytest.approx(3000, rel=0.02)
     assert (config.schedule.stabilise_kimg, config.schedule.fade_kimg) == phases
     validate(config, 1)
+
+
+@pytest.mark.parametrize("family", RECIPES)
+def test_a_lengthened_run_has_the_ticks_that_it_had(family):
+    config = load_config(RECIPES[family])
+    pace = pace_of(config, 2e-5)
+    fit(config, pace, 1200.0)
+    ends = make_schedule(config).end_nimg()
+    lengthen(config, {r: of.image_sec for r, of in pace.items()}, ends, 100.0)
+    longer = make_schedule(config)
+    assert longer.end_nimg() > ends and longer.is_tick_end(ends)
 
 
 def test_a_run_does_not_become_shorter():
