@@ -25,6 +25,7 @@ from progan_jax.runtime.checkpoint import Checkpoints
 from progan_jax.runtime.logging import RunLog
 from progan_jax.runtime.mesh import make_mesh
 from progan_jax.runtime.newest import read_newest
+from progan_jax.runtime.preemption import StopRequest
 from progan_jax.train import _Run, check_restored, train
 from progan_jax.training.config import make_schedule
 from progan_jax.training.stage import StageProgram
@@ -698,6 +699,27 @@ def test_a_stop_before_training_saves_and_ends(
     monkeypatch.setattr(sources, "load", load_and_stop)
     train(tiny_config, tmp_path / "run")
     assert "SIGTERM at 0 kimg: state saved" in capsys.readouterr().out
+
+
+def test_time_that_is_up_before_the_first_tick_leaves_a_snapshot_and_no_report(
+    tiny_config, tmp_path, monkeypatch, capsys
+):
+    tiny_config.train.tick_kimg = "0.064"
+    up = property(lambda stop: passed)
+    passed = False
+
+    def pass_time():
+        nonlocal passed
+        passed = True
+
+    monkeypatch.setattr(StopRequest, "time_is_up", up)
+    interrupt(monkeypatch, 1, pass_time)
+    run = tmp_path / "run"
+    train(tiny_config, run)
+    out, err = capsys.readouterr()
+    assert "time is up at 0.032 kimg: state saved" in out
+    assert not rows(run) and list((run / "snapshots").iterdir())
+    assert not (run / "report.html").exists() and "report" not in err
 
 
 @pytest.mark.parametrize(("seconds", "reports"), [(1e9, 2), (-1.0, 11)])

@@ -45,8 +45,8 @@ EXPECTED = {
         "of one LMDB"
     ),
     "folder:images/1.png": (
-        "images/1.png cannot be read (File is not a zip file); name a folder or a whole "
-        "zip file of images"
+        "images/1.png cannot be read (File is not a zip file); name a folder or a "
+        "whole zip file of images"
     ),
     "images": (
         "'images' is not a source; write folder:PATH, zip:PATH, lmdb:PATH, tfds:NAME, "
