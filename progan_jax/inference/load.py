@@ -78,13 +78,7 @@ def open_generator(
       UserError: as for `load`.
     """
     name = os.fspath(source)
-    if not name:
-        raise UserError(f"{names[0]} is empty; name a run, a file or a network")
-    if sha256 is not None and not re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(sha256)):
-        raise UserError(
-            f"sha256={sha256} must be 64 hexadecimal digits; copy the whole sum, and "
-            "nothing else"
-        )
+    _check_form(sha256)
     path = locate(source, snapshot, names, sha256=sha256)
     if not name.startswith(WEB):  # Else `locate` has compared it.
         _check_sum(name, sha256, path)
@@ -94,6 +88,15 @@ def open_generator(
         return open_snapshot(path, name.removeprefix(SCHEME))
     is_zip = os.path.isfile(Path(name).expanduser()) or name.startswith(WEB)
     return open_snapshot(path, Path(name).stem if is_zip else None)
+
+
+def _check_form(sha256: str | None) -> None:
+    """Raises UserError if a SHA-256 can be none."""
+    if sha256 is not None and not re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(sha256)):
+        raise UserError(
+            f"sha256={sha256} must be 64 hexadecimal digits; copy the whole sum, and "
+            "nothing else"
+        )
 
 
 def _check_sum(name: str, sha256: str | None, path: Path) -> None:
@@ -160,6 +163,8 @@ def locate(
       UserError: if the source does not exist, or such a download is refused.
     """
     name, field = os.fspath(source), names[0]
+    if not name:
+        raise UserError(f"{field} is empty; name a run, a file or a network")
     path = _SHIPPED / name if name in list_shipped() else Path(name)
     path = Path(os.path.expanduser(path))
     if os.path.isdir(path):  # Unlike Path.is_dir, it raises nothing.

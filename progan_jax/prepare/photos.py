@@ -11,7 +11,7 @@ import numpy as np
 
 from progan_jax.data.decoding import BadImage, open_image
 from progan_jax.data.names import counted
-from progan_jax.data.prepared import is_pyramid, read_description
+from progan_jax.data.prepared import RECORD, is_pyramid, read_description
 from progan_jax.data.pyramid import Pyramid
 from progan_jax.errors import UserError
 from progan_jax.prepare.file_reader import FileReader
@@ -114,13 +114,11 @@ class Photos:
 
 
 def _open_files(path: Path) -> FileReader:
-    within = path.iterdir() if path.is_dir() else ()
-    for folder in within:
-        if folder.is_dir() and is_pyramid(folder):
-            raise UserError(
-                f"PHOTOS={path}: it holds a prepared set, whose files are not "
-                f"photographs; name {folder}"
-            )
+    for record in path.glob(f"*/{RECORD}"):  # In no folder that cannot be read.
+        raise UserError(
+            f"PHOTOS={path}: it holds a prepared set, whose files are not photographs; "
+            f"name {record.parent}"
+        )
     return FileReader(path)
 
 

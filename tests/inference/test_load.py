@@ -200,6 +200,7 @@ def test_what_cannot_be_opened_is_reported_in_one_line(run, tmp_path):
     (tmp_path / "text.pkl").write_text("no pickle")
     for source, message in [
         ("gs://bucket/network", "for any other address, download the file"),
+        ("", "^source is empty; name a run, a file or a network$"),
         ("/nowhere", "there is no such file or folder that can be read, nor"),
         (tmp_path, r"it is neither a run nor a snapshot: it has no snapshot\.json"),
         ("x" * 5000, "there is no such file or folder"),
