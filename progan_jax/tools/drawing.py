@@ -49,10 +49,11 @@ def read_seeds(flag: str, text: str, least: int = 1) -> list[int]:
         re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", p) for p in text.split(",")
     ]
     ranges = [range(int(p[1]), int(p[2] or p[1]) + 1) for p in parts if p]
+    first = {seed for r in ranges for seed in r[:2]}  # Ranges may be huge.
     if (
         len(ranges) != len(parts)
         or not all(ranges)
-        or len({seed for r in ranges for seed in r[:2]}) < least
+        or len(first) < least
         or max(r[-1] for r in ranges) >= 2**32
     ):
         raise UserError(

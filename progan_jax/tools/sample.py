@@ -106,15 +106,15 @@ def main(model: str) -> None:
     out = Path(OUT.value) if OUT.value else own_folder(model) / "samples" / name
     images, columns = _draw(generator, label, style)
     with writing_to("--out", out):
-        if not OUT.value and SEEDS.value is None:
-            _remove_others(out, len(images))
+        if not (OUT.value or SEEDS.value or columns):
+            _remove_beyond(out, len(images))
         done = write_samples(out, images, columns, _file_names()) + _classes(
             names, label
         )
         print(f"{done}; {style}" if style.noise else done)
 
 
-def _remove_others(folder: Path, number: int) -> None:
+def _remove_beyond(folder: Path, number: int) -> None:
     """Removes what a call with a larger --num wrote into its own folder."""
     for image in folder.glob("[0-9]" * 6 + ".png"):
         if int(image.stem) >= number:

@@ -153,9 +153,8 @@ def lengthen(
     begun = max(nimg, ahead[-1].start_nimg)
     images = begun + max(seconds, 0) / image_sec[ahead[-1].resolution]
     before = config.schedule.total_kimg
-    config.schedule.total_kimg = _rounded(images / 1000, 6)
-    if config.schedule.total_kimg > before:
-        _end_on_a_tick(config)
+    config.schedule.total_kimg = max(_rounded(images / 1000, 6), before)
+    _end_on_a_tick(config)
     config.schedule.total_kimg = max(config.schedule.total_kimg, before)
 
 
@@ -167,7 +166,7 @@ def _end_on_a_tick(config: Any) -> None:
     schedule = make_schedule(config)
     stage = schedule.stages()[-1]
     length = schedule.tick_end(stage.start_nimg) - stage.start_nimg
-    ticks = max((schedule.end_nimg() - stage.start_nimg) // length, 1)
+    ticks = (schedule.end_nimg() - stage.start_nimg) // length
     config.schedule.total_kimg = (stage.start_nimg + ticks * length) / 1000
 
 

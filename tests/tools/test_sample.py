@@ -82,6 +82,8 @@ def test_images_are_written_one_by_one_and_as_a_grid(
         assert grid.size == (24, 16)
         # The fourth image is the first of the second row.
         assert np.array_equal(np.asarray(grid)[8:, :8], np.asarray(one))
+    sample(run, num=2, seed=1, grid=True)
+    assert len(list(folder.iterdir())) == 5
 
 
 def test_images_of_another_class_or_number_are_kept_apart(
