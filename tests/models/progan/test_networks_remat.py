@@ -53,7 +53,7 @@ def gradients(remat, dtype, **changes):
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({}, marks=pytest.mark.slow),
+        {},
         pytest.param({"fused_resampling": True}, marks=pytest.mark.slow),
         pytest.param(
             {
@@ -77,6 +77,7 @@ def test_gradients_are_the_same_in_float64(float64, options):
     )
 
 
+@pytest.mark.slow
 def test_gradients_are_the_same_in_float32():
     kept, params = gradients("none", "float32")
     anew, _ = gradients("blocks", "float32")

@@ -73,14 +73,7 @@ def test_logits_are_the_authors(case, key):
     assert_logits_close(passes(case)[0][TRAIN.index(key)], case, key)
 
 
-# Heads of all cases are the same there, but for the classes.
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.slow] * (case not in ("D16c", "D32u")))
-        for case in CASES
-    ],
-)
+@every_case
 def test_logits_after_training_are_the_authors(case):
     judge = compiled(discriminator(case), method="judge", train=False)
     logits = judge(passes(case)[1], projected(case, images(case)), labels(case))
